@@ -1,0 +1,61 @@
+//! Configuration files: TOML text to typed configuration.
+//!
+//! ```text
+//! file -> toml with spans -> Node (includes merged, ${VAR} filled in) -> serde -> Config
+//! ```
+//!
+//! An unknown key is an error, and every error points at `file:line:column`.
+//! The meaning of a configuration (does that cluster exist?) is judged by each
+//! role's `compile`, with the same [`Diagnostic`]s: a [`Located`] value
+//! remembers where it was written.
+
+mod de;
+mod diagnostic;
+mod include;
+mod located;
+mod node;
+mod secret;
+mod source;
+mod substitute;
+
+use std::path::Path;
+
+use serde::de::DeserializeOwned;
+
+pub use self::diagnostic::{Diagnostic, Report, nearest};
+pub use self::located::{Located, Raw};
+pub use self::secret::Secret;
+pub use self::source::{Place, Sources};
+
+/// A configuration that was read, with the files that it was read from.
+#[derive(Debug)]
+pub struct Loaded<T> {
+    /// The typed configuration.
+    pub config: T,
+    /// The files, for diagnostics, relative paths and the file watch.
+    pub sources: Sources,
+}
+
+impl<T> Loaded<T> {
+    /// A report of what `compile` found wrong in this configuration.
+    pub fn report(self, diagnostics: Vec<Diagnostic>) -> Report {
+        Report::new(self.sources, diagnostics)
+    }
+}
+
+/// Reads a configuration file with everything that it includes.
+///
+/// # Errors
+/// A [`Report`] with the place of what could not be read or understood.
+pub fn load<T: DeserializeOwned>(path: &Path) -> Result<Loaded<T>, Report> {
+    let mut sources = Sources::default();
+    let outcome = include::read_root(path, &mut sources)
+        .and_then(|node| T::deserialize(de::NodeDeserializer(&node)).map_err(Diagnostic::from));
+    match outcome {
+        Ok(config) => Ok(Loaded { config, sources }),
+        Err(diagnostic) => Err(Report::new(sources, vec![diagnostic])),
+    }
+}
+
+#[cfg(test)]
+mod tests;

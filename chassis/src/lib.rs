@@ -1,0 +1,7 @@
+//! What every role stands on: configuration files, telemetry and life cycle. Knows no role.
+
+pub mod config;
+pub mod life;
+pub mod problem;
+pub mod telemetry;
+pub mod units;

@@ -1,0 +1,182 @@
+//! The life of a role: start, ready, reload, drain, stop.
+//!
+//! ```text
+//! starting --ready()--> ready --SIGTERM, SIGINT--> draining --> the process ends
+//!                        | ^
+//!      SIGHUP, file watch, POST /reload: one reload function
+//! ```
+
+mod admin;
+mod reload;
+mod watch;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch::{Receiver, Sender, channel};
+
+use crate::telemetry::Pressure;
+
+pub use self::admin::AdminConfig;
+pub use self::reload::{ReloadRequests, Reloaded};
+pub use self::watch::Watched;
+
+/// The arguments that every role takes.
+#[derive(Clone, Debug, clap::Args)]
+pub struct RoleArgs {
+    /// The configuration file.
+    #[arg(short, long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Write the bound addresses here, as JSON, once the role serves.
+    #[arg(long, value_name = "FILE")]
+    pub ready_file: Option<PathBuf>,
+}
+
+/// Where a role is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// It does not serve yet.
+    Starting,
+    /// It serves.
+    Ready,
+    /// It takes no new work and finishes what it has.
+    Draining,
+}
+
+/// A running role's connection to its process: stage, signals, metrics, admin listener. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Life {
+    role: &'static str,
+    stage: Arc<Sender<Stage>>,
+    /// Every metric of the process.
+    pub registry: prometheus::Registry,
+    /// The load of the process.
+    pub pressure: Arc<Pressure>,
+}
+
+impl Life {
+    /// A role that starts; signals are obeyed from here on.
+    ///
+    /// # Errors
+    /// When signal handlers cannot be installed.
+    pub fn start(role: &'static str) -> io::Result<Self> {
+        let registry = prometheus::Registry::new();
+        let life = Self {
+            role,
+            stage: Arc::new(channel(Stage::Starting).0),
+            registry,
+            pressure: Arc::default(),
+        };
+        life.register_process_metrics()
+            .map_err(|error| io::Error::other(error.to_string()))?;
+        life.obey_signals()?;
+        let pressure = life.pressure.clone();
+        tokio::spawn(async move {
+            loop {
+                pressure.tick(Instant::now());
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        });
+        Ok(life)
+    }
+
+    /// The role's name.
+    pub fn role(&self) -> &'static str {
+        self.role
+    }
+
+    /// The stage it is in.
+    pub fn stage(&self) -> Stage {
+        *self.stage.borrow()
+    }
+
+    /// To wait for changes of the stage.
+    pub fn stages(&self) -> Receiver<Stage> {
+        self.stage.subscribe()
+    }
+
+    /// Says that the role serves: `/readyz` answers 200, systemd is told, and
+    /// the ready file gets the bound addresses (`{"role", "pid", "addresses": {name: address}}`).
+    ///
+    /// # Errors
+    /// When the ready file cannot be written.
+    pub fn ready(
+        &self,
+        addresses: &BTreeMap<String, String>,
+        ready_file: Option<&Path>,
+    ) -> io::Result<()> {
+        if let Some(path) = ready_file {
+            let body = serde_json::json!({
+                "role": self.role,
+                "pid": std::process::id(),
+                "addresses": addresses,
+            });
+            let unfinished = path.with_extension("tmp");
+            std::fs::write(&unfinished, format!("{body}\n"))?;
+            std::fs::rename(&unfinished, path)?;
+        }
+        self.advance(Stage::Ready);
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+        tracing::info!(role = self.role, ?addresses, "ready");
+        Ok(())
+    }
+
+    /// Begins to drain.
+    pub fn stop(&self) {
+        if self.advance(Stage::Draining) {
+            let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+            tracing::info!(role = self.role, "draining");
+        }
+    }
+
+    /// Resolves once the role drains.
+    pub async fn draining(&self) {
+        let mut stages = self.stages();
+        let _ = stages.wait_for(|stage| *stage == Stage::Draining).await;
+    }
+
+    fn advance(&self, to: Stage) -> bool {
+        self.stage.send_if_modified(|stage| {
+            let later = to > *stage;
+            if later {
+                *stage = to;
+            }
+            later
+        })
+    }
+
+    fn obey_signals(&self) -> io::Result<()> {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let life = self.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            life.stop();
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            tracing::warn!("a second signal: leaving at once");
+            std::process::exit(1);
+        });
+        Ok(())
+    }
+
+    fn register_process_metrics(&self) -> prometheus::Result<()> {
+        let opts = prometheus::Opts::new("tidegate_build_info", "The version that runs")
+            .const_label("role", self.role)
+            .const_label("version", env!("CARGO_PKG_VERSION"));
+        let build = prometheus::IntGauge::with_opts(opts)?;
+        build.set(1);
+        self.registry.register(Box::new(build))?;
+        let process = prometheus::process_collector::ProcessCollector::for_self();
+        self.registry.register(Box::new(process))
+    }
+}

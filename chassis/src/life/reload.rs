@@ -1,0 +1,139 @@
+//! Reload: every cause ends in the one function of the role, one at a time.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use prometheus::{IntCounterVec, IntGauge, Opts};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Life, Watched};
+
+/// What a reload says: the files to watch from now on, and what went wrong, one line a mistake.
+#[derive(Debug)]
+pub struct Reloaded {
+    /// Files and folders whose change means the next reload.
+    pub watched: Watched,
+    /// Nothing when the new configuration serves; else why the old one serves on.
+    pub mistakes: Vec<String>,
+}
+
+/// A handle to ask for a reload.
+#[derive(Clone, Debug)]
+pub struct ReloadRequests(mpsc::Sender<Request>);
+
+type Request = oneshot::Sender<Result<(), String>>;
+
+impl ReloadRequests {
+    /// A handle, and the other end for [`Life::obey_reloads`].
+    pub fn channel() -> (Self, mpsc::Receiver<oneshot::Sender<Result<(), String>>>) {
+        let (sender, receiver) = mpsc::channel(16);
+        (Self(sender), receiver)
+    }
+
+    /// Reloads and waits for the outcome.
+    ///
+    /// # Errors
+    /// Why the old configuration serves on.
+    pub async fn ask(&self) -> Result<(), String> {
+        const GONE: &str = "this process does not reload";
+        let (reply, answer) = oneshot::channel();
+        self.0.send(reply).await.map_err(|_| GONE)?;
+        answer.await.map_err(|_| GONE)?
+    }
+}
+
+/// Editors write a file in several steps: wait until they are through.
+const SETTLE: Duration = Duration::from_millis(100);
+
+impl Life {
+    /// Reloads for SIGHUP, for changed files and for requests, until the role drains.
+    ///
+    /// # Errors
+    /// When the signal handler cannot be installed or metrics clash.
+    pub async fn obey_reloads(
+        &self,
+        mut requests: mpsc::Receiver<oneshot::Sender<Result<(), String>>>,
+        watched: Watched,
+        mut reload: impl FnMut() -> Reloaded,
+    ) -> std::io::Result<()> {
+        let metrics = Metrics::register(&self.registry).map_err(std::io::Error::other)?;
+        let mut hangup = signal(SignalKind::hangup())?;
+        let mut changes = watched.changes();
+        loop {
+            let mut waiting: Vec<Request> = Vec::new();
+            tokio::select! {
+                () = self.draining() => return Ok(()),
+                _ = hangup.recv() => {}
+                () = changes.next() => {
+                    tokio::time::sleep(SETTLE).await;
+                    changes.forget();
+                }
+                request = requests.recv() => waiting.extend(request),
+            }
+            while let Ok(request) = requests.try_recv() {
+                waiting.push(request);
+            }
+            let reloaded = reload();
+            metrics.count(reloaded.mistakes.is_empty());
+            for line in &reloaded.mistakes {
+                tracing::error!("reload failed, the old configuration serves on: {line}");
+            }
+            if reloaded.mistakes.is_empty() {
+                tracing::info!("configuration reloaded");
+            }
+            for request in waiting {
+                let _ = request.send(match reloaded.mistakes.as_slice() {
+                    [] => Ok(()),
+                    lines => Err(lines.join("\n")),
+                });
+            }
+            changes = changes.watch_instead(reloaded.watched);
+        }
+    }
+}
+
+struct Metrics {
+    total: IntCounterVec,
+    last_failed: IntGauge,
+}
+
+impl Metrics {
+    fn register(registry: &prometheus::Registry) -> prometheus::Result<Self> {
+        let total = IntCounterVec::new(
+            Opts::new("tidegate_reloads_total", "Reloads of the configuration"),
+            &["result"],
+        )?;
+        let last_failed = IntGauge::new(
+            "tidegate_reload_last_failed",
+            "1 while the file on disk is not what serves",
+        )?;
+        registry.register(Box::new(total.clone()))?;
+        registry.register(Box::new(last_failed.clone()))?;
+        Ok(Self { total, last_failed })
+    }
+
+    fn count(&self, ok: bool) {
+        let result = if ok { "ok" } else { "failed" };
+        self.total.with_label_values(&[result]).inc();
+        self.last_failed.set(i64::from(!ok));
+    }
+}
+
+impl Reloaded {
+    /// A reload that succeeded.
+    pub fn ok(watched: Watched) -> Self {
+        Self {
+            watched,
+            mistakes: Vec::new(),
+        }
+    }
+
+    /// A reload that failed; `also` are files beyond the configuration that matter.
+    pub fn failed(report: &crate::config::Report, also: Vec<PathBuf>) -> Self {
+        Self {
+            watched: Watched::new(report.sources(), also),
+            mistakes: report.lines().collect(),
+        }
+    }
+}
