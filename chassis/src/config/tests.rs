@@ -132,7 +132,10 @@ fn variables_are_filled_in_and_may_be_numbers() {
     );
     let loaded = load::<Config>(&path).unwrap();
     assert_eq!(loaded.config.threads, Some(4));
-    let address = &*loaded.config.cluster.values().next().unwrap().address;
+    assert_eq!(loaded.config.mode, Mode::Plain);
+    let cluster = loaded.config.cluster.values().next().unwrap();
+    assert!(cluster.timeout.is_zero());
+    let address = &*cluster.address;
     assert!(address.starts_with("${x} b\"c /"), "{address}");
 }
 

@@ -1,0 +1,197 @@
+//! The formats of an access log line. Whatever a client sends, a line stays one line.
+
+use std::io::Write;
+use std::time::SystemTime;
+
+use http::header;
+use jiff::Timestamp;
+use jiff::fmt::temporal::DateTimePrinter;
+
+use crate::plugin::Finished;
+
+/// A JSON object: times in RFC 3339, `duration_ms` with microseconds, absent what is not known.
+pub(super) fn json(out: &mut Vec<u8>, finished: &Finished<'_>, now: SystemTime, query: bool) {
+    let exchange = finished.exchange;
+    let request = finished.request;
+    out.extend_from_slice(b"{\"time\":\"");
+    time(out, now);
+    out.push(b'"');
+    if !exchange.request_id.is_empty() {
+        text(out, "request_id", exchange.request_id.as_str());
+    }
+    if let Some(address) = exchange.client.address {
+        let _ = write!(out, ",\"client\":\"{}\"", address.ip());
+    }
+    text(out, "listener", &exchange.client.listener);
+    text(out, "method", request.method().as_str());
+    if let Some(host) = request.host() {
+        text(out, "host", host);
+    }
+    text(out, "path", request.path());
+    if let Some(query) = request.query().filter(|_| query) {
+        text(out, "query", query);
+    }
+    number(out, "status", finished.status.into());
+    number(out, "bytes_received", finished.bytes_received);
+    number(out, "bytes_sent", finished.bytes_sent);
+    let micros = finished.duration.as_micros();
+    let _ = write!(
+        out,
+        ",\"duration_ms\":{}.{:03}",
+        micros / 1000,
+        micros % 1000
+    );
+    if let Some(route) = &exchange.route {
+        text(out, "route", route);
+    }
+    if let Some(upstream) = exchange.upstream {
+        let _ = write!(out, ",\"upstream\":\"{upstream}\"");
+    }
+    if let Some(identity) = &exchange.identity {
+        text(out, "subject", &identity.subject);
+    }
+    if let Some(agent) = request.header(&header::USER_AGENT) {
+        text(
+            out,
+            "user_agent",
+            &String::from_utf8_lossy(agent.as_bytes()),
+        );
+    }
+    if let Some(error) = finished.error {
+        text(out, "error", error);
+    }
+    out.push(b'}');
+}
+
+/// `client - subject [time] "request line" status bytes "referer" "agent"`, with quotes and control characters escaped.
+pub(super) fn combined(out: &mut Vec<u8>, finished: &Finished<'_>, now: SystemTime, query: bool) {
+    let request = finished.request;
+    let exchange = finished.exchange;
+    match exchange.client.address {
+        Some(address) => {
+            let _ = write!(out, "{} - ", address.ip());
+        }
+        None => out.extend_from_slice(b"- - "),
+    }
+    let subject = exchange
+        .identity
+        .as_ref()
+        .map_or("-", |identity| &identity.subject);
+    escaped(out, subject.as_bytes());
+    let stamp = Timestamp::try_from(now).unwrap_or_default();
+    let _ = write!(out, " [{}] \"", stamp.strftime("%d/%b/%Y:%H:%M:%S +0000"));
+    escaped(out, request.method().as_str().as_bytes());
+    out.push(b' ');
+    escaped(out, request.path().as_bytes());
+    if let Some(query) = request.query().filter(|_| query) {
+        out.push(b'?');
+        escaped(out, query.as_bytes());
+    }
+    let _ = write!(
+        out,
+        " {:?}\" {} {}",
+        request.version(),
+        finished.status,
+        finished.bytes_sent
+    );
+    for name in [header::REFERER, header::USER_AGENT] {
+        out.extend_from_slice(b" \"");
+        let value = request
+            .header(&name)
+            .map_or(&b"-"[..], |value| value.as_bytes());
+        escaped(out, value);
+        out.push(b'"');
+    }
+}
+
+fn time(out: &mut Vec<u8>, now: SystemTime) {
+    const PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(3));
+    let stamp = Timestamp::try_from(now).unwrap_or_default();
+    let _ = PRINTER.print_timestamp(&stamp, jiff::fmt::StdIoWrite(out));
+}
+
+fn text(out: &mut Vec<u8>, key: &str, value: &str) {
+    let _ = write!(out, ",\"{key}\":");
+    let _ = serde_json::to_writer(out, value);
+}
+
+fn number(out: &mut Vec<u8>, key: &str, value: u64) {
+    let _ = write!(out, ",\"{key}\":");
+    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+}
+
+fn escaped(out: &mut Vec<u8>, bytes: &[u8]) {
+    for byte in bytes {
+        match byte {
+            b'"' | b'\\' | 0..=31 | 127.. => {
+                let _ = write!(out, "\\x{byte:02X}");
+            }
+            plain => out.push(*plain),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant, SystemTime};
+
+    use pingora_http::RequestHeader;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::exchange::{Client, Exchange, RequestId};
+    use crate::head::RequestView;
+
+    fn line(agent: &[u8], path: &str, json_format: bool) -> String {
+        let mut head = RequestHeader::build("GET", path.as_bytes(), None).unwrap();
+        let agent = http::HeaderValue::from_bytes(agent).unwrap();
+        head.insert_header("user-agent", agent).unwrap();
+        head.insert_header("host", "a.example").unwrap();
+        let client = Client {
+            address: "192.0.2.1:5000".parse().ok(),
+            listener: "http".into(),
+            tls: false,
+        };
+        let mut exchange = Exchange::new(client, Instant::now());
+        exchange.request_id = RequestId::parse(b"abc-12345").unwrap();
+        exchange.route = Some("r".into());
+        let finished = Finished {
+            request: RequestView::new(&head),
+            exchange: &exchange,
+            status: 200,
+            bytes_received: 0,
+            bytes_sent: 12,
+            duration: Duration::from_micros(1234),
+            error: None,
+        };
+        let now = SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_123);
+        let mut out = Vec::new();
+        match json_format {
+            true => json(&mut out, &finished, now, false),
+            false => combined(&mut out, &finished, now, true),
+        }
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn lines_as_documented() {
+        assert_eq!(
+            line(b"curl", "/p?secret=1", true),
+            r#"{"time":"2023-11-14T22:13:20.123Z","request_id":"abc-12345","client":"192.0.2.1","listener":"http","method":"GET","host":"a.example","path":"/p","status":200,"bytes_received":0,"bytes_sent":12,"duration_ms":1.234,"route":"r","user_agent":"curl"}"#
+        );
+        assert_eq!(
+            line(b"a\"b", "/p?q=1", false),
+            r#"192.0.2.1 - - [14/Nov/2023:22:13:20 +0000] "GET /p?q=1 HTTP/1.1" 200 12 "-" "a\x22b""#
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_header_leaves_one_line_of_json(agent in prop::collection::vec(prop_oneof![32u8..127, 128u8..=255, Just(9)], 0..80)) {
+            let text = line(&agent, "/", true);
+            prop_assert!(!text.contains('\n'));
+            prop_assert!(serde_json::from_str::<serde_json::Value>(&text).is_ok(), "{}", text);
+            prop_assert!(!line(&agent, "/", false).bytes().any(|byte| byte < 32));
+        }
+    }
+}

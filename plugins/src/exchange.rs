@@ -1,0 +1,119 @@
+//! What is known of one request and its response beside their heads.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// One request and its response, from the first byte to the access log.
+#[derive(Debug)]
+pub struct Exchange {
+    /// Who sent the request.
+    pub client: Client,
+    /// When its head had been read.
+    pub started: Instant,
+    /// Its id; empty until the `request_id` plugin ran.
+    pub request_id: RequestId,
+    /// Who the client proved to be; none until a plugin such as `jwt` found out.
+    pub identity: Option<Arc<Identity>>,
+    /// The route that it took; none when no route matched.
+    pub route: Option<Arc<str>>,
+    /// The endpoint that it was forwarded to, the last one when it was tried again.
+    pub upstream: Option<SocketAddr>,
+    /// What a plugin wants to keep until the response; one value of each type.
+    pub notes: http::Extensions,
+}
+
+impl Exchange {
+    /// An exchange of which only the client is known.
+    pub fn new(client: Client, started: Instant) -> Self {
+        Self {
+            client,
+            started,
+            request_id: RequestId::default(),
+            identity: None,
+            route: None,
+            upstream: None,
+            notes: http::Extensions::new(),
+        }
+    }
+}
+
+/// The client's connection.
+#[derive(Clone, Debug)]
+pub struct Client {
+    /// Its address; none on Unix sockets.
+    pub address: Option<SocketAddr>,
+    /// The name of the listener that it came to.
+    pub listener: Arc<str>,
+    /// Whether it speaks TLS with the gateway.
+    pub tls: bool,
+}
+
+/// Who a client proved to be.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Identity {
+    /// The subject: the user's id.
+    pub subject: String,
+    /// Everything else that was asserted about it.
+    pub claims: serde_json::Map<String, serde_json::Value>,
+}
+
+/// A request's id, at most 64 bytes, kept without an allocation.
+#[derive(Clone, Copy)]
+pub struct RequestId {
+    bytes: [u8; Self::MAX],
+    len: u8,
+}
+
+impl RequestId {
+    /// The longest id.
+    pub const MAX: usize = 64;
+
+    /// An id from outside: 8 to 64 letters, digits, `-`, `_`, `.`, or none.
+    pub fn parse(id: &[u8]) -> Option<Self> {
+        let fits = (8..=Self::MAX).contains(&id.len());
+        let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
+        (fits && id.iter().all(is_plain)).then(|| Self::copy(id))
+    }
+
+    /// A new id: a UUID of version 7, so that ids sort by time.
+    pub fn generate() -> Self {
+        let mut buffer = [0; uuid::fmt::Hyphenated::LENGTH];
+        let id = uuid::Uuid::now_v7().hyphenated().encode_lower(&mut buffer);
+        Self::copy(id.as_bytes())
+    }
+
+    /// The id; empty when there is none.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.bytes[..self.len as usize]).unwrap_or_default()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    fn copy(id: &[u8]) -> Self {
+        let mut bytes = [0; Self::MAX];
+        bytes[..id.len()].copy_from_slice(id);
+        Self {
+            bytes,
+            len: u8::try_from(id.len()).unwrap_or(0),
+        }
+    }
+}
+
+impl Default for RequestId {
+    fn default() -> Self {
+        Self {
+            bytes: [0; Self::MAX],
+            len: 0,
+        }
+    }
+}
+
+impl std::fmt::Debug for RequestId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
