@@ -1,0 +1,167 @@
+//! Active health checks: a GET to each endpoint, judged by rise and fall.
+
+use std::sync::Weak;
+use std::time::Duration;
+
+use pingora_core::protocols::l4::socket::SocketAddr;
+use pingora_core::upstreams::peer::{HttpPeer, Peer};
+use pingora_http::RequestHeader;
+use pingora_load_balancing::Backend;
+use pingora_load_balancing::health_check::{HealthCheck, HttpHealthCheck};
+
+use super::endpoint::{Count, Endpoint};
+
+/// How endpoints are checked.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct CheckSettings {
+    pub(crate) path: String,
+    pub(crate) host: Option<String>,
+    pub(crate) interval: Duration,
+    pub(crate) timeout: Duration,
+    pub(crate) rise: u32,
+    pub(crate) fall: u32,
+}
+
+/// Turns single outcomes into a verdict.
+#[derive(Debug, Default)]
+pub(super) struct Judgement {
+    verdict: Option<bool>,
+    against: u32,
+}
+
+impl Judgement {
+    /// Takes an outcome; some when the verdict is new. The first outcome of all decides alone.
+    pub(super) fn hear(&mut self, good: bool, rise: u32, fall: u32) -> Option<bool> {
+        if self.verdict == Some(good) {
+            self.against = 0;
+            return None;
+        }
+        self.against += 1;
+        let needed = match (self.verdict, good) {
+            (None, _) => 1,
+            (_, true) => rise,
+            (_, false) => fall,
+        };
+        if self.against < needed {
+            return None;
+        }
+        self.against = 0;
+        self.verdict = Some(good);
+        self.verdict
+    }
+}
+
+/// Checks an endpoint until nothing uses it any more.
+pub(super) async fn keep_checking(endpoint: Weak<Endpoint>, settings: CheckSettings) {
+    let mut judgement = Judgement::default();
+    let mut pause = rotating_pause(settings.interval);
+    let mut probe: Option<(std::sync::Arc<HttpPeer>, HttpHealthCheck)> = None;
+    loop {
+        {
+            let Some(endpoint) = endpoint.upgrade() else {
+                return;
+            };
+            let outcome = match endpoint.peer() {
+                None => Err("its name has no address".to_owned()),
+                Some(peer) => {
+                    let fresh = probe
+                        .as_ref()
+                        .is_none_or(|(of, _)| !std::sync::Arc::ptr_eq(of, &peer));
+                    if fresh {
+                        probe = Some((peer.clone(), prepare(&endpoint.address, &peer, &settings)));
+                    }
+                    match &probe {
+                        Some((peer, check)) => ask(check, peer, settings.timeout).await,
+                        None => Err("not prepared".into()),
+                    }
+                }
+            };
+            endpoint.count(match outcome {
+                Ok(()) => Count::ChecksPassed,
+                Err(_) => Count::ChecksFailed,
+            });
+            if let Some(healthy) = judgement.hear(outcome.is_ok(), settings.rise, settings.fall) {
+                let why = outcome.err().unwrap_or_default();
+                tracing::info!(endpoint = endpoint.address, healthy, why, "health");
+                endpoint.judge(healthy);
+            }
+        }
+        tokio::time::sleep(pause()).await;
+    }
+}
+
+fn prepare(address: &str, peer: &HttpPeer, settings: &CheckSettings) -> HttpHealthCheck {
+    let host = settings.host.as_deref().unwrap_or(address);
+    let mut check = HttpHealthCheck::new(host, peer.is_tls());
+    check.reuse_connection = false;
+    check.peer_template = peer.clone();
+    check.peer_template.options.read_timeout = Some(settings.timeout);
+    if let Ok(mut request) = RequestHeader::build("GET", settings.path.as_bytes(), Some(2)) {
+        let host = request.insert_header("host", host);
+        let agent = request.insert_header("user-agent", "tidegate-check");
+        debug_assert!(host.is_ok() && agent.is_ok(), "validated when compiled");
+        check.req = request;
+    }
+    check.validator = Some(Box::new(|response| match response.status.as_u16() {
+        200..=399 => Ok(()),
+        status => pingora_core::Error::e_explain(
+            pingora_core::ErrorType::CustomCode("status", status),
+            "the check was answered badly",
+        ),
+    }));
+    check
+}
+
+async fn ask(check: &HttpHealthCheck, peer: &HttpPeer, limit: Duration) -> Result<(), String> {
+    let SocketAddr::Inet(address) = peer.address() else {
+        return Err("not an Internet address".into());
+    };
+    let target = Backend::new(&address.to_string()).map_err(|error| error.to_string())?;
+    match tokio::time::timeout(limit, check.check(&target)).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("no answer within {limit:?}")),
+    }
+}
+
+/// Pauses around `interval`, spread by a tenth, so that checks do not march in step.
+fn rotating_pause(interval: Duration) -> impl FnMut() -> Duration {
+    use std::hash::{BuildHasher, RandomState};
+    let hasher = RandomState::new();
+    let mut turn = 0u64;
+    move || {
+        turn += 1;
+        let percent = 95 + u32::try_from(hasher.hash_one(turn) % 11).unwrap_or(5);
+        interval * percent / 100
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rise_and_fall() {
+        let mut judgement = Judgement::default();
+        let mut hear = |good| judgement.hear(good, 2, 3);
+        assert_eq!(hear(true), Some(true), "the first outcome decides alone");
+        assert_eq!(
+            [hear(false), hear(false), hear(true)],
+            [None; 3],
+            "a good one starts anew"
+        );
+        assert_eq!([hear(false), hear(false)], [None; 2]);
+        assert_eq!(hear(false), Some(false));
+        assert_eq!(hear(true), None);
+        assert_eq!(hear(true), Some(true));
+    }
+
+    #[test]
+    fn pauses_stay_near_the_interval() {
+        let mut pause = rotating_pause(Duration::from_secs(1));
+        for _ in 0..100 {
+            let pause = pause().as_millis();
+            assert!((950..=1050).contains(&pause), "{pause}");
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! One endpoint: its address, its health and its counters, which survive reloads.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use chassis::telemetry::Cells;
+use pingora_core::upstreams::peer::{HttpPeer, PeerOptions};
+use pingora_core::utils::tls::WrappedX509;
+use tokio::sync::watch;
+
+use super::check::{CheckSettings, keep_checking};
+
+/// An endpoint of a cluster.
+#[derive(Debug)]
+pub(crate) struct Endpoint {
+    /// As written: host and port.
+    pub(crate) address: String,
+    settings: PeerSettings,
+    check: Option<CheckSettings>,
+    /// What to connect to; none while the name has no address.
+    peer: ArcSwapOption<HttpPeer>,
+    healthy: AtomicBool,
+    judged: watch::Sender<bool>,
+    counts: Cells,
+}
+
+/// How to connect to the endpoints of a cluster.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct PeerSettings {
+    pub(crate) connect_timeout: Duration,
+    pub(crate) read_timeout: Duration,
+    pub(crate) write_timeout: Duration,
+    pub(crate) idle_timeout: Duration,
+    pub(crate) tls: Option<PeerTls>,
+}
+
+/// How to speak TLS with endpoints.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct PeerTls {
+    pub(crate) server_name: String,
+    /// Authorities to trust, in DER; none stands for the system's.
+    pub(crate) ca: Option<Vec<Vec<u8>>>,
+}
+
+/// What is counted for each endpoint.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Count {
+    Requests,
+    ConnectFailures,
+    ChecksPassed,
+    ChecksFailed,
+}
+
+/// Counts changes of the health of any endpoint, so that clusters notice.
+static HEALTH_EPOCH: AtomicU64 = AtomicU64::new(0);
+
+pub(super) fn health_epoch() -> u64 {
+    HEALTH_EPOCH.load(Relaxed)
+}
+
+/// How often names are looked up again.
+const RESOLVE_EVERY: Duration = Duration::from_secs(10);
+
+impl Endpoint {
+    /// An endpoint, checked and resolved on `runtime` until the last reference is gone.
+    /// Without a runtime it is only there to be judged for its configuration.
+    pub(crate) fn start(
+        address: &str,
+        settings: PeerSettings,
+        check: Option<CheckSettings>,
+        runtime: Option<&tokio::runtime::Handle>,
+    ) -> Arc<Self> {
+        let endpoint = Arc::new(Self {
+            address: address.into(),
+            peer: ArcSwapOption::empty(),
+            healthy: AtomicBool::new(check.is_none()),
+            judged: watch::channel(check.is_none()).0,
+            counts: Cells::new(4),
+            settings,
+            check,
+        });
+        let literal: Option<SocketAddr> = address.parse().ok();
+        if let Some(address) = literal {
+            endpoint.set_peer(address);
+        }
+        if let Some(runtime) = runtime {
+            if literal.is_none() {
+                runtime.spawn(Self::keep_resolving(Arc::downgrade(&endpoint)));
+            }
+            if let Some(check) = &endpoint.check {
+                runtime.spawn(keep_checking(Arc::downgrade(&endpoint), check.clone()));
+            }
+        }
+        endpoint
+    }
+
+    /// Whether it can stand for an endpoint of a new configuration.
+    pub(crate) fn is(
+        &self,
+        address: &str,
+        settings: &PeerSettings,
+        check: Option<&CheckSettings>,
+    ) -> bool {
+        self.address == address && self.settings == *settings && self.check.as_ref() == check
+    }
+
+    /// Whether it gets requests.
+    pub(crate) fn is_healthy(&self) -> bool {
+        self.healthy.load(Relaxed)
+    }
+
+    /// What to connect to.
+    pub(crate) fn peer(&self) -> Option<Arc<HttpPeer>> {
+        self.peer.load_full()
+    }
+
+    /// Waits for the first verdict of its check.
+    pub(super) async fn judged(&self) {
+        let _ = self.judged.subscribe().wait_for(|judged| *judged).await;
+    }
+
+    /// The verdict of its checks.
+    pub(super) fn judge(&self, healthy: bool) {
+        if self.healthy.swap(healthy, Relaxed) != healthy {
+            HEALTH_EPOCH.fetch_add(1, Relaxed);
+        }
+        self.judged.send_replace(true);
+    }
+
+    pub(crate) fn count(&self, what: Count) {
+        self.counts.add(what as usize, 1);
+    }
+
+    pub(crate) fn counted(&self, what: Count) -> u64 {
+        self.counts.sum(what as usize)
+    }
+
+    fn set_peer(&self, address: SocketAddr) {
+        let tls = self.settings.tls.as_ref();
+        let name = tls.map(|tls| tls.server_name.clone()).unwrap_or_default();
+        let mut peer = HttpPeer::new(address, tls.is_some(), name);
+        let options: &mut PeerOptions = &mut peer.options;
+        options.connection_timeout = Some(self.settings.connect_timeout);
+        options.total_connection_timeout = Some(self.settings.connect_timeout);
+        options.read_timeout = Some(self.settings.read_timeout);
+        options.write_timeout = Some(self.settings.write_timeout);
+        options.idle_timeout = Some(self.settings.idle_timeout);
+        options.ca = tls.and_then(|tls| tls.ca.as_ref()).map(|authorities| {
+            let parsed = authorities.iter();
+            parsed
+                .map(|der| WrappedX509::new(der.clone(), pingora_core::utils::tls::parse_x509))
+                .collect()
+        });
+        self.peer.store(Some(Arc::new(peer)));
+    }
+
+    async fn keep_resolving(this: Weak<Self>) {
+        let mut current: Option<SocketAddr> = None;
+        loop {
+            let Some(endpoint) = this.upgrade() else {
+                return;
+            };
+            match tokio::net::lookup_host(&endpoint.address).await {
+                Ok(mut addresses) => {
+                    let first = addresses.next();
+                    if let Some(address) = first.filter(|_| first != current) {
+                        tracing::info!(endpoint = endpoint.address, %address, "resolved");
+                        endpoint.set_peer(address);
+                        current = first;
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(endpoint = endpoint.address, %error, "cannot resolve");
+                }
+            }
+            drop(endpoint);
+            tokio::time::sleep(RESOLVE_EVERY).await;
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! The L7 gateway: listeners, routes and clusters around Pingora's proxy.
+//!
+//! ```text
+//! Config --compile(previous)--> State --one ArcSwap--> every request loads it once
+//! accept loop -> Connection -> (TLS) -> Pingora's HTTP session -> Proxy:
+//!   route -> plugins -> cluster picks an endpoint -> upstream -> plugins in reverse -> logs, counts
+//! ```
+//!
+//! A gateway with plugins of one's own is a `main` of a few lines:
+//! [`Gateway::builder`], [`Builder::plugin`], [`Gateway::main`].
+
+mod cluster;
+mod compile;
+mod config;
+mod gateway;
+mod metrics;
+mod proxy;
+mod role;
+mod route;
+mod serve;
+mod state;
+
+pub use self::config::{
+    CheckConfig, ClusterConfig, Config, EndpointConfig, ListenerConfig, RouteConfig, TlsConfig,
+    UpstreamTlsConfig,
+};
+pub use self::gateway::{Builder, Gateway};
+pub use chassis::life::RoleArgs;

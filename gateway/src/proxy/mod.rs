@@ -1,0 +1,123 @@
+//! The life of a request on Pingora's phases.
+//!
+//! ```text
+//! request_filter          load the State, judge the head, find the route, run plugins
+//! upstream_peer           pick an endpoint, again after a failed connection
+//! upstream_request_filter who asks, for the upstream
+//! response_filter         plugins in reverse
+//! logging                 plugins' `finished`, counters
+//! ```
+
+mod phases;
+mod reply;
+mod request;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use chassis::telemetry::Pressure;
+use pingora_core::apps::HttpServerOptions;
+use pingora_core::server::configuration::ServerConf;
+use pingora_proxy::HttpProxy;
+use plugins::Exchange;
+use rustc_hash::FxHashMap;
+
+use crate::cluster::Endpoint;
+use crate::state::{ListenerState, Route, State};
+
+/// What all requests share.
+pub(crate) struct Shared {
+    /// Set before the first listener opens, and replaced by each reload.
+    pub(crate) state: Arc<ArcSwapOption<State>>,
+    pub(crate) pressure: Arc<Pressure>,
+    /// The names of listeners by bound address; those of closed ones stay for their last connections.
+    names: ArcSwap<FxHashMap<SocketAddr, Arc<str>>>,
+}
+
+/// Our part in Pingora's proxy.
+pub(crate) struct Proxy {
+    shared: Arc<Shared>,
+}
+
+/// Pingora's proxies: its options are fixed for each, so there is one for each choice of them.
+pub(crate) struct Proxies {
+    shared: Arc<Shared>,
+    plain: Arc<HttpProxy<Proxy>>,
+    h2c: Arc<HttpProxy<Proxy>>,
+}
+
+/// What Pingora keeps for us from phase to phase.
+#[derive(Default)]
+pub(crate) struct Context {
+    /// None until the head was read.
+    started: Option<Started>,
+    /// The endpoint in use.
+    current: Option<Arc<Endpoint>>,
+    /// Endpoints that could not be connected to.
+    tried: Vec<Arc<Endpoint>>,
+}
+
+/// A request whose head was read.
+struct Started {
+    route: Arc<Route>,
+    exchange: Exchange,
+    /// The state that it began with; held so that it stays whole until the end.
+    _state: Arc<State>,
+}
+
+impl Shared {
+    pub(crate) fn new(pressure: Arc<Pressure>) -> Self {
+        Self {
+            state: Arc::default(),
+            pressure,
+            names: ArcSwap::default(),
+        }
+    }
+
+    /// Remembers the names of bound listeners.
+    pub(crate) fn name_listeners(&self, bound: impl Iterator<Item = (SocketAddr, Arc<str>)>) {
+        let mut names = FxHashMap::clone(&self.names.load());
+        names.extend(bound);
+        self.names.store(Arc::new(names));
+    }
+}
+
+impl Proxies {
+    pub(crate) fn new(shared: Arc<Shared>, threads: usize) -> Self {
+        let conf = Arc::new(ServerConf {
+            threads,
+            upstream_keepalive_pool_size: 256 * threads,
+            ..ServerConf::default()
+        });
+        let proxy = |h2c: bool| {
+            let inner = Proxy {
+                shared: shared.clone(),
+            };
+            let mut proxy = HttpProxy::new(inner, conf.clone());
+            let mut options = HttpServerOptions::default();
+            options.h2c = h2c;
+            proxy.server_options = Some(options);
+            proxy.handle_init_modules();
+            Arc::new(proxy)
+        };
+        let (plain, h2c) = (proxy(false), proxy(true));
+        Self { shared, plain, h2c }
+    }
+
+    /// The current settings of a listener, and the proxy for it; none when it is gone.
+    pub(crate) fn of(&self, name: &str) -> Option<(Arc<ListenerState>, &Arc<HttpProxy<Proxy>>)> {
+        let state = self.shared.state.load();
+        let listener = state
+            .as_ref()?
+            .listeners
+            .iter()
+            .find(|one| *one.name == *name)?;
+        let proxy = if listener.h2c { &self.h2c } else { &self.plain };
+        Some((listener.clone(), proxy))
+    }
+
+    pub(crate) fn all(&self) -> [&Arc<HttpProxy<Proxy>>; 2] {
+        [&self.plain, &self.h2c]
+    }
+}

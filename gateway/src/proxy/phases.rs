@@ -1,0 +1,259 @@
+//! Pingora's phases, each handing over to what decides.
+
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue};
+use pingora_core::modules::http::HttpModules;
+use pingora_core::protocols::l4::socket::SocketAddr;
+use pingora_core::upstreams::peer::{HttpPeer, Peer};
+use pingora_core::{Error, ErrorType, Result};
+use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_proxy::{FailToProxy, ProxyHttp, Session};
+use plugins::{
+    Client, Exchange, Finished, Reply, Request, RequestHead, RequestView, Response, ResponseHead,
+};
+
+use super::{Context, Proxy, Started, reply, request};
+use crate::cluster::Count;
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+impl Proxy {
+    /// Judges the request and finds its route; a reply when that ends it.
+    fn begin(&self, session: &mut Session) -> (Option<Started>, Option<Reply>) {
+        let Some(state) = self.shared.state.load_full() else {
+            return (None, None);
+        };
+        let client = self.shared.client(session.as_downstream());
+        let mut exchange = Exchange::new(client, Instant::now());
+        let head = session.req_header_mut();
+        let found = request::normalise_head(head).and_then(|()| request::find_route(&state, head));
+        let (route, reply) = match found {
+            Ok(number) => (state.routes[number as usize].clone(), None),
+            Err(reply) => (state.unmatched.clone(), Some(reply)),
+        };
+        exchange.route = route.cluster.as_ref().map(|_| route.name.clone());
+        let started = Started {
+            route,
+            exchange,
+            _state: state,
+        };
+        (Some(started), reply)
+    }
+}
+
+#[async_trait]
+impl ProxyHttp for Proxy {
+    type CTX = Context;
+
+    fn new_ctx(&self) -> Context {
+        Context::default()
+    }
+
+    fn init_downstream_modules(&self, _: &mut HttpModules) {}
+
+    async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
+        let (Some(started), refusal) = self.begin(session) else {
+            return Err(Error::new(ErrorType::HTTPStatus(503)));
+        };
+        self.shared.pressure.begin();
+        let started = ctx.started.insert(started);
+        let Started {
+            route, exchange, ..
+        } = started;
+        let mut request = Request {
+            head: RequestHead::new(session.req_header_mut()),
+            exchange,
+        };
+        let reply = route
+            .chain
+            .request(&mut request)
+            .await
+            .map(|reply| *reply)
+            .or(refusal);
+        match reply {
+            None => Ok(false),
+            Some(reply) => reply::send(session, started, reply).await.map(|()| true),
+        }
+    }
+
+    async fn upstream_peer(&self, _: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
+        let unavailable = || Error::new_up(ErrorType::HTTPStatus(503));
+        let started = ctx.started.as_mut().ok_or_else(unavailable)?;
+        let cluster = started.route.cluster.as_ref().ok_or_else(unavailable)?;
+        let endpoint = cluster.pick(&ctx.tried).ok_or_else(unavailable)?;
+        let peer = endpoint.peer().ok_or_else(unavailable)?;
+        endpoint.count(Count::Requests);
+        if let SocketAddr::Inet(address) = peer.address() {
+            started.exchange.upstream = Some(*address);
+        }
+        ctx.current = Some(endpoint.clone());
+        Ok(Box::new(HttpPeer::clone(&peer)))
+    }
+
+    fn fail_to_connect(
+        &self,
+        _: &mut Session,
+        _: &HttpPeer,
+        ctx: &mut Context,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        if let Some(endpoint) = ctx.current.take() {
+            endpoint.count(Count::ConnectFailures);
+            ctx.tried.push(endpoint);
+        }
+        let route = ctx.started.as_ref().map(|started| &started.route);
+        let others_left = route
+            .and_then(|route| route.cluster.as_ref())
+            .is_some_and(|cluster| {
+                ctx.tried.len() <= cluster.retries && ctx.tried.len() < cluster.members.len()
+            });
+        error.set_retry(others_left);
+        error
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        _: &mut Session,
+        head: &mut RequestHeader,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        let Some(started) = &ctx.started else {
+            return Ok(());
+        };
+        let Client { address, tls, .. } = &started.exchange.client;
+        // What the client says about itself is not passed on.
+        match address.map(|address| HeaderValue::try_from(address.ip().to_string())) {
+            Some(Ok(address)) => head.insert_header(FORWARDED_FOR, address)?,
+            _ => drop(head.remove_header(&FORWARDED_FOR)),
+        }
+        let scheme = HeaderValue::from_static(if *tls { "https" } else { "http" });
+        head.insert_header(FORWARDED_PROTO, scheme)
+    }
+
+    async fn request_body_filter(
+        &self,
+        _: &mut Session,
+        body: &mut Option<Bytes>,
+        last: bool,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        let Some(Started {
+            route, exchange, ..
+        }) = &mut ctx.started
+        else {
+            return Ok(());
+        };
+        match !route.chain.bodies().request || route.chain.request_body(body, last, exchange) {
+            true => Ok(()),
+            false => Err(plugin_panicked()),
+        }
+    }
+
+    async fn response_filter(
+        &self,
+        session: &mut Session,
+        head: &mut ResponseHeader,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        let Some(Started {
+            route, exchange, ..
+        }) = &mut ctx.started
+        else {
+            return Ok(());
+        };
+        let sound = route.chain.response(&mut Response {
+            request: RequestView::new(session.req_header()),
+            head: ResponseHead::new(head),
+            exchange,
+        });
+        if sound {
+            Ok(())
+        } else {
+            Err(plugin_panicked())
+        }
+    }
+
+    fn response_body_filter(
+        &self,
+        _: &mut Session,
+        body: &mut Option<Bytes>,
+        last: bool,
+        ctx: &mut Context,
+    ) -> Result<Option<Duration>> {
+        let Some(Started {
+            route, exchange, ..
+        }) = &mut ctx.started
+        else {
+            return Ok(None);
+        };
+        match !route.chain.bodies().response || route.chain.response_body(body, last, exchange) {
+            true => Ok(None),
+            false => Err(plugin_panicked()),
+        }
+    }
+
+    async fn fail_to_proxy(
+        &self,
+        session: &mut Session,
+        error: &Error,
+        ctx: &mut Context,
+    ) -> FailToProxy {
+        let reply = reply::for_error(error);
+        let error_code = reply.as_ref().map_or(0, |reply| reply.status.as_u16());
+        if let (Some(reply), Some(started), None) =
+            (reply, &mut ctx.started, session.response_written())
+        {
+            // The client may be gone; then there is nobody left to tell.
+            let _ = reply::send(session, started, reply).await;
+        }
+        FailToProxy {
+            error_code,
+            can_reuse_downstream: false,
+        }
+    }
+
+    fn suppress_error_log(&self, _: &Session, _: &Context, _: &Error) -> bool {
+        true // the access log has it
+    }
+
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Context) {
+        let Some(Started {
+            route, exchange, ..
+        }) = &ctx.started
+        else {
+            return;
+        };
+        let status = session
+            .response_written()
+            .map_or(0, |head| head.status.as_u16());
+        let error = error.map(ToString::to_string);
+        let finished = Finished {
+            request: RequestView::new(session.req_header()),
+            exchange,
+            status,
+            bytes_received: session.body_bytes_read() as u64,
+            bytes_sent: session.body_bytes_sent() as u64,
+            duration: exchange.started.elapsed(),
+            error: error.as_deref(),
+        };
+        route.chain.finished(&finished);
+        self.shared.pressure.end(finished.duration, status >= 500);
+        let Finished {
+            duration,
+            bytes_received,
+            bytes_sent,
+            ..
+        } = finished;
+        route
+            .counters
+            .count(status, duration, bytes_received, bytes_sent);
+    }
+}
+
+fn plugin_panicked() -> Box<Error> {
+    Error::explain(ErrorType::InternalError, "a plugin panicked").into_in()
+}

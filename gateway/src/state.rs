@@ -1,0 +1,45 @@
+//! What a configuration was compiled to: everything that a request needs, never changed, only replaced.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use pingora_core::listeners::tls::Acceptor;
+use plugins::{Chain, Plugin};
+
+use crate::cluster::Cluster;
+use crate::metrics::RouteCounters;
+use crate::route::RouteTable;
+
+/// One compiled configuration.
+pub(crate) struct State {
+    pub(crate) listeners: Vec<Arc<ListenerState>>,
+    pub(crate) table: RouteTable,
+    /// By the numbers that `table` finds.
+    pub(crate) routes: Vec<Arc<Route>>,
+    /// For requests that no route matches.
+    pub(crate) unmatched: Arc<Route>,
+    pub(crate) clusters: BTreeMap<String, Arc<Cluster>>,
+    pub(crate) plugins: BTreeMap<String, Arc<dyn Plugin>>,
+    /// Files that the configuration names, for the file watch.
+    pub(crate) files: Vec<PathBuf>,
+}
+
+/// A listener of one configuration. The socket itself lives longer.
+pub(crate) struct ListenerState {
+    pub(crate) name: Arc<str>,
+    /// As configured; the port may be 0.
+    pub(crate) address: SocketAddr,
+    pub(crate) acceptor: Option<Acceptor>,
+    pub(crate) h2c: bool,
+}
+
+/// A route of one configuration.
+pub(crate) struct Route {
+    pub(crate) name: Arc<str>,
+    /// None for the route of requests that no route matches.
+    pub(crate) cluster: Option<Arc<Cluster>>,
+    pub(crate) chain: Chain,
+    pub(crate) counters: Arc<RouteCounters>,
+}
