@@ -3,5 +3,6 @@
 pub mod config;
 pub mod life;
 pub mod problem;
+pub mod reference;
 pub mod telemetry;
 pub mod units;

@@ -7,6 +7,7 @@
 //! ```
 
 mod admin;
+mod parent;
 mod reload;
 mod watch;
 
@@ -22,6 +23,7 @@ use tokio::sync::watch::{Receiver, Sender, channel};
 use crate::telemetry::Pressure;
 
 pub use self::admin::AdminConfig;
+pub use self::parent::{SUPERVISOR, die_with_parent};
 pub use self::reload::{ReloadRequests, Reloaded};
 pub use self::watch::Watched;
 

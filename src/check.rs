@@ -1,0 +1,67 @@
+//! `tidegate check`: judges configuration files without starting anything.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use chassis::config::top_level_keys;
+use clap::Args;
+use gateway::Gateway;
+
+use crate::schema::Role;
+
+#[derive(Args)]
+pub(crate) struct CheckArgs {
+    /// The role that the files are for; found out from their keys when it is not given.
+    #[arg(long, value_enum)]
+    role: Option<Role>,
+    /// Configuration files. What they include is judged with them.
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+}
+
+pub(crate) fn main(args: &CheckArgs) -> ExitCode {
+    let mut sound = true;
+    for file in &args.files {
+        let role = args.role.unwrap_or_else(|| role_of(file));
+        let outcome = match role {
+            Role::Gateway => Gateway::default().check(file),
+            Role::Users => users::role::check(file),
+        };
+        match outcome {
+            Ok(()) => println!(
+                "{}: a sound configuration of {}",
+                file.display(),
+                role.name()
+            ),
+            Err(report) => {
+                sound = false;
+                eprint!("{report}");
+            }
+        }
+    }
+    if sound {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// The role whose configuration has the most of the file's tables and keys.
+fn role_of(file: &Path) -> Role {
+    let keys = top_level_keys(file);
+    let known = |role: Role| {
+        let schema = role.schema();
+        keys.iter()
+            .filter(|key| schema["properties"].get(key).is_some())
+            .count()
+    };
+    let named = |role: Role| {
+        let name = file.file_stem().map(|stem| stem.to_string_lossy());
+        name.is_some_and(|name| name.contains(role.name()))
+    };
+    // `max_by_key` takes the last of equals: the gateway.
+    let roles = Role::ALL.into_iter().rev();
+    roles
+        .max_by_key(|role| (known(*role), named(*role)))
+        .unwrap_or(Role::Gateway)
+}

@@ -1,0 +1,47 @@
+//! The one binary `tidegate`: subcommands that hand over to the crates.
+
+mod check;
+mod schema;
+mod up;
+
+use std::process::ExitCode;
+
+use chassis::life::{RoleArgs, die_with_parent};
+use clap::{Parser, Subcommand};
+use gateway::Gateway;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// The edge of a user system that stays up.
+#[derive(Parser)]
+#[command(version, about, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the whole edge on this machine: the gateway and the user services, on embedded data.
+    Up(up::UpArgs),
+    /// Run the L7 gateway.
+    Gateway(RoleArgs),
+    /// Run the user services.
+    Users(RoleArgs),
+    /// Judge configuration files: exit 0, or 1 with the place of every mistake.
+    Check(check::CheckArgs),
+    /// Print what a role's configuration may hold, as JSON Schema (for editors) or Markdown.
+    Schema(schema::SchemaArgs),
+}
+
+fn main() -> ExitCode {
+    die_with_parent();
+    match Cli::parse().command {
+        Command::Up(args) => up::main(&args),
+        Command::Gateway(args) => Gateway::default().main(&args),
+        Command::Users(args) => users::role::main(&args),
+        Command::Check(args) => check::main(&args),
+        Command::Schema(args) => schema::main(&args),
+    }
+}

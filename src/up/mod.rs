@@ -1,0 +1,97 @@
+//! `tidegate up`: the whole edge on one machine, as child processes of this binary.
+//!
+//! ```text
+//! DIR/conf/*.toml   written at the first start, yours to edit: the roles reload them
+//! DIR/tls/          a self-signed certificate
+//! DIR/data/         the shards and the signing keys
+//! DIR/run/          ready files, and the lock that keeps a second `up` out
+//! ```
+
+mod addresses;
+mod certificate;
+mod child;
+mod folder;
+mod supervise;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+
+use self::addresses::Addresses;
+use self::folder::Folder;
+
+#[derive(Args)]
+pub(crate) struct UpArgs {
+    /// Where configuration, certificate and data live; made when it is missing.
+    #[arg(long, default_value = ".tidegate", value_name = "DIR")]
+    dir: PathBuf,
+    /// `auto` takes free ports instead of the usual ones.
+    #[arg(long, value_enum, default_value = "fixed")]
+    ports: Ports,
+    /// Write all addresses here, as JSON, once everything serves.
+    #[arg(long, value_name = "FILE")]
+    ready_file: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Ports {
+    /// Gateway 9080 and 9443, users 7001, admin 9901 and 7901; or as in the environment.
+    Fixed,
+    /// Free ports.
+    Auto,
+}
+
+/// Why the edge cannot run.
+#[derive(Debug, thiserror::Error)]
+enum UpError {
+    #[error("{0}: {1}")]
+    File(String, std::io::Error),
+    #[error(
+        "{name} cannot listen on {address}: {error}\nUse `--ports auto` for free ports, or set {variable}."
+    )]
+    Port {
+        name: &'static str,
+        address: std::net::SocketAddr,
+        variable: &'static str,
+        error: std::io::Error,
+    },
+    #[error("{variable}={value} is not an address and port")]
+    Address {
+        variable: &'static str,
+        value: String,
+    },
+    #[error("another `tidegate up` is running in {0}")]
+    Locked(PathBuf),
+    #[error("the certificate cannot be made: {0}")]
+    Certificate(#[from] rcgen::Error),
+    #[error("{0} did not start; what it said stands above")]
+    Child(&'static str),
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+}
+
+pub(crate) fn main(args: &UpArgs) -> ExitCode {
+    match run(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("tidegate up: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &UpArgs) -> Result<(), UpError> {
+    let folder = Folder::open(&args.dir)?;
+    let addresses = Addresses::choose(args.ports)?;
+    certificate::ensure(&folder)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    // On this thread alone: children ask to be told when the thread that made them ends.
+    runtime.block_on(supervise::run(
+        &folder,
+        &addresses,
+        args.ready_file.as_deref(),
+    ))
+}

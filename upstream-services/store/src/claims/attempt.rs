@@ -1,0 +1,201 @@
+//! One write with claims, step by step. [`Store::claim_and_write`] takes the steps in order.
+
+use futures::future::BoxFuture;
+
+use super::{DONE, LEASE, Name, PENDING, inserted, record};
+use crate::{Bucket, Error, Id, Store, Time, Transaction};
+
+/// A write with claims under way.
+pub(super) struct Attempt<'s> {
+    store: &'s Store,
+    owner: Id,
+    /// Names this attempt; lives on the owner's shard.
+    token: Id,
+    held: Vec<(String, String)>,
+    released: Vec<(String, String, Id)>,
+    commit_tried: bool,
+}
+
+/// How giving up ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Abandoned {
+    /// Nothing was written and nothing stays claimed.
+    Undone,
+    /// The write turned out to be committed; the claims are confirmed.
+    WasCommitted,
+}
+
+impl<'s> Attempt<'s> {
+    pub(super) fn new(store: &'s Store, owner: Id, now: Time) -> Self {
+        Self {
+            store,
+            owner,
+            token: store.new_id(owner.bucket(), now),
+            held: Vec::new(),
+            released: Vec::new(),
+            commit_tried: false,
+        }
+    }
+
+    /// Step 1: claims a name. `false` when it belongs to somebody else.
+    pub(super) async fn claim(&mut self, name: Name<'_>, now: Time) -> Result<bool, Error> {
+        // Each turn but the last ends with a change somebody else made in between.
+        for _ in 0..TURNS {
+            if self.insert(name, now).await? {
+                self.held.push((name.0.to_owned(), name.1.to_owned()));
+                return Ok(true);
+            }
+            let Some(row) = self.store.claim_row(name).await? else {
+                continue;
+            };
+            if row.owned {
+                // Given up by this very owner, but not yet deleted?
+                if row.owner == self.owner && self.store.release_due(Some(self.owner)).await? > 0 {
+                    continue;
+                }
+                return Ok(false);
+            }
+            if now.since(row.claimed_at) < LEASE {
+                return Ok(false);
+            }
+            if self.store.decide(row.attempt, now).await? {
+                self.store.confirm(name, row.attempt).await?;
+            } else if self.take_over(name, row.attempt, now).await? {
+                self.held.push((name.0.to_owned(), name.1.to_owned()));
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Step 2: the decision, with the caller's write. On an error the second part is what the
+    /// write returned, if the commit was what failed.
+    pub(super) async fn write<T, E, F>(
+        &mut self,
+        released: &[Name<'_>],
+        now: Time,
+        write: F,
+    ) -> Result<T, (E, Option<T>)>
+    where
+        F: for<'t> FnOnce(&'t mut Transaction) -> BoxFuture<'t, Result<T, E>>,
+        E: From<Error>,
+    {
+        let own = |error: Error| (E::from(error), None);
+        self.find_released(released).await.map_err(own)?;
+        let mut tx = self.store.shard_of(self.owner).begin().await.map_err(own)?;
+        self.decide_done(&mut tx, now).await.map_err(own)?;
+        let written = write(&mut tx).await.map_err(|error| (error, None))?;
+        self.commit_tried = true;
+        match tx.commit().await {
+            Ok(()) => Ok(written),
+            Err(error) => Err((Error::from(error).into(), Some(written))),
+        }
+    }
+
+    /// Steps 3 and 4. The write is committed: a failure here is repaired by whoever comes next.
+    pub(super) async fn settle(self) {
+        if let Err(error) = self.try_settle().await {
+            tracing::warn!(owner = %self.owner, %error, "claims will be confirmed later");
+        }
+    }
+
+    /// Gives up: what was claimed is free again.
+    pub(super) async fn abandon(self, now: Time) -> Abandoned {
+        match self.try_abandon(now).await {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                tracing::warn!(owner = %self.owner, %error, "claims stay until their lease ends");
+                Abandoned::Undone
+            }
+        }
+    }
+
+    async fn insert(&self, (kind, value): Name<'_>, now: Time) -> Result<bool, Error> {
+        let shard = self.store.by_key(Bucket::of_key(kind, value));
+        let insert = "INSERT INTO claims (kind, value, owner, attempt, state, claimed_at)
+                      VALUES (?, ?, ?, ?, ?, ?)";
+        let query = sqlx::query(insert)
+            .bind(kind)
+            .bind(value)
+            .bind(self.owner)
+            .bind(self.token)
+            .bind(PENDING)
+            .bind(now);
+        inserted(query.execute(&mut *shard.write().await?).await)
+    }
+
+    /// Compare and swap: from the void attempt to this one.
+    async fn take_over(&self, (kind, value): Name<'_>, void: Id, now: Time) -> Result<bool, Error> {
+        let shard = self.store.by_key(Bucket::of_key(kind, value));
+        let swapped = sqlx::query(
+            "UPDATE claims SET owner = ?, attempt = ?, claimed_at = ?
+             WHERE kind = ? AND value = ? AND attempt = ? AND state = ?",
+        )
+        .bind(self.owner)
+        .bind(self.token)
+        .bind(now)
+        .bind(kind)
+        .bind(value)
+        .bind(void)
+        .bind(PENDING)
+        .execute(&mut *shard.write().await?)
+        .await?;
+        Ok(swapped.rows_affected() == 1)
+    }
+
+    /// Which incarnations of the names to release are the owner's now.
+    async fn find_released(&mut self, names: &[Name<'_>]) -> Result<(), Error> {
+        for &(kind, value) in names {
+            let row = self.store.claim_row((kind, value)).await?;
+            if let Some(row) = row.filter(|row| row.owner == self.owner) {
+                self.released
+                    .push((kind.to_owned(), value.to_owned(), row.attempt));
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the attempt's record and the list of releases into the owner's transaction.
+    async fn decide_done(&self, tx: &mut Transaction, now: Time) -> Result<(), Error> {
+        if !record(tx, self.token, DONE, now).await? {
+            return Err(Error::ClaimLost);
+        }
+        for (kind, value, attempt) in &self.released {
+            let insert =
+                "INSERT INTO claim_releases (kind, value, owner, attempt) VALUES (?, ?, ?, ?)";
+            let query = sqlx::query(insert)
+                .bind(kind)
+                .bind(value)
+                .bind(self.owner)
+                .bind(attempt);
+            inserted(query.execute(&mut **tx).await)?;
+        }
+        Ok(())
+    }
+
+    async fn try_settle(&self) -> Result<(), Error> {
+        for (kind, value) in &self.held {
+            self.store.confirm((kind, value), self.token).await?;
+        }
+        self.store.forget_attempt(self.token).await?;
+        if !self.released.is_empty() {
+            self.store.release_due(Some(self.owner)).await?;
+        }
+        Ok(())
+    }
+
+    async fn try_abandon(&self, now: Time) -> Result<Abandoned, Error> {
+        // Only a commit that was tried can have succeeded.
+        if self.commit_tried && self.store.decide(self.token, now).await? {
+            self.try_settle().await?;
+            return Ok(Abandoned::WasCommitted);
+        }
+        for (kind, value) in &self.held {
+            self.store.unclaim((kind, value), self.token).await?;
+        }
+        Ok(Abandoned::Undone)
+    }
+}
+
+/// How often a claim is looked at again. Two changes of hand within one call are rare.
+const TURNS: u32 = 4;

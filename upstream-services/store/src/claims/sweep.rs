@@ -1,0 +1,82 @@
+//! Finishes what crashed writes left: claims to confirm or delete, names to release.
+
+use super::{LEASE, PENDING, VOID};
+use crate::{Error, Id, Store, Time};
+
+impl Store {
+    /// Works off everything that was left behind longer than [`LEASE`] ago, at most
+    /// a batch of each shard, and returns how much that was. Nothing depends on it: who needs a
+    /// name repairs its claim on the spot. It keeps the tables small.
+    ///
+    /// # Errors
+    /// [`Error::Busy`], [`Error::Database`]; the rest waits for the next sweep.
+    pub async fn sweep_claims(&self, now: Time) -> Result<u64, Error> {
+        let mut done = self.release_due(None).await?;
+        for shard in self.shards() {
+            let stale: Vec<(String, String, Id)> = sqlx::query_as(
+                "SELECT kind, value, attempt FROM claims
+                 WHERE state = ? AND claimed_at < ? ORDER BY claimed_at LIMIT ?",
+            )
+            .bind(PENDING)
+            .bind(now.minus(LEASE))
+            .bind(BATCH)
+            .fetch_all(&mut *shard.read().await?)
+            .await?;
+            for (kind, value, attempt) in stale {
+                if self.decide(attempt, now).await? {
+                    self.confirm((&kind, &value), attempt).await?;
+                } else {
+                    self.unclaim((&kind, &value), attempt).await?;
+                }
+                done += 1;
+            }
+            // Long after its lease nobody is still about to commit.
+            sqlx::query("DELETE FROM claim_attempts WHERE state = ? AND decided_at < ?")
+                .bind(VOID)
+                .bind(now.minus(LEASE * 2880))
+                .execute(&mut *shard.write().await?)
+                .await?;
+        }
+        Ok(done)
+    }
+
+    /// Deletes the claims that owners gave up, of one owner or of all, and returns how many.
+    pub(super) async fn release_due(&self, owner: Option<Id>) -> Result<u64, Error> {
+        let mut released = 0;
+        let shards = match owner {
+            Some(owner) => std::slice::from_ref(self.shard_of(owner)),
+            None => self.shards(),
+        };
+        for shard in shards {
+            let due: Vec<(String, String, Id)> = sqlx::query_as(
+                "SELECT kind, value, attempt FROM claim_releases
+                 WHERE owner = COALESCE(?, owner) LIMIT ?",
+            )
+            .bind(owner)
+            .bind(BATCH)
+            .fetch_all(&mut *shard.read().await?)
+            .await?;
+            for (kind, value, attempt) in due {
+                self.unclaim((&kind, &value), attempt).await?;
+                let delete =
+                    "DELETE FROM claim_releases WHERE kind = ? AND value = ? AND attempt = ?";
+                let query = sqlx::query(delete).bind(kind).bind(value).bind(attempt);
+                query.execute(&mut *shard.write().await?).await?;
+                released += 1;
+            }
+        }
+        Ok(released)
+    }
+
+    /// Forgets an attempt whose claims are all confirmed.
+    pub(super) async fn forget_attempt(&self, attempt: Id) -> Result<(), Error> {
+        sqlx::query("DELETE FROM claim_attempts WHERE attempt = ?")
+            .bind(attempt)
+            .execute(&mut *self.shard_of(attempt).write().await?)
+            .await?;
+        Ok(())
+    }
+}
+
+/// How many rows a sweep takes from a shard at a time.
+const BATCH: i64 = 1000;

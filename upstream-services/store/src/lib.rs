@@ -1,0 +1,35 @@
+//! Sharded SQL: buckets, shards, ids that find their shard, and names that are unique across
+//! shards.
+//!
+//! ```text
+//!   Id ----------------> bucket (12 bits of the id) -\
+//!   (kind, value) -----> bucket (SHA-256)  ----------+--> ShardMap --> Shard --> one SQL file
+//! ```
+//!
+//! A key never names its shard: it names one of 4,096 buckets, and the [`ShardMap`] says which
+//! shard holds the bucket. What belongs together (a user, its sessions) shares a bucket; the one
+//! thing that cannot, a name unique among all users, goes through [claims].
+//!
+//! This crate knows no table but its own. Text from outside reaches SQL as bound values only.
+
+pub mod claims;
+mod error;
+mod generator;
+mod id;
+mod ledger;
+mod shard;
+mod shard_map;
+mod sqlite;
+mod store;
+mod time;
+
+pub use claims::Claimed;
+pub use error::Error;
+pub use generator::IdGenerator;
+pub use id::{BUCKETS, Bucket, Id, ParseIdError};
+pub use ledger::{Migration, Schema};
+pub use shard::Shard;
+pub use shard_map::ShardMap;
+pub use sqlite::{Connection, Db, Transaction};
+pub use store::{Durability, Options, Store};
+pub use time::Time;

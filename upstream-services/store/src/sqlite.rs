@@ -1,0 +1,123 @@
+//! Everything that is SQLite's alone: types, files, pools and locks. Another database replaces
+//! this file; the SQL elsewhere keeps to what MySQL and MariaDB understand too.
+//!
+//! A shard is one file in WAL mode with two pools: one connection that writes, so that writers
+//! queue in the pool, fairly, instead of meeting SQLITE_BUSY, and several that only read and
+//! never wait for the writer.
+//!
+//! # Durability
+//! With `synchronous = NORMAL` a commit is a write to the log file without fsync. It is in the
+//! kernel when the commit returns: a crash or `kill -9` of the process loses nothing that was
+//! acknowledged. A power loss or kernel crash keeps the file consistent, but may lose the
+//! commits since the last checkpoint. [`Durability::Power`] sets `FULL`: one fsync a commit, and
+//! power loss loses nothing either.
+
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use sqlx::pool::{PoolConnection, PoolOptions};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+
+use crate::{Durability, Error, Options};
+
+/// The database below the store.
+pub type Db = sqlx::Sqlite;
+/// A connection borrowed from a shard's pool.
+pub type Connection = PoolConnection<Db>;
+/// A write transaction on one shard; it rolls back when it is dropped.
+pub type Transaction = sqlx::Transaction<'static, Db>;
+
+pub(crate) type Pool = sqlx::Pool<Db>;
+
+/// Takes the write lock at once: a transaction that starts by reading and then writes could
+/// find that its snapshot is old, an error no waiting repairs.
+pub(crate) const BEGIN_WRITE: &str = "BEGIN IMMEDIATE";
+
+/// The file of a shard.
+pub(crate) fn path(options: &Options, number: u16) -> PathBuf {
+    options.dir.join(format!("shard-{number:04}.db"))
+}
+
+/// Makes the data directory, for this user only: the files hold password hashes.
+pub(crate) fn create_dir(dir: &Path) -> Result<(), Error> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    made.map_err(|source| Error::File {
+        path: dir.to_owned(),
+        source,
+    })
+}
+
+/// The writing and the reading pool of a shard. No connection is made yet.
+pub(crate) fn pools(options: &Options, number: u16, create: bool) -> (Pool, Pool) {
+    let synchronous = match options.durability {
+        Durability::Process => SqliteSynchronous::Normal,
+        Durability::Power => SqliteSynchronous::Full,
+    };
+    let connect = SqliteConnectOptions::new()
+        .filename(path(options, number))
+        .busy_timeout(options.busy_timeout)
+        .foreign_keys(true)
+        .synchronous(synchronous);
+    let pool = |size: u32| {
+        PoolOptions::<Db>::new()
+            .max_connections(size)
+            .acquire_timeout(options.acquire_timeout)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            // A local file does not hang up.
+            .test_before_acquire(false)
+    };
+    let writer = connect
+        .clone()
+        .create_if_missing(create)
+        .journal_mode(SqliteJournalMode::Wal);
+    let reader = connect.pragma("query_only", "ON");
+    (
+        pool(1).connect_lazy_with(writer),
+        pool(options.readers.max(1)).connect_lazy_with(reader),
+    )
+}
+
+/// A worker number that no other process on this data has, as long as the value lives. The
+/// kernel gives it back however the process ends.
+#[derive(Debug)]
+pub(crate) struct WorkerNumber {
+    pub(crate) number: u8,
+    file: File,
+}
+
+impl WorkerNumber {
+    /// The first free number.
+    pub(crate) fn take(dir: &Path) -> Result<Self, Error> {
+        for number in 0..=u8::MAX {
+            let path = dir.join(format!("worker-{number:03}.lock"));
+            let mut open = OpenOptions::new();
+            let file = open
+                .create(true)
+                .read(true)
+                .write(true)
+                .truncate(false)
+                .mode(0o600);
+            let locked = file.open(&path).map_err(TryLockError::Error);
+            match locked.and_then(|file| file.try_lock().map(|()| file)) {
+                Ok(file) => return Ok(Self { number, file }),
+                Err(TryLockError::WouldBlock) => {}
+                Err(TryLockError::Error(source)) => return Err(Error::File { path, source }),
+            }
+        }
+        Err(Error::NoWorkerNumber(dir.to_owned()))
+    }
+
+    /// Below which number earlier owners may have made ids.
+    pub(crate) fn floor(&self) -> u64 {
+        let mut bytes = [0; 8];
+        let read = self.file.read_exact_at(&mut bytes, 0);
+        read.map_or(0, |()| u64::from_be_bytes(bytes))
+    }
+
+    /// Tells later owners.
+    pub(crate) fn set_floor(&self, floor: u64) -> std::io::Result<()> {
+        self.file.write_all_at(&floor.to_be_bytes(), 0)
+    }
+}

@@ -1,0 +1,215 @@
+//! What opening and re-opening data does.
+
+use std::fs;
+
+use tempfile::TempDir;
+
+use super::*;
+
+const SCHEMA: Schema = Schema {
+    owner: "test",
+    migrations: &[Migration {
+        version: 1,
+        name: "things",
+        sql: "CREATE TABLE things (id BIGINT NOT NULL PRIMARY KEY, name TEXT NOT NULL);
+              CREATE INDEX things_name ON things (name);",
+    }],
+};
+
+fn options(dir: &TempDir, shards: u16) -> Options {
+    Options {
+        dir: dir.path().join("data"),
+        shards,
+        readers: 2,
+        acquire_timeout: Duration::from_secs(5),
+        busy_timeout: Duration::from_secs(5),
+        durability: Durability::Process,
+    }
+}
+
+async fn open(dir: &TempDir, shards: u16) -> Result<Store, Error> {
+    Store::open(&options(dir, shards), &SCHEMA, Time::now()).await
+}
+
+async fn put(store: &Store, bucket: u16, name: &str) -> Id {
+    let id = store.new_id(Bucket::new(bucket), Time::now());
+    sqlx::query("INSERT INTO things (id, name) VALUES (?, ?)")
+        .bind(id)
+        .bind(name)
+        .execute(&mut *store.shard_of(id).write().await.unwrap())
+        .await
+        .unwrap();
+    id
+}
+
+async fn names(store: &Store, ids: &[Id]) -> Vec<(Id, String)> {
+    let found = store.multi_get(ids, async |mut connection, ids| {
+        let mut query = sqlx::QueryBuilder::new("SELECT id, name FROM things WHERE id IN (");
+        let mut list = query.separated(", ");
+        for id in ids {
+            list.push_bind(id);
+        }
+        query.push(")");
+        let rows = query.build_query_as().fetch_all(&mut *connection).await;
+        rows.map_err(Error::from)
+    });
+    let mut found: Vec<(Id, String)> = found.await.unwrap();
+    found.sort();
+    found
+}
+
+#[tokio::test]
+async fn rows_are_found_on_their_shards_after_a_restart() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir, 4).await.unwrap();
+    let mut ids = Vec::new();
+    for bucket in [0, 1023, 1024, 4095] {
+        ids.push(put(&store, bucket, &format!("in {bucket}")).await);
+    }
+    let before = names(&store, &ids).await;
+    assert_eq!(before.len(), 4);
+    store.close().await;
+    drop(store);
+
+    let store = open(&dir, 4).await.unwrap();
+    store.ping().await.unwrap();
+    assert_eq!(names(&store, &ids).await, before);
+    assert_eq!(store.map().epoch(), 1);
+}
+
+#[tokio::test]
+async fn another_number_of_shards_is_refused_and_says_so() {
+    let dir = TempDir::new().unwrap();
+    open(&dir, 4).await.unwrap().close().await;
+    for wrong in [2, 8] {
+        let error = open(&dir, wrong).await.unwrap_err();
+        assert!(error.to_string().contains("created with 4"), "{error}");
+    }
+    assert!(!dir.path().join("data/shard-0007.db").exists());
+    open(&dir, 4).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_lost_or_swapped_shard_is_refused() {
+    let dir = TempDir::new().unwrap();
+    open(&dir, 3).await.unwrap().close().await;
+    let file = |number| dir.path().join(format!("data/shard-000{number}.db"));
+
+    fs::rename(file(1), dir.path().join("kept")).unwrap();
+    let error = open(&dir, 3).await.unwrap_err();
+    assert!(
+        matches!(error, Error::ShardMissing { number: 1, .. }),
+        "{error}"
+    );
+
+    fs::copy(file(2), file(1)).unwrap();
+    let error = open(&dir, 3).await.unwrap_err();
+    assert!(
+        matches!(error, Error::ForeignShard { found: 2, .. }),
+        "{error}"
+    );
+
+    fs::rename(dir.path().join("kept"), file(1)).unwrap();
+    open(&dir, 3).await.unwrap();
+}
+
+#[tokio::test]
+async fn shards_of_two_data_sets_do_not_mix() {
+    let (one, two) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    open(&one, 2).await.unwrap().close().await;
+    open(&two, 2).await.unwrap().close().await;
+    let file = "data/shard-0001.db";
+    fs::copy(two.path().join(file), one.path().join(file)).unwrap();
+    let error = open(&one, 2).await.unwrap_err();
+    assert!(
+        matches!(error, Error::ForeignShard { found: 1, .. }),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn an_interrupted_creation_is_completed() {
+    let dir = TempDir::new().unwrap();
+    open(&dir, 3).await.unwrap().close().await;
+    // As if the first start had been killed before the map was written.
+    let half = Store::open(&options(&dir, 3), &SCHEMA, Time::now())
+        .await
+        .unwrap();
+    sqlx::query("DELETE FROM shard_map")
+        .execute(&mut *half.shards()[0].write().await.unwrap())
+        .await
+        .unwrap();
+    half.close().await;
+    fs::remove_file(dir.path().join("data/shard-0002.db")).unwrap();
+    open(&dir, 3).await.unwrap().ping().await.unwrap();
+}
+
+#[tokio::test]
+async fn migrations_run_once_and_must_not_change() {
+    const ADDED: Migration = Migration {
+        version: 2,
+        name: "more",
+        sql: "ALTER TABLE things ADD COLUMN size BIGINT NOT NULL DEFAULT 0",
+    };
+    const LONGER: Schema = Schema {
+        owner: "test",
+        migrations: &[SCHEMA.migrations[0], ADDED],
+    };
+    const EDITED: Schema = Schema {
+        owner: "test",
+        migrations: &[Migration {
+            sql: "CREATE TABLE other (id BIGINT)",
+            ..SCHEMA.migrations[0]
+        }],
+    };
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir, 2).await.unwrap();
+    let id = put(&store, 4095, "kept").await;
+    store.close().await;
+    let with = async |schema: &Schema| Store::open(&options(&dir, 2), schema, Time::now()).await;
+
+    let error = with(&EDITED).await.unwrap_err();
+    assert!(
+        matches!(error, Error::EditedMigration { version: 1, .. }),
+        "{error}"
+    );
+    for _ in 0..2 {
+        let store = with(&LONGER).await.unwrap();
+        assert_eq!(names(&store, &[id]).await[0].1, "kept");
+        store.close().await;
+    }
+    let error = with(&SCHEMA).await.unwrap_err();
+    assert!(
+        matches!(error, Error::NewerSchema { version: 2, .. }),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_busy_shard_is_an_error_in_time() {
+    let dir = TempDir::new().unwrap();
+    let options = Options {
+        acquire_timeout: Duration::from_millis(50),
+        ..options(&dir, 1)
+    };
+    let store = Store::open(&options, &SCHEMA, Time::now()).await.unwrap();
+    let held = store.shards()[0].begin().await.unwrap();
+    let error = store.shards()[0].write().await.unwrap_err();
+    assert!(matches!(error, Error::Busy(0)), "{error}");
+    store.ping().await.unwrap();
+    drop(held);
+    store.shards()[0].write().await.unwrap();
+}
+
+#[tokio::test]
+async fn two_processes_on_one_data_set_make_different_ids() {
+    let dir = TempDir::new().unwrap();
+    let (one, two) = (open(&dir, 2).await.unwrap(), open(&dir, 2).await.unwrap());
+    let now = Time::now();
+    assert_ne!(
+        one.new_id(Bucket::new(1), now),
+        two.new_id(Bucket::new(1), now)
+    );
+    let id = put(&one, 1, "seen by both").await;
+    assert_eq!(names(&two, &[id]).await.len(), 1);
+}

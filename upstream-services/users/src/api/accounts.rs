@@ -1,0 +1,128 @@
+//! `POST /v1/register` and `/v1/me/password`.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::LOCATION;
+use axum::response::IntoResponse;
+use serde::{Deserialize, Serialize};
+use store::{Id, Time};
+use utoipa::ToSchema;
+
+use super::bearer::Bearer;
+use super::body::Json;
+use super::{App, timestamp, to_the_end};
+use crate::Error;
+use crate::accounts::Registration;
+use crate::fields::{Email, Password, Username};
+
+/// A new account.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RegisterRequest {
+    /// 3 to 32 of a-z, 0-9, '_', '.' and '-'; upper case is folded.
+    #[schema(
+        min_length = 3,
+        max_length = 32,
+        pattern = "^[A-Za-z0-9_.-]+$",
+        example = "anna"
+    )]
+    username: String,
+    /// The e-mail address. Case does not tell addresses apart.
+    #[schema(format = Email, max_length = 254, example = "anna@example.org")]
+    email: String,
+    /// 8 to 128 characters of any kind.
+    #[schema(min_length = 8, max_length = 128, format = Password)]
+    password: String,
+}
+
+/// The account that was made.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Account {
+    /// The user's id.
+    #[schema(value_type = String, example = "128512093184000123")]
+    id: Id,
+    /// The user name, in lower case.
+    username: String,
+    /// The e-mail address.
+    email: String,
+    /// When the account was made.
+    #[schema(format = DateTime)]
+    created_at: String,
+}
+
+/// A new password for the current one.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PasswordRequest {
+    /// The password until now.
+    #[schema(format = Password)]
+    current_password: String,
+    /// 8 to 128 characters of any kind.
+    #[schema(min_length = 8, max_length = 128, format = Password)]
+    password: String,
+}
+
+/// Register
+///
+/// Makes an account. Whether the username or the e-mail address is the one that is taken stays
+/// unsaid.
+#[utoipa::path(
+    post, path = "/v1/register", tag = "accounts", request_body = RegisterRequest,
+    responses(
+        (status = 201, description = "The account", body = Account,
+         headers(("Location" = String, description = "The path of the public profile"))),
+        (status = 409, description = "The username or the e-mail address is taken"),
+    )
+)]
+pub(super) async fn register(
+    State(app): State<App>,
+    Json(request): Json<RegisterRequest>,
+) -> Result<impl IntoResponse, Error> {
+    let new = Registration {
+        username: Username::parse(&request.username)?,
+        email: Email::parse(&request.email)?,
+        password: Password::parse(request.password)?,
+    };
+    let made = to_the_end(async move { app.accounts.register(new, Time::now()).await }).await?;
+    let location = format!("/v1/users/{}", made.id);
+    let account = Account {
+        id: made.id,
+        username: made.username,
+        email: made.email,
+        created_at: timestamp(made.created_at),
+    };
+    Ok((
+        StatusCode::CREATED,
+        [(LOCATION, location)],
+        axum::Json(account),
+    ))
+}
+
+/// Change one's password
+///
+/// Ends all other sessions of the user.
+#[utoipa::path(
+    post, path = "/v1/me/password", tag = "accounts", security(("bearer" = [])),
+    request_body = PasswordRequest,
+    responses(
+        (status = 204, description = "From now on the new password counts"),
+        (status = 401, description = "The current password is wrong, or the access token"),
+    )
+)]
+pub(super) async fn change_password(
+    State(app): State<App>,
+    Bearer(access): Bearer,
+    Json(request): Json<PasswordRequest>,
+) -> Result<StatusCode, Error> {
+    let current = Password::presented(request.current_password);
+    let new = Password::parse(request.password)?;
+    to_the_end(async move {
+        let changed = app
+            .accounts
+            .change_password(access, current, new, Time::now());
+        app.sessions.forget(&changed.await?).await;
+        Ok::<_, Error>(())
+    })
+    .await?;
+    Ok(StatusCode::NO_CONTENT)
+}

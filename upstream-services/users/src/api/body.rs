@@ -1,0 +1,73 @@
+//! JSON bodies, with refusals that name the field and never repeat a value.
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, Request};
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use serde::de::{DeserializeOwned, IgnoredAny};
+
+use crate::Error;
+
+/// A JSON body: 415 unless it is declared as JSON, 413 if it is too large, 400 if it is no JSON,
+/// 422 if a field is unknown, missing or of the wrong type.
+pub(super) struct Json<T>(pub(super) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Error> {
+        if !declared_as_json(&request) {
+            return Err(Error::UnsupportedMediaType);
+        }
+        let bytes = Bytes::from_request(request, state).await;
+        let bytes = bytes.map_err(|refused| match refused.into_response().status() {
+            StatusCode::PAYLOAD_TOO_LARGE => Error::TooLarge,
+            _ => Error::Malformed("the body could not be read".to_owned()),
+        })?;
+        parse(&bytes).map(Self)
+    }
+}
+
+fn declared_as_json(request: &Request) -> bool {
+    let declared = request.headers().get(CONTENT_TYPE);
+    let declared = declared
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    let essence = declared.split(';').next().unwrap_or_default();
+    essence.trim().eq_ignore_ascii_case("application/json")
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
+    // First the whole text: whether it is JSON must not depend on what comes first in it.
+    serde_json::from_slice::<IgnoredAny>(bytes).map_err(|e| Error::Malformed(e.to_string()))?;
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    serde_path_to_error::deserialize(&mut json)
+        .map_err(|error| refusal(&error.path().to_string(), error.inner()))
+}
+
+fn refusal(path: &str, error: &serde_json::Error) -> Error {
+    let text = error.to_string();
+    // Of serde's messages only these are without a value of the client's.
+    for (start, why) in [
+        ("unknown field `", "there is no such field"),
+        ("missing field `", "is missing"),
+        ("duplicate field `", "is there twice"),
+    ] {
+        if let Some(rest) = text.strip_prefix(start) {
+            let field = rest.split('`').next().unwrap_or_default();
+            return invalid(field, why);
+        }
+    }
+    match path {
+        "" | "." => invalid("body", "must be a JSON object"),
+        field => invalid(field, "has the wrong type"),
+    }
+}
+
+fn invalid(field: &str, why: &str) -> Error {
+    Error::Invalid {
+        field: field.chars().take(64).collect(),
+        why: why.to_owned(),
+    }
+}

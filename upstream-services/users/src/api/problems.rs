@@ -1,0 +1,159 @@
+//! What clients see of errors: RFC 9457 problems, each with the request's id.
+
+use std::any::Any;
+
+use axum::body::Body;
+use axum::extract::{MatchedPath, Request};
+use axum::http::StatusCode;
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
+    WWW_AUTHENTICATE,
+};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use chassis::problem::{self, Problem};
+use prometheus::IntCounter;
+
+use crate::Error;
+
+/// The request's id, from the client or made here, in requests and responses.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// What the log says about a 5xx; it never reaches the client.
+#[derive(Clone)]
+struct Cause(String);
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        let problem = problem_of(&self);
+        let status = StatusCode::from_u16(problem.status);
+        let mut response = status
+            .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+            .into_response();
+        let headers = response.headers_mut();
+        match &self {
+            Self::Unauthenticated { presented } => {
+                // RFC 6750, section 3.1: no error code when there was no token.
+                let challenge = match presented {
+                    true => "Bearer error=\"invalid_token\"",
+                    false => "Bearer",
+                };
+                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+            }
+            _ if problem.status == 503 => {
+                headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            }
+            _ => {}
+        }
+        if problem.status >= 500 {
+            response.extensions_mut().insert(Cause(self.to_string()));
+        }
+        response.extensions_mut().insert(problem);
+        response
+    }
+}
+
+/// The problem a client sees.
+fn problem_of(error: &Error) -> Problem {
+    let (status, kind, title) = match error {
+        Error::Malformed(_) => (400, "malformed-json", "The body is not valid JSON"),
+        Error::UnsupportedMediaType => (415, "unsupported-media-type", "The body must be JSON"),
+        Error::TooLarge => (413, "body-too-large", "The body is too large"),
+        Error::Invalid { .. } => (422, "invalid-field", "A field is not valid"),
+        Error::Unauthenticated { .. } => (401, "unauthenticated", "A valid access token is needed"),
+        Error::WrongCredentials => (401, "wrong-credentials", "Wrong username or password"),
+        Error::WrongRefreshToken => (
+            401,
+            "invalid-refresh-token",
+            "The refresh token is not valid",
+        ),
+        Error::Taken => (409, "taken", "The username or the e-mail address is taken"),
+        Error::NotFound => (404, "not-found", "Not found"),
+        Error::PreconditionFailed => (412, "precondition-failed", "The profile has changed"),
+        Error::Overloaded => (503, "overloaded", "Too many requests at once"),
+        Error::Store(store) => match **store {
+            store::Error::Busy(_) | store::Error::ClaimLost => {
+                return Problem::new(503, "unavailable", "The service is busy; try again");
+            }
+            _ => return internal(),
+        },
+        Error::Config { .. } | Error::Keys { .. } | Error::Internal(_) => return internal(),
+    };
+    Problem::new(status, kind, title).detail(error.to_string())
+}
+
+fn internal() -> Problem {
+    Problem::new(500, "internal", "Something went wrong on our side")
+}
+
+/// A handler panicked: this request fails, the next ones do not.
+pub(super) fn panicked(panic: Box<dyn Any + Send>, panics: &IntCounter) -> Response {
+    panics.inc();
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    let what = text.unwrap_or("no text");
+    Error::Internal(format!("a handler panicked: {what}")).into_response()
+}
+
+/// Gives every response its request's id, and every error its body.
+pub(super) async fn finish(mut request: Request, next: Next) -> Response {
+    let id = request_id(&request);
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    request.headers_mut().insert(REQUEST_ID, id.clone());
+    let mut response = next.run(request).await;
+    let status = response.status();
+    if status.is_client_error() || status.is_server_error() {
+        let id = id.to_str().unwrap_or_default();
+        if let Some(Cause(error)) = response.extensions_mut().remove() {
+            let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
+            tracing::error!(
+                request_id = id,
+                route,
+                status = status.as_u16(),
+                error,
+                "request failed"
+            );
+        }
+        let problem = response.extensions_mut().remove::<Problem>();
+        let problem = problem.unwrap_or_else(|| bare(status));
+        *response.body_mut() = Body::from(problem.request_id(id).to_json());
+        let headers = response.headers_mut();
+        headers.remove(CONTENT_LENGTH);
+        headers.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static(problem::CONTENT_TYPE),
+        );
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+    response.headers_mut().insert(REQUEST_ID, id);
+    response
+}
+
+/// The problem of a refusal that came from the router itself.
+fn bare(status: StatusCode) -> Problem {
+    match status {
+        StatusCode::NOT_FOUND => {
+            Problem::new(404, "not-found", "Not found").detail("there is nothing at this path")
+        }
+        StatusCode::METHOD_NOT_ALLOWED => {
+            Problem::new(405, "method-not-allowed", "Method not allowed")
+                .detail("the Allow header lists the methods of this path")
+        }
+        status if status.is_client_error() => {
+            Problem::new(status.as_u16(), "bad-request", "The request is not valid")
+        }
+        _ => internal(),
+    }
+}
+
+/// The client's id if it is short visible ASCII, so that it can go into logs as it is.
+fn request_id(request: &Request) -> HeaderValue {
+    let given = request.headers().get(REQUEST_ID);
+    let fits = |id: &&HeaderValue| {
+        (1..=128).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
+    };
+    given.filter(fits).cloned().unwrap_or_else(|| {
+        let fresh = uuid::Uuid::new_v4().to_string();
+        HeaderValue::from_str(&fresh).expect("a UUID is hexadecimal digits and hyphens")
+    })
+}

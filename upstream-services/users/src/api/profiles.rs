@@ -1,0 +1,227 @@
+//! `/v1/me`, `/v1/users/{id}` and `/v1/users/batch`.
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::http::header::{CACHE_CONTROL, ETAG, HeaderMap, HeaderName};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Deserializer, Serialize};
+use store::{Id, Time};
+use utoipa::ToSchema;
+
+use super::bearer::Bearer;
+use super::body::Json;
+use super::{App, etag, timestamp, to_the_end};
+use crate::Error;
+use crate::fields::{DisplayName, Email};
+use crate::profiles::{Change, Profile};
+
+/// One's own profile.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Me {
+    /// The user's id.
+    #[schema(value_type = String)]
+    id: Id,
+    /// The user name.
+    username: String,
+    /// The e-mail address.
+    email: String,
+    /// The name to show, if there is one.
+    display_name: Option<String>,
+    /// When the account was made.
+    #[schema(format = DateTime)]
+    created_at: String,
+    /// When the profile last changed.
+    #[schema(format = DateTime)]
+    updated_at: String,
+}
+
+/// What others see of a user.
+#[derive(Serialize, ToSchema)]
+pub(super) struct PublicProfile {
+    /// The user's id.
+    #[schema(value_type = String)]
+    id: Id,
+    /// The user name.
+    username: String,
+    /// The name to show, if there is one.
+    display_name: Option<String>,
+    /// When the account was made.
+    #[schema(format = DateTime)]
+    created_at: String,
+}
+
+/// What to change; what is absent stays (RFC 7396).
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ChangeRequest {
+    /// A name to show, 1 to 64 characters; null takes it away.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>, required = false, max_length = 64)]
+    display_name: Option<Option<String>>,
+    /// A new e-mail address.
+    #[serde(default)]
+    #[schema(format = Email, max_length = 254)]
+    email: Option<String>,
+}
+
+/// Whose profiles are wanted.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct BatchRequest {
+    /// Up to 100 ids.
+    #[schema(value_type = Vec<String>, max_items = 100)]
+    ids: Vec<Id>,
+}
+
+/// The profiles found.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Batch {
+    /// In the order asked for; ids without a user are left out.
+    users: Vec<PublicProfile>,
+}
+
+/// Read one's own profile
+#[utoipa::path(
+    get, path = "/v1/me", tag = "profiles", security(("bearer" = [])),
+    params(("If-None-Match" = Option<String>, Header, description = "The ETag the client has")),
+    responses(
+        (status = 200, description = "The profile", body = Me,
+         headers(("ETag" = String, description = "Changes with every change of the profile"))),
+        (status = 304, description = "The client has the newest profile"),
+    )
+)]
+pub(super) async fn me(
+    State(app): State<App>,
+    Bearer(access): Bearer,
+    headers: HeaderMap,
+) -> Result<Response, Error> {
+    let profile = app
+        .profiles
+        .get(access.user)
+        .await?
+        .ok_or(Error::NotFound)?;
+    if etag::none_match_fails(&headers, &etag::of(&profile)) {
+        return Ok((StatusCode::NOT_MODIFIED, private(&profile)).into_response());
+    }
+    Ok((private(&profile), axum::Json(own(&profile))).into_response())
+}
+
+/// Change one's own profile
+///
+/// With If-Match only if nobody changed it since.
+#[utoipa::path(
+    patch, path = "/v1/me", tag = "profiles", security(("bearer" = [])),
+    request_body = ChangeRequest,
+    params(("If-Match" = Option<String>, Header, description = "The ETag the change is meant for")),
+    responses(
+        (status = 200, description = "The changed profile", body = Me,
+         headers(("ETag" = String, description = "The new one"))),
+        (status = 409, description = "The e-mail address is taken"),
+        (status = 412, description = "The profile has changed since"),
+    )
+)]
+pub(super) async fn change_me(
+    State(app): State<App>,
+    Bearer(access): Bearer,
+    headers: HeaderMap,
+    Json(request): Json<ChangeRequest>,
+) -> Result<impl IntoResponse, Error> {
+    let name = |text: String| DisplayName::parse(&text);
+    let change = Change {
+        display_name: request
+            .display_name
+            .map(|text| text.map(name).transpose())
+            .transpose()?,
+        email: request.email.as_deref().map(Email::parse).transpose()?,
+    };
+    let changed = to_the_end(async move {
+        let fits = |current: &Profile| etag::match_holds(&headers, &etag::of(current));
+        app.profiles
+            .change(access.user, &change, fits, Time::now())
+            .await
+    });
+    let profile = changed.await?;
+    Ok((private(&profile), axum::Json(own(&profile))))
+}
+
+/// Read a user's public profile
+#[utoipa::path(
+    get, path = "/v1/users/{id}", tag = "profiles", security(("bearer" = [])),
+    params(("id" = String, Path, description = "The user's id")),
+    responses(
+        (status = 200, description = "The public profile", body = PublicProfile),
+        (status = 404, description = "There is no user with this id"),
+    )
+)]
+pub(super) async fn user(
+    State(app): State<App>,
+    _asking: Bearer,
+    Path(id): Path<String>,
+) -> Result<axum::Json<PublicProfile>, Error> {
+    let id = id.parse().map_err(|_| Error::NotFound)?;
+    let profile = app.profiles.get(id).await?.ok_or(Error::NotFound)?;
+    Ok(axum::Json(public(&profile)))
+}
+
+/// Read many public profiles
+#[utoipa::path(
+    post, path = "/v1/users/batch", tag = "profiles", security(("bearer" = [])),
+    request_body = BatchRequest,
+    responses((status = 200, description = "The profiles found", body = Batch))
+)]
+pub(super) async fn batch(
+    State(app): State<App>,
+    _asking: Bearer,
+    Json(request): Json<BatchRequest>,
+) -> Result<axum::Json<Batch>, Error> {
+    if request.ids.len() > BATCH_LIMIT {
+        return Err(Error::Invalid {
+            field: "ids".to_owned(),
+            why: "must be at most 100".to_owned(),
+        });
+    }
+    let mut ids = Vec::with_capacity(request.ids.len());
+    for id in request.ids {
+        if !ids.contains(&id) {
+            ids.push(id);
+        }
+    }
+    let mut found = app.profiles.many(ids.clone()).await?;
+    found.sort_by_key(|profile| ids.iter().position(|id| *id == profile.id));
+    let users = found.iter().map(|profile| public(profile)).collect();
+    Ok(axum::Json(Batch { users }))
+}
+
+/// Keeps apart what is null from what is absent.
+fn present<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Option<String>>, D::Error> {
+    Option::deserialize(value).map(Some)
+}
+
+fn private(profile: &Profile) -> [(HeaderName, String); 2] {
+    [
+        (ETAG, etag::of(profile)),
+        (CACHE_CONTROL, "private, no-cache".to_owned()),
+    ]
+}
+
+fn own(profile: &Profile) -> Me {
+    Me {
+        id: profile.id,
+        username: profile.username.clone(),
+        email: profile.email.clone(),
+        display_name: profile.display_name.clone(),
+        created_at: timestamp(profile.created_at),
+        updated_at: timestamp(profile.updated_at),
+    }
+}
+
+fn public(profile: &Profile) -> PublicProfile {
+    PublicProfile {
+        id: profile.id,
+        username: profile.username.clone(),
+        display_name: profile.display_name.clone(),
+        created_at: timestamp(profile.created_at),
+    }
+}
+
+const BATCH_LIMIT: usize = 100;

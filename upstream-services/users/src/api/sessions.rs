@@ -1,0 +1,128 @@
+//! `POST /v1/login`, `/v1/token/refresh` and `/v1/logout`.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CACHE_CONTROL;
+use axum::response::IntoResponse;
+use serde::{Deserialize, Serialize};
+use store::Time;
+use utoipa::ToSchema;
+
+use super::bearer::Bearer;
+use super::body::Json;
+use super::{App, to_the_end};
+use crate::Error;
+use crate::fields::Password;
+use crate::tokens::{Access, RefreshToken};
+
+/// Who wants in.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LoginRequest {
+    /// The username or the e-mail address.
+    #[schema(example = "anna")]
+    username: String,
+    /// The password.
+    #[schema(format = Password)]
+    password: String,
+}
+
+/// A refresh token to exchange.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RefreshRequest {
+    /// The newest refresh token of the session.
+    refresh_token: String,
+}
+
+/// The tokens of a session.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Tokens {
+    /// A JWT for the Authorization header, signed with EdDSA.
+    access_token: String,
+    /// Works once, for the next pair of tokens.
+    refresh_token: String,
+    /// Always "Bearer".
+    #[schema(example = "Bearer")]
+    token_type: &'static str,
+    /// Seconds until the access token expires.
+    #[schema(example = 300)]
+    expires_in: u64,
+}
+
+/// Log in
+///
+/// Opens a session. An account that does not exist and a wrong password give the same answer.
+#[utoipa::path(
+    post, path = "/v1/login", tag = "sessions", request_body = LoginRequest,
+    responses(
+        (status = 200, description = "The session's tokens", body = Tokens),
+        (status = 401, description = "Wrong username or password"),
+    )
+)]
+pub(super) async fn login(
+    State(app): State<App>,
+    Json(request): Json<LoginRequest>,
+) -> Result<impl IntoResponse, Error> {
+    let password = Password::presented(request.password);
+    let who = app
+        .accounts
+        .authenticate(&request.username, password)
+        .await?;
+    let now = Time::now();
+    let (access, refresh) = app.sessions.open(who, now).await?;
+    tokens(&app, access, &refresh, now)
+}
+
+/// Refresh
+///
+/// Exchanges a refresh token for new tokens. A token that was used before ends the whole session.
+#[utoipa::path(
+    post, path = "/v1/token/refresh", tag = "sessions", request_body = RefreshRequest,
+    responses(
+        (status = 200, description = "The session's next tokens", body = Tokens),
+        (status = 401, description = "The refresh token is unknown, used, expired or revoked"),
+    )
+)]
+pub(super) async fn refresh(
+    State(app): State<App>,
+    Json(request): Json<RefreshRequest>,
+) -> Result<impl IntoResponse, Error> {
+    let token = RefreshToken::parse(&request.refresh_token).ok_or(Error::WrongRefreshToken)?;
+    let now = Time::now();
+    let sessions = app.clone();
+    let next = to_the_end(async move { sessions.sessions.refresh(&token, now).await });
+    let (access, refresh) = next.await?;
+    tokens(&app, access, &refresh, now)
+}
+
+/// Log out
+///
+/// Ends the session of the access token, with all its tokens.
+#[utoipa::path(
+    post, path = "/v1/logout", tag = "sessions", security(("bearer" = [])),
+    responses((status = 204, description = "The session has ended"))
+)]
+pub(super) async fn logout(
+    State(app): State<App>,
+    Bearer(access): Bearer,
+) -> Result<StatusCode, Error> {
+    to_the_end(async move { app.sessions.end(access, Time::now()).await }).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Tokens must not stay in a cache (RFC 6749, section 5.1).
+fn tokens(
+    app: &App,
+    access: Access,
+    refresh: &RefreshToken,
+    now: Time,
+) -> Result<impl IntoResponse + use<>, Error> {
+    let tokens = Tokens {
+        access_token: app.tokens.issue(access, now)?,
+        refresh_token: refresh.reveal(),
+        token_type: "Bearer",
+        expires_in: app.tokens.ttl().as_secs(),
+    };
+    Ok(([(CACHE_CONTROL, "no-store")], axum::Json(tokens)))
+}

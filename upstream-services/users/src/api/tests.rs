@@ -1,0 +1,218 @@
+//! The API as a client sees it, through the whole router.
+
+mod accounts;
+mod edges;
+mod profiles;
+mod sessions;
+
+use std::path::Path;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderMap, Method, Request, StatusCode};
+use chassis::units::Size;
+use http_body_util::BodyExt;
+use prometheus::Registry;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tower::ServiceExt;
+
+use crate::{Config, Users};
+
+/// A service on data of its own.
+struct Home {
+    users: Users,
+    router: Router,
+    registry: Registry,
+    dir: TempDir,
+}
+
+/// What came back.
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Vec<u8>,
+}
+
+/// Settings for tests: hashes that cost next to nothing.
+fn config(dir: &Path) -> Config {
+    let mut config = Config::default();
+    config.data.dir = dir.to_owned();
+    config.data.readers = 2;
+    config.data.acquire_timeout = chassis::units::Period::from_secs(20);
+    config.hash.memory = Size::from_kib(64);
+    config.hash.iterations = 1;
+    config.hash.queue = 1000;
+    config
+}
+
+impl Home {
+    async fn new() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    async fn with(alter: impl FnOnce(&mut Config)) -> Self {
+        Self::open(TempDir::new().unwrap(), alter).await
+    }
+
+    async fn open(dir: TempDir, alter: impl FnOnce(&mut Config)) -> Self {
+        let mut config = config(dir.path());
+        alter(&mut config);
+        let registry = Registry::new();
+        let users = Users::open(&config, &registry).await.unwrap();
+        Self {
+            router: users.router(),
+            users,
+            registry,
+            dir,
+        }
+    }
+
+    /// Stops the service and starts another on the same data.
+    async fn restart(self, alter: impl FnOnce(&mut Config)) -> Self {
+        self.users.close().await;
+        Self::open(self.dir, alter).await
+    }
+
+    async fn send(&self, request: Request<Body>) -> Answer {
+        send(self.router.clone(), request).await
+    }
+
+    async fn post(&self, path: &str, body: Value) -> Answer {
+        self.send(request(Method::POST, path, None, &[], Some(body)))
+            .await
+    }
+
+    async fn get(&self, path: &str, token: &str) -> Answer {
+        self.send(request(Method::GET, path, Some(token), &[], None))
+            .await
+    }
+
+    async fn patch(&self, token: &str, headers: &[(&str, &str)], body: Value) -> Answer {
+        self.send(request(
+            Method::PATCH,
+            "/v1/me",
+            Some(token),
+            headers,
+            Some(body),
+        ))
+        .await
+    }
+
+    async fn register(&self, name: &str) -> Answer {
+        let email = format!("{name}@example.org");
+        let body = json!({ "username": name, "email": email, "password": PASSWORD });
+        self.post("/v1/register", body).await
+    }
+
+    async fn login(&self, name: &str) -> Answer {
+        self.post(
+            "/v1/login",
+            json!({ "username": name, "password": PASSWORD }),
+        )
+        .await
+    }
+
+    /// Registers, logs in, and returns the id and the tokens.
+    async fn session(&self, name: &str) -> (String, Value) {
+        let registered = self.register(name).await;
+        assert_eq!(registered.status, 201, "{}", registered.text());
+        let tokens = self.login(name).await;
+        assert_eq!(tokens.status, 200, "{}", tokens.text());
+        (text(&registered.json(), "id"), tokens.json())
+    }
+
+    /// What a scrape shows.
+    fn scrape(&self) -> String {
+        prometheus::TextEncoder::new()
+            .encode_to_string(&self.registry.gather())
+            .unwrap()
+    }
+
+    /// One number over all shards.
+    async fn count(&self, sql: &'static str) -> i64 {
+        let mut sum = 0;
+        for shard in self.users.service.store.shards() {
+            let mut connection = shard.read().await.unwrap();
+            let number = sqlx::query_scalar::<_, i64>(sql).fetch_one(&mut *connection);
+            sum += number.await.unwrap();
+        }
+        sum
+    }
+}
+
+impl Answer {
+    fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8(self.body.clone()).unwrap()
+    }
+
+    fn header(&self, name: &str) -> &str {
+        self.headers
+            .get(name)
+            .map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// Asserts a well-formed problem, and returns its kind and detail.
+    fn problem(&self, status: u16) -> (String, String) {
+        assert_eq!(self.status, status, "{}", self.text());
+        assert_eq!(self.header("content-type"), "application/problem+json");
+        let problem = self.json();
+        assert_eq!(problem["status"], status);
+        assert!(problem["title"].is_string());
+        assert_eq!(problem["request_id"], self.header("x-request-id"));
+        let kind = text(&problem, "type");
+        let kind = kind
+            .strip_prefix("urn:tidegate:problem:")
+            .unwrap()
+            .to_owned();
+        (
+            kind,
+            problem["detail"].as_str().unwrap_or_default().to_owned(),
+        )
+    }
+}
+
+async fn send(router: Router, request: Request<Body>) -> Answer {
+    let response = router.oneshot(request).await.unwrap();
+    let (parts, body) = response.into_parts();
+    assert!(parts.headers.contains_key("x-request-id"));
+    Answer {
+        status: parts.status,
+        headers: parts.headers,
+        body: body.collect().await.unwrap().to_bytes().to_vec(),
+    }
+}
+
+fn request(
+    method: Method,
+    path: &str,
+    token: Option<&str>,
+    headers: &[(&str, &str)],
+    body: Option<Value>,
+) -> Request<Body> {
+    let mut request = Request::builder().method(method).uri(path);
+    if let Some(token) = token {
+        request = request.header("authorization", format!("Bearer {token}"));
+    }
+    if body.is_some() {
+        request = request.header("content-type", "application/json");
+    }
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let body = body.map_or_else(Body::empty, |body| Body::from(body.to_string()));
+    request.body(body).unwrap()
+}
+
+fn text(value: &Value, member: &str) -> String {
+    value[member]
+        .as_str()
+        .unwrap_or_else(|| panic!("no {member} in {value}"))
+        .to_owned()
+}
+
+const PASSWORD: &str = "correct horse battery";

@@ -1,0 +1,254 @@
+//! What the user services can be told. Every default is fit for production on one machine.
+
+use std::path::PathBuf;
+
+use chassis::units::{Period, Size};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::Error;
+
+/// The settings of the user services.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where the data lives.
+    pub data: DataConfig,
+    /// What is kept in memory in front of the data.
+    pub cache: CacheConfig,
+    /// How passwords are hashed.
+    pub hash: HashConfig,
+    /// The tokens handed out at login.
+    pub tokens: TokenConfig,
+}
+
+/// Where the data lives.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct DataConfig {
+    /// The directory of the shards' files; made if it is missing, readable by this user only.
+    pub dir: PathBuf,
+    /// The number of shards, 1 to 4096. Fixed once data exists.
+    pub shards: u16,
+    /// Connections a shard for reading. One more writes.
+    pub readers: u32,
+    /// How long a request waits for a connection before it is refused with 503.
+    pub acquire_timeout: Period,
+    /// How long a statement waits for another process that writes to the same shard.
+    pub busy_timeout: Period,
+    /// What an acknowledged write survives.
+    pub durability: Durability,
+}
+
+/// What an acknowledged write survives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Durability {
+    /// The end of the process, however it ends. A power loss may take the last moments.
+    #[default]
+    Process,
+    /// A power loss too, at the price of one fsync a write.
+    Power,
+}
+
+/// What is kept in memory in front of the data.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct CacheConfig {
+    /// The most profiles kept.
+    pub profiles: u64,
+    /// How long a profile is served from memory. A change through this process shows at once;
+    /// one through another process shows after this time.
+    pub profile_ttl: Period,
+    /// The most sessions kept.
+    pub sessions: u64,
+    /// How long a session's state is served from memory. A logout through this process takes
+    /// effect at once; one through another process after this time.
+    pub session_ttl: Period,
+    /// How long it is remembered that something does not exist.
+    pub negative_ttl: Period,
+}
+
+/// How passwords are hashed: argon2id with one lane.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct HashConfig {
+    /// Threads that hash. Without it: half the cores, at least one.
+    pub threads: Option<u16>,
+    /// The most hashes that wait for a thread; above it requests are refused with 503.
+    pub queue: u32,
+    /// Memory of one hash, at least 8KiB. A change rehashes every password at its next login.
+    pub memory: Size,
+    /// Passes over the memory, at least 1.
+    pub iterations: u32,
+}
+
+/// The tokens handed out at login.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct TokenConfig {
+    /// Who issues the tokens (the claim `iss`).
+    pub issuer: String,
+    /// Whom the tokens are for (the claim `aud`).
+    pub audience: String,
+    /// How long an access token is valid.
+    pub access_ttl: Period,
+    /// How long a refresh token is valid, and so how long an unused session lives.
+    pub refresh_ttl: Period,
+    /// The directory of the signing keys, Ed25519 in PKCS #8 PEM files. The last file by name
+    /// signs, all are published. Without it: `keys` below the data directory.
+    pub keys: Option<PathBuf>,
+    /// The age at which the newest key is followed by a new one, looked at when the keys are
+    /// read: at start and at reload. "0s" never makes another key.
+    pub rotate_after: Period,
+}
+
+impl Default for DataConfig {
+    fn default() -> Self {
+        Self {
+            dir: PathBuf::from("/var/lib/tidegate/users"),
+            shards: 4,
+            readers: 4,
+            acquire_timeout: Period::from_secs(2),
+            busy_timeout: Period::from_secs(5),
+            durability: Durability::Process,
+        }
+    }
+}
+
+impl Default for CacheConfig {
+    fn default() -> Self {
+        Self {
+            profiles: 100_000,
+            profile_ttl: Period::from_secs(60),
+            sessions: 100_000,
+            session_ttl: Period::from_secs(10),
+            negative_ttl: Period::from_secs(5),
+        }
+    }
+}
+
+impl Default for HashConfig {
+    fn default() -> Self {
+        Self {
+            threads: None,
+            queue: 64,
+            memory: Size::from_kib(19 * 1024),
+            iterations: 2,
+        }
+    }
+}
+
+impl Default for TokenConfig {
+    fn default() -> Self {
+        Self {
+            issuer: "tidegate".to_owned(),
+            audience: "tidegate".to_owned(),
+            access_ttl: Period::from_secs(5 * 60),
+            refresh_ttl: Period::from_secs(30 * 86_400),
+            keys: None,
+            rotate_after: Period::from_secs(90 * 86_400),
+        }
+    }
+}
+
+impl Config {
+    /// Where the signing keys are.
+    pub fn keys_dir(&self) -> PathBuf {
+        let keys = self.tokens.keys.clone();
+        keys.unwrap_or_else(|| self.data.dir.join("keys"))
+    }
+
+    /// What serde cannot say: values that do not work.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let wrong = |key, why| Err(Error::Config { key, why });
+        if self.tokens.access_ttl.as_secs() == 0 {
+            return wrong("tokens.access_ttl", "must be at least 1s");
+        }
+        if *self.tokens.refresh_ttl < *self.tokens.access_ttl {
+            return wrong("tokens.refresh_ttl", "must not be shorter than access_ttl");
+        }
+        if self.hash.threads == Some(0) {
+            return wrong("hash.threads", "must be at least 1");
+        }
+        if self.hash.queue == 0 {
+            return wrong("hash.queue", "must be at least 1");
+        }
+        Ok(())
+    }
+
+    pub(crate) fn store_options(&self) -> store::Options {
+        store::Options {
+            dir: self.data.dir.clone(),
+            shards: self.data.shards,
+            readers: self.data.readers,
+            acquire_timeout: *self.data.acquire_timeout,
+            busy_timeout: *self.data.busy_timeout,
+            durability: match self.data.durability {
+                Durability::Process => store::Durability::Process,
+                Durability::Power => store::Durability::Power,
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_file_is_the_defaults() {
+        assert_eq!(toml::from_str::<Config>("").unwrap(), Config::default());
+        Config::default().check().unwrap();
+    }
+
+    #[test]
+    fn the_defaults_read_back() {
+        let text = toml::to_string(&Config::default()).unwrap();
+        assert_eq!(toml::from_str::<Config>(&text).unwrap(), Config::default());
+    }
+
+    #[test]
+    fn every_key_is_explained_in_the_schema() {
+        fn check(path: &str, schema: &serde_json::Value) {
+            for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+                let text = &property["description"];
+                assert!(text.is_string(), "{path}.{name} has no description");
+            }
+        }
+        let schema = serde_json::to_value(schemars::schema_for!(Config)).unwrap();
+        check("", &schema);
+        let sections = schema["$defs"].as_object().unwrap();
+        assert_eq!(sections.len(), 5);
+        sections
+            .iter()
+            .for_each(|(name, section)| check(name, section));
+    }
+
+    #[test]
+    fn unknown_keys_are_refused_by_name() {
+        for text in [
+            "[hash]\nmemroy = \"1MiB\"",
+            "[dta]",
+            "[tokens]\nalg = \"none\"",
+        ] {
+            let error = toml::from_str::<Config>(text).unwrap_err().to_string();
+            assert!(error.contains("unknown field"), "{error}");
+        }
+    }
+
+    #[test]
+    fn values_that_do_not_work_are_refused() {
+        for text in [
+            "[tokens]\naccess_ttl = \"0s\"",
+            "[tokens]\nrefresh_ttl = \"1s\"",
+            "[hash]\nthreads = 0",
+            "[hash]\nqueue = 0",
+        ] {
+            assert!(
+                toml::from_str::<Config>(text).unwrap().check().is_err(),
+                "{text}"
+            );
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! What can go wrong in the user services, named by whose fault it is.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// An error of the user services. How a client sees one is in `api::problems`.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Error {
+    /// Configuration: a value does not work.
+    #[error("{key} {why}")]
+    Config {
+        /// The key, with its section.
+        key: &'static str,
+        /// What is wrong.
+        why: &'static str,
+    },
+
+    /// Configuration or operation: the directory of the signing keys cannot be used.
+    #[error("signing keys: {}: {why}", path.display())]
+    Keys {
+        /// The directory or file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+
+    /// Client: the body is no JSON.
+    #[error("the body is not valid JSON: {0}")]
+    Malformed(String),
+
+    /// Client: the body is not declared as JSON.
+    #[error("the body must be sent as application/json")]
+    UnsupportedMediaType,
+
+    /// Client: the body is larger than [`crate::BODY_LIMIT`].
+    #[error("the body is larger than 64 KiB")]
+    TooLarge,
+
+    /// Client: a field does not say what it should.
+    #[error("`{field}`: {why}")]
+    Invalid {
+        /// The field.
+        field: String,
+        /// What is wrong; never the value.
+        why: String,
+    },
+
+    /// Client: no access token, or one that is not valid (any more).
+    #[error("a valid access token is needed")]
+    Unauthenticated {
+        /// Whether a token was presented at all.
+        presented: bool,
+    },
+
+    /// Client: no such account, or a wrong password. Nobody shall learn which.
+    #[error("the username or the password is wrong")]
+    WrongCredentials,
+
+    /// Client: a refresh token that is unknown, used, expired or revoked.
+    #[error("the refresh token is not valid")]
+    WrongRefreshToken,
+
+    /// Client: the username or the e-mail belongs to another account. Which, stays unsaid.
+    #[error("the username or the e-mail address is taken")]
+    Taken,
+
+    /// Client: there is nothing with this id.
+    #[error("there is no user with this id")]
+    NotFound,
+
+    /// Client: the profile changed since the client read it.
+    #[error("the profile has changed; read it again")]
+    PreconditionFailed,
+
+    /// Load: the hashing pool's queue is full.
+    #[error("too many logins and registrations at once")]
+    Overloaded,
+
+    /// Load or operation: the store failed.
+    #[error(transparent)]
+    Store(Arc<store::Error>),
+
+    /// Internal: something that should work did not.
+    #[error("internal: {0}")]
+    Internal(String),
+}
+
+impl From<store::Error> for Error {
+    fn from(error: store::Error) -> Self {
+        Self::Store(Arc::new(error))
+    }
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        store::Error::from(error).into()
+    }
+}
+
+/// A loader's error, shared by all who waited for it.
+impl From<Arc<Error>> for Error {
+    fn from(error: Arc<Error>) -> Self {
+        Arc::unwrap_or_clone(error)
+    }
+}
+
+impl From<prometheus::Error> for Error {
+    fn from(error: prometheus::Error) -> Self {
+        Self::Internal(format!("metrics: {error}"))
+    }
+}

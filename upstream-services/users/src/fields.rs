@@ -1,0 +1,194 @@
+//! What users type, parsed into types that hold only what is allowed.
+
+use crate::Error;
+
+/// A user name: 3 to 32 of `a-z 0-9 _ . -`, folded to lower case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Username(String);
+
+impl Username {
+    pub(crate) fn parse(text: &str) -> Result<Self, Error> {
+        let folded = text.to_ascii_lowercase();
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+        if (3..=32).contains(&folded.len()) && folded.bytes().all(allowed) {
+            Ok(Self(folded))
+        } else {
+            Err(invalid(
+                "username",
+                "must be 3 to 32 of a-z, 0-9, '_', '.' and '-'",
+            ))
+        }
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// An e-mail address with its domain in lower case.
+///
+/// Checked for its form only (RFC 5321 lengths, a domain of two labels or more): whether mail
+/// arrives only mail can tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Email(String);
+
+impl Email {
+    pub(crate) fn parse(text: &str) -> Result<Self, Error> {
+        Self::try_parse(text).ok_or_else(|| invalid("email", "must be an e-mail address"))
+    }
+
+    fn try_parse(text: &str) -> Option<Self> {
+        let (local, domain) = text.rsplit_once('@')?;
+        let visible = |c: char| !c.is_whitespace() && !c.is_control() && !"@,;<>\"".contains(c);
+        let label = |label: &str| {
+            (1..=63).contains(&label.len())
+                && label
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b == b'-')
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+        };
+        let fits = (1..=64).contains(&local.len())
+            && text.len() <= 254
+            && local.chars().all(visible)
+            && domain.contains('.')
+            && domain.split('.').all(label);
+        fits.then(|| Self(format!("{local}@{}", domain.to_ascii_lowercase())))
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// What is unique: two addresses that differ in case only are one.
+    pub(crate) fn key(&self) -> String {
+        self.0.to_lowercase()
+    }
+}
+
+/// A password to hash or to compare. Its text appears nowhere: no `Display`, an empty `Debug`.
+#[derive(Clone)]
+pub(crate) struct Password(String);
+
+impl Password {
+    /// A new password: 8 to 128 characters, of any kind (NIST SP 800-63B: length, no rules).
+    pub(crate) fn parse(text: String) -> Result<Self, Error> {
+        if (8..=128).contains(&text.chars().count()) {
+            Ok(Self(text))
+        } else {
+            Err(invalid("password", "must have 8 to 128 characters"))
+        }
+    }
+
+    /// A password to compare: anything, the answer is yes or no.
+    pub(crate) const fn presented(text: String) -> Self {
+        Self(text)
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+impl std::fmt::Debug for Password {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Password")
+    }
+}
+
+/// A name to show: 1 to 64 characters, none of them control characters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DisplayName(String);
+
+impl DisplayName {
+    pub(crate) fn parse(text: &str) -> Result<Self, Error> {
+        let text = text.trim();
+        if (1..=64).contains(&text.chars().count()) && !text.chars().any(char::is_control) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(invalid(
+                "display_name",
+                "must have 1 to 64 visible characters",
+            ))
+        }
+    }
+
+    pub(crate) fn into_string(self) -> String {
+        self.0
+    }
+}
+
+/// What a user logs in with: the kind of name and the claim's value, if it can be one at all.
+pub(crate) fn login_name(text: &str) -> Option<(&'static str, String)> {
+    if text.contains('@') {
+        Email::parse(text).ok().map(|email| (EMAIL, email.key()))
+    } else {
+        let username = Username::parse(text).ok();
+        username.map(|username| (USERNAME, username.0))
+    }
+}
+
+/// The kind of claim that makes user names unique.
+pub(crate) const USERNAME: &str = "username";
+/// The kind of claim that makes e-mail addresses unique.
+pub(crate) const EMAIL: &str = "email";
+
+fn invalid(field: &str, why: &str) -> Error {
+    Error::Invalid {
+        field: field.to_owned(),
+        why: why.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn usernames_are_folded_and_limited() {
+        assert_eq!(
+            Username::parse("Anna_B.c-9").unwrap().as_str(),
+            "anna_b.c-9"
+        );
+        for wrong in ["", "ab", &"a".repeat(33), "a b", "a@b", "änna", "a/b"] {
+            assert!(Username::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn emails_keep_their_local_part_and_compare_without_case() {
+        let email = Email::parse("Anna.B+x@Mail.EXAMPLE.org").unwrap();
+        assert_eq!(email.as_str(), "Anna.B+x@mail.example.org");
+        assert_eq!(email.key(), "anna.b+x@mail.example.org");
+        for wrong in [
+            "",
+            "a",
+            "@b.org",
+            "a@",
+            "a@b",
+            "a b@c.org",
+            "a@b..org",
+            "a@-b.org",
+            "a@b@c.org",
+            "a@b.org ",
+            "a@b_c.org",
+            &format!("{}@b.org", "a".repeat(65)),
+        ] {
+            assert!(Email::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn passwords_are_limited_by_characters_only() {
+        for right in ["12345678", "ääääääää", &"x".repeat(128)] {
+            assert!(Password::parse(right.to_owned()).is_ok());
+        }
+        for wrong in ["1234567", &"x".repeat(129)] {
+            assert!(Password::parse(wrong.to_owned()).is_err());
+        }
+        assert_eq!(
+            format!("{:?}", Password::presented("secret".into())),
+            "Password"
+        );
+    }
+}

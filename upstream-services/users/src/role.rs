@@ -1,0 +1,214 @@
+//! The process of `tidegate users`: bind, serve, reload the signing keys, drain.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use axum::extract::{Request, State};
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use chassis::config::{Diagnostic, Located, Place, Report, load};
+use chassis::life::{AdminConfig, Life, ReloadRequests, Reloaded, RoleArgs, Watched};
+use chassis::telemetry::LogConfig;
+use chassis::units::Period;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::config::{CacheConfig, DataConfig, HashConfig, TokenConfig};
+use crate::{Config, Error, Users};
+
+/// The configuration of `tidegate users`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RoleConfig {
+    /// Where operators look at this process.
+    pub admin: AdminConfig,
+    /// Where the gateway connects.
+    pub listen: ListenConfig,
+    /// How the program logs its own events.
+    #[serde(default)]
+    pub log: LogConfig,
+    /// How long requests in flight may take to finish when the service stops.
+    #[serde(default = "default_drain")]
+    pub drain: Period,
+    /// Where the data lives.
+    #[serde(default)]
+    pub data: DataConfig,
+    /// What is kept in memory in front of the data.
+    #[serde(default)]
+    pub cache: CacheConfig,
+    /// How passwords are hashed.
+    #[serde(default)]
+    pub hash: HashConfig,
+    /// The tokens handed out at login.
+    #[serde(default)]
+    pub tokens: TokenConfig,
+}
+
+/// Where the service listens: plain HTTP/1.1, meant for the gateway and not for the Internet.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ListenConfig {
+    /// Address and port; port 0 takes a free one.
+    pub address: Located<SocketAddr>,
+}
+
+const fn default_drain() -> Period {
+    Period::from_secs(30)
+}
+
+/// Why the role cannot start.
+#[derive(Debug, thiserror::Error)]
+enum StartError {
+    #[error(transparent)]
+    Config(#[from] Report),
+    #[error("cannot listen on {0}: {1}")]
+    Bind(SocketAddr, std::io::Error),
+    #[error(transparent)]
+    Service(#[from] Error),
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+}
+
+/// Runs the role until it is told to stop.
+pub fn main(args: &RoleArgs) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    let outcome = match runtime {
+        Ok(runtime) => runtime.block_on(serve(args)),
+        Err(error) => Err(error.into()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Judges a configuration file without starting anything.
+///
+/// # Errors
+/// Every mistake, with its place.
+pub fn check(file: &Path) -> Result<(), Report> {
+    read(file).map(drop)
+}
+
+fn read(file: &Path) -> Result<(RoleConfig, Config, Watched), Report> {
+    let loaded = load::<RoleConfig>(file)?;
+    let mut service = Config {
+        data: loaded.config.data.clone(),
+        cache: loaded.config.cache.clone(),
+        hash: loaded.config.hash.clone(),
+        tokens: loaded.config.tokens.clone(),
+    };
+    // As everywhere, relative paths start at the folder of the configuration.
+    service.data.dir = loaded.sources.resolve(&service.data.dir, Place::default());
+    if let Some(keys) = &mut service.tokens.keys {
+        *keys = loaded.sources.resolve(keys, Place::default());
+    }
+    let mut mistakes: Vec<Diagnostic> = Vec::new();
+    mistakes.extend(loaded.config.admin.validate().err());
+    mistakes.extend(loaded.config.log.validate().err());
+    if let Err(error) = service.check() {
+        mistakes.push(loaded.config.listen.address.wrong(error.to_string()));
+    }
+    if mistakes.is_empty() {
+        let watched = Watched::new(&loaded.sources, Vec::new());
+        return Ok((loaded.config, service, watched));
+    }
+    Err(loaded.report(mistakes))
+}
+
+async fn serve(args: &RoleArgs) -> Result<(), StartError> {
+    let (config, service, watched) = read(&args.config)?;
+    let _ = config.log.start();
+    let life = Life::start("users")?;
+    let users = Users::open(&service, &life.registry).await?;
+    let wanted = *config.listen.address;
+    let bound = tokio::net::TcpListener::bind(wanted).await;
+    let listener = bound.map_err(|error| StartError::Bind(wanted, error))?;
+    let address = listener.local_addr()?;
+
+    let (reloads, requests) = ReloadRequests::channel();
+    let admin = config.admin.serve(&life, reloads).await;
+    let admin = admin.map_err(|error| StartError::Bind(*config.admin.address, error))?;
+
+    let users = Arc::new(users);
+    tokio::spawn(watch_queue(life.clone(), Arc::downgrade(&users)));
+    let router = users
+        .router()
+        .layer(middleware::from_fn_with_state(life.clone(), measure));
+    let draining = life.clone();
+    let server = axum::serve(listener, router)
+        .with_graceful_shutdown(async move { draining.draining().await });
+    let mut server = tokio::spawn(async move { server.await });
+    let addresses = BTreeMap::from([
+        ("admin".to_owned(), admin.to_string()),
+        ("http".to_owned(), address.to_string()),
+    ]);
+    life.ready(&addresses, args.ready_file.as_deref())?;
+
+    life.obey_reloads(requests, watched, || reload(&args.config, &service, &users))
+        .await?;
+
+    if tokio::time::timeout(*config.drain, &mut server)
+        .await
+        .is_err()
+    {
+        tracing::warn!("the drain deadline passed");
+        server.abort();
+    }
+    if let Some(users) = Arc::into_inner(users) {
+        users.close().await;
+    }
+    Ok(())
+}
+
+/// Tells the pressure how long hashes wait, once a second while any does.
+async fn watch_queue(life: Life, users: Weak<Users>) {
+    while let Some(users) = users.upgrade() {
+        let queue = users.pressure();
+        if queue.queued > 0 {
+            life.pressure.waited(queue.wait);
+        }
+        drop(users);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+/// Only the signing keys can change while the service runs; anything else that changed is said to need a restart.
+fn reload(file: &Path, serving: &Config, users: &Users) -> Reloaded {
+    let (service, watched) = match read(file) {
+        Ok((_, service, watched)) => (service, watched),
+        Err(report) => return Reloaded::failed(&report, Vec::new()),
+    };
+    let mut mistakes = Vec::new();
+    if service != *serving {
+        mistakes.push("the settings of the service changed: restart it to use them".to_owned());
+    }
+    mistakes.extend(users.reload_keys().err().map(|error| error.to_string()));
+    Reloaded { watched, mistakes }
+}
+
+/// Tells the pressure of the process: every request, and how long hashes wait.
+async fn measure(State(life): State<Life>, request: Request, next: Next) -> Response {
+    /// Ends the count also when the client goes away in the middle.
+    struct Guard<'a>(&'a Life, Instant, bool);
+    impl Drop for Guard<'_> {
+        fn drop(&mut self) {
+            self.0.pressure.end(self.1.elapsed(), self.2);
+        }
+    }
+    life.pressure.begin();
+    let mut guard = Guard(&life, Instant::now(), false);
+    let response = next.run(request).await;
+    guard.2 = response.status().is_server_error();
+    drop(guard);
+    response
+}

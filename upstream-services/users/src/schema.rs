@@ -1,0 +1,13 @@
+//! The tables of the user services, the same on every shard.
+
+use store::{Migration, Schema};
+
+/// The steps that made the tables. Add steps; never edit one.
+pub(crate) const SCHEMA: Schema = Schema {
+    owner: "users",
+    migrations: &[Migration {
+        version: 1,
+        name: "users, sessions, refresh tokens",
+        sql: include_str!("schema.sql"),
+    }],
+};
