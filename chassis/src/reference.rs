@@ -22,7 +22,9 @@ pub fn markdown(role: &str, schema: &Value) -> String {
     page.section("", schema);
     while !page.waiting.is_empty() {
         let (name, table) = page.waiting.remove(0);
+        let later = std::mem::take(&mut page.waiting);
         page.section(&name, table);
+        page.waiting.extend(later); // the tables in a table come right after it
     }
     page.out
 }

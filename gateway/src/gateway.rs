@@ -36,6 +36,30 @@ impl Gateway {
         role::run(self, args)
     }
 
+    /// Runs the role with the arguments of the process: `--config FILE`, `--ready-file FILE`,
+    /// and `--check` to judge the configuration and end.
+    pub fn command_line(self) -> ExitCode {
+        #[derive(clap::Parser)]
+        struct CommandLine {
+            #[command(flatten)]
+            role: RoleArgs,
+            /// Judge the configuration and end: 0, or 1 with the place of every mistake.
+            #[arg(long)]
+            check: bool,
+        }
+        let CommandLine { role, check } = clap::Parser::parse();
+        if !check {
+            return self.main(&role);
+        }
+        match self.check(&role.config) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(report) => {
+                eprint!("{report}");
+                ExitCode::FAILURE
+            }
+        }
+    }
+
     /// Judges a configuration file without starting anything.
     ///
     /// # Errors

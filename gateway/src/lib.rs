@@ -26,3 +26,4 @@ pub use self::config::{
 };
 pub use self::gateway::{Builder, Gateway};
 pub use chassis::life::RoleArgs;
+pub use plugins;

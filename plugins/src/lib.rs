@@ -17,6 +17,11 @@ mod registry;
 mod request_id;
 pub mod testing;
 
+pub use chassis::config::{Diagnostic, Located};
+pub use chassis::problem::Problem;
+pub use chassis::units::{Period, Size};
+pub use http;
+
 pub use self::chain::{Chain, Link, metrics};
 pub use self::exchange::{Client, Exchange, Identity, RequestId};
 pub use self::head::{RequestHead, RequestView, ResponseHead};

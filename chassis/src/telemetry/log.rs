@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use tracing_subscriber::{EnvFilter, fmt, prelude::*};
 
 use crate::config::{Diagnostic, Located};
@@ -20,7 +20,7 @@ pub struct LogConfig {
 }
 
 /// The format of log lines.
-#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
 pub enum LogFormat {
     /// `pretty` on a terminal, `json` otherwise.
@@ -71,7 +71,7 @@ impl LogConfig {
 
     fn filter(&self) -> Result<EnvFilter, Diagnostic> {
         // Pingora logs through the `log` crate and calls a client that goes away an error.
-        let filter = format!("pingora_core=off,pingora_proxy=off,{}", *self.level);
+        let filter = format!("pingora_core=off,pingora_proxy=off,notify=warn,{}", *self.level);
         EnvFilter::builder().parse(filter).map_err(|error| {
             self.level
                 .wrong(format!("not a log filter: {error}"))

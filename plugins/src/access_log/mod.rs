@@ -11,7 +11,7 @@ use chassis::telemetry::{LineLog, LineTarget};
 use prometheus::core::{Collector, Desc};
 use prometheus::{IntCounterVec, Opts, proto};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::plugin::{Finished, Plugin};
 use crate::registry::{Registration, Setting};
@@ -33,7 +33,7 @@ struct Config {
 }
 
 /// How a line looks.
-#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
 enum Format {
     /// One JSON object.

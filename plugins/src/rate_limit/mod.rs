@@ -13,7 +13,7 @@ use chassis::units::Period;
 use http::{HeaderName, header};
 use prometheus::{IntCounter, IntCounterVec, Opts, core::Collector};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use self::gcra::{Rate, Table, Verdict};
 use crate::plugin::{Flow, Plugin, Reply, Request};
@@ -45,7 +45,7 @@ struct Config {
 }
 
 /// What a limit counts.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema, PartialEq)]
 #[serde(rename_all = "snake_case")]
 enum Key {
     /// The client's address; for IPv6 its /64 network.

@@ -1,0 +1,60 @@
+# The commands people type. `make` alone lists them.
+
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+
+.PHONY: help run test check reference cost setup setup-tests tools
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
+
+run: setup ## build and run the whole edge on this machine
+	cargo build --release --locked
+	exec target/release/tidegate up
+
+test: setup setup-tests ## every test, against the real binary
+	cargo build --locked
+	@if cargo nextest --version >/dev/null 2>&1; then \
+		cargo nextest run --workspace --locked --no-fail-fast && cargo test --workspace --locked --doc; \
+	else \
+		cargo test --workspace --locked --no-fail-fast; \
+	fi
+
+check: setup tools ## format, lints, documentation, unused dependencies
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --locked
+	target/tools/bin/cargo-machete
+
+reference: ## write docs/reference anew from the types
+	cargo build --locked
+	@for role in gateway users; do \
+		target/debug/tidegate schema $$role --format markdown > docs/reference/$$role.md; \
+	done
+
+cost: setup ## CPU time of a request beside a bare Pingora proxy (3 minutes)
+	cargo bench --locked -p tidegate-gateway --bench cost
+
+# Pingora's zlib needs cmake; ring, SQLite and mimalloc a C compiler.
+setup:
+	@command -v cargo >/dev/null || { echo "Rust is missing: https://rustup.rs"; exit 1; }
+	@$(call install,cmake:cmake cc:gcc make:make)
+
+setup-tests:
+	@$(call install,curl:curl openssl:openssl)
+
+tools: target/tools/bin/cargo-machete
+
+target/tools/bin/cargo-machete:
+	cargo install --root target/tools --locked cargo-machete@0.9.2
+
+# install PROGRAM:PACKAGE...: installs the packages of the programs that are missing.
+define install
+	missing=; for pair in $(1); do \
+		command -v $${pair%%:*} >/dev/null || missing="$$missing $${pair#*:}"; \
+	done; \
+	if [ -n "$$missing" ]; then \
+		echo "installing$$missing"; \
+		$(SUDO) apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+	fi
+endef
