@@ -1,1 +1,31 @@
 //! Whole-system tests: the real binary, real servers.
+//!
+//! ```text
+//! tests/tests/*.rs   one file a theme; what a user would notice
+//! tests/broken/      configurations with a mistake, and what `tidegate check` says about each
+//! tests/src/         what the tests stand on:
+//!   binary, process  the binary, and a running process of it with its logs
+//!   gateway, edge    the gateway alone, and the whole edge of `tidegate up`
+//!   upstream         a server that records what reaches it, and can fail in many ways
+//!   wire, load       requests byte by byte, and many of them without a pause
+//!   api, admin       the user API and the admin listener as their clients see them
+//!   versions         configurations that replace each other at one stroke
+//!   tokens           access tokens, sound and forged
+//! ```
+//!
+//! All ports are free ones, all folders temporary, and nothing waits by
+//! sleeping: what is to come about is asked for until a deadline.
+
+pub mod admin;
+pub mod answer;
+pub mod api;
+pub mod binary;
+pub mod edge;
+pub mod eventually;
+pub mod gateway;
+pub mod load;
+pub mod process;
+pub mod tokens;
+pub mod upstream;
+pub mod versions;
+pub mod wire;

@@ -1,9 +1,8 @@
 //! The life of a request on Pingora's phases.
 //!
 //! ```text
-//! request_filter          load the State, judge the head, find the route, run plugins
+//! request_filter          load the State, judge the head, find the route, say who asks, run plugins
 //! upstream_peer           pick an endpoint, again after a failed connection
-//! upstream_request_filter who asks, for the upstream
 //! response_filter         plugins in reverse
 //! logging                 plugins' `finished`, counters
 //! ```

@@ -64,6 +64,7 @@ impl ProxyHttp for Proxy {
         let Started {
             route, exchange, ..
         } = started;
+        tell_upstream(session.req_header_mut(), &exchange.client)?;
         let mut request = Request {
             head: RequestHead::new(session.req_header_mut()),
             exchange,
@@ -113,25 +114,6 @@ impl ProxyHttp for Proxy {
             });
         error.set_retry(others_left);
         error
-    }
-
-    async fn upstream_request_filter(
-        &self,
-        _: &mut Session,
-        head: &mut RequestHeader,
-        ctx: &mut Context,
-    ) -> Result<()> {
-        let Some(started) = &ctx.started else {
-            return Ok(());
-        };
-        let Client { address, tls, .. } = &started.exchange.client;
-        // What the client says about itself is not passed on.
-        match address.map(|address| HeaderValue::try_from(address.ip().to_string())) {
-            Some(Ok(address)) => head.insert_header(FORWARDED_FOR, address)?,
-            _ => drop(head.remove_header(&FORWARDED_FOR)),
-        }
-        let scheme = HeaderValue::from_static(if *tls { "https" } else { "http" });
-        head.insert_header(FORWARDED_PROTO, scheme)
     }
 
     async fn request_body_filter(
@@ -252,6 +234,21 @@ impl ProxyHttp for Proxy {
             .counters
             .count(status, duration, bytes_received, bytes_sent);
     }
+}
+
+/// Who asks, for the upstream: in place of what the client says about itself.
+///
+/// Set on the request itself and not on the copy for the upstream, which has no room for more headers.
+fn tell_upstream(head: &mut RequestHeader, client: &Client) -> Result<()> {
+    match client
+        .address
+        .map(|address| HeaderValue::try_from(address.ip().to_string()))
+    {
+        Some(Ok(address)) => head.insert_header(FORWARDED_FOR, address)?,
+        _ => drop(head.remove_header(&FORWARDED_FOR)),
+    }
+    let scheme = HeaderValue::from_static(if client.tls { "https" } else { "http" });
+    head.insert_header(FORWARDED_PROTO, scheme)
 }
 
 fn plugin_panicked() -> Box<Error> {

@@ -1,5 +1,6 @@
 //! The formats of an access log line. Whatever a client sends, a line stays one line.
 
+use std::cell::RefCell;
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime};
@@ -105,10 +106,29 @@ pub(super) fn combined(out: &mut Vec<u8>, finished: &Finished<'_>, now: SystemTi
     }
 }
 
+/// RFC 3339 in milliseconds. Each thread keeps the text of the second that it wrote last.
 fn time(out: &mut Vec<u8>, now: SystemTime) {
-    const PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(3));
-    let stamp = Timestamp::try_from(now).unwrap_or_default();
-    let _ = PRINTER.print_timestamp(&stamp, jiff::fmt::StdIoWrite(out));
+    const PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(0));
+    thread_local! {
+        static SECOND: RefCell<(u64, Vec<u8>)> = const { RefCell::new((u64::MAX, Vec::new())) };
+    }
+    let since = now
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    SECOND.with_borrow_mut(|(second, text)| {
+        if *second != since.as_secs() {
+            *second = since.as_secs();
+            text.clear();
+            let whole = SystemTime::UNIX_EPOCH + Duration::from_secs(*second);
+            let stamp = Timestamp::try_from(whole).unwrap_or_default();
+            let _ = PRINTER.print_timestamp(&stamp, jiff::fmt::StdIoWrite(&mut *text));
+            text.pop(); // the `Z` stands after the milliseconds
+        }
+        out.extend_from_slice(text);
+    });
+    out.push(b'.');
+    three_digits(out, since.subsec_millis());
+    out.push(b'Z');
 }
 
 // A line is written for every request: no formatting machinery for what is plain digits.
@@ -121,7 +141,18 @@ fn key(out: &mut Vec<u8>, key: &str) {
 
 fn text(out: &mut Vec<u8>, name: &str, value: &str) {
     key(out, name);
-    let _ = serde_json::to_writer(out, value);
+    let needs_escape = |byte: u8| byte < 32 || byte == b'"' || byte == b'\\';
+    // Without stopping at the first: so the compiler can look at many bytes at once.
+    if value
+        .bytes()
+        .fold(false, |found, byte| found | needs_escape(byte))
+    {
+        let _ = serde_json::to_writer(out, value);
+        return;
+    }
+    out.push(b'"');
+    out.extend_from_slice(value.as_bytes());
+    out.push(b'"');
 }
 
 fn number(out: &mut Vec<u8>, name: &str, value: u64) {
@@ -133,9 +164,12 @@ fn milliseconds(out: &mut Vec<u8>, name: &str, duration: Duration) {
     let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
     number(out, name, micros / 1000);
     out.push(b'.');
-    let rest = micros % 1000;
+    three_digits(out, u32::try_from(micros % 1000).unwrap_or(0));
+}
+
+fn three_digits(out: &mut Vec<u8>, value: u32) {
     for scale in [100, 10, 1] {
-        out.push(b'0' + u8::try_from(rest / scale % 10).unwrap_or(0));
+        out.push(b'0' + u8::try_from(value / scale % 10).unwrap_or(0));
     }
 }
 

@@ -1,0 +1,150 @@
+//! The commands and the manual: what they promise is true.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use tidegate_tests::binary::{repository, run};
+use tidegate_tests::tokens::write_certificate;
+
+fn said(args: &[&str]) -> String {
+    let output = run(&repository(), args);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{args:?}: {error}");
+    String::from_utf8(output.stdout).expect("it speaks UTF-8")
+}
+
+#[test]
+fn every_subcommand_explains_its_options() {
+    let role = ["--config", "--ready-file"];
+    let commands: [(&str, &[&str]); 5] = [
+        ("up", &["--dir", "--ports", "auto", "--ready-file"]),
+        ("gateway", &role),
+        ("users", &role),
+        ("check", &["--role", "<FILES>"]),
+        (
+            "schema",
+            &["--format", "markdown", "json", "gateway", "users"],
+        ),
+    ];
+    let overview = said(&["--help"]);
+    for (command, options) in commands {
+        assert!(overview.contains(&format!("\n  {command} ")), "{overview}");
+        let help = said(&[command, "--help"]);
+        for option in options {
+            assert!(help.contains(option), "{option} is not in\n{help}");
+        }
+    }
+    assert_eq!(
+        said(&["--version"]),
+        format!("tidegate {}\n", env!("CARGO_PKG_VERSION"))
+    );
+}
+
+#[test]
+fn mistakes_on_the_command_line_are_told() {
+    for (args, expected) in [
+        (&["gatway"][..], "gateway"),
+        (&["gateway"], "--config"),
+        (&["up", "--prots", "auto"], "--ports"),
+        (&["schema", "dns"], "gateway"),
+    ] {
+        let output = run(&repository(), args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains(expected), "{said}");
+    }
+}
+
+#[test]
+fn schemas_are_json_schema_with_a_description_of_every_key() {
+    for role in ["gateway", "users"] {
+        let schema: Value = serde_json::from_str(&said(&["schema", role])).unwrap();
+        let dialect = schema["$schema"].as_str().unwrap();
+        assert!(dialect.contains("json-schema.org"), "{dialect}");
+        assert_eq!(schema["additionalProperties"], false);
+        let definitions = schema["$defs"].as_object().unwrap();
+        for (name, table) in definitions.iter().chain([(&role.to_owned(), &schema)]) {
+            for (key, value) in table["properties"].as_object().into_iter().flatten() {
+                assert!(
+                    value["description"].is_string(),
+                    "{name}.{key} is not described"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn the_manual_is_what_the_binary_says() {
+    for role in ["gateway", "users"] {
+        let path = repository().join(format!("docs/reference/{role}.md"));
+        let manual = fs::read_to_string(&path).unwrap_or_default();
+        let current = said(&["schema", role, "--format", "markdown"]);
+        assert!(
+            manual == current,
+            "{} is out of date: run `make reference`",
+            path.display()
+        );
+    }
+}
+
+#[test]
+fn every_configuration_in_the_documentation_is_sound() {
+    let home = tempfile::tempdir().unwrap();
+    let file = |name: &str| home.path().join(name);
+    fs::create_dir(file("tls")).unwrap();
+    write_certificate(&file("tls/cert.pem"), &file("tls/key.pem"));
+    for page in pages() {
+        let text = fs::read_to_string(&page).unwrap();
+        for (role, block) in blocks(&text) {
+            let name = format!("{role}.toml");
+            fs::write(file(&name), &block).unwrap();
+            let output = run(home.path(), &["check", "--role", role, &name]);
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(
+                output.status.success(),
+                "in {}:\n{block}\n{said}",
+                page.display()
+            );
+        }
+    }
+}
+
+/// `README.md` and the pages below `docs`.
+fn pages() -> Vec<PathBuf> {
+    let is_page = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "md");
+    let below = |folder: &Path| {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        entries
+            .map(|entry| entry.path())
+            .filter(is_page)
+            .collect::<Vec<_>>()
+    };
+    [below(&repository()), below(&repository().join("docs"))].concat()
+}
+
+/// The fenced blocks that say in their first line which role's file they are.
+fn blocks(text: &str) -> Vec<(&'static str, String)> {
+    let fenced = text.split("```toml\n").skip(1);
+    let whole = fenced.filter_map(|rest| rest.split_once("\n```"));
+    whole
+        .filter_map(|(block, _)| {
+            let roles = ["gateway", "users"].into_iter();
+            let role = roles
+                .into_iter()
+                .find(|role| block.starts_with(&format!("# {role}.toml")))?;
+            Some((role, block.to_owned()))
+        })
+        .collect()
+}
+
+#[test]
+fn blocks_are_found() {
+    let page = "x\n```toml\n# gateway.toml\na = 1\n```\n```toml\nb = 2\n```\n```toml\n# users.toml: y\nc = 3\n```\n";
+    let expected = [
+        ("gateway", "# gateway.toml\na = 1".to_owned()),
+        ("users", "# users.toml: y\nc = 3".to_owned()),
+    ];
+    assert_eq!(blocks(page), expected);
+}
