@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chassis::config::{Report, load};
+use chassis::config::{Diagnostic, Report, load};
 use chassis::life::{Life, ReloadRequests, Reloaded, RoleArgs, Watched};
 use prometheus::core::Collector;
 use tokio::runtime::Handle;
@@ -23,8 +23,6 @@ use crate::state::State;
 enum StartError {
     #[error(transparent)]
     Config(#[from] Report),
-    #[error(transparent)]
-    Bind(#[from] crate::serve::BindError),
     #[error("the admin listener cannot listen on {0}: {1}")]
     Admin(std::net::SocketAddr, std::io::Error),
     #[error("{0}")]
@@ -74,7 +72,7 @@ async fn serve(gateway: Gateway, args: &RoleArgs) -> Result<(), StartError> {
     let life = Life::start("gateway")?;
     let (state, loaded) = gateway.compile(loaded, None, Some(&Handle::current()))?;
     let watched = Watched::new(&loaded.sources, state.files.clone());
-    let config = loaded.config;
+    let config = &loaded.config;
 
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let threads = config
@@ -96,7 +94,10 @@ async fn serve(gateway: Gateway, args: &RoleArgs) -> Result<(), StartError> {
     let (reloads, requests) = ReloadRequests::channel();
     let admin = config.admin.serve(&life, reloads).await;
     let admin = admin.map_err(|error| StartError::Admin(*config.admin.address, error))?;
-    running.apply(state)?;
+    let drain = *config.drain;
+    if let Err(mistake) = running.apply(state) {
+        return Err(loaded.report(vec![mistake]).into());
+    }
     let mut addresses: BTreeMap<String, String> = running.listeners.addresses().collect();
     addresses.insert("admin".into(), admin.to_string());
     life.ready(&addresses, args.ready_file.as_deref())?;
@@ -105,16 +106,21 @@ async fn serve(gateway: Gateway, args: &RoleArgs) -> Result<(), StartError> {
         .await?;
 
     running.listeners.close();
-    let left = running.workers.drain(*config.drain).await;
+    let in_flight = || life.pressure.in_flight();
+    let left = running.workers.drain(drain, in_flight).await;
     if left > 0 {
-        tracing::warn!(connections = left, "the drain deadline passed");
+        tracing::info!(
+            connections = left,
+            in_flight = in_flight(),
+            "ended with connections open"
+        );
     }
     Ok(())
 }
 
 impl Running<'_> {
     /// Puts a state in force: bind, swap, then accept and close.
-    fn apply(&mut self, state: State) -> Result<(), crate::serve::BindError> {
+    fn apply(&mut self, state: State) -> Result<(), Diagnostic> {
         let wanted = state.listeners.clone();
         let bound = self.listeners.bind(&wanted, self.workers.count())?;
         self.shared
@@ -140,13 +146,10 @@ impl Running<'_> {
                 return Reloaded::failed(&report, files);
             }
         };
-        let watched = Watched::new(&loaded.sources, state.files.clone());
+        let files = state.files.clone();
         match self.apply(state) {
-            Ok(()) => Reloaded::ok(watched),
-            Err(error) => Reloaded {
-                watched,
-                mistakes: vec![error.to_string()],
-            },
+            Ok(()) => Reloaded::ok(Watched::new(&loaded.sources, files)),
+            Err(mistake) => Reloaded::failed(&loaded.report(vec![mistake]), files),
         }
     }
 

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use chassis::config::Place;
 use pingora_core::listeners::tls::Acceptor;
 use plugins::{Chain, Plugin};
 
@@ -31,6 +32,8 @@ pub(crate) struct ListenerState {
     pub(crate) name: Arc<str>,
     /// As configured; the port may be 0.
     pub(crate) address: SocketAddr,
+    /// Where the address is written.
+    pub(crate) place: Place,
     pub(crate) acceptor: Option<Acceptor>,
     pub(crate) h2c: bool,
 }

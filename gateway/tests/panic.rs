@@ -56,7 +56,7 @@ fn start(folder: &std::path::Path) -> serde_json::Value {
         listener = [{ name = "http", address = "127.0.0.1:0" }]
         plugin = { request_id = {}, fragile = {} }
     "#;
-    std::fs::write(&config, text).unwrap();
+    std::fs::write(&config, text).expect("the folder is writable");
     let ready = folder.join("ready.json");
     let args = RoleArgs {
         config,
@@ -69,7 +69,7 @@ fn start(folder: &std::path::Path) -> serde_json::Value {
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
         if let Ok(text) = std::fs::read_to_string(&ready) {
-            let ready: serde_json::Value = serde_json::from_str(&text).unwrap();
+            let ready: serde_json::Value = serde_json::from_str(&text).expect("it is JSON");
             return ready["addresses"].clone();
         }
         assert!(Instant::now() < deadline, "the gateway does not start");
@@ -78,11 +78,11 @@ fn start(folder: &std::path::Path) -> serde_json::Value {
 }
 
 fn get(address: &serde_json::Value, path: &str) -> String {
-    let mut stream = TcpStream::connect(address.as_str().unwrap()).unwrap();
+    let mut stream = TcpStream::connect(address.as_str().expect("it is text")).expect("it listens");
     let request = format!("GET {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).unwrap();
+    stream.write_all(request.as_bytes()).expect("it reads");
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
+    stream.read_to_string(&mut answer).expect("it answers");
     answer
 }
 

@@ -215,7 +215,7 @@ async fn a_port_of_somebody_else_changes_nothing_and_says_its_place() {
     gateway.admin.reload().await.expect(200);
     assert_eq!(last_failed(&gateway).await, 0.0);
     assert!(
-        problem.contains("gateway.toml:30:"),
+        problem.contains("gateway.toml:33:11"),
         "no place in {problem:?}"
     );
 }
@@ -263,7 +263,7 @@ async fn a_listener_comes_and_goes_while_another_serves() {
 }
 
 #[tokio::test]
-async fn idle_connections_of_a_removed_listener_end() {
+async fn connections_of_a_removed_listener_end_after_the_next_answer_which_says_so() {
     let a = Upstream::start("a").await;
     let plain = configuration("a", &a);
     let more = plain.clone() + "\n[[listener]]\nname = \"more\"\naddress = \"127.0.0.1:0\"\n";
@@ -274,6 +274,9 @@ async fn idle_connections_of_a_removed_listener_end() {
     idle.exchange(request).await.unwrap().expect(200);
     versions.switch_to("plain");
     gateway.admin.reload().await.expect(200);
+    let answer = idle.exchange(request).await.unwrap();
+    let answer = answer.expect(200);
+    assert_eq!(answer.header("connection"), "close");
     let ended = tokio::time::timeout(Duration::from_secs(3), idle.answer()).await;
     assert!(ended.expect("the connection ends").is_err());
 }

@@ -45,16 +45,31 @@ impl std::error::Error for Error {}
 
 impl de::Error for Error {
     fn custom<T: fmt::Display>(message: T) -> Self {
+        let message = message.to_string();
+        let diagnostic = match message.as_str() {
+            // What the standard library says of an address.
+            "invalid socket address syntax" => {
+                Diagnostic::new(Place::default(), "not an address and port")
+                    .help("write \"127.0.0.1:8080\" or \"[::1]:8080\"")
+            }
+            _ => Diagnostic::new(Place::default(), message),
+        };
         Self {
-            diagnostic: Diagnostic::new(Place::default(), message.to_string()),
+            diagnostic,
             placed: false,
         }
     }
 
     fn invalid_type(found: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {
+        let expected = in_words(&expected.to_string());
         let mut error = Self::custom(format!("expected {expected}, found {found}"));
         error.diagnostic.label = "of the wrong type".into();
         error
+    }
+
+    fn invalid_value(found: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {
+        let expected = in_words(&expected.to_string());
+        Self::custom(format!("expected {expected}, found {found}"))
     }
 
     fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
@@ -76,6 +91,18 @@ impl de::Error for Error {
         error.diagnostic.label = "in this table".into();
         error
     }
+}
+
+/// What a person calls a type of Rust.
+fn in_words(expected: &str) -> String {
+    let range = match expected {
+        "u8" => "from 0 to 255",
+        "u16" => "from 0 to 65535",
+        "u32" => "from 0 to 4294967295",
+        "u64" | "usize" => "that is not negative",
+        _ => return expected.to_owned(),
+    };
+    format!("a number {range}")
 }
 
 /// Reads a value of a configuration.

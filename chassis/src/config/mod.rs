@@ -34,9 +34,22 @@ pub struct Loaded<T> {
     pub config: T,
     /// The files, for diagnostics, relative paths and the file watch.
     pub sources: Sources,
+    root: node::Node,
 }
 
 impl<T> Loaded<T> {
+    /// Where a value is written, by its path (`"tokens.refresh_ttl"`), or the nearest table around it.
+    pub fn place_of(&self, path: &str) -> Place {
+        let mut node = &self.root;
+        for name in path.split('.') {
+            match node.entry(name) {
+                Some(entry) => node = entry,
+                None => break,
+            }
+        }
+        node.place
+    }
+
     /// A report of what `compile` found wrong in this configuration.
     pub fn report(self, diagnostics: Vec<Diagnostic>) -> Report {
         Report::new(self.sources, diagnostics)
@@ -49,10 +62,16 @@ impl<T> Loaded<T> {
 /// A [`Report`] with the place of what could not be read or understood.
 pub fn load<T: DeserializeOwned>(path: &Path) -> Result<Loaded<T>, Report> {
     let mut sources = Sources::default();
-    let outcome = include::read_root(path, &mut sources)
-        .and_then(|node| T::deserialize(de::NodeDeserializer(&node)).map_err(Diagnostic::from));
+    let outcome = include::read_root(path, &mut sources).and_then(|root| {
+        let config = T::deserialize(de::NodeDeserializer(&root)).map_err(Diagnostic::from)?;
+        Ok((config, root))
+    });
     match outcome {
-        Ok(config) => Ok(Loaded { config, sources }),
+        Ok((config, root)) => Ok(Loaded {
+            config,
+            sources,
+            root,
+        }),
         Err(diagnostic) => Err(Report::new(sources, vec![diagnostic])),
     }
 }

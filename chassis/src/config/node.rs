@@ -83,6 +83,15 @@ impl Node {
         Ok(Self { place, value })
     }
 
+    /// An entry of a table.
+    pub(super) fn entry(&self, name: &str) -> Option<&Node> {
+        let Value::Table(entries) = &self.value else {
+            return None;
+        };
+        let found = entries.iter().find(|(key, _)| key.name == name);
+        found.map(|(_, node)| node)
+    }
+
     /// Takes an entry out of a table.
     pub(super) fn take(&mut self, name: &str) -> Option<Node> {
         let Value::Table(entries) = &mut self.value else {

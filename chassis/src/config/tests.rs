@@ -69,11 +69,11 @@ fn mistakes_name_their_place_and_the_nearest_key() {
         ),
         (
             "\n\nthreads = \"x\"",
-            "/c.toml:3:11: expected u16, found string \"x\"",
+            "/c.toml:3:11: expected a number from 0 to 65535, found string \"x\"",
         ),
         (
             "threads = 70000",
-            "/c.toml:1:11: invalid value: integer `70000`, expected u16",
+            "/c.toml:1:11: expected a number from 0 to 65535, found integer `70000`",
         ),
         (
             "[cluster.a]\naddress = 5",

@@ -71,7 +71,10 @@ impl LogConfig {
 
     fn filter(&self) -> Result<EnvFilter, Diagnostic> {
         // Pingora logs through the `log` crate and calls a client that goes away an error.
-        let filter = format!("pingora_core=off,pingora_proxy=off,notify=warn,{}", *self.level);
+        let filter = format!(
+            "pingora_core=off,pingora_proxy=off,notify=warn,{}",
+            *self.level
+        );
         EnvFilter::builder().parse(filter).map_err(|error| {
             self.level
                 .wrong(format!("not a log filter: {error}"))

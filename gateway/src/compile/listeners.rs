@@ -56,6 +56,7 @@ impl Compiler<'_> {
         Some(ListenerState {
             name: listener.name.as_str().into(),
             address: *listener.address,
+            place: listener.address.place(),
             acceptor,
             h2c: listener.h2c,
         })

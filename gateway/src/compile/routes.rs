@@ -49,10 +49,9 @@ impl Compiler<'_> {
         let mut seen = Seen::default();
         for route in &config.route {
             let links = chain_links(config, &route.plugins, plugins, findings);
-            let Some(cluster) = findings.keep(cluster_of(route, config, clusters)) else {
-                continue;
-            };
-            let Some((pattern, conditions)) = findings.keep(self.judge(route, &mut seen)) else {
+            let cluster = findings.keep(cluster_of(route, config, clusters));
+            let judged = findings.keep(self.judge(route, &mut seen));
+            let (Some(cluster), Some((pattern, conditions))) = (cluster, judged) else {
                 continue;
             };
             let hosts: Vec<&str> = route.hosts.iter().map(|host| host.as_str()).collect();
@@ -116,17 +115,14 @@ impl Compiler<'_> {
                 pattern.clone(),
                 conditions.clone(),
             );
-            if let Some(first) = seen.matches.insert(key, route.path.place()) {
+            if let Some(first) = seen.matches.insert(key, route.name.place()) {
                 return Err(route
                     .name
                     .wrong(format!(
                         "the route `{}` matches the same requests as another",
                         *route.name
                     ))
-                    .help(format!(
-                        "the other's path is at {}",
-                        self.sources.locate(first)
-                    )));
+                    .help(format!("the other is at {}", self.sources.locate(first))));
             }
         }
         Ok((pattern, conditions))

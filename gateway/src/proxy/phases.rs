@@ -189,7 +189,9 @@ impl ProxyHttp for Proxy {
         if let (Some(reply), Some(started), None) =
             (reply, &mut ctx.started, session.response_written())
         {
-            // The client may be gone; then there is nobody left to tell.
+            // Pingora ends the connection after a failure, so the answer says so. The
+            // client may be gone; then there is nobody left to tell.
+            session.set_keepalive(None);
             let _ = reply::send(session, started, reply).await;
         }
         FailToProxy {

@@ -37,8 +37,8 @@ pub(super) fn normalise_head(head: &mut RequestHeader) -> Result<(), Reply> {
     if head.version == Version::HTTP_11 && !head.headers.contains_key(header::HOST) {
         return Err(bad_request("the Host header is missing"));
     }
-    if !head.raw_path_is_utf8() {
-        return Err(bad_request("the target is not UTF-8"));
+    if !has_known_form(head.raw_path()) {
+        return Err(bad_request("the target is malformed"));
     }
     let path = head.uri.path();
     let normal = normalise(path).map_err(|mistake| bad_request(mistake.told()))?;
@@ -56,6 +56,17 @@ pub(super) fn normalise_head(head: &mut RequestHeader) -> Result<(), Reply> {
             set.map_err(|_| bad_request("the target is malformed"))
         }
     }
+}
+
+/// Origin-form or absolute-form (RFC 9112, sections 3.2.1 and 3.2.2), without spaces, control
+/// characters and bytes beyond ASCII.
+fn has_known_form(target: &[u8]) -> bool {
+    let absolute = |scheme: &str| {
+        let start = target.get(..scheme.len());
+        start.is_some_and(|start| start.eq_ignore_ascii_case(scheme.as_bytes()))
+    };
+    let known = target.starts_with(b"/") || absolute("http://") || absolute("https://");
+    known && target.iter().all(u8::is_ascii_graphic)
 }
 
 /// In HTTP/2 the authority is part of the URI and must stay.
@@ -126,6 +137,11 @@ mod tests {
     fn unclear_heads_are_refused() {
         for (target, headers) in [
             ("/", &[][..]),
+            ("*", &[("host", "h")]),
+            ("admin", &[("host", "h")]),
+            ("a.test:80", &[("host", "h")]),
+            ("?x", &[("host", "h")]),
+            ("/é", &[("host", "h")]),
             ("/a%2fb", &[("host", "h")]),
             ("/../a", &[("host", "h")]),
         ] {

@@ -9,6 +9,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
+use chassis::config::Diagnostic;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::watch;
 
@@ -38,15 +39,6 @@ pub(crate) struct Bound {
     sockets: Vec<TcpListener>,
 }
 
-/// A listener that cannot be bound.
-#[derive(Debug, thiserror::Error)]
-#[error("the listener `{name}` cannot listen on {address}: {error}")]
-pub(crate) struct BindError {
-    pub(crate) name: Arc<str>,
-    pub(crate) address: SocketAddr,
-    pub(crate) error: io::Error,
-}
-
 const BACKLOG: i32 = 4096;
 
 impl Listeners {
@@ -58,7 +50,7 @@ impl Listeners {
         &self,
         wanted: &[Arc<ListenerState>],
         sockets: usize,
-    ) -> Result<Vec<Bound>, BindError> {
+    ) -> Result<Vec<Bound>, Diagnostic> {
         wanted
             .iter()
             .filter(|listener| !self.keeps(listener))
@@ -70,10 +62,11 @@ impl Listeners {
                         address,
                         sockets,
                     })
-                    .map_err(|error| BindError {
-                        name: listener.name.clone(),
-                        address: listener.address,
-                        error,
+                    .map_err(|error| {
+                        let ListenerState { name, address, .. } = &**listener;
+                        let what =
+                            format!("the listener `{name}` cannot listen on {address}: {error}");
+                        Diagnostic::new(listener.place, what)
                     })
             })
             .collect()

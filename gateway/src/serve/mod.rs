@@ -10,5 +10,5 @@ mod connection;
 mod listener;
 mod worker;
 
-pub(crate) use self::listener::{BindError, Listeners};
+pub(crate) use self::listener::Listeners;
 pub(crate) use self::worker::Workers;

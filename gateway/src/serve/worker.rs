@@ -10,6 +10,7 @@ use pingora_core::apps::{HttpServerApp, ServerApp};
 use pingora_core::protocols::Stream;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
 use super::connection::Connection;
 use crate::proxy::Proxies;
@@ -27,12 +28,15 @@ pub(super) struct Listen {
     /// The bound address.
     pub(super) local: SocketAddr,
     pub(super) socket: TcpListener,
-    /// True once the listener is closed: idle connections end, busy ones after their request.
+    /// True once the listener is closed: its connections end after the next answer, which says so.
     pub(super) closed: watch::Receiver<bool>,
 }
 
 /// How long a TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// How long connections without a request may stay after they were told to end.
+const LEAVE: Duration = Duration::from_millis(500);
 
 impl Workers {
     /// Starts so many threads.
@@ -72,15 +76,22 @@ impl Workers {
         debug_assert!(sent.is_ok(), "workers live as long as the process");
     }
 
-    /// Ends idle connections and waits for busy ones; the number of those left at the deadline.
-    pub(crate) async fn drain(&self, limit: Duration) -> usize {
+    /// Ends idle connections and waits for requests in flight; the number of connections that were left.
+    pub(crate) async fn drain(&self, limit: Duration, in_flight: impl Fn() -> u64) -> usize {
         for proxy in self.proxies.all() {
             proxy.http_cleanup().await;
         }
-        let deadline = tokio::time::Instant::now() + limit;
+        let deadline = Instant::now() + limit;
+        let mut busy = Instant::now();
         loop {
             let left = self.connections.load(Relaxed);
-            if left == 0 || tokio::time::Instant::now() >= deadline {
+            let now = Instant::now();
+            if in_flight() > 0 {
+                busy = now;
+            }
+            // Who was told to go and asks for nothing has had its time: a silent HTTP/2
+            // client would stay for ever.
+            if left == 0 || now - busy >= LEAVE || now >= deadline {
                 return left;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;

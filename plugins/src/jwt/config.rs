@@ -22,7 +22,7 @@ use crate::registry::Setting;
 #[serde(deny_unknown_fields)]
 pub(super) struct Config {
     /// The URL of a JSON Web Key Set. It is fetched at the start, every
-    /// `refresh`, and when a token names an unknown key (at most once a second).
+    /// `refresh`, and when a token names an unknown key, which waits for it (at most one fetch a second).
     #[serde(default)]
     jwks: Option<Located<String>>,
     /// Keys written here, in place of `jwks`.

@@ -157,11 +157,9 @@ impl Source {
         }
     }
 
+    /// Whether a key that is not there may be there in a moment.
     fn may_know_more(&self) -> bool {
-        match self {
-            Self::Inline(_) => false,
-            Self::Remote(remote) => remote.may_fetch_now(),
-        }
+        matches!(self, Self::Remote(_))
     }
 }
 

@@ -74,19 +74,13 @@ impl Remote {
         self.keys.load_full()
     }
 
-    /// Whether asking for fresh keys now would lead to an attempt.
-    pub(super) fn may_fetch_now(&self) -> bool {
-        self.attempted
-            .borrow()
-            .is_none_or(|last| last.elapsed() >= GAP)
-    }
-
-    /// Fetches the keys and waits for the outcome of that attempt, at most the time-out.
+    /// Waits for the outcome of the next attempt, which comes as soon as [`GAP`] allows: a key
+    /// that was published a moment ago must not be refused.
     pub(super) async fn fetch_now(&self) {
         let mut attempted = self.attempted.subscribe();
         attempted.mark_unchanged();
         self.wanted.notify_one();
-        let _ = tokio::time::timeout(TIMEOUT, attempted.changed()).await;
+        let _ = tokio::time::timeout(GAP + TIMEOUT, attempted.changed()).await;
     }
 
     async fn keep_fresh(this: Weak<Self>, client: reqwest::Client) {

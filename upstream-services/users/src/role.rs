@@ -115,8 +115,11 @@ fn read(file: &Path) -> Result<(RoleConfig, Config, Watched), Report> {
     let mut mistakes: Vec<Diagnostic> = Vec::new();
     mistakes.extend(loaded.config.admin.validate().err());
     mistakes.extend(loaded.config.log.validate().err());
-    if let Err(error) = service.check() {
-        mistakes.push(loaded.config.listen.address.wrong(error.to_string()));
+    if let Err(Error::Config { key, why }) = service.check() {
+        mistakes.push(Diagnostic::new(
+            loaded.place_of(key),
+            format!("`{key}` {why}"),
+        ));
     }
     if mistakes.is_empty() {
         let watched = Watched::new(&loaded.sources, Vec::new());
