@@ -8,8 +8,8 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
 
 run: setup ## build and run the whole edge on this machine
-	cargo build --release --locked
-	exec target/release/tidegate up
+	cargo build --profile quick --locked
+	exec target/quick/tidegate up
 
 test: setup setup-tests ## every test, against the real binary
 	cargo build --locked
