@@ -31,7 +31,7 @@ enum StartError {
     Metrics(#[from] prometheus::Error),
 }
 
-/// How long the start waits for the first verdicts of health checks.
+/// How long a start or a reload waits for the first verdicts of health checks.
 const FIRST_VERDICTS: Duration = Duration::from_secs(2);
 
 pub(crate) fn run(gateway: Gateway, args: &RoleArgs) -> ExitCode {
@@ -88,9 +88,7 @@ async fn serve(gateway: Gateway, args: &RoleArgs) -> Result<(), StartError> {
         gateway,
     };
     running.register_metrics(&life)?;
-    for cluster in state.clusters.values() {
-        cluster.judged(FIRST_VERDICTS).await;
-    }
+    state.judged(FIRST_VERDICTS).await;
     let (reloads, requests) = ReloadRequests::channel();
     let admin = config.admin.serve(&life, reloads).await;
     let admin = admin.map_err(|error| StartError::Admin(*config.admin.address, error))?;
@@ -102,7 +100,7 @@ async fn serve(gateway: Gateway, args: &RoleArgs) -> Result<(), StartError> {
     addresses.insert("admin".into(), admin.to_string());
     life.ready(&addresses, args.ready_file.as_deref())?;
 
-    life.obey_reloads(requests, watched, || running.reload())
+    life.obey_reloads(requests, watched, async || running.reload().await)
         .await?;
 
     running.listeners.close();
@@ -130,7 +128,7 @@ impl Running<'_> {
         Ok(())
     }
 
-    fn reload(&mut self) -> Reloaded {
+    async fn reload(&mut self) -> Reloaded {
         let loaded = match load::<Config>(self.file) {
             Ok(loaded) => loaded,
             Err(report) => return Reloaded::failed(&report, Vec::new()),
@@ -146,6 +144,8 @@ impl Running<'_> {
                 return Reloaded::failed(&report, files);
             }
         };
+        // New endpoints get requests only after a check: until they are judged, the old state serves.
+        state.judged(FIRST_VERDICTS).await;
         let files = state.files.clone();
         match self.apply(state) {
             Ok(()) => Reloaded::ok(Watched::new(&loaded.sources, files)),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use chassis::config::Place;
 use pingora_core::listeners::tls::Acceptor;
@@ -25,6 +26,18 @@ pub(crate) struct State {
     pub(crate) plugins: BTreeMap<String, Arc<dyn Plugin>>,
     /// Files that the configuration names, for the file watch.
     pub(crate) files: Vec<PathBuf>,
+}
+
+impl State {
+    /// Waits until every check has given its first verdict, at most `limit`.
+    pub(crate) async fn judged(&self, limit: Duration) {
+        let all = async {
+            for cluster in self.clusters.values() {
+                cluster.judged().await;
+            }
+        };
+        let _ = tokio::time::timeout(limit, all).await;
+    }
 }
 
 /// A listener of one configuration. The socket itself lives longer.

@@ -111,6 +111,27 @@ async fn a_thousand_reloads_under_load_lose_and_mix_nothing() {
 }
 
 #[tokio::test]
+async fn endpoints_that_are_new_are_checked_before_the_old_ones_leave() {
+    let upstream = Upstream::start("a").await;
+    let checked = |interval: &str| {
+        let check = format!("check = {{ path = \"/healthz\", interval = \"{interval}\" }}\n");
+        configuration("a", &upstream).replace("[plugin.mark]", &format!("{check}\n[plugin.mark]"))
+    };
+    let versions = Versions::of(&[("slow", checked("50s")), ("slower", checked("60s"))]);
+    let gateway = Gateway::of(&versions.file()).await;
+    let load = Load::start(gateway.listener("http"), 4, "/", |answer| {
+        version_of(answer).map(drop)
+    });
+    for turn in 0..40 {
+        let version = if turn % 2 == 0 { "slower" } else { "slow" };
+        versions.switch_to(version);
+        gateway.admin.reload().await.expect(200);
+        load.more(10).await;
+    }
+    load.stop().await.assert_unbroken();
+}
+
+#[tokio::test]
 async fn a_changed_file_is_noticed() {
     let (a, b) = (Upstream::start("a").await, Upstream::start("b").await);
     let gateway = Gateway::with(&configuration("a", &a)).await;

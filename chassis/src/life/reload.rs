@@ -55,7 +55,7 @@ impl Life {
         &self,
         mut requests: mpsc::Receiver<oneshot::Sender<Result<(), String>>>,
         watched: Watched,
-        mut reload: impl FnMut() -> Reloaded,
+        mut reload: impl AsyncFnMut() -> Reloaded,
     ) -> std::io::Result<()> {
         let metrics = Metrics::register(&self.registry).map_err(std::io::Error::other)?;
         let mut hangup = signal(SignalKind::hangup())?;
@@ -74,7 +74,7 @@ impl Life {
             while let Ok(request) = requests.try_recv() {
                 waiting.push(request);
             }
-            let reloaded = reload();
+            let reloaded = reload().await;
             metrics.count(reloaded.mistakes.is_empty());
             for line in &reloaded.mistakes {
                 tracing::error!("reload failed, the old configuration serves on: {line}");

@@ -11,7 +11,6 @@ mod schedule;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
@@ -82,14 +81,11 @@ impl Cluster {
         }
     }
 
-    /// Waits until every check has given its first verdict, at most `limit`.
-    pub(crate) async fn judged(&self, limit: Duration) {
-        let all = async {
-            for (endpoint, _) in &self.members {
-                endpoint.judged().await;
-            }
-        };
-        let _ = tokio::time::timeout(limit, all).await;
+    /// Waits until every check has given its first verdict.
+    pub(crate) async fn judged(&self) {
+        for (endpoint, _) in &self.members {
+            endpoint.judged().await;
+        }
     }
 }
 

@@ -157,8 +157,10 @@ async fn serve(args: &RoleArgs) -> Result<(), StartError> {
     ]);
     life.ready(&addresses, args.ready_file.as_deref())?;
 
-    life.obey_reloads(requests, watched, || reload(&args.config, &service, &users))
-        .await?;
+    life.obey_reloads(requests, watched, async || {
+        reload(&args.config, &service, &users)
+    })
+    .await?;
 
     if tokio::time::timeout(*config.drain, &mut server)
         .await
