@@ -12,6 +12,7 @@ use axum::{Json, Router};
 use prometheus::{Encoder, TextEncoder};
 use schemars::JsonSchema;
 use serde::Deserialize;
+use subtle::ConstantTimeEq;
 
 use super::{Life, ReloadRequests, Stage};
 use crate::config::{Diagnostic, Located, Secret};
@@ -111,7 +112,7 @@ async fn authorize(State(token): State<Secret>, request: Request, next: Next) ->
         .headers()
         .get(header::AUTHORIZATION)
         .and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
-    if given.is_some_and(|given| same(given, token.expose().as_bytes())) {
+    if given.is_some_and(|given| given.ct_eq(token.expose().as_bytes()).into()) {
         return next.run(request).await;
     }
     let challenge = [(header::WWW_AUTHENTICATE, "Bearer")];
@@ -121,9 +122,4 @@ async fn authorize(State(token): State<Secret>, request: Request, next: Next) ->
         "a bearer token is needed\n",
     )
         .into_response()
-}
-
-/// Compares in a time that does not depend on where the first difference is.
-fn same(a: &[u8], b: &[u8]) -> bool {
-    a.len() == b.len() && a.iter().zip(b).fold(0, |sum, (a, b)| sum | (a ^ b)) == 0
 }
