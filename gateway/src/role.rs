@@ -60,6 +60,24 @@ struct Running<'a> {
     shared: Arc<Shared>,
     listeners: Listeners,
     workers: Workers,
+    /// What only a restart changes.
+    fixed: Fixed,
+}
+
+/// The settings that a reload cannot change.
+#[derive(Clone, Copy, PartialEq)]
+struct Fixed {
+    admin: std::net::SocketAddr,
+    threads: Option<u16>,
+}
+
+impl Fixed {
+    fn of(config: &Config) -> Self {
+        Self {
+            admin: *config.admin.address,
+            threads: config.threads.map(chassis::config::Located::into_inner),
+        }
+    }
 }
 
 async fn serve(gateway: Gateway, args: &RoleArgs) -> Result<(), StartError> {
@@ -86,6 +104,7 @@ async fn serve(gateway: Gateway, args: &RoleArgs) -> Result<(), StartError> {
         workers: Workers::start(threads, proxies)?,
         shared,
         gateway,
+        fixed: Fixed::of(config),
     };
     running.register_metrics(&life)?;
     state.judged(FIRST_VERDICTS).await;
@@ -147,6 +166,9 @@ impl Running<'_> {
         // New endpoints get requests only after a check: until they are judged, the old state serves.
         state.judged(FIRST_VERDICTS).await;
         let files = state.files.clone();
+        if Fixed::of(&loaded.config) != self.fixed {
+            tracing::warn!("`admin` or `threads` changed: that takes effect at the next start");
+        }
         match self.apply(state) {
             Ok(()) => Reloaded::ok(Watched::new(&loaded.sources, files)),
             Err(mistake) => Reloaded::failed(&loaded.report(vec![mistake]), files),

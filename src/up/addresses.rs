@@ -1,5 +1,6 @@
 //! Which addresses the roles get.
 
+use std::hash::{BuildHasher, RandomState};
 use std::net::{SocketAddr, TcpListener};
 
 use super::{Ports, UpError};
@@ -29,11 +30,12 @@ impl Addresses {
         let mut held = Vec::new();
         let mut addresses = Vec::new();
         for (name, variable, port) in USUAL {
-            let wanted = match ports {
-                Ports::Auto => SocketAddr::from(([127, 0, 0, 1], 0)),
-                Ports::Fixed => wanted(variable, port)?,
+            let wanted = wanted(variable, port)?;
+            let listener = match ports {
+                Ports::Auto => bind_free(),
+                Ports::Fixed => TcpListener::bind(wanted),
             };
-            let listener = TcpListener::bind(wanted).map_err(|error| UpError::Port {
+            let listener = listener.map_err(|error| UpError::Port {
                 name,
                 address: wanted,
                 variable,
@@ -54,6 +56,21 @@ impl Addresses {
         let found = self.0.iter().find(|address| address.name == name);
         found.expect("names are those of `USUAL`").address
     }
+}
+
+/// A free port below those that the kernel gives to outgoing connections (32768 and up): one
+/// of those could be taken between our look and the role's.
+fn bind_free() -> std::io::Result<TcpListener> {
+    let random = RandomState::new();
+    let mut last = TcpListener::bind(("127.0.0.1", 0));
+    for turn in 0..100 {
+        let port = 12_000 + u16::try_from(random.hash_one(turn) % 20_000).unwrap_or(0);
+        last = TcpListener::bind(("127.0.0.1", port));
+        if last.is_ok() {
+            break;
+        }
+    }
+    last
 }
 
 fn wanted(variable: &'static str, port: u16) -> Result<SocketAddr, UpError> {

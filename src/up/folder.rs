@@ -44,6 +44,8 @@ impl Folder {
         for (name, text) in CONFIGURATIONS {
             let path = folder.path("conf").join(name);
             if !path.exists() {
+                // There the folder is one up.
+                let text = text.replace("../.tidegate", "..");
                 fs::write(&path, text).map_err(failed(&path))?;
             }
         }

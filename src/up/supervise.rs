@@ -14,6 +14,9 @@ use super::addresses::Addresses;
 use super::child::{Role, terminate};
 use super::folder::Folder;
 
+/// What keeps a role running, and how to tell it to stop.
+type Keeper = (watch::Sender<bool>, JoinHandle<()>);
+
 /// How long roles may drain after a stop.
 const STOP: Duration = Duration::from_secs(40);
 /// A role that ran so long is restarted at once.
@@ -26,7 +29,6 @@ pub(super) async fn run(
 ) -> Result<(), UpError> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminated = signal(SignalKind::terminate())?;
-    let (stop, stopping) = watch::channel(false);
     let began = Instant::now();
     let start = async {
         let mut keepers = Vec::new();
@@ -39,9 +41,10 @@ pub(super) async fn run(
                 tokio::time::sleep(Duration::from_millis(50)).await; // its last words
                 return Err(UpError::Child(name));
             }
-            keepers.push(tokio::spawn(keep(role, child, stopping.clone())));
+            let (stop, stopping) = watch::channel(false);
+            keepers.push((stop, tokio::spawn(keep(role, child, stopping))));
         }
-        Ok::<Vec<JoinHandle<()>>, UpError>(keepers)
+        Ok::<Vec<Keeper>, UpError>(keepers)
     };
     let keepers = tokio::select! {
         keepers = start => keepers?,
@@ -57,9 +60,10 @@ pub(super) async fn run(
         _ = terminated.recv() => {}
     }
     println!("\nstopping; once more to stop at once");
-    stop.send_replace(true);
     let all_ended = async {
-        for keeper in keepers {
+        // The gateway first: it still needs the others for what is in flight.
+        for (stop, keeper) in keepers.into_iter().rev() {
+            stop.send_replace(true);
             let _ = keeper.await;
         }
     };

@@ -143,6 +143,23 @@ async fn a_changed_file_is_noticed() {
 }
 
 #[tokio::test]
+async fn a_file_that_was_gone_for_a_while_is_noticed_when_it_comes_back() {
+    let (a, b) = (Upstream::start("a").await, Upstream::start("b").await);
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let file = folder.path().join("gateway.toml");
+    fs::write(&file, configuration("a", &a)).expect("the folder can be written");
+    let gateway = Gateway::of(&file).await;
+    fs::remove_file(&file).expect("the file is there");
+    eventually("the loss is noticed", SOON, async || {
+        (last_failed(&gateway).await == 1.0).then_some(())
+    })
+    .await;
+    serves(&gateway, "a").await;
+    fs::write(&file, configuration("b", &b)).expect("the folder can be written");
+    serves(&gateway, "b").await;
+}
+
+#[tokio::test]
 async fn sighup_reloads() {
     let (a, b) = (Upstream::start("a").await, Upstream::start("b").await);
     let versions = Versions::of(&[("a", configuration("a", &a)), ("b", configuration("b", &b))]);

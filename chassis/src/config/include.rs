@@ -17,10 +17,16 @@ pub(super) fn read_root(path: &Path, sources: &mut Sources) -> Result<Node, Diag
 }
 
 fn read(path: &Path, named_at: Place, sources: &mut Sources) -> Result<Node, Diagnostic> {
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        Diagnostic::new(named_at, format!("cannot read {}: {error}", path.display()))
+    let text = std::fs::read_to_string(path);
+    // Also a file that is missing is one to watch: it may come back.
+    let file = sources.add(path.to_owned(), text.as_deref().unwrap_or_default());
+    let text = text.map_err(|error| {
+        let place = match named_at == Place::NOWHERE {
+            true => Place::new(file, 0..0),
+            false => named_at,
+        };
+        Diagnostic::new(place, format!("cannot read {}: {error}", path.display()))
     })?;
-    let file = sources.add(path.to_owned(), &text);
     let table = DeTable::parse(&text).map_err(|error| {
         let span = error.span().unwrap_or(0..0);
         Diagnostic::new(Place::new(file, span), error.message().trim())

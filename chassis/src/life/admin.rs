@@ -22,7 +22,7 @@ use crate::problem::{self, Problem};
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AdminConfig {
-    /// Address and port; port 0 takes a free one.
+    /// Address and port; port 0 takes a free one. A change needs a restart.
     pub address: Located<SocketAddr>,
     /// A bearer token that every request must carry; needed when the address is not loopback.
     #[serde(default)]

@@ -88,7 +88,10 @@ impl Life {
                     lines => Err(lines.join("\n")),
                 });
             }
-            changes = changes.watch_instead(reloaded.watched);
+            changes = match reloaded.mistakes.is_empty() {
+                true => changes.watch_instead(reloaded.watched),
+                false => changes.watch_also(reloaded.watched),
+            };
         }
     }
 }

@@ -23,6 +23,14 @@ impl Watched {
         Self { files, folders }
     }
 
+    /// These and others.
+    #[must_use]
+    pub(super) fn and(mut self, others: &Self) -> Self {
+        self.files.extend(others.files.iter().cloned());
+        self.folders.extend(others.folders.iter().cloned());
+        self
+    }
+
     /// Starts watching.
     pub(super) fn changes(self) -> Changes {
         let (sender, receiver) = mpsc::channel(1);
@@ -87,6 +95,12 @@ impl Changes {
     /// Forgets what has changed so far.
     pub(super) fn forget(&mut self) {
         while self.receiver.try_recv().is_ok() {}
+    }
+
+    /// Watches these files too, while it is not known which count.
+    pub(super) fn watch_also(self, watched: Watched) -> Self {
+        let all = watched.and(&self.watched);
+        self.watch_instead(all)
     }
 
     /// Watches other files from now on.

@@ -79,13 +79,17 @@ impl Table {
         let now = nanos(now);
         let at = usize::try_from(key >> 32).unwrap_or(0) & (self.buckets.len() - 1);
         let bucket = &self.buckets[at];
-        if let Some(slot) = bucket.find(key) {
-            return slot.count(rate, now);
-        }
-        let (slot, evicted) = bucket.claim(key, now);
-        match slot.count(rate, now) {
-            Verdict::Within if evicted => Verdict::WithinAfterEviction,
-            verdict => verdict,
+        loop {
+            if let Some(slot) = bucket.find(key) {
+                return slot.count(rate, now);
+            }
+            let Some((slot, evicted)) = bucket.claim(key, now) else {
+                continue; // another thread took the slot, perhaps for the same key
+            };
+            return match slot.count(rate, now) {
+                Verdict::Within if evicted => Verdict::WithinAfterEviction,
+                verdict => verdict,
+            };
         }
     }
 }
@@ -96,19 +100,21 @@ impl Bucket {
     }
 
     /// Takes the slot that is nearest to its full allowance; true when its key was still active.
-    fn claim(&self, key: u64, now: u64) -> (&Slot, bool) {
-        let free = self
+    /// None when another thread was faster.
+    fn claim(&self, key: u64, now: u64) -> Option<(&Slot, bool)> {
+        let of = |slot: &Slot| (slot.key.load(Relaxed), slot.tat.load(Relaxed));
+        let ((old, tat), slot) = self
             .0
             .iter()
-            .min_by_key(|slot| match slot.key.load(Relaxed) {
-                0 => 0,
-                _ => slot.tat.load(Relaxed),
-            });
-        let slot = free.unwrap_or(&self.0[0]);
-        let active = slot.key.swap(key, Relaxed) != 0 && slot.tat.load(Relaxed) > now;
-        // A thread that counts the old key in between loses that one count.
-        slot.tat.store(now, Relaxed);
-        (slot, active)
+            .map(|slot| (of(slot), slot))
+            .min_by_key(|((key, tat), _)| if *key == 0 { 0 } else { *tat })?;
+        slot.key.compare_exchange(old, key, Relaxed, Relaxed).ok()?;
+        let active = old != 0 && tat > now;
+        if active {
+            // A time that has passed counts as now anyhow; a later one is another key's.
+            slot.tat.store(now, Relaxed);
+        }
+        Some((slot, active))
     }
 }
 
