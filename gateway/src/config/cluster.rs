@@ -1,0 +1,111 @@
+//! Clusters, as they are written.
+
+use std::path::PathBuf;
+
+use chassis::config::Located;
+use chassis::units::Period;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// A named set of endpoints.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClusterConfig {
+    /// Its members.
+    pub endpoints: Located<Vec<EndpointConfig>>,
+    /// Asks each endpoint in turn whether it is well; without it every endpoint counts as healthy.
+    #[serde(default)]
+    pub check: Option<CheckConfig>,
+    /// Speaks TLS with the endpoints.
+    #[serde(default)]
+    pub tls: Option<UpstreamTlsConfig>,
+    /// How long connecting may take, TLS included.
+    #[serde(default = "default_connect_timeout")]
+    pub connect_timeout: Period,
+    /// How long an endpoint may be silent while a response is awaited or read.
+    #[serde(default = "default_read_timeout")]
+    pub read_timeout: Period,
+    /// How long an endpoint may take to accept a piece of a request.
+    #[serde(default = "default_read_timeout")]
+    pub write_timeout: Period,
+    /// How long an idle connection is kept for the next request.
+    #[serde(default = "default_idle_timeout")]
+    pub idle_timeout: Period,
+    /// How many other endpoints are tried when one cannot be connected to.
+    #[serde(default = "default_retries")]
+    pub retries: Located<u8>,
+}
+
+/// A member of a cluster.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EndpointConfig {
+    /// Host and port. A name is looked up every 10 s, and its first address used.
+    pub address: Located<String>,
+    /// Its share of the requests; 0 drains it.
+    #[serde(default = "default_weight")]
+    pub weight: Located<u32>,
+}
+
+/// How the health of endpoints is checked: a GET that must be answered with a 2xx or 3xx status.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CheckConfig {
+    /// The path to ask for.
+    #[serde(default = "default_check_path")]
+    pub path: Located<String>,
+    /// The `Host` to ask for; the endpoint's own address when it is not set.
+    #[serde(default)]
+    pub host: Option<String>,
+    /// The time between two checks of an endpoint, spread by a tenth.
+    #[serde(default = "default_check_interval")]
+    pub interval: Located<Period>,
+    /// How long an answer may take.
+    #[serde(default = "default_check_timeout")]
+    pub timeout: Period,
+    /// How many good answers in a row make an unhealthy endpoint healthy. The first check of all decides alone.
+    #[serde(default = "default_threshold")]
+    pub rise: Located<u32>,
+    /// How many bad answers in a row make a healthy endpoint unhealthy.
+    #[serde(default = "default_threshold")]
+    pub fall: Located<u32>,
+}
+
+/// How the gateway speaks TLS with endpoints.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UpstreamTlsConfig {
+    /// The name that the endpoints' certificates must carry, also sent as SNI.
+    pub server_name: Located<String>,
+    /// File with the authorities to trust, in PEM; the system's when it is not set.
+    #[serde(default)]
+    pub ca: Option<Located<PathBuf>>,
+}
+
+const fn default_connect_timeout() -> Period {
+    Period::from_secs(1)
+}
+const fn default_read_timeout() -> Period {
+    Period::from_secs(30)
+}
+const fn default_idle_timeout() -> Period {
+    Period::from_secs(60)
+}
+fn default_retries() -> Located<u8> {
+    Located::nowhere(1)
+}
+fn default_weight() -> Located<u32> {
+    Located::nowhere(1)
+}
+fn default_check_path() -> Located<String> {
+    Located::nowhere("/healthz".into())
+}
+fn default_check_interval() -> Located<Period> {
+    Located::nowhere(Period::from_secs(1))
+}
+const fn default_check_timeout() -> Period {
+    Period::from_millis(500)
+}
+fn default_threshold() -> Located<u32> {
+    Located::nowhere(2)
+}
