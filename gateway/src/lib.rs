@@ -13,6 +13,7 @@ mod cluster;
 mod compile;
 mod config;
 mod gateway;
+pub mod h1;
 mod metrics;
 mod proxy;
 mod role;
