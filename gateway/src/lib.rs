@@ -22,7 +22,8 @@ mod serve;
 mod state;
 
 pub use self::config::{
-    CheckConfig, ClusterConfig, Config, EndpointConfig, ListenerConfig, RouteConfig, TlsConfig,
+    CheckConfig, ClusterConfig, Config, DotSegments, Doubtful, EmptySegments, EndpointConfig,
+    Http1Config, ListenerConfig, PathsConfig, ProxyHeader, RouteConfig, TimeoutsConfig, TlsConfig,
     UpstreamTlsConfig,
 };
 pub use self::gateway::{Builder, Gateway};

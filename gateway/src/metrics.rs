@@ -51,6 +51,7 @@ impl Collector for StateCollector {
         };
         let mut families = route_families(&state);
         families.extend(endpoint_families(&state));
+        families.push(refusals(&state));
         families
     }
 }
@@ -169,6 +170,21 @@ fn endpoint_families(state: &State) -> Vec<MetricFamily> {
             counters(Count::ChecksFailed),
         ),
     ]
+}
+
+fn refusals(state: &State) -> MetricFamily {
+    let counted = state.listeners.iter().flat_map(|listener| {
+        let counted = listener.refusals.counted();
+        counted.map(|(reason, count)| {
+            counter(&[("listener", &listener.name), ("reason", reason)], count)
+        })
+    });
+    family(
+        "tidegate_gateway_refused_total",
+        "Requests and connections that were refused for what they are",
+        MetricType::COUNTER,
+        counted.collect(),
+    )
 }
 
 fn family(name: &str, help: &str, kind: MetricType, metrics: Vec<Metric>) -> MetricFamily {

@@ -140,8 +140,6 @@ impl Running<'_> {
     fn apply(&mut self, state: State) -> Result<(), Diagnostic> {
         let wanted = state.listeners.clone();
         let bound = self.listeners.bind(&wanted, self.workers.count())?;
-        self.shared
-            .name_listeners(bound.iter().map(|one| (one.address, one.name.clone())));
         self.shared.state.store(Some(Arc::new(state)));
         self.listeners.apply(&wanted, bound, &self.workers);
         Ok(())

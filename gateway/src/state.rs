@@ -1,18 +1,22 @@
 //! What a configuration was compiled to: everything that a request needs, never changed, only replaced.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chassis::config::Place;
+use ipnet::IpNet;
 use pingora_core::listeners::tls::Acceptor;
 use plugins::{Chain, Plugin};
 
 use crate::cluster::Cluster;
+use crate::config::{PathsConfig, ProxyHeader};
+use crate::h1::head::HeadLimits;
 use crate::metrics::RouteCounters;
 use crate::route::RouteTable;
+use crate::serve::Refusals;
 
 /// One compiled configuration.
 pub(crate) struct State {
@@ -29,6 +33,11 @@ pub(crate) struct State {
 }
 
 impl State {
+    /// The listener of this name.
+    pub(crate) fn listener(&self, name: &str) -> Option<&Arc<ListenerState>> {
+        self.listeners.iter().find(|one| *one.name == *name)
+    }
+
     /// Waits until every check has given its first verdict, at most `limit`.
     pub(crate) async fn judged(&self, limit: Duration) {
         let all = async {
@@ -49,6 +58,70 @@ pub(crate) struct ListenerState {
     pub(crate) place: Place,
     pub(crate) acceptor: Option<Acceptor>,
     pub(crate) h2c: bool,
+    pub(crate) http1: Http1,
+    pub(crate) timeouts: Timeouts,
+    pub(crate) paths: PathsConfig,
+    /// Networks whose word about clients is believed.
+    pub(crate) trusted: Vec<IpNet>,
+    pub(crate) proxy_header: ProxyHeader,
+    pub(crate) refusals: Arc<Refusals>,
+}
+
+impl std::fmt::Debug for ListenerState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("ListenerState").field(&self.name).finish()
+    }
+}
+
+impl ListenerState {
+    /// A listener of no configuration.
+    #[cfg(test)]
+    pub(crate) fn for_tests() -> Arc<Self> {
+        Arc::new(Self {
+            name: "test".into(),
+            address: ([127, 0, 0, 1], 0).into(),
+            place: Place::default(),
+            acceptor: None,
+            h2c: false,
+            http1: Http1::default(),
+            timeouts: Timeouts::default(),
+            paths: PathsConfig::default(),
+            trusted: Vec::new(),
+            proxy_header: ProxyHeader::Off,
+            refusals: Arc::new(Refusals::new("test".into())),
+        })
+    }
+
+    /// Whether what this peer says about clients is believed; peers on Unix sockets always are.
+    pub(crate) fn trusts(&self, peer: Option<IpAddr>) -> bool {
+        let Some(peer) = peer else { return true };
+        let peer = peer.to_canonical();
+        self.trusted.iter().any(|network| network.contains(&peer))
+    }
+}
+
+/// What an HTTP/1.1 request may measure.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Http1 {
+    pub(crate) head: HeadLimits,
+    /// Bytes of a body.
+    pub(crate) body: Option<u64>,
+}
+
+/// How long a client may take.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Timeouts {
+    pub(crate) handshake: Duration,
+    pub(crate) head: Duration,
+    pub(crate) body_read: Duration,
+    /// Bytes a second.
+    pub(crate) body_rate: u64,
+    pub(crate) body: Option<Duration>,
+    pub(crate) request: Option<Duration>,
+    pub(crate) idle: Duration,
+    pub(crate) write: Duration,
+    pub(crate) tunnel: Duration,
+    pub(crate) linger: Duration,
 }
 
 /// A route of one configuration.

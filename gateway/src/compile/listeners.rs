@@ -1,17 +1,23 @@
 //! Listeners and their certificates.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use chassis::config::{Diagnostic, Place};
+use chassis::config::{Diagnostic, Located, Place};
+use chassis::units::Size;
+use ipnet::IpNet;
 use pingora_core::listeners::tls::Acceptor;
 use rustls::ServerConfig;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::{Compiler, Findings};
-use crate::config::{Config, ListenerConfig, TlsConfig};
-use crate::state::ListenerState;
+use crate::config::{Config, Http1Config, ListenerConfig, TimeoutsConfig, TlsConfig};
+use crate::h1::head::HeadLimits;
+use crate::serve::Refusals;
+use crate::state::{Http1, ListenerState, Timeouts};
 
 impl Compiler<'_> {
     pub(super) fn listeners(
@@ -59,7 +65,21 @@ impl Compiler<'_> {
             place: listener.address.place(),
             acceptor,
             h2c: listener.h2c,
+            http1: http1(&listener.http1),
+            timeouts: timeouts(&listener.timeouts),
+            paths: listener.paths,
+            trusted: networks(&listener.trusted, findings),
+            proxy_header: listener.proxy_protocol,
+            refusals: self.refusals(&listener.name),
         })
+    }
+
+    fn refusals(&self, name: &str) -> Arc<Refusals> {
+        let before = self.previous.and_then(|state| state.listener(name));
+        match before {
+            Some(listener) => listener.refusals.clone(),
+            None => Arc::new(Refusals::new(name.into())),
+        }
     }
 
     fn acceptor(&self, tls: &TlsConfig, findings: &mut Findings) -> Option<Acceptor> {
@@ -97,6 +117,47 @@ impl Compiler<'_> {
         });
         findings.keep(server).map(Acceptor::from_server_config)
     }
+}
+
+fn http1(config: &Http1Config) -> Http1 {
+    let bytes = |size: Size| usize::try_from(size.bytes()).unwrap_or(usize::MAX);
+    Http1 {
+        head: HeadLimits {
+            request_line: bytes(config.request_line),
+            header: bytes(config.header),
+            headers: bytes(config.headers),
+            count: usize::from(config.header_count),
+        },
+        body: config.body.map(Size::bytes),
+    }
+}
+
+fn timeouts(config: &TimeoutsConfig) -> Timeouts {
+    Timeouts {
+        handshake: *config.handshake,
+        head: *config.head,
+        body_read: *config.body_read,
+        body_rate: config.body_rate.bytes(),
+        body: config.body.map(Duration::from),
+        request: config.request.map(Duration::from),
+        idle: *config.idle,
+        write: *config.write,
+        tunnel: *config.tunnel,
+        linger: *config.linger,
+    }
+}
+
+/// Networks, or single addresses.
+fn networks(texts: &[Located<String>], findings: &mut Findings) -> Vec<IpNet> {
+    let network = |text: &Located<String>| {
+        let network = text.parse().or_else(|_| text.parse().map(IpAddr::into));
+        network.map_err(|_| {
+            text.wrong(format!("`{}` is not a network", **text))
+                .help("write \"10.0.0.0/8\", \"2001:db8::/32\" or one address")
+        })
+    };
+    let networks = texts.iter().map(network);
+    networks.filter_map(|one| findings.keep(one)).collect()
 }
 
 fn server_config(

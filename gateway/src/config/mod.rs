@@ -10,10 +10,14 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 mod cluster;
+mod http;
 mod listener;
 mod tls;
 
 pub use self::cluster::{CheckConfig, ClusterConfig, EndpointConfig, UpstreamTlsConfig};
+pub use self::http::{
+    DotSegments, Doubtful, EmptySegments, Http1Config, PathsConfig, ProxyHeader, TimeoutsConfig,
+};
 pub use self::listener::ListenerConfig;
 pub use self::tls::TlsConfig;
 

@@ -98,6 +98,21 @@ impl Chunked {
         }
     }
 
+    /// Takes the usual end out when it comes next, so that it is noticed with the last piece.
+    pub fn take_plain_end(&mut self, arrived: &mut BytesMut) -> bool {
+        let end: &[u8] = match self.state {
+            State::DataEnd => b"\r\n0\r\n\r\n",
+            State::Size => b"0\r\n\r\n",
+            _ => return false,
+        };
+        let here = arrived.starts_with(end);
+        if here {
+            arrived.advance(end.len());
+            self.state = State::Done;
+        }
+        here
+    }
+
     /// Judges one trailer and drops it; false when it is not complete.
     fn trailer(&mut self, arrived: &mut BytesMut, limits: &HeadLimits) -> Result<bool, Refusal> {
         let Some(end) = line(arrived, limits.header).map_err(|why| match why {

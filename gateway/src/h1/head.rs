@@ -116,13 +116,7 @@ impl HeadParser {
             if self.fields_start == 0 {
                 self.take_request_line(bytes, line)?;
             } else if line.is_empty() {
-                let len = self.line;
-                return Ok(Some(Head {
-                    bytes,
-                    line: &self.request_line,
-                    fields: &self.fields,
-                    len,
-                }));
+                return Ok(Some(self.head(bytes, self.line)));
             } else {
                 if self.fields.len() >= limits.count {
                     return Err(Refusal::TooManyHeaders);
@@ -132,19 +126,14 @@ impl HeadParser {
         }
     }
 
-    /// Whether nothing of a request has arrived but empty lines.
-    pub fn is_blank(&self, bytes: &[u8]) -> bool {
-        self.fields_start == 0 && self.line == bytes.len()
-    }
-
-    /// Makes it ready for the next head; the room for the fields stays.
-    pub fn reset(&mut self) {
-        let mut fields = std::mem::take(&mut self.fields);
-        fields.clear();
-        *self = Self {
-            fields,
-            ..Self::default()
-        };
+    /// The head that [`HeadParser::parse`] found complete, over the same bytes in another place.
+    pub fn head<'a>(&'a self, bytes: &'a [u8], len: usize) -> Head<'a> {
+        Head {
+            bytes,
+            line: &self.request_line,
+            fields: &self.fields,
+            len,
+        }
     }
 
     fn take_request_line(&mut self, bytes: &[u8], line: Range<usize>) -> Result<(), Refusal> {

@@ -87,9 +87,8 @@ impl<'a> Seen<'a> {
     fn take(&mut self, name: &'a [u8], value: &'a [u8], http11: bool) -> Result<(), Refusal> {
         match name.len() {
             4 if name.eq_ignore_ascii_case(b"host") => {
-                if self.host.replace(value).is_some() {
-                    return Err(Refusal::SeveralHosts);
-                }
+                let before = self.host.replace(value);
+                return before.map_or(Ok(()), |_| Err(Refusal::SeveralHosts));
             }
             6 if name.eq_ignore_ascii_case(b"expect") => {
                 match value.eq_ignore_ascii_case(b"100-continue") {
@@ -103,9 +102,8 @@ impl<'a> Seen<'a> {
             }
             10 if name.eq_ignore_ascii_case(b"connection") => self.connection(value)?,
             14 if name.eq_ignore_ascii_case(b"content-length") => {
-                if self.length.replace(value).is_some() {
-                    return Err(Refusal::ContentLength);
-                }
+                let before = self.length.replace(value);
+                return before.map_or(Ok(()), |_| Err(Refusal::ContentLength));
             }
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => self.encodings.push(value),
             _ => {}

@@ -68,11 +68,27 @@ pub enum Refusal {
     MethodUnknown,
     /// The body ended before it was complete.
     BodyIncomplete,
+    /// The path has an escape that is not `%` and two hexadecimal digits.
+    PathEscape,
+    /// The path has an escaped slash or backslash, or a backslash.
+    PathSlash,
+    /// The path has an escaped control character.
+    PathControl,
+    /// The path leads above the root.
+    PathAboveRoot,
+    /// The path has dot segments, and the listener's policy is to refuse them.
+    PathDots,
+    /// The path has an escape that is escaped itself.
+    PathDoubleEscape,
+    /// The PROXY header is malformed, or did not come in time.
+    ProxyHeader,
+    /// The PROXY header is missing, or comes from a peer that is not trusted.
+    ProxyHeaderMissing,
 }
 
 impl Refusal {
     /// Every reason, by its number.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 40] = [
         Self::RequestLineTooLong,
         Self::HeaderTooLong,
         Self::HeadersTooLong,
@@ -105,6 +121,14 @@ impl Refusal {
         Self::Expectation,
         Self::MethodUnknown,
         Self::BodyIncomplete,
+        Self::PathEscape,
+        Self::PathSlash,
+        Self::PathControl,
+        Self::PathAboveRoot,
+        Self::PathDots,
+        Self::PathDoubleEscape,
+        Self::ProxyHeader,
+        Self::ProxyHeaderMissing,
     ];
 
     /// The status to answer with.
@@ -175,6 +199,17 @@ impl Refusal {
             Self::Expectation => ("expectation", "the expectation cannot be met"),
             Self::MethodUnknown => ("method_unknown", "the method is not supported here"),
             Self::BodyIncomplete => ("body_incomplete", "the body ended too early"),
+            Self::PathEscape => ("path_escape", "the path has a malformed percent escape"),
+            Self::PathSlash => ("path_slash", "the path has an escaped slash or a backslash"),
+            Self::PathControl => ("path_control", "the path has a control character"),
+            Self::PathAboveRoot => ("path_above_root", "the path leads above the root"),
+            Self::PathDots => ("path_dots", "the path has dot segments"),
+            Self::PathDoubleEscape => (
+                "path_double_escape",
+                "the path has a doubly escaped character",
+            ),
+            Self::ProxyHeader => ("proxy_header", "the PROXY header is malformed"),
+            Self::ProxyHeaderMissing => ("proxy_header_missing", "the PROXY header is missing"),
         }
     }
 }

@@ -7,20 +7,19 @@
 //! logging                 plugins' `finished`, counters
 //! ```
 
+mod forwarded;
 mod phases;
 mod reply;
 mod request;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwapOption;
 use chassis::telemetry::Pressure;
 use pingora_core::apps::HttpServerOptions;
 use pingora_core::server::configuration::ServerConf;
 use pingora_proxy::HttpProxy;
 use plugins::Exchange;
-use rustc_hash::FxHashMap;
 
 use crate::cluster::Endpoint;
 use crate::state::{ListenerState, Route, State};
@@ -30,8 +29,6 @@ pub(crate) struct Shared {
     /// Set before the first listener opens, and replaced by each reload.
     pub(crate) state: Arc<ArcSwapOption<State>>,
     pub(crate) pressure: Arc<Pressure>,
-    /// The names of listeners by bound address; those of closed ones stay for their last connections.
-    names: ArcSwap<FxHashMap<SocketAddr, Arc<str>>>,
 }
 
 /// Our part in Pingora's proxy.
@@ -70,15 +67,7 @@ impl Shared {
         Self {
             state: Arc::default(),
             pressure,
-            names: ArcSwap::default(),
         }
-    }
-
-    /// Remembers the names of bound listeners.
-    pub(crate) fn name_listeners(&self, bound: impl Iterator<Item = (SocketAddr, Arc<str>)>) {
-        let mut names = FxHashMap::clone(&self.names.load());
-        names.extend(bound);
-        self.names.store(Arc::new(names));
     }
 }
 
@@ -104,16 +93,19 @@ impl Proxies {
         Self { shared, plain, h2c }
     }
 
-    /// The current settings of a listener, and the proxy for it; none when it is gone.
-    pub(crate) fn of(&self, name: &str) -> Option<(Arc<ListenerState>, &Arc<HttpProxy<Proxy>>)> {
-        let state = self.shared.state.load();
-        let listener = state
-            .as_ref()?
-            .listeners
-            .iter()
-            .find(|one| *one.name == *name)?;
-        let proxy = if listener.h2c { &self.h2c } else { &self.plain };
-        Some((listener.clone(), proxy))
+    /// The current settings of a listener; none when it is gone.
+    pub(crate) fn listener(&self, name: &str) -> Option<Arc<ListenerState>> {
+        self.shared.state.load().as_ref()?.listener(name).cloned()
+    }
+
+    /// The proxy of connections with a known protocol.
+    pub(crate) fn plain(&self) -> &Arc<HttpProxy<Proxy>> {
+        &self.plain
+    }
+
+    /// The proxy of connections that begin as HTTP/2 without TLS.
+    pub(crate) fn h2c(&self) -> &Arc<HttpProxy<Proxy>> {
+        &self.h2c
     }
 
     pub(crate) fn all(&self) -> [&Arc<HttpProxy<Proxy>>; 2] {

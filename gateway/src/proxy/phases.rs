@@ -4,22 +4,19 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue};
 use pingora_core::modules::http::HttpModules;
 use pingora_core::protocols::l4::socket::SocketAddr;
 use pingora_core::upstreams::peer::{HttpPeer, Peer};
 use pingora_core::{Error, ErrorType, Result};
-use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_http::ResponseHeader;
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 use plugins::{
-    Client, Exchange, Finished, Reply, Request, RequestHead, RequestView, Response, ResponseHead,
+    Exchange, Finished, Reply, Request, RequestHead, RequestView, Response, ResponseHead,
 };
 
-use super::{Context, Proxy, Started, reply, request};
+use super::{Context, Proxy, Started, forwarded, reply, request};
 use crate::cluster::Count;
-
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+use crate::serve::Connected;
 
 impl Proxy {
     /// Judges the request and finds its route; a reply when that ends it.
@@ -27,10 +24,22 @@ impl Proxy {
         let Some(state) = self.shared.state.load_full() else {
             return (None, None);
         };
-        let client = self.shared.client(session.as_downstream());
-        let mut exchange = Exchange::new(client, Instant::now());
+        let Some(connected) = Connected::of(session.digest()).cloned() else {
+            return (None, None);
+        };
+        let listener = state.listener(&connected.client.listener);
+        let listener = listener.unwrap_or(&connected.listener);
+        let mut client = connected.client;
         let head = session.req_header_mut();
-        let found = request::normalise_head(head).and_then(|()| request::find_route(&state, head));
+        forwarded::tell(head, &mut client, |peer| listener.trusts(peer));
+        let mut exchange = Exchange::new(client, Instant::now());
+        let found = match request::normalise_head(head, listener.paths) {
+            Ok(()) => request::find_route(&state, head),
+            Err(refusal) => {
+                listener.refusals.count(refusal, exchange.client.address);
+                Err(request::refused(refusal))
+            }
+        };
         let (route, reply) = match found {
             Ok(number) => (state.routes[number as usize].clone(), None),
             Err(reply) => (state.unmatched.clone(), Some(reply)),
@@ -64,7 +73,6 @@ impl ProxyHttp for Proxy {
         let Started {
             route, exchange, ..
         } = started;
-        tell_upstream(session.req_header_mut(), &exchange.client)?;
         let mut request = Request {
             head: RequestHead::new(session.req_header_mut()),
             exchange,
@@ -189,9 +197,7 @@ impl ProxyHttp for Proxy {
         if let (Some(reply), Some(started), None) =
             (reply, &mut ctx.started, session.response_written())
         {
-            // Pingora ends the connection after a failure, so the answer says so. The
-            // client may be gone; then there is nobody left to tell.
-            session.set_keepalive(None);
+            // The client may be gone; then there is nobody left to tell.
             let _ = reply::send(session, started, reply).await;
         }
         FailToProxy {
@@ -236,21 +242,6 @@ impl ProxyHttp for Proxy {
             .counters
             .count(status, duration, bytes_received, bytes_sent);
     }
-}
-
-/// Who asks, for the upstream: in place of what the client says about itself.
-///
-/// Set on the request itself and not on the copy for the upstream, which has no room for more headers.
-fn tell_upstream(head: &mut RequestHeader, client: &Client) -> Result<()> {
-    match client
-        .address
-        .map(|address| HeaderValue::try_from(address.ip().to_string()))
-    {
-        Some(Ok(address)) => head.insert_header(FORWARDED_FOR, address)?,
-        _ => drop(head.remove_header(&FORWARDED_FOR)),
-    }
-    let scheme = HeaderValue::from_static(if client.tls { "https" } else { "http" });
-    head.insert_header(FORWARDED_PROTO, scheme)
 }
 
 fn plugin_panicked() -> Box<Error> {

@@ -2,47 +2,20 @@
 
 use chassis::problem::Problem;
 use http::{HeaderValue, Version, header};
-use pingora_core::protocols::http::ServerSession;
 use pingora_http::RequestHeader;
-use plugins::{Client, Reply, RequestHead};
+use plugins::{Reply, RequestHead};
 
-use super::Shared;
+use crate::config::PathsConfig;
+use crate::h1::refusal::Refusal;
 use crate::route::{Found, Wanted, normalise};
 use crate::state::State;
 
-impl Shared {
-    /// Who sent the request.
-    pub(super) fn client(&self, session: &ServerSession) -> Client {
-        let local = session.server_addr().and_then(|address| address.as_inet());
-        let names = self.names.load();
-        let listener = local.and_then(|local| names.get(local).cloned());
-        Client {
-            address: session
-                .client_addr()
-                .and_then(|address| address.as_inet())
-                .copied(),
-            listener: listener.unwrap_or_else(|| "closed".into()),
-            tls: session
-                .digest()
-                .is_some_and(|digest| digest.ssl_digest.is_some()),
-        }
-    }
-}
-
-/// Brings the head into its one form: origin-form target, normal path, a host.
-///
-/// Pingora has refused several hosts, and a target whose host is not the `Host` header's.
-pub(super) fn normalise_head(head: &mut RequestHeader) -> Result<(), Reply> {
+/// Brings the path into its one form. Host and target have been judged by the connection.
+pub(super) fn normalise_head(head: &mut RequestHeader, policy: PathsConfig) -> Result<(), Refusal> {
     let h2 = head.version == Version::HTTP_2;
-    if head.version == Version::HTTP_11 && !head.headers.contains_key(header::HOST) {
-        return Err(bad_request("the Host header is missing"));
-    }
-    if !has_known_form(head.raw_path()) {
-        return Err(bad_request("the target is malformed"));
-    }
     let path = head.uri.path();
-    let normal = normalise(path).map_err(|mistake| bad_request(mistake.told()))?;
-    if normal == path && (h2 || head.raw_path().starts_with(b"/")) {
+    let normal = normalise(path, policy)?;
+    if normal == path {
         return Ok(());
     }
     let target = match head.uri.query() {
@@ -53,28 +26,16 @@ pub(super) fn normalise_head(head: &mut RequestHeader) -> Result<(), Reply> {
         true => set_h2_target(head, &target),
         false => {
             let set = head.set_raw_path(target.as_bytes());
-            set.map_err(|_| bad_request("the target is malformed"))
+            set.map_err(|_| Refusal::Target)
         }
     }
 }
 
-/// Origin-form or absolute-form (RFC 9112, sections 3.2.1 and 3.2.2), without spaces, control
-/// characters and bytes beyond ASCII.
-fn has_known_form(target: &[u8]) -> bool {
-    let absolute = |scheme: &str| {
-        let start = target.get(..scheme.len());
-        start.is_some_and(|start| start.eq_ignore_ascii_case(scheme.as_bytes()))
-    };
-    let known = target.starts_with(b"/") || absolute("http://") || absolute("https://");
-    known && target.iter().all(u8::is_ascii_graphic)
-}
-
 /// In HTTP/2 the authority is part of the URI and must stay.
-fn set_h2_target(head: &mut RequestHeader, target: &str) -> Result<(), Reply> {
-    let malformed = || bad_request("the target is malformed");
+fn set_h2_target(head: &mut RequestHeader, target: &str) -> Result<(), Refusal> {
     let mut parts = head.uri.clone().into_parts();
-    parts.path_and_query = Some(target.parse().map_err(|_| malformed())?);
-    head.set_uri(http::Uri::from_parts(parts).map_err(|_| malformed())?);
+    parts.path_and_query = Some(target.parse().map_err(|_| Refusal::Target)?);
+    head.set_uri(http::Uri::from_parts(parts).map_err(|_| Refusal::Target)?);
     Ok(())
 }
 
@@ -101,52 +62,33 @@ pub(super) fn find_route(state: &State, head: &mut RequestHeader) -> Result<u32,
     }
 }
 
-pub(super) fn bad_request(detail: &'static str) -> Reply {
-    Reply::problem(Problem::new(400, "bad-request", "Bad request").detail(detail))
+/// The answer to a request that is refused.
+pub(super) fn refused(refusal: Refusal) -> Reply {
+    let status = refusal.status();
+    let title = http::StatusCode::from_u16(status).ok();
+    let title = title.and_then(|status| status.canonical_reason());
+    let problem = Problem::new(status, "bad-request", title.unwrap_or("Error"));
+    Reply::problem(problem.detail(refusal.detail()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn head(target: &str, headers: &[(&'static str, &str)]) -> RequestHeader {
-        let mut head = RequestHeader::build("GET", target.as_bytes(), None).unwrap();
-        for (name, value) in headers {
-            head.append_header(*name, *value).unwrap();
-        }
-        head
-    }
-
     #[test]
     fn heads_get_one_form() {
         for (target, expected) in [
-            ("/a?b=/../c", "/a?b=/../c"),
-            ("/x/../%61?q", "/a?q"),
-            ("http://h/a/./b?q", "/a/b?q"),
-            ("http://h/a", "/a"),
-            ("http://h", "/"),
+            ("/a?b=/../c", Ok("/a?b=/../c")),
+            ("/x/../%61?q", Ok("/a?q")),
+            ("/a%2fb", Err(Refusal::PathSlash)),
+            ("/../a", Err(Refusal::PathAboveRoot)),
         ] {
-            let mut head = head(target, &[("host", "h")]);
-            let outcome = normalise_head(&mut head).map_err(|reply| reply.status);
-            assert_eq!(outcome, Ok(()), "{target}");
-            assert_eq!(head.raw_path(), expected.as_bytes());
-        }
-    }
-
-    #[test]
-    fn unclear_heads_are_refused() {
-        for (target, headers) in [
-            ("/", &[][..]),
-            ("*", &[("host", "h")]),
-            ("admin", &[("host", "h")]),
-            ("a.test:80", &[("host", "h")]),
-            ("?x", &[("host", "h")]),
-            ("/é", &[("host", "h")]),
-            ("/a%2fb", &[("host", "h")]),
-            ("/../a", &[("host", "h")]),
-        ] {
-            let reply = normalise_head(&mut head(target, headers)).unwrap_err();
-            assert_eq!(reply.status, 400, "{target}");
+            let mut head = RequestHeader::build("GET", target.as_bytes(), None).unwrap();
+            let outcome = normalise_head(&mut head, PathsConfig::default());
+            assert_eq!(outcome, expected.map(drop), "{target}");
+            if let Ok(expected) = expected {
+                assert_eq!(head.raw_path(), expected.as_bytes());
+            }
         }
     }
 }

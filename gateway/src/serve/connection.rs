@@ -16,11 +16,13 @@ use async_trait::async_trait;
 use pingora_core::protocols::l4::socket::SocketAddr as PingoraAddr;
 use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_core::protocols::{
-    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
+    Digest, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
     TimingDigest, UniqueID, UniqueIDType,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
+
+use super::connected::Connected;
 
 /// A client's connection.
 #[derive(Debug)]
@@ -30,8 +32,9 @@ pub(super) struct Connection {
     ahead: Vec<u8>,
     pending: Vec<u8>,
     written: usize,
-    digest: Arc<SocketDigest>,
+    digest: Option<Arc<SocketDigest>>,
     established: SystemTime,
+    connected: Option<Arc<ProxyDigest>>,
 }
 
 /// More than this is written at once.
@@ -39,19 +42,49 @@ const GATHER: usize = 16 * 1024;
 
 impl Connection {
     /// A connection from `peer` to the listener bound to `local`.
-    pub(super) fn new(stream: TcpStream, peer: SocketAddr, local: SocketAddr) -> Self {
-        let digest = SocketDigest::from_raw_fd(stream.as_raw_fd());
-        // Known already: this saves two system calls.
-        let _ = digest.peer_addr.set(Some(PingoraAddr::Inet(peer)));
-        let _ = digest.local_addr.set(Some(PingoraAddr::Inet(local)));
+    pub(super) fn new(
+        stream: TcpStream,
+        peer: SocketAddr,
+        local: SocketAddr,
+        connected: Connected,
+    ) -> Self {
+        let Digest {
+            socket_digest,
+            proxy_digest,
+            ..
+        } = Self::digest_of(&stream, peer, local, connected);
         Self {
             stream,
             ahead: Vec::new(),
             pending: Vec::new(),
             written: 0,
-            digest: Arc::new(digest),
+            digest: socket_digest,
             established: SystemTime::now(),
+            connected: proxy_digest,
         }
+    }
+
+    /// What requests on such a connection can know of it.
+    pub(super) fn digest_of(
+        stream: &TcpStream,
+        peer: SocketAddr,
+        local: SocketAddr,
+        connected: Connected,
+    ) -> Digest {
+        let socket = SocketDigest::from_raw_fd(stream.as_raw_fd());
+        // Known already: this saves two system calls.
+        let _ = socket.peer_addr.set(Some(PingoraAddr::Inet(peer)));
+        let _ = socket.local_addr.set(Some(PingoraAddr::Inet(local)));
+        Digest {
+            socket_digest: Some(Arc::new(socket)),
+            proxy_digest: connected.into_digest(),
+            ..Digest::default()
+        }
+    }
+
+    /// Puts bytes that were read already before all others.
+    pub(super) fn begin_with(&mut self, bytes: Vec<u8>) {
+        self.ahead = bytes;
     }
 
     fn poll_pending(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -146,13 +179,13 @@ impl GetTimingDigest for Connection {
 
 impl GetProxyDigest for Connection {
     fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
-        None
+        self.connected.clone()
     }
 }
 
 impl GetSocketDigest for Connection {
     fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
-        Some(self.digest.clone())
+        self.digest.clone()
     }
 }
 
@@ -165,7 +198,15 @@ mod tests {
         let local = listener.local_addr().unwrap();
         let client = TcpStream::connect(local).await.unwrap();
         let (stream, peer) = listener.accept().await.unwrap();
-        (Connection::new(stream, peer, local), client)
+        let connected = Connected {
+            client: plugins::Client {
+                address: Some(peer),
+                listener: "test".into(),
+                tls: false,
+            },
+            listener: crate::state::ListenerState::for_tests(),
+        };
+        (Connection::new(stream, peer, local, connected), client)
     }
 
     #[tokio::test]

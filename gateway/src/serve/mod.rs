@@ -3,12 +3,19 @@
 //! ```text
 //! control thread: bind, reload, drain
 //! worker thread (one runtime each): its own SO_REUSEPORT socket of every listener
-//!   accept -> Connection -> TLS handshake -> Pingora
+//!   accept -> client: TLS handshake -> HTTP/1.1 (h1) or HTTP/2 -> Pingora
 //! ```
 
+mod client;
+mod connected;
 mod connection;
 mod listener;
+mod refusals;
+mod transport;
 mod worker;
 
+pub(crate) use self::connected::Connected;
 pub(crate) use self::listener::Listeners;
+pub(crate) use self::refusals::Refusals;
+pub(crate) use self::transport::Transport;
 pub(crate) use self::worker::Workers;

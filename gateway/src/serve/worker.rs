@@ -6,13 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use pingora_core::apps::{HttpServerApp, ServerApp};
-use pingora_core::protocols::Stream;
+use pingora_core::apps::HttpServerApp;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use super::connection::Connection;
+use super::client::Accepted;
 use crate::proxy::Proxies;
 
 /// The worker threads.
@@ -31,9 +30,6 @@ pub(super) struct Listen {
     /// True once the listener is closed: its connections end after the next answer, which says so.
     pub(super) closed: watch::Receiver<bool>,
 }
-
-/// How long a TLS handshake may take.
-const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// How long connections without a request may stay after they were told to end.
 const LEAVE: Duration = Duration::from_millis(500);
@@ -156,27 +152,17 @@ impl Worker {
     ) {
         self.connections.fetch_add(1, Relaxed);
         let _guard = Guard(self.connections.clone());
-        let _ = stream.set_nodelay(true);
-        let Some((listener, proxy)) = self.proxies.of(&name) else {
+        let Some(listener) = self.proxies.listener(&name) else {
             return;
         };
-        let connection = Connection::new(stream, peer, local);
-        let stream: Stream = match &listener.acceptor {
-            None => Box::new(connection),
-            Some(acceptor) => {
-                let handshake = acceptor.tls_handshake(connection);
-                match tokio::time::timeout(HANDSHAKE, handshake).await {
-                    Ok(Ok(stream)) => Box::new(stream),
-                    Ok(Err(error)) => {
-                        return tracing::debug!(listener = &*name, %peer, %error, "no TLS handshake");
-                    }
-                    Err(_) => {
-                        return tracing::debug!(listener = &*name, %peer, "slow TLS handshake");
-                    }
-                }
-            }
+        let accepted = Accepted {
+            stream,
+            peer,
+            local,
+            listener,
+            closing: closed,
         };
-        proxy.process_new(stream, &closed).await;
+        accepted.serve(self.proxies.clone()).await;
     }
 }
 

@@ -1,0 +1,230 @@
+//! The body of a request as it arrives: where it ends, how long it may be, by when it must come.
+
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+
+use super::chunked::{Chunked, Piece};
+use super::head::HeadLimits;
+use super::message::Framing;
+use super::refusal::Refusal;
+use crate::state::Timeouts;
+
+/// A body that is being read.
+#[derive(Debug)]
+pub(super) struct Body {
+    state: State,
+    /// Bytes of the body so far, without framing.
+    pub(super) received: u64,
+    limit: Option<u64>,
+    began: Instant,
+    /// When the last piece came.
+    last: Instant,
+}
+
+#[derive(Debug)]
+enum State {
+    Done,
+    Length(u64),
+    Chunked(Chunked),
+    /// The connection was upgraded: everything is body until it ends.
+    Tunnel,
+}
+
+impl Body {
+    /// A body of a request whose head was read at `now`.
+    ///
+    /// # Errors
+    /// When it is known already that it is too long.
+    pub(super) fn new(framing: Framing, limit: Option<u64>, now: Instant) -> Result<Self, Refusal> {
+        let state = match framing {
+            Framing::Empty => State::Done,
+            Framing::Length(length) if limit.is_some_and(|limit| length > limit) => {
+                return Err(Refusal::BodyTooLong);
+            }
+            Framing::Length(length) => State::Length(length),
+            Framing::Chunked => State::Chunked(Chunked::default()),
+        };
+        Ok(Self {
+            state,
+            received: 0,
+            limit,
+            began: now,
+            last: now,
+        })
+    }
+
+    /// The next piece of what has arrived.
+    ///
+    /// # Errors
+    /// When it is malformed or too long.
+    pub(super) fn next(
+        &mut self,
+        arrived: &mut BytesMut,
+        limits: &HeadLimits,
+        now: Instant,
+    ) -> Result<Piece, Refusal> {
+        let piece = match &mut self.state {
+            State::Done => return Ok(Piece::End),
+            State::Chunked(chunked) => chunked.next(arrived, limits)?,
+            State::Length(_) | State::Tunnel if arrived.is_empty() => Piece::More,
+            State::Tunnel => Piece::Data(arrived.split().freeze()),
+            State::Length(left) => {
+                let here = usize::try_from(*left).unwrap_or(usize::MAX);
+                let here = here.min(arrived.len());
+                *left -= here as u64;
+                Piece::Data(arrived.split_to(here).freeze())
+            }
+        };
+        match &piece {
+            Piece::Data(bytes) => self.count(bytes, now)?,
+            Piece::End => self.state = State::Done,
+            Piece::More => {}
+        }
+        self.look_ahead(arrived);
+        Ok(piece)
+    }
+
+    /// The rest of it; nothing is left here.
+    pub(super) fn take(&mut self) -> Self {
+        Self {
+            state: std::mem::replace(&mut self.state, State::Done),
+            ..*self
+        }
+    }
+
+    /// Whether nothing of it is left to read.
+    pub(super) fn is_done(&self) -> bool {
+        matches!(self.state, State::Done)
+    }
+
+    /// Whether what is left is surely at most so many bytes.
+    pub(super) fn is_nearly_done(&self, bytes: u64) -> bool {
+        match self.state {
+            State::Done => true,
+            State::Length(left) => left <= bytes,
+            State::Chunked(_) | State::Tunnel => false,
+        }
+    }
+
+    /// From now on everything is body.
+    pub(super) fn become_tunnel(&mut self) {
+        self.state = State::Tunnel;
+    }
+
+    /// Whether it is a tunnel.
+    pub(super) fn is_tunnel(&self) -> bool {
+        matches!(self.state, State::Tunnel)
+    }
+
+    /// Ends it: nothing more is read.
+    pub(super) fn end(&mut self) {
+        self.state = State::Done;
+    }
+
+    /// By when its next piece must have come.
+    pub(super) fn due(&self, timeouts: &Timeouts) -> Instant {
+        if self.is_tunnel() {
+            return self.last + timeouts.tunnel;
+        }
+        let grace = self.began + timeouts.body_read;
+        let earned = self.received.checked_div(timeouts.body_rate);
+        let by_rate = earned.and_then(|earned| grace.checked_add(Duration::from_secs(earned)));
+        let next = self.last + timeouts.body_read;
+        let all = timeouts.body.map(|all| self.began + all);
+        [by_rate, all]
+            .into_iter()
+            .flatten()
+            .fold(next, Instant::min)
+    }
+
+    /// Notes that something passed in the other direction of a tunnel.
+    pub(super) fn touch(&mut self, now: Instant) {
+        self.last = now;
+    }
+
+    fn count(&mut self, bytes: &Bytes, now: Instant) -> Result<(), Refusal> {
+        self.received += bytes.len() as u64;
+        self.last = now;
+        match self.limit.is_some_and(|limit| self.received > limit) && !self.is_tunnel() {
+            true => Err(Refusal::BodyTooLong),
+            false => Ok(()),
+        }
+    }
+
+    /// Notices the end together with the last piece, when it is there already.
+    fn look_ahead(&mut self, arrived: &mut BytesMut) {
+        let ended = match &mut self.state {
+            State::Length(0) => true,
+            State::Chunked(chunked) => chunked.take_plain_end(arrived),
+            _ => false,
+        };
+        if ended {
+            self.state = State::Done;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn timeouts() -> Timeouts {
+        Timeouts {
+            body_read: Duration::from_secs(30),
+            body_rate: 100,
+            body: Some(Duration::from_secs(90)),
+            ..Timeouts::default()
+        }
+    }
+
+    #[test]
+    fn a_length_ends_the_body_and_leaves_the_rest() {
+        let now = Instant::now();
+        let mut body = Body::new(Framing::Length(3), Some(3), now).unwrap();
+        let mut arrived = BytesMut::from(&b"abcGET"[..]);
+        let limits = HeadLimits::default();
+        let piece = body.next(&mut arrived, &limits, now).unwrap();
+        assert_eq!(piece, Piece::Data(Bytes::from_static(b"abc")));
+        assert!(body.is_done());
+        assert_eq!(&arrived[..], b"GET");
+        assert!(Body::new(Framing::Length(4), Some(3), now).is_err());
+    }
+
+    #[test]
+    fn chunks_count_against_the_limit_and_the_end_is_seen_early() {
+        let now = Instant::now();
+        let limits = HeadLimits::default();
+        let mut body = Body::new(Framing::Chunked, Some(4), now).unwrap();
+        let mut arrived = BytesMut::from(&b"3\r\nabc\r\n0\r\n\r\n"[..]);
+        let piece = body.next(&mut arrived, &limits, now).unwrap();
+        assert_eq!(piece, Piece::Data(Bytes::from_static(b"abc")));
+        assert!(body.is_done() && arrived.is_empty());
+        let mut body = Body::new(Framing::Chunked, Some(4), now).unwrap();
+        let mut arrived = BytesMut::from(&b"5\r\nabcde\r\n"[..]);
+        let outcome = body.next(&mut arrived, &limits, now);
+        assert_eq!(outcome, Err(Refusal::BodyTooLong));
+    }
+
+    #[test]
+    fn a_body_has_to_keep_coming() {
+        let now = Instant::now();
+        let after = |seconds| now + Duration::from_secs(seconds);
+        let mut body = Body::new(Framing::Length(1 << 20), None, now).unwrap();
+        assert_eq!(body.due(&timeouts()), after(30));
+        let limits = HeadLimits::default();
+        let mut arrived = BytesMut::from(&[0; 500][..]);
+        body.next(&mut arrived, &limits, after(29)).unwrap();
+        assert_eq!(
+            body.due(&timeouts()),
+            after(35),
+            "500 bytes earn five seconds"
+        );
+        let mut arrived = BytesMut::from(&[0; 100_000][..]);
+        body.next(&mut arrived, &limits, after(33)).unwrap();
+        assert_eq!(body.due(&timeouts()), after(63), "the next piece is due");
+        body.next(&mut BytesMut::from(&[0; 100_000][..]), &limits, after(62))
+            .unwrap();
+        assert_eq!(body.due(&timeouts()), after(90), "the whole body is due");
+    }
+}

@@ -1,0 +1,206 @@
+//! A client's connection: what is read and written on it, each with a deadline.
+
+use std::cell::RefCell;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Poll, ready};
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use pingora_core::protocols::Digest;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::sync::watch;
+
+use super::refusal::Refusal;
+use crate::serve::{Connected, Transport};
+use crate::state::ListenerState;
+
+/// A client's connection between and during requests.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(super) io: Transport,
+    /// What has arrived and was not taken yet. Without room while the connection is idle.
+    pub(super) arrived: BytesMut,
+    /// What is to be sent with the next flush.
+    pub(super) out: Vec<u8>,
+    /// How much of `out` was sent already.
+    sent: usize,
+    pub(super) digest: Digest,
+    pub(super) listener: Arc<ListenerState>,
+    /// True once its listener closes: the next answer says so and is the last.
+    pub(super) closing: watch::Receiver<bool>,
+    /// The client has sent its last byte.
+    pub(super) ended: bool,
+}
+
+/// Why nothing could be read or written.
+#[derive(Debug)]
+pub(super) enum Broken {
+    /// The deadline passed.
+    Late,
+    /// The connection failed.
+    Failed(io::Error),
+}
+
+/// Reads of heads go through one buffer a thread, so that an idle connection needs none.
+const SCRATCH: usize = 16 << 10;
+/// How much of a body is read at once.
+const BODY_READ: usize = 32 << 10;
+/// A piece up to this size is copied behind what is to be sent already; a larger one is sent from where it is.
+const COPY: usize = 4 << 10;
+
+thread_local! {
+    static SCRATCH_BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH].into());
+}
+
+impl Connection {
+    pub(crate) fn new(
+        io: Transport,
+        digest: Digest,
+        listener: Arc<ListenerState>,
+        closing: watch::Receiver<bool>,
+    ) -> Self {
+        Self {
+            io,
+            arrived: BytesMut::new(),
+            out: Vec::new(),
+            sent: 0,
+            digest,
+            listener,
+            closing,
+            ended: false,
+        }
+    }
+
+    /// Puts bytes that were read already before all others.
+    pub(crate) fn begin_with(&mut self, bytes: &[u8]) {
+        self.arrived.extend_from_slice(bytes);
+    }
+
+    /// Waits for bytes and adds them to what has arrived; 0 at the end. Safe to cancel.
+    pub(super) async fn read(&mut self) -> io::Result<usize> {
+        let Self { io, arrived, .. } = self;
+        let count = std::future::poll_fn(|cx| {
+            SCRATCH_BUFFER.with_borrow_mut(|scratch| {
+                let mut buffer = ReadBuf::new(scratch);
+                ready!(Pin::new(&mut *io).poll_read(cx, &mut buffer))?;
+                arrived.extend_from_slice(buffer.filled());
+                Poll::Ready(io::Result::Ok(buffer.filled().len()))
+            })
+        });
+        let count = count.await?;
+        self.ended |= count == 0;
+        Ok(count)
+    }
+
+    /// The same for bodies, which are many bytes and are not copied.
+    pub(super) async fn read_body(&mut self) -> io::Result<usize> {
+        self.arrived.reserve(BODY_READ);
+        let count = self.io.read_buf(&mut self.arrived).await?;
+        self.ended |= count == 0;
+        Ok(count)
+    }
+
+    /// Sends what is gathered, and then these bytes. Each piece must be taken within `patience`.
+    /// Safe to cancel when there are no bytes.
+    pub(super) async fn send(&mut self, bytes: &[u8], patience: Duration) -> Result<(), Broken> {
+        let mut bytes = bytes;
+        if bytes.len() <= COPY {
+            self.out.extend_from_slice(bytes);
+            bytes = &[];
+        }
+        while self.sent < self.out.len() || !bytes.is_empty() {
+            let gathered = &self.out[self.sent..];
+            let count = within(patience, write_some(&mut self.io, gathered, bytes)).await?;
+            let of_gathered = count.min(gathered.len());
+            self.sent += of_gathered;
+            bytes = &bytes[count - of_gathered..];
+        }
+        self.out.clear();
+        self.sent = 0;
+        within(patience, self.io.flush()).await
+    }
+
+    /// Gives back the room that an idle connection does not need.
+    pub(super) fn release_room(&mut self) {
+        if self.arrived.is_empty() {
+            self.arrived = BytesMut::new();
+        }
+        self.out = Vec::new();
+    }
+
+    /// Counts a refusal and tells the log.
+    pub(super) fn refuse(&self, refusal: Refusal) {
+        let connected = Connected::of(Some(&self.digest));
+        let client = connected.and_then(|connected| connected.client.address);
+        self.listener.refusals.count(refusal, client);
+    }
+
+    /// Ends the connection so that the client can read the last answer: an end in our direction,
+    /// and then what still comes is read and dropped for a while (RFC 9112, section 9.6).
+    pub(super) async fn close(mut self, linger: bool) {
+        let patience = self.listener.timeouts.linger;
+        let _ = tokio::time::timeout(patience, self.io.shutdown()).await;
+        if linger && !self.ended {
+            let rest = async {
+                let mut dropped = 0;
+                while dropped < LINGER_BYTES {
+                    self.arrived.clear();
+                    match self.read().await {
+                        Ok(0) | Err(_) => return,
+                        Ok(count) => dropped += count,
+                    }
+                }
+            };
+            let _ = tokio::time::timeout(patience, rest).await;
+        }
+    }
+
+    /// Ends the connection so that the client cannot take what it has for a whole answer.
+    pub(super) fn abort(self) {
+        self.io.reset_on_close();
+    }
+}
+
+async fn write_some(io: &mut Transport, first: &[u8], second: &[u8]) -> io::Result<usize> {
+    let count = std::future::poll_fn(|cx| {
+        let io = Pin::new(&mut *io);
+        match (first, second) {
+            (first, []) => io.poll_write(cx, first),
+            ([], second) => io.poll_write(cx, second),
+            (first, second) => {
+                io.poll_write_vectored(cx, &[IoSlice::new(first), IoSlice::new(second)])
+            }
+        }
+    });
+    match count.await? {
+        0 => Err(io::ErrorKind::WriteZero.into()),
+        count => Ok(count),
+    }
+}
+
+/// How much of the rest of a refused request is read.
+const LINGER_BYTES: usize = 1 << 20;
+
+/// Waits for an outcome, at most so long.
+pub(super) async fn within<T>(
+    patience: Duration,
+    outcome: impl Future<Output = io::Result<T>>,
+) -> Result<T, Broken> {
+    match tokio::time::timeout(patience, outcome).await {
+        Ok(outcome) => outcome.map_err(Broken::Failed),
+        Err(_) => Err(Broken::Late),
+    }
+}
+
+/// The same until a moment.
+pub(super) async fn until<T>(
+    due: Instant,
+    outcome: impl Future<Output = io::Result<T>>,
+) -> Result<T, Broken> {
+    match tokio::time::timeout_at(due.into(), outcome).await {
+        Ok(outcome) => outcome.map_err(Broken::Failed),
+        Err(_) => Err(Broken::Late),
+    }
+}

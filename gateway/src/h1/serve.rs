@@ -1,0 +1,173 @@
+//! The life of an HTTP/1.x connection: one request after the other, in order.
+//!
+//! ```text
+//! idle -> head -> Session -> Pingora -> Slot -> (rest of the body dropped) -> idle
+//!   |       |                             |
+//!   end     refused: answer, linger       close or abort
+//! ```
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use chassis::problem::{self, Problem};
+use pingora_core::apps::HttpServerApp;
+use pingora_core::protocols::http::ServerSession;
+use pingora_http::ResponseHeader;
+
+use super::body::Body;
+use super::chunked::Piece;
+use super::connection::{Broken, Connection, until, within};
+use super::head::HeadParser;
+use super::message::judge;
+use super::refusal::Refusal;
+use super::request::request;
+use super::response::write_head;
+use super::session::{Begin, Session, Slot, Then};
+
+/// How the wait for a head ended.
+enum Waited {
+    Begin(Box<Begin>),
+    /// There is no further request.
+    Over,
+    Refused(Refusal),
+}
+
+/// Serves a connection until it ends.
+pub(crate) async fn serve<App>(connection: Connection, app: &std::sync::Arc<App>)
+where
+    App: HttpServerApp + Send + Sync + 'static,
+{
+    let mut connection = Box::new(connection);
+    let slot = Slot::default();
+    let closing = connection.closing.clone();
+    loop {
+        let begin = match next(&mut connection).await {
+            Waited::Begin(begin) => *begin,
+            Waited::Over => return connection.close(false).await,
+            Waited::Refused(refusal) => return refused(connection, refusal).await,
+        };
+        let session = Session::new(connection, slot.clone(), begin);
+        let session = ServerSession::new_custom(Box::new(session));
+        app.process_new_http(session, &closing).await;
+        let Some((back, then, body)) = slot.take() else {
+            return; // a panic took it along
+        };
+        connection = back;
+        match then {
+            Then::Next => match drop_rest(&mut connection, body).await {
+                true => {}
+                false => return connection.close(true).await,
+            },
+            Then::Close => return connection.close(true).await,
+            Then::Abort => return connection.abort(),
+        }
+    }
+}
+
+/// Waits for the next head.
+async fn next(connection: &mut Connection) -> Waited {
+    match wait(connection).await {
+        Ok(true) => {}
+        Ok(false) | Err(_) => return Waited::Over,
+    }
+    let due = Instant::now() + connection.listener.timeouts.head;
+    let whole = connection.listener.timeouts.request;
+    let whole = whole.map(|whole| Instant::now() + whole);
+    let mut parser = HeadParser::default();
+    loop {
+        let limits = connection.listener.http1.head;
+        match parser.parse(&connection.arrived, &limits) {
+            Err(refusal) => return Waited::Refused(refusal),
+            Ok(Some(head)) => {
+                let len = head.len;
+                return match begin(connection, &parser, len, whole) {
+                    Ok(begin) => Waited::Begin(Box::new(begin)),
+                    Err(refusal) => Waited::Refused(refusal),
+                };
+            }
+            Ok(None) => {}
+        }
+        match until(due, connection.read()).await {
+            Ok(0) | Err(Broken::Failed(_)) => return Waited::Over,
+            Ok(_) => {}
+            Err(Broken::Late) => return Waited::Refused(Refusal::SlowHead),
+        }
+    }
+}
+
+/// Waits for the first byte of a request; false when there will be none.
+async fn wait(connection: &mut Connection) -> Result<bool, Broken> {
+    if !connection.arrived.is_empty() {
+        return Ok(true);
+    }
+    if connection.ended {
+        return Ok(false);
+    }
+    connection.release_room();
+    let idle = connection.listener.timeouts.idle;
+    Ok(within(idle, connection.read()).await? > 0)
+}
+
+/// Takes a complete head out of what has arrived.
+fn begin(
+    connection: &mut Connection,
+    parser: &HeadParser,
+    len: usize,
+    due: Option<Instant>,
+) -> Result<Begin, Refusal> {
+    let bytes: Bytes = connection.arrived.split_to(len).freeze();
+    let head = parser.head(&bytes, len);
+    let message = judge(&head)?;
+    let limit = connection.listener.http1.body;
+    let body = Body::new(message.framing, limit, Instant::now())?;
+    Ok(Begin {
+        head: request(&head, &message, &bytes)?,
+        body,
+        http11: head.line.http11,
+        keep_alive: message.keep_alive,
+        expects_continue: message.expects_continue,
+        websocket: message.websocket,
+        due,
+    })
+}
+
+/// Reads what is left of a body that nobody wanted; false when the connection cannot go on.
+async fn drop_rest(connection: &mut Connection, mut body: Body) -> bool {
+    loop {
+        let limits = &connection.listener.http1.head;
+        match body.next(&mut connection.arrived, limits, Instant::now()) {
+            Ok(Piece::End) => return true,
+            Ok(Piece::Data(_)) => continue,
+            Ok(Piece::More) => {}
+            Err(refusal) => {
+                connection.refuse(refusal);
+                return false;
+            }
+        }
+        let due = body.due(&connection.listener.timeouts);
+        if !matches!(until(due, connection.read_body()).await, Ok(1..)) {
+            return false;
+        }
+    }
+}
+
+/// Answers what was refused before it was a request, and ends the connection.
+async fn refused(mut connection: Box<Connection>, refusal: Refusal) {
+    connection.refuse(refusal);
+    let status = refusal.status();
+    let title = http::StatusCode::from_u16(status).ok();
+    let title = title.and_then(|status| status.canonical_reason());
+    let problem = Problem::new(status, "bad-request", title.unwrap_or("Error"));
+    let body = problem.detail(refusal.detail()).to_json();
+    if let Ok(mut head) = ResponseHeader::build_no_case(status, Some(2)) {
+        let length = body.len().to_string();
+        let set = head
+            .insert_header(http::header::CONTENT_TYPE, problem::CONTENT_TYPE)
+            .and_then(|()| head.insert_header(http::header::CONTENT_LENGTH, length));
+        debug_assert!(set.is_ok(), "names and values are valid");
+        write_head(&mut connection.out, &head, Some("close"));
+    }
+    let patience = connection.listener.timeouts.linger;
+    let _ = connection.send(&body, patience).await;
+    connection.close(true).await;
+}

@@ -1,0 +1,404 @@
+//! One request on a client's connection, as Pingora's proxy sees it.
+//!
+//! The connection comes back through [`Slot`] when the proxy lets go of the session, together
+//! with what may become of it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::header;
+use pingora_core::{Error, ErrorType};
+use pingora_http::{RequestHeader, ResponseHeader};
+
+use super::body::Body;
+use super::chunked::Piece;
+use super::connection::{Broken, Connection, until};
+use super::refusal::Refusal;
+use super::response::{Asked, Ends, frame, write_chunk_size, write_head};
+use super::retry::RetryBuffer;
+
+/// A request on a connection.
+pub(super) struct Session {
+    /// Some until it is dropped.
+    connection: Option<Box<Connection>>,
+    slot: Slot,
+    pub(super) head: Box<RequestHeader>,
+    pub(super) body: Body,
+    pub(super) bodiless: bool,
+    asked: Asked,
+    keep_alive: bool,
+    /// The client waits for 100 before it sends the body.
+    waits: bool,
+    /// By when everything must be over.
+    due: Option<Instant>,
+    pub(super) answer: Answer,
+    pub(super) retry: RetryBuffer,
+}
+
+/// What was sent of the answer.
+#[derive(Debug, Default)]
+pub(super) struct Answer {
+    /// The final head.
+    pub(super) head: Option<Box<ResponseHeader>>,
+    ends: Option<Ends>,
+    /// Bytes of the body that are still owed.
+    owed: u64,
+    /// Bytes of the body.
+    pub(super) sent: usize,
+    complete: bool,
+    /// Anything at all was sent.
+    begun: bool,
+}
+
+/// What may become of a connection after a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Then {
+    /// The next request, once the rest of this one's body was dropped.
+    Next,
+    /// It ends, and the client may still be sending.
+    Close,
+    /// It ends at once: the answer is not complete.
+    Abort,
+}
+
+/// Where a connection comes back, with the rest of the body.
+#[derive(Clone, Default)]
+pub(super) struct Slot(Arc<Mutex<Option<Back>>>);
+
+/// What comes back: the connection, what may become of it, and the rest of the body.
+pub(super) type Back = (Box<Connection>, Then, Body);
+
+/// So much of a body that nobody wants is read for the sake of the connection.
+const DROP: u64 = 64 << 10;
+
+/// What a session begins with.
+pub(super) struct Begin {
+    pub(super) head: Box<RequestHeader>,
+    pub(super) body: Body,
+    pub(super) http11: bool,
+    pub(super) keep_alive: bool,
+    pub(super) expects_continue: bool,
+    pub(super) websocket: bool,
+    pub(super) due: Option<Instant>,
+}
+
+impl Session {
+    pub(super) fn new(connection: Box<Connection>, slot: Slot, begin: Begin) -> Self {
+        Self {
+            connection: Some(connection),
+            slot,
+            asked: Asked {
+                head: begin.head.method == http::Method::HEAD,
+                http11: begin.http11,
+                websocket: begin.websocket,
+            },
+            head: begin.head,
+            bodiless: begin.body.is_done(),
+            body: begin.body,
+            keep_alive: begin.keep_alive,
+            waits: begin.expects_continue,
+            due: begin.due,
+            answer: Answer::default(),
+            retry: RetryBuffer::default(),
+        }
+    }
+
+    pub(super) fn connection(&self) -> &Connection {
+        self.connection
+            .as_ref()
+            .expect("it is there until the drop")
+    }
+
+    pub(super) fn connection_mut(&mut self) -> &mut Connection {
+        self.connection
+            .as_mut()
+            .expect("it is there until the drop")
+    }
+
+    pub(super) fn asks_for_tunnel(&self) -> bool {
+        self.asked.websocket
+    }
+
+    /// Whether it is or was a tunnel.
+    pub(super) fn tunnelled(&self) -> bool {
+        self.answer.ends == Some(Ends::Tunnel)
+    }
+
+    /// The next piece of the body.
+    pub(super) async fn read(&mut self) -> pingora_core::Result<Option<Bytes>> {
+        loop {
+            let connection = self
+                .connection
+                .as_mut()
+                .expect("it is there until the drop");
+            let limits = &connection.listener.http1.head;
+            let piece = self
+                .body
+                .next(&mut connection.arrived, limits, Instant::now());
+            match piece.map_err(|refusal| self.refused(refusal))? {
+                Piece::Data(bytes) => {
+                    self.waits = false;
+                    self.retry.keep(&bytes);
+                    return Ok(Some(bytes));
+                }
+                Piece::End => return Ok(None),
+                Piece::More => {}
+            }
+            self.invite().await?;
+            if self.fill().await? == 0 {
+                match self.body.is_tunnel() {
+                    true => self.body.end(),
+                    false => return Err(self.refused(Refusal::BodyIncomplete)),
+                }
+            }
+        }
+    }
+
+    /// Reads more of the body.
+    async fn fill(&mut self) -> pingora_core::Result<usize> {
+        let (due, tunnel) = (self.body_due(), self.body.is_tunnel());
+        match until(due, self.connection_mut().read_body()).await {
+            Ok(count) => Ok(count),
+            Err(Broken::Late) if tunnel => Ok(0),
+            Err(Broken::Late) => {
+                let whole = self.due.is_some_and(|whole| whole <= due);
+                Err(self.refused(match whole {
+                    true => Refusal::SlowExchange,
+                    false => Refusal::SlowBody,
+                }))
+            }
+            Err(Broken::Failed(error)) => Err(gone("reading the request", error)),
+        }
+    }
+
+    /// Tells a waiting client to send the body, unless the upstream is asked to (RFC 9110, section 10.1.1).
+    async fn invite(&mut self) -> pingora_core::Result<()> {
+        if !self.waits || self.answer.begun || self.head.headers.contains_key(header::EXPECT) {
+            return Ok(());
+        }
+        self.waits = false;
+        let out = &mut self.connection_mut().out;
+        out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+        self.send(&[]).await
+    }
+
+    fn body_due(&self) -> Instant {
+        let due = self.body.due(&self.connection().listener.timeouts);
+        match self.due {
+            Some(whole) if !self.body.is_tunnel() => due.min(whole),
+            _ => due,
+        }
+    }
+
+    /// Waits until the client is gone or the exchange took too long; bytes of later requests are kept.
+    pub(super) async fn idle(&mut self) -> Box<Error> {
+        loop {
+            let due = self.due;
+            let connection = self.connection_mut();
+            let room = connection.arrived.len() < AHEAD && !connection.ended;
+            let read = async {
+                match room {
+                    true => connection.read().await,
+                    // A client that has said all it has to say may still listen.
+                    false => std::future::pending().await,
+                }
+            };
+            let outcome = match due {
+                Some(due) => until(due, read).await,
+                None => read.await.map_err(Broken::Failed),
+            };
+            match outcome {
+                Ok(_) => {}
+                Err(Broken::Late) => return self.refused(Refusal::SlowExchange),
+                Err(Broken::Failed(error)) => return gone("waiting with the client", error),
+            }
+        }
+    }
+
+    /// Writes a head; `end` when no body follows.
+    pub(super) async fn write_answer_head(
+        &mut self,
+        mut head: Box<ResponseHeader>,
+        end: bool,
+    ) -> pingora_core::Result<()> {
+        if self.answer.head.is_some() {
+            return Ok(());
+        }
+        let ends = frame(&mut head, end, self.asked).map_err(|_| {
+            Error::explain(ErrorType::InvalidHTTPHeader, "a malformed Content-Length").into_up()
+        })?;
+        if ends == Ends::Interim {
+            return self.write_interim(&head).await;
+        }
+        let draining = *self.connection().closing.borrow();
+        let ahead = self.connection().arrived.len() as u64;
+        let unread =
+            !self.body.is_nearly_done(DROP + ahead) || (self.waits && !self.body.is_done());
+        if draining || unread || ends == Ends::Close {
+            self.keep_alive = false;
+        }
+        let connection = match (ends, self.keep_alive) {
+            (Ends::Tunnel, _) => None,
+            (_, false) => Some("close"),
+            (_, true) if !self.asked.http11 => Some("keep-alive"),
+            (_, true) => None,
+        };
+        write_head(&mut self.connection_mut().out, &head, connection);
+        self.answer.owed = match ends {
+            Ends::Length(length) => length,
+            _ => 0,
+        };
+        self.answer.complete = ends == Ends::Bodiless;
+        self.answer.ends = Some(ends);
+        self.answer.head = Some(head);
+        self.answer.begun = true;
+        match ends {
+            Ends::Tunnel => {
+                self.body.become_tunnel();
+                self.send(&[]).await
+            }
+            Ends::Bodiless => self.send(&[]).await,
+            _ => Ok(()),
+        }
+    }
+
+    async fn write_interim(&mut self, head: &ResponseHeader) -> pingora_core::Result<()> {
+        if !self.asked.http11 {
+            return Ok(());
+        }
+        if head.status == http::StatusCode::CONTINUE {
+            if !self.waits {
+                return Ok(());
+            }
+            self.waits = false;
+        }
+        write_head(&mut self.connection_mut().out, head, None);
+        self.answer.begun = true;
+        self.send(&[]).await
+    }
+
+    /// Writes a piece of the body, framed.
+    pub(super) async fn write_piece(&mut self, bytes: &[u8]) -> pingora_core::Result<()> {
+        if bytes.is_empty() || self.answer.complete {
+            return Ok(());
+        }
+        self.answer.sent += bytes.len();
+        match self.answer.ends {
+            Some(Ends::Length(_)) => {
+                // More than was announced must not look like the next answer.
+                let fits = usize::try_from(self.answer.owed).unwrap_or(usize::MAX);
+                let bytes = &bytes[..bytes.len().min(fits)];
+                self.answer.owed -= bytes.len() as u64;
+                self.answer.complete = self.answer.owed == 0;
+                self.send(bytes).await
+            }
+            Some(Ends::Chunked) => {
+                write_chunk_size(&mut self.connection_mut().out, bytes.len());
+                self.send(bytes).await?;
+                self.connection_mut().out.extend_from_slice(b"\r\n");
+                Ok(())
+            }
+            Some(Ends::Tunnel) => {
+                self.body.touch(Instant::now());
+                self.send(bytes).await
+            }
+            Some(Ends::Close) => self.send(bytes).await,
+            Some(Ends::Bodiless | Ends::Interim) | None => Ok(()),
+        }
+    }
+
+    /// Ends the answer's body, with trailers where the framing has a place for them.
+    pub(super) async fn finish_answer(
+        &mut self,
+        trailers: Option<&http::HeaderMap>,
+    ) -> pingora_core::Result<()> {
+        if !self.answer.complete {
+            match self.answer.ends {
+                Some(Ends::Chunked) => {
+                    let out = &mut self.connection_mut().out;
+                    out.extend_from_slice(b"0\r\n");
+                    for (name, value) in trailers.into_iter().flatten() {
+                        out.extend_from_slice(name.as_str().as_bytes());
+                        out.extend_from_slice(b": ");
+                        out.extend_from_slice(value.as_bytes());
+                        out.extend_from_slice(b"\r\n");
+                    }
+                    out.extend_from_slice(b"\r\n");
+                    self.answer.complete = true;
+                }
+                Some(Ends::Close) => self.answer.complete = true,
+                _ => {}
+            }
+        }
+        self.send(&[]).await
+    }
+
+    /// Sends what is gathered, and then these bytes.
+    pub(super) async fn send(&mut self, bytes: &[u8]) -> pingora_core::Result<()> {
+        if bytes.is_empty() && self.connection().out.is_empty() {
+            return Ok(());
+        }
+        let patience = self.patience();
+        match self.connection_mut().send(bytes, patience).await {
+            Ok(()) => Ok(()),
+            Err(Broken::Late) => {
+                self.keep_alive = false;
+                Err(self.refused(Refusal::SlowReader))
+            }
+            Err(Broken::Failed(error)) => Err(gone("writing the answer", error)),
+        }
+    }
+
+    fn patience(&self) -> Duration {
+        let patience = self.connection().listener.timeouts.write;
+        match self.due {
+            Some(due) if !self.body.is_tunnel() => {
+                patience.min(due.saturating_duration_since(Instant::now()))
+            }
+            _ => patience,
+        }
+    }
+
+    /// Notes a refusal; the connection does not go on after it.
+    fn refused(&mut self, refusal: Refusal) -> Box<Error> {
+        self.keep_alive = false;
+        self.connection().refuse(refusal);
+        let kind = ErrorType::CustomCode(refusal.label(), refusal.status());
+        Error::explain(kind, refusal.detail()).into_down()
+    }
+
+    fn then(&self) -> Then {
+        match (self.answer.complete, self.keep_alive) {
+            _ if self.tunnelled() => Then::Close,
+            (true, true) => Then::Next,
+            (true, false) => Then::Close,
+            (false, _) if self.answer.begun => Then::Abort,
+            (false, _) => Then::Close,
+        }
+    }
+}
+
+/// Bytes of later requests that are read while one is worked on.
+const AHEAD: usize = 64 << 10;
+
+fn gone(doing: &'static str, error: std::io::Error) -> Box<Error> {
+    Error::because(ErrorType::ConnectionClosed, doing, error).into_down()
+}
+
+impl Slot {
+    /// The connection that came back.
+    pub(super) fn take(&self) -> Option<Back> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            let then = self.then();
+            let back = (connection, then, self.body.take());
+            *self.slot.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(back);
+        }
+    }
+}

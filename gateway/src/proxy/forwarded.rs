@@ -1,0 +1,131 @@
+//! Who asks: what proxies before this one say about the client, and what the upstream is told.
+//!
+//! `Forwarded` (RFC 7239) and `X-Forwarded-*` are believed from trusted networks alone. From
+//! anybody else they are dropped, so that an upstream may believe what it gets.
+
+use std::fmt::Write;
+use std::net::{IpAddr, SocketAddr};
+
+use http::{HeaderName, HeaderValue, header};
+use pingora_http::RequestHeader;
+use plugins::Client;
+
+const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+
+/// Tells the upstream who asks, and `client` who it really is when the peer is trusted.
+///
+/// Set on the request itself and not on the copy for the upstream, so that plugins see it.
+pub(super) fn tell(
+    head: &mut RequestHeader,
+    client: &mut Client,
+    trusted: impl Fn(Option<IpAddr>) -> bool,
+) {
+    let peer = client.address;
+    let mut hops = String::new();
+    if trusted(peer.map(|peer| peer.ip())) {
+        for value in head.headers.get_all(FOR) {
+            let separator = if hops.is_empty() { "" } else { ", " };
+            let _ = write!(hops, "{separator}{}", value.to_str().unwrap_or("unknown"));
+        }
+        if let Some(origin) = origin(&hops, &trusted) {
+            client.address = Some(SocketAddr::new(origin, 0));
+        }
+        let tls = head
+            .headers
+            .get(PROTO)
+            .map(|proto| proto.as_bytes() == b"https");
+        client.tls = tls.unwrap_or(client.tls);
+    } else {
+        head.remove_header(&header::FORWARDED);
+        head.remove_header(&HOST);
+        head.remove_header(&PORT);
+    }
+    if let Some(peer) = peer {
+        let separator = if hops.is_empty() { "" } else { ", " };
+        let _ = write!(hops, "{separator}{}", peer.ip());
+    }
+    match HeaderValue::try_from(hops) {
+        Ok(hops) if !hops.is_empty() => set(head, FOR, hops),
+        _ => drop(head.remove_header(&FOR)),
+    }
+    let scheme = if client.tls { "https" } else { "http" };
+    set(head, PROTO, HeaderValue::from_static(scheme));
+}
+
+/// The last address that no trusted proxy has; the first one when all are trusted.
+fn origin(hops: &str, trusted: impl Fn(Option<IpAddr>) -> bool) -> Option<IpAddr> {
+    let mut origin = None;
+    for hop in hops.rsplit(',') {
+        let Some(address) = address(hop.trim()) else {
+            break; // what stands before a name or nonsense is hearsay
+        };
+        origin = Some(address);
+        if !trusted(Some(address)) {
+            break;
+        }
+    }
+    origin
+}
+
+/// An address, with or without a port.
+fn address(hop: &str) -> Option<IpAddr> {
+    let with_port = || hop.parse::<SocketAddr>().ok().map(|address| address.ip());
+    let bare = hop.strip_prefix('[').and_then(|hop| hop.strip_suffix(']'));
+    bare.unwrap_or(hop).parse().ok().or_else(with_port)
+}
+
+fn set(head: &mut RequestHeader, name: HeaderName, value: HeaderValue) {
+    let set = head.insert_header(name, value);
+    debug_assert!(set.is_ok(), "name and value are valid");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(peer: &str, headers: &[(&'static str, &str)]) -> (String, String, Option<String>) {
+        let mut head = RequestHeader::build("GET", b"/", None).unwrap();
+        for (name, value) in headers {
+            head.append_header(*name, *value).unwrap();
+        }
+        let mut client = Client {
+            address: Some(SocketAddr::new(peer.parse().unwrap(), 9)),
+            listener: "l".into(),
+            tls: false,
+        };
+        tell(&mut head, &mut client, |address| {
+            address.is_some_and(|address| address.to_string().starts_with("10."))
+        });
+        let text = |name: &HeaderName| {
+            let value = head.headers.get(name);
+            value.map(|value| value.to_str().unwrap().to_owned())
+        };
+        let address = client.address.unwrap().ip().to_string();
+        (address, text(&FOR).unwrap(), text(&header::FORWARDED))
+    }
+
+    #[test]
+    fn strangers_are_not_believed() {
+        let headers = [("x-forwarded-for", "1.2.3.4"), ("forwarded", "for=1.2.3.4")];
+        let expected = ("9.9.9.9".into(), "9.9.9.9".into(), None);
+        assert_eq!(told("9.9.9.9", &headers), expected);
+    }
+
+    #[test]
+    fn the_client_is_the_last_that_no_trusted_proxy_is() {
+        for (hops, client) in [
+            ("1.2.3.4", "1.2.3.4"),
+            ("6.6.6.6, 1.2.3.4, 10.0.0.2", "1.2.3.4"),
+            ("10.0.0.3, 10.0.0.2", "10.0.0.3"),
+            ("6.6.6.6, what, 10.0.0.2", "10.0.0.2"),
+            ("[2001:db8::1]:80", "2001:db8::1"),
+        ] {
+            let (address, told, _) = told("10.0.0.1", &[("x-forwarded-for", hops)]);
+            assert_eq!(address, client, "{hops}");
+            assert_eq!(told, format!("{hops}, 10.0.0.1"));
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! A client's connection until its first request: TLS, then HTTP/1.1 or HTTP/2.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use pingora_core::apps::ServerApp;
+use pingora_core::protocols::{ALPN, Digest, Stream};
+use plugins::Client;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+
+use super::connected::Connected;
+use super::connection::Connection;
+use super::transport::Transport;
+use crate::h1;
+use crate::proxy::Proxies;
+use crate::state::ListenerState;
+
+/// A connection that was accepted.
+pub(super) struct Accepted {
+    pub(super) stream: TcpStream,
+    pub(super) peer: SocketAddr,
+    pub(super) local: SocketAddr,
+    pub(super) listener: Arc<ListenerState>,
+    /// True once the listener is closed.
+    pub(super) closing: watch::Receiver<bool>,
+}
+
+/// What HTTP/2 begins with (RFC 9113, section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+impl Accepted {
+    /// Serves it until it ends.
+    pub(super) async fn serve(self, proxies: Arc<Proxies>) {
+        let _ = self.stream.set_nodelay(true);
+        match self.listener.acceptor.is_some() {
+            true => self.serve_tls(&proxies).await,
+            false => self.serve_plain(&proxies).await,
+        }
+    }
+
+    async fn serve_tls(self, proxies: &Proxies) {
+        let connected = self.connected(true);
+        let Self {
+            stream,
+            peer,
+            local,
+            listener,
+            closing,
+        } = self;
+        let Some(acceptor) = &listener.acceptor else {
+            return;
+        };
+        let connection = Connection::new(stream, peer, local, connected);
+        let handshake = acceptor.tls_handshake(connection);
+        let stream = match tokio::time::timeout(listener.timeouts.handshake, handshake).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => {
+                return tracing::debug!(listener = &*listener.name, %peer, %error, "no TLS handshake");
+            }
+            Err(_) => {
+                return tracing::debug!(listener = &*listener.name, %peer, "slow TLS handshake");
+            }
+        };
+        let stream: Stream = Box::new(stream);
+        if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
+            proxies.plain().process_new(stream, &closing).await;
+            return;
+        }
+        let digest = digest(&stream);
+        let connection = h1::Connection::new(Transport::Tls(stream), digest, listener, closing);
+        h1::serve(connection, proxies.plain()).await;
+    }
+
+    async fn serve_plain(self, proxies: &Proxies) {
+        let connected = self.connected(false);
+        let Self {
+            mut stream,
+            peer,
+            local,
+            listener,
+            closing,
+        } = self;
+        let mut ahead = Vec::new();
+        if listener.h2c {
+            let idle = listener.timeouts.idle;
+            let preface = is_preface(&mut stream, &mut ahead);
+            match tokio::time::timeout(idle, preface).await {
+                Ok(Ok(true)) => {
+                    let mut connection = Connection::new(stream, peer, local, connected);
+                    connection.begin_with(ahead);
+                    proxies
+                        .h2c()
+                        .process_new(Box::new(connection), &closing)
+                        .await;
+                    return;
+                }
+                Ok(Ok(false)) => {}
+                Ok(Err(_)) | Err(_) => return,
+            }
+        }
+        let digest = Connection::digest_of(&stream, peer, local, connected);
+        let mut connection =
+            h1::Connection::new(Transport::Plain(stream), digest, listener, closing);
+        connection.begin_with(&ahead);
+        h1::serve(connection, proxies.plain()).await;
+    }
+
+    fn connected(&self, tls: bool) -> Connected {
+        Connected {
+            client: Client {
+                address: Some(self.peer),
+                listener: self.listener.name.clone(),
+                tls,
+            },
+            listener: self.listener.clone(),
+        }
+    }
+}
+
+/// Whether the client begins as HTTP/2 does; what was read for that is in `ahead`.
+async fn is_preface(stream: &mut TcpStream, ahead: &mut Vec<u8>) -> std::io::Result<bool> {
+    while PREFACE.starts_with(ahead) {
+        if ahead.len() == PREFACE.len() {
+            return Ok(true);
+        }
+        let mut rest = [0; PREFACE.len()];
+        let wanted = PREFACE.len() - ahead.len();
+        match stream.read(&mut rest[..wanted]).await? {
+            0 => return Ok(false),
+            count => ahead.extend_from_slice(&rest[..count]),
+        }
+    }
+    Ok(false)
+}
+
+fn digest(stream: &Stream) -> Digest {
+    Digest {
+        ssl_digest: stream.get_ssl_digest(),
+        timing_digest: Vec::new(),
+        proxy_digest: stream.get_proxy_digest(),
+        socket_digest: stream.get_socket_digest(),
+    }
+}

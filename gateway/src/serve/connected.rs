@@ -1,0 +1,35 @@
+//! What is known of a client's connection, carried through Pingora to each of its requests.
+
+use std::sync::Arc;
+
+use pingora_core::protocols::Digest;
+use pingora_core::protocols::raw_connect::ProxyDigest;
+use pingora_http::ResponseHeader;
+use plugins::Client;
+
+use crate::state::ListenerState;
+
+/// A client's connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Connected {
+    pub(crate) client: Client,
+    /// As it was when the connection came.
+    pub(crate) listener: Arc<ListenerState>,
+}
+
+impl Connected {
+    /// What was put into a connection's digest.
+    pub(crate) fn of(digest: Option<&Digest>) -> Option<&Self> {
+        let data = digest?.proxy_digest.as_ref()?.user_data.as_ref()?;
+        data.downcast_ref()
+    }
+
+    /// The place in a digest that Pingora leaves to its users.
+    pub(crate) fn into_digest(self) -> Option<Arc<ProxyDigest>> {
+        let unused = ResponseHeader::build_no_case(200, Some(0)).ok()?;
+        Some(Arc::new(ProxyDigest::new(
+            Box::new(unused),
+            Some(Box::new(self)),
+        )))
+    }
+}
