@@ -2,7 +2,7 @@
 
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: help run test check reference cost setup setup-tests tools
+.PHONY: help run test check fuzz reference cost setup setup-tests tools
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -25,6 +25,17 @@ check: setup tools ## format, lints, documentation, unused dependencies
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --locked
 	target/tools/bin/cargo-machete
 
+# Stable Rust has no sanitizers; the parsers are safe code, and a panic or an overflow is found without.
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS = $(notdir $(basename $(wildcard fuzz/fuzz_targets/*.rs)))
+
+fuzz: setup target/tools/bin/cargo-fuzz ## every fuzz target for FUZZ_SECONDS seconds, 60 by default
+	@for name in $(FUZZ_TARGETS); do \
+		mkdir -p target/fuzz/corpus/$$name; \
+		PATH="$$PWD/target/tools/bin:$$PATH" cargo fuzz run --sanitizer none --target-dir target/fuzz \
+			$$name target/fuzz/corpus/$$name fuzz/corpus/$$name -- -max_total_time=$(FUZZ_SECONDS) || exit 1; \
+	done
+
 reference: ## write docs/reference anew from the types
 	cargo build --locked
 	@for role in gateway users; do \
@@ -46,6 +57,10 @@ tools: target/tools/bin/cargo-machete
 
 target/tools/bin/cargo-machete:
 	cargo install --root target/tools --locked cargo-machete@0.9.2
+
+target/tools/bin/cargo-fuzz:
+	@$(call install,c++:g++)
+	cargo install --root target/tools --locked cargo-fuzz@0.13.1
 
 # install PROGRAM:PACKAGE...: installs the packages of the programs that are missing.
 define install

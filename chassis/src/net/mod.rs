@@ -1,0 +1,3 @@
+//! What goes over the network below HTTP.
+
+pub mod proxy_protocol;
