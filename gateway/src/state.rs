@@ -92,9 +92,9 @@ impl ListenerState {
         })
     }
 
-    /// Whether what this peer says about clients is believed; peers on Unix sockets always are.
+    /// Whether what this peer says about clients is believed.
     pub(crate) fn trusts(&self, peer: Option<IpAddr>) -> bool {
-        let Some(peer) = peer else { return true };
+        let Some(peer) = peer else { return false };
         let peer = peer.to_canonical();
         self.trusted.iter().any(|network| network.contains(&peer))
     }

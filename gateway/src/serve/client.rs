@@ -1,4 +1,4 @@
-//! A client's connection until its first request: TLS, then HTTP/1.1 or HTTP/2.
+//! A client's connection until its first request: PROXY header, TLS, then HTTP/1.1 or HTTP/2.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,8 +12,10 @@ use tokio::sync::watch;
 
 use super::connected::Connected;
 use super::connection::Connection;
+use super::proxy_header::{self, Refused};
 use super::transport::Transport;
 use crate::h1;
+use crate::h1::refusal::Refusal;
 use crate::proxy::Proxies;
 use crate::state::ListenerState;
 
@@ -32,16 +34,37 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 impl Accepted {
     /// Serves it until it ends.
-    pub(super) async fn serve(self, proxies: Arc<Proxies>) {
+    pub(super) async fn serve(mut self, proxies: Arc<Proxies>) {
         let _ = self.stream.set_nodelay(true);
+        let mut client = Client {
+            address: Some(self.peer),
+            listener: self.listener.name.clone(),
+            tls: self.listener.acceptor.is_some(),
+        };
+        let mut ahead = Vec::new();
+        let header = proxy_header::read(&mut self.stream, &self.listener, &mut client, &mut ahead);
+        let header = match tokio::time::timeout(self.listener.timeouts.handshake, header).await {
+            Ok(header) => header,
+            Err(_) => Err(Refused::For(Refusal::ProxyHeader)),
+        };
+        match header {
+            Ok(()) => {}
+            Err(Refused::For(refusal)) => {
+                return self.listener.refusals.count(refusal, Some(self.peer));
+            }
+            Err(Refused::Gone) => return,
+        }
+        let connected = Connected {
+            client,
+            listener: self.listener.clone(),
+        };
         match self.listener.acceptor.is_some() {
-            true => self.serve_tls(&proxies).await,
-            false => self.serve_plain(&proxies).await,
+            true => self.serve_tls(connected, ahead, &proxies).await,
+            false => self.serve_plain(connected, ahead, &proxies).await,
         }
     }
 
-    async fn serve_tls(self, proxies: &Proxies) {
-        let connected = self.connected(true);
+    async fn serve_tls(self, connected: Connected, ahead: Vec<u8>, proxies: &Proxies) {
         let Self {
             stream,
             peer,
@@ -52,7 +75,8 @@ impl Accepted {
         let Some(acceptor) = &listener.acceptor else {
             return;
         };
-        let connection = Connection::new(stream, peer, local, connected);
+        let mut connection = Connection::new(stream, peer, local, connected);
+        connection.begin_with(ahead);
         let handshake = acceptor.tls_handshake(connection);
         let stream = match tokio::time::timeout(listener.timeouts.handshake, handshake).await {
             Ok(Ok(stream)) => stream,
@@ -73,8 +97,7 @@ impl Accepted {
         h1::serve(connection, proxies.plain()).await;
     }
 
-    async fn serve_plain(self, proxies: &Proxies) {
-        let connected = self.connected(false);
+    async fn serve_plain(self, connected: Connected, mut ahead: Vec<u8>, proxies: &Proxies) {
         let Self {
             mut stream,
             peer,
@@ -82,18 +105,14 @@ impl Accepted {
             listener,
             closing,
         } = self;
-        let mut ahead = Vec::new();
         if listener.h2c {
-            let idle = listener.timeouts.idle;
             let preface = is_preface(&mut stream, &mut ahead);
-            match tokio::time::timeout(idle, preface).await {
+            match tokio::time::timeout(listener.timeouts.idle, preface).await {
                 Ok(Ok(true)) => {
                     let mut connection = Connection::new(stream, peer, local, connected);
                     connection.begin_with(ahead);
-                    proxies
-                        .h2c()
-                        .process_new(Box::new(connection), &closing)
-                        .await;
+                    let stream = Box::new(connection);
+                    proxies.h2c().process_new(stream, &closing).await;
                     return;
                 }
                 Ok(Ok(false)) => {}
@@ -106,24 +125,16 @@ impl Accepted {
         connection.begin_with(&ahead);
         h1::serve(connection, proxies.plain()).await;
     }
-
-    fn connected(&self, tls: bool) -> Connected {
-        Connected {
-            client: Client {
-                address: Some(self.peer),
-                listener: self.listener.name.clone(),
-                tls,
-            },
-            listener: self.listener.clone(),
-        }
-    }
 }
 
 /// Whether the client begins as HTTP/2 does; what was read for that is in `ahead`.
 async fn is_preface(stream: &mut TcpStream, ahead: &mut Vec<u8>) -> std::io::Result<bool> {
-    while PREFACE.starts_with(ahead) {
-        if ahead.len() == PREFACE.len() {
+    loop {
+        if ahead.starts_with(PREFACE) {
             return Ok(true);
+        }
+        if !PREFACE.starts_with(ahead) {
+            return Ok(false);
         }
         let mut rest = [0; PREFACE.len()];
         let wanted = PREFACE.len() - ahead.len();
@@ -132,7 +143,6 @@ async fn is_preface(stream: &mut TcpStream, ahead: &mut Vec<u8>) -> std::io::Res
             count => ahead.extend_from_slice(&rest[..count]),
         }
     }
-    Ok(false)
 }
 
 fn digest(stream: &Stream) -> Digest {

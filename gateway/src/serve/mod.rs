@@ -10,6 +10,7 @@ mod client;
 mod connected;
 mod connection;
 mod listener;
+mod proxy_header;
 mod refusals;
 mod transport;
 mod worker;
