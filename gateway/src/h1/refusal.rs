@@ -1,5 +1,8 @@
 //! Why a request is refused: each reason has a label for metrics and logs, a status, and words for the client.
 
+use chassis::problem::Problem;
+use http::StatusCode;
+
 /// A reason to refuse what a client sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -144,6 +147,27 @@ impl Refusal {
             Self::Expectation => 417,
             _ => 400,
         }
+    }
+
+    /// The reason with this label.
+    pub(crate) fn labelled(label: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|one| one.label() == label)
+    }
+
+    /// What the client gets.
+    pub(crate) fn problem(self) -> Problem {
+        let status = self.status();
+        let kind = match status {
+            408 => "request-timeout",
+            413 => "body-too-large",
+            414 | 431 => "head-too-large",
+            501 | 505 => "not-implemented",
+            504 => "timeout",
+            _ => "bad-request",
+        };
+        let title = StatusCode::from_u16(status).ok();
+        let title = title.and_then(|status| status.canonical_reason());
+        Problem::new(status, kind, title.unwrap_or("Error")).detail(self.detail())
     }
 
     /// The label in metrics and logs.

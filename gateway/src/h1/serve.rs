@@ -9,7 +9,7 @@
 use std::time::Instant;
 
 use bytes::Bytes;
-use chassis::problem::{self, Problem};
+use chassis::problem;
 use pingora_core::apps::HttpServerApp;
 use pingora_core::protocols::http::ServerSession;
 use pingora_http::ResponseHeader;
@@ -154,12 +154,8 @@ async fn drop_rest(connection: &mut Connection, mut body: Body) -> bool {
 /// Answers what was refused before it was a request, and ends the connection.
 async fn refused(mut connection: Box<Connection>, refusal: Refusal) {
     connection.refuse(refusal);
-    let status = refusal.status();
-    let title = http::StatusCode::from_u16(status).ok();
-    let title = title.and_then(|status| status.canonical_reason());
-    let problem = Problem::new(status, "bad-request", title.unwrap_or("Error"));
-    let body = problem.detail(refusal.detail()).to_json();
-    if let Ok(mut head) = ResponseHeader::build_no_case(status, Some(2)) {
+    let body = refusal.problem().to_json();
+    if let Ok(mut head) = ResponseHeader::build_no_case(refusal.status(), Some(2)) {
         let length = body.len().to_string();
         let set = head
             .insert_header(http::header::CONTENT_TYPE, problem::CONTENT_TYPE)

@@ -21,49 +21,86 @@ const PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 pub(super) fn tell(
     head: &mut RequestHeader,
     client: &mut Client,
-    trusted: impl Fn(Option<IpAddr>) -> bool,
+    trusts: impl Fn(Option<IpAddr>) -> bool,
 ) {
-    let peer = client.address;
+    let peer = client.address.map(|peer| peer.ip());
     let mut hops = String::new();
-    if trusted(peer.map(|peer| peer.ip())) {
-        for value in head.headers.get_all(FOR) {
-            let separator = if hops.is_empty() { "" } else { ", " };
-            let _ = write!(hops, "{separator}{}", value.to_str().unwrap_or("unknown"));
-        }
-        if let Some(origin) = origin(&hops, &trusted) {
-            client.address = Some(SocketAddr::new(origin, 0));
-        }
+    if trusts(peer) {
+        hops = list(head, &FOR);
+        let standard = list(head, &header::FORWARDED);
+        let named = match hops.is_empty() {
+            true => origin(standard.split(',').map(for_of), &trusts),
+            false => origin(hops.split(',').map(str::trim), &trusts),
+        };
+        client.address = named.map_or(client.address, |ip| Some(SocketAddr::new(ip, 0)));
         let tls = head
             .headers
             .get(PROTO)
             .map(|proto| proto.as_bytes() == b"https");
         client.tls = tls.unwrap_or(client.tls);
+        if let Some(peer) = peer.filter(|_| !standard.is_empty()) {
+            let scheme = scheme(client.tls);
+            let node = match peer {
+                IpAddr::V4(peer) => peer.to_string(),
+                IpAddr::V6(peer) => format!("\"[{peer}]\""),
+            };
+            set(
+                head,
+                header::FORWARDED,
+                format!("{standard}, for={node};proto={scheme}"),
+            );
+        }
     } else {
-        head.remove_header(&header::FORWARDED);
-        head.remove_header(&HOST);
-        head.remove_header(&PORT);
+        for name in [header::FORWARDED, HOST, PORT] {
+            head.remove_header(&name);
+        }
     }
     if let Some(peer) = peer {
         let separator = if hops.is_empty() { "" } else { ", " };
-        let _ = write!(hops, "{separator}{}", peer.ip());
+        let _ = write!(hops, "{separator}{peer}");
     }
-    match HeaderValue::try_from(hops) {
-        Ok(hops) if !hops.is_empty() => set(head, FOR, hops),
-        _ => drop(head.remove_header(&FOR)),
+    match hops.is_empty() {
+        true => drop(head.remove_header(&FOR)),
+        false => set(head, FOR, hops),
     }
-    let scheme = if client.tls { "https" } else { "http" };
-    set(head, PROTO, HeaderValue::from_static(scheme));
+    let set = head.insert_header(PROTO, HeaderValue::from_static(scheme(client.tls)));
+    debug_assert!(set.is_ok(), "name and value are valid");
+}
+
+fn scheme(tls: bool) -> &'static str {
+    if tls { "https" } else { "http" }
+}
+
+/// All values of a header as one list.
+fn list(head: &RequestHeader, name: &HeaderName) -> String {
+    let values = head.headers.get_all(name).iter();
+    let values: Vec<&str> = values
+        .map(|value| value.to_str().unwrap_or("unknown"))
+        .collect();
+    values.join(", ")
+}
+
+/// Who an element of `Forwarded` is for (RFC 7239, section 4).
+fn for_of(element: &str) -> &str {
+    let pairs = element
+        .split(';')
+        .filter_map(|pair| pair.trim().split_once('='));
+    let mut fors = pairs.filter(|(name, _)| name.eq_ignore_ascii_case("for"));
+    fors.next().map_or("", |(_, node)| node.trim_matches('"'))
 }
 
 /// The last address that no trusted proxy has; the first one when all are trusted.
-fn origin(hops: &str, trusted: impl Fn(Option<IpAddr>) -> bool) -> Option<IpAddr> {
+fn origin<'a>(
+    hops: impl DoubleEndedIterator<Item = &'a str>,
+    trusts: impl Fn(Option<IpAddr>) -> bool,
+) -> Option<IpAddr> {
     let mut origin = None;
-    for hop in hops.rsplit(',') {
-        let Some(address) = address(hop.trim()) else {
+    for hop in hops.rev() {
+        let Some(address) = address(hop) else {
             break; // what stands before a name or nonsense is hearsay
         };
         origin = Some(address);
-        if !trusted(Some(address)) {
+        if !trusts(origin) {
             break;
         }
     }
@@ -77,9 +114,14 @@ fn address(hop: &str) -> Option<IpAddr> {
     bare.unwrap_or(hop).parse().ok().or_else(with_port)
 }
 
-fn set(head: &mut RequestHeader, name: HeaderName, value: HeaderValue) {
-    let set = head.insert_header(name, value);
-    debug_assert!(set.is_ok(), "name and value are valid");
+fn set(head: &mut RequestHeader, name: HeaderName, value: String) {
+    match HeaderValue::try_from(value) {
+        Ok(value) => {
+            let set = head.insert_header(name, value);
+            debug_assert!(set.is_ok(), "name and value are valid");
+        }
+        Err(_) => drop(head.remove_header(&name)),
+    }
 }
 
 #[cfg(test)]
@@ -127,5 +169,16 @@ mod tests {
             assert_eq!(address, client, "{hops}");
             assert_eq!(told, format!("{hops}, 10.0.0.1"));
         }
+    }
+
+    #[test]
+    fn the_standard_header_is_understood_and_continued() {
+        let forwarded = "for=6.6.6.6, for=\"[2001:db8::1]:80\";proto=https";
+        let (address, _, standard) = told("10.0.0.1", &[("forwarded", forwarded)]);
+        assert_eq!(address, "2001:db8::1");
+        assert_eq!(
+            standard,
+            Some(format!("{forwarded}, for=10.0.0.1;proto=http"))
+        );
     }
 }

@@ -37,7 +37,7 @@ impl Proxy {
             Ok(()) => request::find_route(&state, head),
             Err(refusal) => {
                 listener.refusals.count(refusal, exchange.client.address);
-                Err(request::refused(refusal))
+                Err(Reply::problem(refusal.problem()))
             }
         };
         let (route, reply) = match found {
@@ -89,7 +89,11 @@ impl ProxyHttp for Proxy {
         }
     }
 
-    async fn upstream_peer(&self, _: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
+    async fn upstream_peer(
+        &self,
+        session: &mut Session,
+        ctx: &mut Context,
+    ) -> Result<Box<HttpPeer>> {
         let unavailable = || Error::new_up(ErrorType::HTTPStatus(503));
         let started = ctx.started.as_mut().ok_or_else(unavailable)?;
         let cluster = started.route.cluster.as_ref().ok_or_else(unavailable)?;
@@ -100,7 +104,15 @@ impl ProxyHttp for Proxy {
             started.exchange.upstream = Some(*address);
         }
         ctx.current = Some(endpoint.clone());
-        Ok(Box::new(HttpPeer::clone(&peer)))
+        let mut peer = Box::new(HttpPeer::clone(&peer));
+        if session.is_upgrade_req()
+            && let Some(connected) = Connected::of(session.digest())
+        {
+            // A WebSocket may be silent for longer than an answer may take.
+            let tunnel = Some(connected.listener.timeouts.tunnel);
+            peer.options.read_timeout = tunnel;
+        }
+        Ok(peer)
     }
 
     fn fail_to_connect(

@@ -8,6 +8,7 @@ use pingora_proxy::Session;
 use plugins::{Reply, RequestView, Response, ResponseHead};
 
 use super::Started;
+use crate::h1::refusal::Refusal;
 
 /// Sends a reply through the plugins' way out.
 pub(super) async fn send(
@@ -53,12 +54,11 @@ pub(super) fn for_error(error: &Error) -> Option<Reply> {
             let retry = HeaderValue::from_static("1");
             return Some(Reply::problem(problem).header(header::RETRY_AFTER, retry));
         }
-        (ErrorSource::Downstream, ErrorType::CustomCode(_, status)) => {
-            let title = http::StatusCode::from_u16(*status).ok();
-            let title = title.and_then(|status| status.canonical_reason());
-            let problem = Problem::new(*status, "bad-request", title.unwrap_or("Error"));
-            let detail = error.context.as_ref().map(ToString::to_string);
-            problem.detail(detail.unwrap_or_default())
+        (ErrorSource::Downstream, ErrorType::CustomCode(label, _)) => {
+            match Refusal::labelled(label) {
+                Some(refusal) => refusal.problem(),
+                None => return Some(internal_error()),
+            }
         }
         (_, ErrorType::HTTPStatus(status)) => Problem::new(*status, "error", "Error"),
         (

@@ -62,15 +62,6 @@ pub(super) fn find_route(state: &State, head: &mut RequestHeader) -> Result<u32,
     }
 }
 
-/// The answer to a request that is refused.
-pub(super) fn refused(refusal: Refusal) -> Reply {
-    let status = refusal.status();
-    let title = http::StatusCode::from_u16(status).ok();
-    let title = title.and_then(|status| status.canonical_reason());
-    let problem = Problem::new(status, "bad-request", title.unwrap_or("Error"));
-    Reply::problem(problem.detail(refusal.detail()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
