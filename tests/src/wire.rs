@@ -37,8 +37,8 @@ impl Wire {
     ///
     /// # Errors
     /// When the connection fails.
-    pub async fn send(&mut self, bytes: &str) -> io::Result<()> {
-        self.0.get_mut().write_all(bytes.as_bytes()).await
+    pub async fn send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
+        self.0.get_mut().write_all(bytes.as_ref()).await
     }
 
     /// Reads an answer to a request that was not `HEAD`.
