@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod life;
+pub mod net;
 pub mod problem;
 pub mod reference;
 pub mod telemetry;

@@ -19,10 +19,11 @@ mod role;
 mod route;
 mod serve;
 mod state;
+mod succession;
 
 pub use self::config::{
-    CheckConfig, ClusterConfig, Config, EndpointConfig, ListenerConfig, RouteConfig, TlsConfig,
-    UpstreamTlsConfig,
+    CheckConfig, ClusterConfig, Config, EndpointConfig, LimitsConfig, ListenerConfig,
+    ListenerLimitsConfig, RouteConfig, TlsConfig, UpstreamTlsConfig,
 };
 pub use self::gateway::{Builder, Gateway};
 pub use chassis::life::RoleArgs;

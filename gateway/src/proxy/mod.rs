@@ -15,6 +15,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use chassis::net::Address;
 use chassis::telemetry::Pressure;
 use pingora_core::apps::HttpServerOptions;
 use pingora_core::server::configuration::ServerConf;
@@ -75,9 +76,9 @@ impl Shared {
     }
 
     /// Remembers the names of bound listeners.
-    pub(crate) fn name_listeners(&self, bound: impl Iterator<Item = (SocketAddr, Arc<str>)>) {
+    pub(crate) fn name_listeners<'a>(&self, bound: impl Iterator<Item = (Arc<str>, &'a Address)>) {
         let mut names = FxHashMap::clone(&self.names.load());
-        names.extend(bound);
+        names.extend(bound.filter_map(|(name, address)| Some((address.tcp()?, name))));
         self.names.store(Arc::new(names));
     }
 }

@@ -1,4 +1,4 @@
-//! A client's TCP connection, as Pingora wants one.
+//! A client's connection, as Pingora wants one.
 //!
 //! Writes are gathered until a flush, so that a head and a small body leave in
 //! one system call; the buffer exists only while something is in it, so an
@@ -20,12 +20,13 @@ use pingora_core::protocols::{
     TimingDigest, UniqueID, UniqueIDType,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::net::TcpStream;
+
+use super::socket::Socket;
 
 /// A client's connection.
 #[derive(Debug)]
 pub(super) struct Connection {
-    stream: TcpStream,
+    stream: Socket,
     /// Bytes that were read ahead and are to be read again.
     ahead: Vec<u8>,
     pending: Vec<u8>,
@@ -38,12 +39,12 @@ pub(super) struct Connection {
 const GATHER: usize = 16 * 1024;
 
 impl Connection {
-    /// A connection from `peer` to the listener bound to `local`.
-    pub(super) fn new(stream: TcpStream, peer: SocketAddr, local: SocketAddr) -> Self {
+    /// A connection from `peer` to the listener bound to `local`; a Unix socket has neither.
+    pub(super) fn new(stream: Socket, peer: Option<SocketAddr>, local: Option<SocketAddr>) -> Self {
         let digest = SocketDigest::from_raw_fd(stream.as_raw_fd());
         // Known already: this saves two system calls.
-        let _ = digest.peer_addr.set(Some(PingoraAddr::Inet(peer)));
-        let _ = digest.local_addr.set(Some(PingoraAddr::Inet(local)));
+        let _ = digest.peer_addr.set(peer.map(PingoraAddr::Inet));
+        let _ = digest.local_addr.set(local.map(PingoraAddr::Inet));
         Self {
             stream,
             ahead: Vec::new(),
@@ -158,6 +159,8 @@ impl GetSocketDigest for Connection {
 
 #[cfg(test)]
 mod tests {
+    use tokio::net::TcpStream;
+
     use super::*;
 
     async fn pair() -> (Connection, TcpStream) {
@@ -165,7 +168,10 @@ mod tests {
         let local = listener.local_addr().unwrap();
         let client = TcpStream::connect(local).await.unwrap();
         let (stream, peer) = listener.accept().await.unwrap();
-        (Connection::new(stream, peer, local), client)
+        (
+            Connection::new(Socket::Tcp(stream), Some(peer), Some(local)),
+            client,
+        )
     }
 
     #[tokio::test]

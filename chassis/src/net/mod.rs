@@ -1,0 +1,27 @@
+//! Listening sockets: where they are bound, whom they are inherited from, and to whom they go.
+//!
+//! ```text
+//! systemd (LISTEN_FDS) --+
+//!                        +--> Inherited --claim by address or name--+
+//! predecessor (handover) +                                          +--> Bound --> one or more a worker
+//!                                   bind anew what nobody gave us --+
+//! ```
+//!
+//! A [`Bound`] keeps its sockets for as long as the listener is wanted; workers
+//! get duplicates. So options can be changed, and sockets handed over, while
+//! workers accept. This module must know no role and accept no connection.
+
+mod address;
+mod bind;
+mod descriptors;
+pub mod handover;
+mod inherited;
+mod options;
+mod socket_file;
+mod systemd;
+
+pub use self::address::{Address, validate_socket_path};
+pub use self::bind::{Bound, Listener, bind};
+pub use self::descriptors::{is_exhaustion, raise_descriptor_limit};
+pub use self::inherited::{Inherited, InheritedSocket, Source};
+pub use self::options::{FileMode, ListenOptions, TcpConfig};
