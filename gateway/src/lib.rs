@@ -20,11 +20,12 @@ mod role;
 mod route;
 mod serve;
 mod state;
+mod succession;
 
 pub use self::config::{
     CheckConfig, ClusterConfig, Config, DotSegments, Doubtful, EmptySegments, EndpointConfig,
-    Http1Config, ListenerConfig, PathsConfig, ProxyHeader, RouteConfig, TimeoutsConfig, TlsConfig,
-    UpstreamTlsConfig,
+    Http1Config, LimitsConfig, ListenerConfig, ListenerLimitsConfig, PathsConfig, ProxyHeader,
+    RouteConfig, TimeoutsConfig, TlsConfig, UpstreamTlsConfig,
 };
 pub use self::gateway::{Builder, Gateway};
 pub use chassis::life::RoleArgs;

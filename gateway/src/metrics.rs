@@ -9,6 +9,7 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
 use crate::cluster::Count;
+use crate::serve::Excess;
 use crate::state::State;
 
 /// What is counted for each route; survives reloads by the route's name.
@@ -52,6 +53,7 @@ impl Collector for StateCollector {
         let mut families = route_families(&state);
         families.extend(endpoint_families(&state));
         families.push(refusals(&state));
+        families.extend(listener_families(&state));
         families
     }
 }
@@ -132,11 +134,7 @@ fn endpoint_families(state: &State) -> Vec<MetricFamily> {
             ("cluster", cluster),
             ("endpoint", endpoint.address.as_str()),
         ];
-        let mut gauge = Gauge::default();
-        gauge.set_value(if endpoint.is_healthy() { 1.0 } else { 0.0 });
-        let mut metric = labelled(&labels);
-        metric.set_gauge(gauge);
-        metric
+        gauge(&labels, if endpoint.is_healthy() { 1.0 } else { 0.0 })
     });
     vec![
         family(
@@ -187,6 +185,33 @@ fn refusals(state: &State) -> MetricFamily {
     )
 }
 
+fn listener_families(state: &State) -> Vec<MetricFamily> {
+    let mut open = Vec::new();
+    let mut refused = Vec::new();
+    for listener in &state.listeners {
+        let name = &*listener.name;
+        open.push(gauge(&[("listener", name)], listener.counts.open() as f64));
+        for refusal in Excess::ALL {
+            let labels = [("listener", name), ("reason", refusal.name())];
+            refused.push(counter(&labels, listener.counts.refused(refusal)));
+        }
+    }
+    vec![
+        family(
+            "tidegate_gateway_connections",
+            "Connections of clients that are open",
+            MetricType::GAUGE,
+            open,
+        ),
+        family(
+            "tidegate_gateway_connections_refused_total",
+            "Connections that were closed at once because of a limit, and pauses of 50 ms for lack of descriptors",
+            MetricType::COUNTER,
+            refused,
+        ),
+    ]
+}
+
 fn family(name: &str, help: &str, kind: MetricType, metrics: Vec<Metric>) -> MetricFamily {
     let mut family = MetricFamily::default();
     family.set_name(name.into());
@@ -204,6 +229,14 @@ fn labelled(labels: &[(&str, &str)]) -> Metric {
         pair
     });
     Metric::from_label(pairs.collect())
+}
+
+fn gauge(labels: &[(&str, &str)], value: f64) -> Metric {
+    let mut gauge = Gauge::default();
+    gauge.set_value(value);
+    let mut metric = labelled(labels);
+    metric.set_gauge(gauge);
+    metric
 }
 
 fn counter(labels: &[(&str, &str)], value: u64) -> Metric {

@@ -1,4 +1,4 @@
-//! The process of `tidegate gateway`: start, reload, drain.
+//! The process of `tidegate gateway`: start, reload, drain. Hand-overs are in `succession`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -6,42 +6,62 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chassis::config::{Diagnostic, Report, load};
-use chassis::life::{Life, ReloadRequests, Reloaded, RoleArgs, Watched};
+use chassis::config::{Diagnostic, Loaded, Report, load};
+use chassis::life::{
+    Admin, Life, ReloadReceiver, ReloadRequests, Reloaded, RoleArgs, Stage, Watched,
+};
+use chassis::net::handover::{Door, HandoverError};
+use chassis::net::{Bound, Inherited, raise_descriptor_limit};
 use prometheus::core::Collector;
 use tokio::runtime::Handle;
+use tokio::sync::Mutex;
 
 use crate::config::Config;
 use crate::gateway::Gateway;
 use crate::metrics::StateCollector;
 use crate::proxy::{Proxies, Shared};
-use crate::serve::{Listeners, Workers};
-use crate::state::State;
+use crate::serve::{Listeners, Plan, Workers};
+use crate::state::{HandoverState, State};
+use crate::succession;
 
 /// Why the role cannot start.
 #[derive(Debug, thiserror::Error)]
-enum StartError {
+pub(crate) enum StartError {
     #[error(transparent)]
     Config(#[from] Report),
     #[error("the admin listener cannot listen on {0}: {1}")]
     Admin(std::net::SocketAddr, std::io::Error),
     #[error("{0}")]
     Io(#[from] std::io::Error),
+    #[error("no hand-over: {0}")]
+    Handover(#[from] HandoverError),
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
+}
+
+impl StartError {
+    /// For a log, and for the process whose place this one did not take.
+    pub(crate) fn in_a_line(&self) -> String {
+        match self {
+            Self::Config(report) => report.lines().collect::<Vec<_>>().join("; "),
+            other => other.to_string(),
+        }
+    }
 }
 
 /// How long a start or a reload waits for the first verdicts of health checks.
 const FIRST_VERDICTS: Duration = Duration::from_secs(2);
 
 pub(crate) fn run(gateway: Gateway, args: &RoleArgs) -> ExitCode {
+    // Before there is a second thread.
+    let systemd = Inherited::from_systemd();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .thread_name("control")
         .enable_all()
         .build();
     let outcome = match runtime {
-        Ok(runtime) => runtime.block_on(serve(gateway, args)),
+        Ok(runtime) => runtime.block_on(serve(gateway, args, systemd)),
         Err(error) => Err(error.into()),
     };
     match outcome {
@@ -54,14 +74,27 @@ pub(crate) fn run(gateway: Gateway, args: &RoleArgs) -> ExitCode {
 }
 
 /// The running gateway, as its control thread sees it.
-struct Running<'a> {
+pub(crate) struct Running<'a> {
     gateway: Gateway,
     file: &'a Path,
     shared: Arc<Shared>,
-    listeners: Listeners,
+    pub(crate) listeners: Listeners,
     workers: Workers,
+    /// Where a successor knocks.
+    pub(crate) door: Arc<Door>,
+    /// None until it serves, and once a successor does.
+    pub(crate) admin: Option<Admin>,
     /// What only a restart changes.
     fixed: Fixed,
+}
+
+/// All that the gateway needs to serve; it accepts nothing yet.
+struct Prepared<'a> {
+    running: Running<'a>,
+    loaded: Loaded<Config>,
+    state: State,
+    plan: Plan,
+    admin: Bound,
 }
 
 /// The settings that a reload cannot change.
@@ -80,69 +113,177 @@ impl Fixed {
     }
 }
 
-async fn serve(gateway: Gateway, args: &RoleArgs) -> Result<(), StartError> {
+async fn serve(gateway: Gateway, args: &RoleArgs, systemd: Inherited) -> Result<(), StartError> {
     // Another part of the process may have chosen one; any will do.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let loaded = load::<Config>(&args.config)?;
     // First without a runtime: nothing is started for a configuration that is wrong.
-    let (_, loaded) = gateway.compile(loaded, None, None)?;
+    let (state, loaded) = gateway.compile(loaded, None, None)?;
     let _ = loaded.config.log.start();
+    raise_descriptor_limit();
     let life = Life::start("gateway")?;
-    let (state, loaded) = gateway.compile(loaded, None, Some(&Handle::current()))?;
+    let (take_over, mut inherited) = match args.take_over {
+        None => (None, systemd),
+        Some(within) => {
+            let begun = succession::begin(&loaded, state.handover.as_ref(), *within).await;
+            let (take_over, inherited) = begun?;
+            (Some(take_over), inherited)
+        }
+    };
+    let taking_over = take_over.is_some();
+    let preparing = prepare(gateway, args, loaded, &life, &mut inherited, taking_over);
+    let prepared = succession::settle(take_over, preparing, args.take_over, &life).await?;
+    let Prepared {
+        mut running,
+        loaded,
+        state,
+        plan,
+        admin,
+    } = prepared;
     let watched = Watched::new(&loaded.sources, state.files.clone());
-    let config = &loaded.config;
+    let in_place = state.handover.clone().filter(|_| taking_over);
+    running.put_in_force(state, plan);
+    inherited.close_unclaimed();
+    if let Some(HandoverState { door, .. }) = in_place
+        && let Err(error) = running.door.open_in_place(&door)
+    {
+        tracing::error!(%error, path = %door.display(), "the next hand-over is not possible");
+    }
+    let (reloads, requests) = ReloadRequests::channel();
+    let admin = loaded.config.admin.serve_on(admin, &life, reloads)?;
+    let mut addresses: BTreeMap<String, String> = running.addresses();
+    addresses.insert("admin".into(), admin.address().to_string());
+    running.admin = Some(admin);
+    life.ready(&addresses, args.ready_file.as_deref())?;
+    running.until_left(&life, requests, watched).await?;
+    running.finish(&life, *loaded.config.drain).await;
+    Ok(())
+}
 
+/// Compiles, waits for the first verdicts, and binds.
+async fn prepare<'a>(
+    gateway: Gateway,
+    args: &'a RoleArgs,
+    loaded: Loaded<Config>,
+    life: &Life,
+    inherited: &mut Inherited,
+    taking_over: bool,
+) -> Result<Prepared<'a>, StartError> {
+    let (state, loaded) = gateway.compile(loaded, None, Some(&Handle::current()))?;
+    let config = &loaded.config;
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let threads = config
         .threads
         .map_or(cores, |threads| usize::from(*threads));
     let shared = Arc::new(Shared::new(life.pressure.clone()));
-    let proxies = Arc::new(Proxies::new(shared.clone(), threads));
-    let mut running = Running {
+    let proxies = Arc::new(Proxies::new(&shared, threads));
+    let running = Running {
         file: &args.config,
         listeners: Listeners::default(),
         workers: Workers::start(threads, proxies)?,
         shared,
         gateway,
+        door: Arc::default(),
+        admin: None,
         fixed: Fixed::of(config),
     };
-    running.register_metrics(&life)?;
+    running.register_metrics(life)?;
     state.judged(FIRST_VERDICTS).await;
-    let (reloads, requests) = ReloadRequests::channel();
-    let admin = config.admin.serve(&life, reloads).await;
+    let admin = config.admin.bind(inherited);
     let admin = admin.map_err(|error| StartError::Admin(*config.admin.address, error))?;
-    let drain = *config.drain;
-    if let Err(mistake) = running.apply(state) {
-        return Err(loaded.report(vec![mistake]).into());
+    let planned = running
+        .listeners
+        .plan(&state.listeners, threads, inherited)
+        .and_then(|plan| match taking_over {
+            // The predecessor waits there until this process serves.
+            true => Ok(plan),
+            false => running.open_door(&state).map(|()| plan),
+        });
+    match planned {
+        Ok(plan) => Ok(Prepared {
+            running,
+            loaded,
+            state,
+            plan,
+            admin,
+        }),
+        Err(mistake) => Err(loaded.report(vec![mistake]).into()),
     }
-    let mut addresses: BTreeMap<String, String> = running.listeners.addresses().collect();
-    addresses.insert("admin".into(), admin.to_string());
-    life.ready(&addresses, args.ready_file.as_deref())?;
-
-    life.obey_reloads(requests, watched, async || running.reload().await)
-        .await?;
-
-    running.listeners.close();
-    let in_flight = || life.pressure.in_flight();
-    let left = running.workers.drain(drain, in_flight).await;
-    if left > 0 {
-        tracing::info!(
-            connections = left,
-            in_flight = in_flight(),
-            "ended with connections open"
-        );
-    }
-    Ok(())
 }
 
 impl Running<'_> {
-    /// Puts a state in force: bind, swap, then accept and close.
-    fn apply(&mut self, state: State) -> Result<(), Diagnostic> {
-        let wanted = state.listeners.clone();
-        let bound = self.listeners.bind(&wanted, self.workers.count())?;
+    /// Swaps the state, then accepts and closes.
+    fn put_in_force(&mut self, state: State, plan: Plan) {
+        self.workers.connections.set_limit(state.connections);
         self.shared.state.store(Some(Arc::new(state)));
-        self.listeners.apply(&wanted, bound, &self.workers);
-        Ok(())
+        self.listeners.apply(plan, &self.workers);
+    }
+
+    fn addresses(&self) -> BTreeMap<String, String> {
+        let addresses = self.listeners.addresses();
+        addresses
+            .map(|(name, address)| (name.to_string(), address.to_string()))
+            .collect()
+    }
+
+    /// Waits for successors where the state says.
+    fn open_door(&self, state: &State) -> Result<(), Diagnostic> {
+        let Some(handover) = &state.handover else {
+            self.door.close();
+            return Ok(());
+        };
+        self.door.open(&handover.door).map_err(|error| {
+            let door = handover.door.display();
+            let what = format!("cannot wait for a successor at {door}: {error}");
+            Diagnostic::new(handover.place, what)
+        })
+    }
+
+    /// Reloads and lets successors in, until the process is to stop or is replaced.
+    async fn until_left(
+        &mut self,
+        life: &Life,
+        requests: ReloadReceiver,
+        watched: Watched,
+    ) -> Result<(), StartError> {
+        let door = self.door.clone();
+        // One at a time: a hand-over must not see half of a reload, nor a reload change the
+        // sockets that a successor was given.
+        let running = Mutex::new(self);
+        let reloads = life.obey_reloads(requests, watched, async || {
+            running.lock().await.reload().await
+        });
+        let successors = door.serve(async |candidate| {
+            succession::hand_over(&mut **running.lock().await, candidate, life).await;
+        });
+        tokio::select! {
+            biased;
+            ended = reloads => Ok(ended?),
+            () = successors => Ok(()),
+        }
+    }
+
+    /// Lets connections end: after a hand-over in their own time, at a stop within `drain`.
+    async fn finish(&mut self, life: &Life, drain: Duration) {
+        if life.stage() == Stage::Replaced {
+            let state = self.shared.state.load_full();
+            let handover = state.as_ref().and_then(|state| state.handover.as_ref());
+            let limit = handover.map_or(drain, |handover| handover.drain);
+            self.workers.finish(limit, life).await;
+        } else {
+            self.door.close();
+            self.listeners.remove_files();
+        }
+        self.listeners.close();
+        if life.stage() == Stage::Replaced {
+            return;
+        }
+        let in_flight = || life.pressure.in_flight();
+        let left = self.workers.drain(drain, in_flight).await;
+        if left > 0 {
+            let in_flight = in_flight();
+            tracing::info!(connections = left, in_flight, "ended with connections open");
+        }
     }
 
     async fn reload(&mut self) -> Reloaded {
@@ -167,8 +308,19 @@ impl Running<'_> {
         if Fixed::of(&loaded.config) != self.fixed {
             tracing::warn!("`admin` or `threads` changed: that takes effect at the next start");
         }
-        match self.apply(state) {
-            Ok(()) => Reloaded::ok(Watched::new(&loaded.sources, files)),
+        let planned = self
+            .listeners
+            .plan(
+                &state.listeners,
+                self.workers.count(),
+                &mut Inherited::default(),
+            )
+            .and_then(|plan| self.open_door(&state).map(|()| plan));
+        match planned {
+            Ok(plan) => {
+                self.put_in_force(state, plan);
+                Reloaded::ok(Watched::new(&loaded.sources, files))
+            }
             Err(mistake) => Reloaded::failed(&loaded.report(vec![mistake]), files),
         }
     }

@@ -1,12 +1,13 @@
 //! What a configuration was compiled to: everything that a request needs, never changed, only replaced.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chassis::config::Place;
+use chassis::net::{Address, ListenOptions};
 use ipnet::IpNet;
 use pingora_core::listeners::tls::Acceptor;
 use plugins::{Chain, Plugin};
@@ -16,11 +17,14 @@ use crate::config::{PathsConfig, ProxyHeader};
 use crate::h1::head::HeadLimits;
 use crate::metrics::RouteCounters;
 use crate::route::RouteTable;
-use crate::serve::Refusals;
+use crate::serve::{ListenerCounts, Refusals};
 
 /// One compiled configuration.
 pub(crate) struct State {
     pub(crate) listeners: Vec<Arc<ListenerState>>,
+    /// How many connections the process may have.
+    pub(crate) connections: Option<usize>,
+    pub(crate) handover: Option<HandoverState>,
     pub(crate) table: RouteTable,
     /// By the numbers that `table` finds.
     pub(crate) routes: Vec<Arc<Route>>,
@@ -53,9 +57,13 @@ impl State {
 pub(crate) struct ListenerState {
     pub(crate) name: Arc<str>,
     /// As configured; the port may be 0.
-    pub(crate) address: SocketAddr,
+    pub(crate) address: Address,
     /// Where the address is written.
     pub(crate) place: Place,
+    pub(crate) options: ListenOptions,
+    pub(crate) limits: ListenerLimits,
+    /// Carried over from the previous state.
+    pub(crate) counts: Arc<ListenerCounts>,
     pub(crate) acceptor: Option<Acceptor>,
     pub(crate) h2c: bool,
     pub(crate) http1: Http1,
@@ -79,8 +87,11 @@ impl ListenerState {
     pub(crate) fn for_tests() -> Arc<Self> {
         Arc::new(Self {
             name: "test".into(),
-            address: ([127, 0, 0, 1], 0).into(),
+            address: Address::Tcp(([127, 0, 0, 1], 0).into()),
             place: Place::default(),
+            options: ListenOptions::default(),
+            limits: ListenerLimits::default(),
+            counts: Arc::default(),
             acceptor: None,
             h2c: false,
             http1: Http1::default(),
@@ -92,9 +103,11 @@ impl ListenerState {
         })
     }
 
-    /// Whether what this peer says about clients is believed.
+    /// Whether what this peer says about clients is believed; peers on a Unix socket always are.
     pub(crate) fn trusts(&self, peer: Option<IpAddr>) -> bool {
-        let Some(peer) = peer else { return false };
+        let Some(peer) = peer else {
+            return matches!(self.address, Address::Unix(_));
+        };
         let peer = peer.to_canonical();
         self.trusted.iter().any(|network| network.contains(&peer))
     }
@@ -122,6 +135,23 @@ pub(crate) struct Timeouts {
     pub(crate) write: Duration,
     pub(crate) tunnel: Duration,
     pub(crate) linger: Duration,
+}
+
+/// How many connections a listener may have.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct ListenerLimits {
+    pub(crate) connections: Option<usize>,
+    pub(crate) per_client: Option<u32>,
+}
+
+/// Where a successor can take over.
+#[derive(Clone, Debug)]
+pub(crate) struct HandoverState {
+    pub(crate) door: PathBuf,
+    /// Where that is written.
+    pub(crate) place: Place,
+    /// How long connections may go on after it.
+    pub(crate) drain: Duration,
 }
 
 /// A route of one configuration.

@@ -61,6 +61,7 @@ fn start(folder: &std::path::Path) -> serde_json::Value {
     let args = RoleArgs {
         config,
         ready_file: Some(ready.clone()),
+        ..RoleArgs::default()
     };
     let gateway = Gateway::builder()
         .plugin(Registration::new::<Config>("fragile", build))

@@ -1,5 +1,7 @@
 //! The admin listener: `/healthz`, `/readyz`, `/metrics`, `/pressure`, `POST /reload`.
 
+use std::collections::BTreeSet;
+use std::io;
 use std::net::SocketAddr;
 use std::time::Instant;
 
@@ -13,9 +15,12 @@ use prometheus::{Encoder, TextEncoder};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use subtle::ConstantTimeEq;
+use tokio::sync::watch;
 
-use super::{Life, ReloadRequests, Stage};
+use super::{Life, NotReloaded, ReloadRequests, Stage};
 use crate::config::{Diagnostic, Located, Secret};
+use crate::net::handover::Offered;
+use crate::net::{Address, Bound, Inherited, ListenOptions, Listener, bind};
 use crate::problem::{self, Problem};
 
 /// Where operators and `control` look at this process.
@@ -28,6 +33,16 @@ pub struct AdminConfig {
     #[serde(default)]
     pub token: Option<Secret>,
 }
+
+/// The admin listener while it serves.
+#[derive(Debug)]
+pub struct Admin {
+    bound: Bound,
+    closing: watch::Sender<bool>,
+}
+
+/// The name of the admin listener, for hand-overs, socket activation and the ready file.
+const NAME: &str = "admin";
 
 impl AdminConfig {
     /// Finds an open admin listener without a token.
@@ -49,9 +64,45 @@ impl AdminConfig {
     ///
     /// # Errors
     /// When the address cannot be bound.
-    pub async fn serve(&self, life: &Life, reloads: ReloadRequests) -> std::io::Result<SocketAddr> {
-        let listener = tokio::net::TcpListener::bind(*self.address).await?;
-        let address = listener.local_addr()?;
+    pub async fn serve(&self, life: &Life, reloads: ReloadRequests) -> io::Result<SocketAddr> {
+        let bound = self.bind(&mut Inherited::default())?;
+        let address = bound.address().tcp().unwrap_or(*self.address);
+        self.serve_on(bound, life, reloads)?;
+        Ok(address)
+    }
+
+    /// Binds, or takes what is inherited, without accepting anything.
+    ///
+    /// # Errors
+    /// When the address cannot be bound.
+    pub fn bind(&self, inherited: &mut Inherited) -> io::Result<Bound> {
+        let address = Address::Tcp(*self.address);
+        let options = ListenOptions::default();
+        bind(NAME, &address, &options, 1, &BTreeSet::new(), inherited)
+    }
+
+    /// Serves on what was bound.
+    ///
+    /// # Errors
+    /// When there are no descriptors left.
+    pub fn serve_on(
+        &self,
+        bound: Bound,
+        life: &Life,
+        reloads: ReloadRequests,
+    ) -> io::Result<Admin> {
+        let router = self.router(life, reloads);
+        let (closing, closed) = watch::channel(false);
+        for (_, listener) in bound.for_workers(1)? {
+            if let Listener::Tcp(listener) = listener {
+                let listener = tokio::net::TcpListener::from_std(listener)?;
+                tokio::spawn(accept(listener, router.clone(), closed.clone()));
+            }
+        }
+        Ok(Admin { bound, closing })
+    }
+
+    fn router(&self, life: &Life, reloads: ReloadRequests) -> Router {
         let mut router = Router::new()
             .route("/healthz", get(|| async { "alive\n" }))
             .route("/readyz", get(readyz))
@@ -66,18 +117,53 @@ impl AdminConfig {
         if let Some(token) = &self.token {
             router = router.layer(middleware::from_fn_with_state(token.clone(), authorize));
         }
-        tokio::spawn(async move {
-            if let Err(error) = axum::serve(listener, router).await {
-                tracing::error!(%error, "the admin listener ended");
-            }
-        });
-        Ok(address)
+        router
+    }
+}
+
+impl Admin {
+    /// What it is bound to.
+    pub fn address(&self) -> &Address {
+        self.bound.address()
+    }
+
+    /// Its sockets, for a successor.
+    pub fn offered(&self) -> impl Iterator<Item = Offered<'_>> {
+        self.bound.descriptors().map(|socket| Offered {
+            name: NAME,
+            address: self.bound.address(),
+            removable: false,
+            socket,
+        })
+    }
+
+    /// Accepts no more; requests that it has are answered.
+    pub fn close(self) {
+        self.closing.send_replace(true);
+    }
+}
+
+async fn accept(
+    listener: tokio::net::TcpListener,
+    router: Router,
+    mut closed: watch::Receiver<bool>,
+) {
+    let closed = async move {
+        // Who drops the `Admin` wants it to serve until the process ends.
+        if closed.wait_for(|closed| *closed).await.is_err() {
+            std::future::pending().await
+        }
+    };
+    let served = axum::serve(listener, router).with_graceful_shutdown(closed);
+    if let Err(error) = served.await {
+        tracing::error!(%error, "the admin listener ended");
     }
 }
 
 async fn readyz(State(life): State<Life>) -> Response {
     match life.stage() {
-        Stage::Ready => "ready\n".into_response(),
+        // A request may reach a replaced process by a hair; its service is as ready as before.
+        Stage::Ready | Stage::Replaced => "ready\n".into_response(),
         Stage::Starting => (StatusCode::SERVICE_UNAVAILABLE, "starting\n").into_response(),
         Stage::Draining => (StatusCode::SERVICE_UNAVAILABLE, "draining\n").into_response(),
     }
@@ -98,11 +184,21 @@ async fn pressure(State(life): State<Life>) -> Response {
 async fn reload(State(reloads): State<ReloadRequests>) -> Response {
     match reloads.ask().await {
         Ok(()) => "reloaded\n".into_response(),
-        Err(why) => {
+        Err(NotReloaded::Mistakes(lines)) => {
             let problem = Problem::new(422, "reload-failed", "The old configuration serves on");
-            let body = problem.detail(why).to_json();
             let kind = [(header::CONTENT_TYPE, problem::CONTENT_TYPE)];
+            let body = problem.detail(lines).to_json();
             (StatusCode::UNPROCESSABLE_ENTITY, kind, body).into_response()
+        }
+        Err(leaving @ NotReloaded::Leaving) => {
+            let problem = Problem::new(503, "leaving", "This process is leaving");
+            let headers = [
+                (header::CONTENT_TYPE, problem::CONTENT_TYPE),
+                (header::RETRY_AFTER, "1"),
+                (header::CONNECTION, "close"),
+            ];
+            let body = problem.detail(leaving.to_string()).to_json();
+            (StatusCode::SERVICE_UNAVAILABLE, headers, body).into_response()
         }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! starting --ready()--> ready --SIGTERM, SIGINT--> draining --> the process ends
-//!                        | ^
+//!                        | ^ \                         ^
+//!                        | |  --hand-over--> replaced --+
 //!      SIGHUP, file watch, POST /reload: one reload function
 //! ```
 
@@ -14,21 +15,22 @@ mod watch;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch::{Receiver, Sender, channel};
 
 use crate::telemetry::Pressure;
+use crate::units::Period;
 
-pub use self::admin::AdminConfig;
+pub use self::admin::{Admin, AdminConfig};
 pub use self::parent::{SUPERVISOR, die_with_parent};
-pub use self::reload::{ReloadRequests, Reloaded};
+pub use self::reload::{NotReloaded, ReloadReceiver, ReloadRequests, Reloaded};
 pub use self::watch::Watched;
 
 /// The arguments that every role takes.
-#[derive(Clone, Debug, clap::Args)]
+#[derive(Clone, Debug, Default, clap::Args)]
 pub struct RoleArgs {
     /// The configuration file.
     #[arg(short, long, value_name = "FILE")]
@@ -36,6 +38,16 @@ pub struct RoleArgs {
     /// Write the bound addresses here, as JSON, once the role serves.
     #[arg(long, value_name = "FILE")]
     pub ready_file: Option<PathBuf>,
+    /// Take the place of the running process, within so long: what `tidegate handover` starts.
+    #[arg(
+        long,
+        hide = true,
+        value_name = "WITHIN",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "60s"
+    )]
+    pub take_over: Option<Period>,
 }
 
 /// Where a role is in its life.
@@ -45,6 +57,8 @@ pub enum Stage {
     Starting,
     /// It serves.
     Ready,
+    /// A successor serves; this process finishes what it has, and takes its time.
+    Replaced,
     /// It takes no new work and finishes what it has.
     Draining,
 }
@@ -54,6 +68,10 @@ pub enum Stage {
 pub struct Life {
     role: &'static str,
     stage: Arc<Sender<Stage>>,
+    /// The process whose place this one has taken.
+    predecessor: Arc<OnceLock<u32>>,
+    /// SIGHUP is caught from the start: by default it would end the process.
+    hangup: Arc<Mutex<Option<Signal>>>,
     /// Every metric of the process.
     pub registry: prometheus::Registry,
     /// The load of the process.
@@ -70,6 +88,8 @@ impl Life {
         let life = Self {
             role,
             stage: Arc::new(channel(Stage::Starting).0),
+            predecessor: Arc::default(),
+            hangup: Arc::new(Mutex::new(Some(signal(SignalKind::hangup())?))),
             registry,
             pressure: Arc::default(),
         };
@@ -102,7 +122,8 @@ impl Life {
     }
 
     /// Says that the role serves: `/readyz` answers 200, systemd is told, and
-    /// the ready file gets the bound addresses (`{"role", "pid", "addresses": {name: address}}`).
+    /// the ready file gets the bound addresses
+    /// (`{"role", "pid", "predecessor", "addresses": {name: address}}`).
     ///
     /// # Errors
     /// When the ready file cannot be written.
@@ -115,6 +136,7 @@ impl Life {
             let body = serde_json::json!({
                 "role": self.role,
                 "pid": std::process::id(),
+                "predecessor": self.predecessor.get(),
                 "addresses": addresses,
             });
             let unfinished = path.with_extension("tmp");
@@ -129,16 +151,47 @@ impl Life {
 
     /// Begins to drain.
     pub fn stop(&self) {
+        let replaced = self.stage() == Stage::Replaced;
         if self.advance(Stage::Draining) {
-            let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+            // The service goes on without a replaced process.
+            if !replaced {
+                let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+            }
             tracing::info!(role = self.role, "draining");
+        }
+    }
+
+    /// Remembers the process whose place this one takes, for the ready file.
+    pub fn succeed(&self, predecessor: u32) {
+        let _ = self.predecessor.set(predecessor);
+    }
+
+    /// Says that another process has taken this one's place; systemd follows that one from now on.
+    pub fn replaced_by(&self, successor: u32) {
+        if self.advance(Stage::Replaced) {
+            let _ = sd_notify::notify(&[sd_notify::NotifyState::MainPid(successor)]);
+            tracing::info!(role = self.role, successor, "replaced");
         }
     }
 
     /// Resolves once the role drains.
     pub async fn draining(&self) {
-        let mut stages = self.stages();
-        let _ = stages.wait_for(|stage| *stage == Stage::Draining).await;
+        self.reached(Stage::Draining).await;
+    }
+
+    /// Resolves once the role drains, or another process has taken its place.
+    pub async fn leaving(&self) {
+        self.reached(Stage::Replaced).await;
+    }
+
+    async fn reached(&self, stage: Stage) {
+        let _ = self.stages().wait_for(|now| *now >= stage).await;
+    }
+
+    /// The hang-ups since the start; only for the first who asks.
+    fn take_hangup(&self) -> Option<Signal> {
+        let mut hangup = self.hangup.lock().unwrap_or_else(PoisonError::into_inner);
+        hangup.take()
     }
 
     fn advance(&self, to: Stage) -> bool {

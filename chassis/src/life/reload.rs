@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use prometheus::{IntCounterVec, IntGauge, Opts};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Life, Watched};
@@ -22,11 +21,25 @@ pub struct Reloaded {
 #[derive(Clone, Debug)]
 pub struct ReloadRequests(mpsc::Sender<Request>);
 
-type Request = oneshot::Sender<Result<(), String>>;
+/// Why a reload that was asked for has changed nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotReloaded {
+    /// The new configuration is wrong; one line a mistake.
+    #[error("{0}")]
+    Mistakes(String),
+    /// This process is about to end, or another has taken its place.
+    #[error("this process is leaving: ask again, for its successor")]
+    Leaving,
+}
+
+type Request = oneshot::Sender<Result<(), NotReloaded>>;
+
+/// Where the requests of a [`ReloadRequests`] arrive, for [`Life::obey_reloads`].
+pub type ReloadReceiver = mpsc::Receiver<oneshot::Sender<Result<(), NotReloaded>>>;
 
 impl ReloadRequests {
     /// A handle, and the other end for [`Life::obey_reloads`].
-    pub fn channel() -> (Self, mpsc::Receiver<oneshot::Sender<Result<(), String>>>) {
+    pub fn channel() -> (Self, ReloadReceiver) {
         let (sender, receiver) = mpsc::channel(16);
         (Self(sender), receiver)
     }
@@ -35,11 +48,11 @@ impl ReloadRequests {
     ///
     /// # Errors
     /// Why the old configuration serves on.
-    pub async fn ask(&self) -> Result<(), String> {
-        const GONE: &str = "this process does not reload";
+    pub async fn ask(&self) -> Result<(), NotReloaded> {
         let (reply, answer) = oneshot::channel();
-        self.0.send(reply).await.map_err(|_| GONE)?;
-        answer.await.map_err(|_| GONE)?
+        let asked = self.0.send(reply).await;
+        asked.map_err(|_| NotReloaded::Leaving)?;
+        answer.await.map_err(|_| NotReloaded::Leaving)?
     }
 }
 
@@ -47,23 +60,24 @@ impl ReloadRequests {
 const SETTLE: Duration = Duration::from_millis(100);
 
 impl Life {
-    /// Reloads for SIGHUP, for changed files and for requests, until the role drains.
+    /// Reloads for SIGHUP, for changed files and for requests, until the role leaves.
     ///
     /// # Errors
-    /// When the signal handler cannot be installed or metrics clash.
+    /// When metrics clash, or when it was called before.
     pub async fn obey_reloads(
         &self,
-        mut requests: mpsc::Receiver<oneshot::Sender<Result<(), String>>>,
+        mut requests: ReloadReceiver,
         watched: Watched,
         mut reload: impl AsyncFnMut() -> Reloaded,
     ) -> std::io::Result<()> {
         let metrics = Metrics::register(&self.registry).map_err(std::io::Error::other)?;
-        let mut hangup = signal(SignalKind::hangup())?;
+        let hangup = self.take_hangup();
+        let mut hangup = hangup.ok_or_else(|| std::io::Error::other("reloads are obeyed once"))?;
         let mut changes = watched.changes();
         loop {
             let mut waiting: Vec<Request> = Vec::new();
             tokio::select! {
-                () = self.draining() => return Ok(()),
+                () = self.leaving() => return Ok(()),
                 _ = hangup.recv() => {}
                 () = changes.next() => {
                     tokio::time::sleep(SETTLE).await;
@@ -74,7 +88,12 @@ impl Life {
             while let Ok(request) = requests.try_recv() {
                 waiting.push(request);
             }
-            let reloaded = reload().await;
+            let reloaded = tokio::select! {
+                biased;
+                // Who waits learns it, because the requests are dropped.
+                () = self.leaving() => return Ok(()),
+                reloaded = reload() => reloaded,
+            };
             metrics.count(reloaded.mistakes.is_empty());
             for line in &reloaded.mistakes {
                 tracing::error!("reload failed, the old configuration serves on: {line}");
@@ -85,7 +104,7 @@ impl Life {
             for request in waiting {
                 let _ = request.send(match reloaded.mistakes.as_slice() {
                     [] => Ok(()),
-                    lines => Err(lines.join("\n")),
+                    lines => Err(NotReloaded::Mistakes(lines.join("\n"))),
                 });
             }
             changes = match reloaded.mistakes.is_empty() {

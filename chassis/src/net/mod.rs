@@ -1,3 +1,29 @@
-//! What goes over the network below HTTP.
+//! What roles need of the network below their protocols: listening sockets (where they are bound,
+//! whom they are inherited from, to whom they go) and the PROXY protocol.
+//!
+//! ```text
+//! systemd (LISTEN_FDS) --+
+//!                        +--> Inherited --claim by address or name--+
+//! predecessor (handover) +                                          +--> Bound --> one or more a worker
+//!                                   bind anew what nobody gave us --+
+//! ```
+//!
+//! A [`Bound`] keeps its sockets for as long as the listener is wanted; workers
+//! get duplicates. So options can be changed, and sockets handed over, while
+//! workers accept. This module must know no role and accept no connection.
 
+mod address;
+mod bind;
+mod descriptors;
+pub mod handover;
+mod inherited;
+mod options;
 pub mod proxy_protocol;
+mod socket_file;
+mod systemd;
+
+pub use self::address::{Address, validate_socket_path};
+pub use self::bind::{Bound, Listener, bind};
+pub use self::descriptors::{is_exhaustion, raise_descriptor_limit};
+pub use self::inherited::{Inherited, InheritedSocket, Source};
+pub use self::options::{FileMode, ListenOptions, TcpConfig};

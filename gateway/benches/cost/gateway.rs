@@ -59,6 +59,7 @@ pub(super) fn serve(origin: &str) {
     let args = RoleArgs {
         config,
         ready_file: Some(ready.clone()),
+        ..RoleArgs::default()
     };
     std::thread::spawn(move || print_address(&ready));
     Gateway::default().main(&args);

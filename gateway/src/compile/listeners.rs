@@ -1,23 +1,22 @@
 //! Listeners and their certificates.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use chassis::config::{Diagnostic, Located, Place};
-use chassis::units::Size;
-use ipnet::IpNet;
+use chassis::net::{Address, ListenOptions, TcpConfig};
 use pingora_core::listeners::tls::Acceptor;
 use rustls::ServerConfig;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
+use super::http::{http1, networks, timeouts};
 use super::{Compiler, Findings};
-use crate::config::{Config, Http1Config, ListenerConfig, TimeoutsConfig, TlsConfig};
-use crate::h1::head::HeadLimits;
-use crate::serve::Refusals;
-use crate::state::{Http1, ListenerState, Timeouts};
+use crate::config::{Config, ListenerConfig, TlsConfig};
+use crate::serve::{ListenerCounts, Refusals};
+use crate::state::{ListenerLimits, ListenerState};
 
 impl Compiler<'_> {
     pub(super) fn listeners(
@@ -35,8 +34,8 @@ impl Compiler<'_> {
                 findings.mistakes.push(self.with_first(twice, first));
             }
             let address = &listener.address;
-            if address.port() != 0
-                && let Some(first) = addresses.insert(**address, address.place())
+            if !address.takes_any_port()
+                && let Some(first) = addresses.insert(&**address, address.place())
             {
                 let twice = address.wrong(format!("two listeners have the address {}", **address));
                 findings.mistakes.push(self.with_first(twice, first));
@@ -55,14 +54,19 @@ impl Compiler<'_> {
         listener: &ListenerConfig,
         findings: &mut Findings,
     ) -> Option<ListenerState> {
+        let (address, options) = findings.keep(self.socket(listener))?;
+        let limits = findings.keep(limits(listener))?;
         let acceptor = match &listener.tls {
             Some(tls) => Some(self.acceptor(tls, findings)?),
             None => None,
         };
         Some(ListenerState {
             name: listener.name.as_str().into(),
-            address: *listener.address,
+            counts: self.counts(&listener.name, &address),
+            address,
             place: listener.address.place(),
+            options,
+            limits,
             acceptor,
             h2c: listener.h2c,
             http1: http1(&listener.http1),
@@ -80,6 +84,53 @@ impl Compiler<'_> {
             Some(listener) => listener.refusals.clone(),
             None => Arc::new(Refusals::new(name.into())),
         }
+    }
+
+    /// Where it listens, and how its sockets are set up.
+    fn socket(&self, listener: &ListenerConfig) -> Result<(Address, ListenOptions), Diagnostic> {
+        let written = &listener.address;
+        let any = Some(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
+        if *listener.dual_stack && written.tcp().map(|tcp| tcp.ip()) != any {
+            let wrong = listener
+                .dual_stack
+                .wrong("only a listener on every IPv6 address can take IPv4 clients too");
+            return Err(wrong.help("listen on \"[::]:PORT\""));
+        }
+        if let (Some(mode), Some(_)) = (&listener.mode, written.tcp()) {
+            return Err(mode.wrong("only a Unix socket has a mode"));
+        }
+        if *listener.backlog == 0 {
+            return Err(listener.backlog.wrong("must be at least 1"));
+        }
+        let tcp = &listener.tcp;
+        tcp.validate().map_err(|why| tcp.wrong(why))?;
+        let address = match &**written {
+            Address::Unix(path) => Address::Unix(self.absolute(path, written.place())),
+            tcp => tcp.clone(),
+        };
+        address.validate().map_err(|why| written.wrong(why))?;
+        let options = ListenOptions {
+            dual_stack: *listener.dual_stack,
+            backlog: *listener.backlog,
+            mode: listener.mode.as_deref().copied(),
+            tcp: TcpConfig::clone(tcp),
+        };
+        Ok((address, options))
+    }
+
+    /// A path that means the same to a process that was started elsewhere.
+    pub(super) fn absolute(&self, path: &Path, place: Place) -> PathBuf {
+        let path = self.sources.resolve(path, place);
+        std::path::absolute(&path).unwrap_or(path)
+    }
+
+    /// What was counted for the listener of this name, or else of this address.
+    fn counts(&self, name: &str, address: &Address) -> Arc<ListenerCounts> {
+        let before = || self.previous.iter().flat_map(|state| &state.listeners);
+        let named = before().find(|one| &*one.name == name);
+        let there = || before().find(|one| !address.takes_any_port() && one.address == *address);
+        let before = named.or_else(there);
+        before.map_or_else(Arc::default, |one| one.counts.clone())
     }
 
     fn acceptor(&self, tls: &TlsConfig, findings: &mut Findings) -> Option<Acceptor> {
@@ -119,45 +170,23 @@ impl Compiler<'_> {
     }
 }
 
-fn http1(config: &Http1Config) -> Http1 {
-    let bytes = |size: Size| usize::try_from(size.bytes()).unwrap_or(usize::MAX);
-    Http1 {
-        head: HeadLimits {
-            request_line: bytes(config.request_line),
-            header: bytes(config.header),
-            headers: bytes(config.headers),
-            count: usize::from(config.header_count),
-        },
-        body: config.body.map(Size::bytes),
-    }
+fn limits(listener: &ListenerConfig) -> Result<ListenerLimits, Diagnostic> {
+    let limits = &listener.limits;
+    limit(limits.per_client.as_ref())?;
+    Ok(ListenerLimits {
+        connections: limit(limits.connections.as_ref())?,
+        per_client: limits.per_client.as_deref().copied(),
+    })
 }
 
-fn timeouts(config: &TimeoutsConfig) -> Timeouts {
-    Timeouts {
-        handshake: *config.handshake,
-        head: *config.head,
-        body_read: *config.body_read,
-        body_rate: config.body_rate.bytes(),
-        body: config.body.map(Duration::from),
-        request: config.request.map(Duration::from),
-        idle: *config.idle,
-        write: *config.write,
-        tunnel: *config.tunnel,
-        linger: *config.linger,
+/// A number of connections, if one is set.
+pub(super) fn limit(written: Option<&Located<u32>>) -> Result<Option<usize>, Diagnostic> {
+    match written {
+        Some(written) if **written == 0 => Err(written
+            .wrong("must be at least 1")
+            .help("leave it out for no limit")),
+        written => Ok(written.map(|written| **written as usize)),
     }
-}
-
-/// Networks, or single addresses.
-fn networks(texts: &[Located<String>], findings: &mut Findings) -> Vec<IpNet> {
-    let network = |text: &Located<String>| {
-        let network = text.parse().or_else(|_| text.parse().map(IpAddr::into));
-        network.map_err(|_| {
-            text.wrong(format!("`{}` is not a network", **text))
-                .help("write \"10.0.0.0/8\", \"2001:db8::/32\" or one address")
-        })
-    };
-    let networks = texts.iter().map(network);
-    networks.filter_map(|one| findings.keep(one)).collect()
 }
 
 fn server_config(

@@ -5,6 +5,8 @@
 //! endpoints with the same address and settings, the counters of routes with the same name.
 
 mod clusters;
+mod handover;
+mod http;
 mod listeners;
 mod plugin_instances;
 mod routes;
@@ -15,6 +17,7 @@ use chassis::config::{Diagnostic, Sources};
 use plugins::Registration;
 use tokio::runtime::Handle;
 
+use self::listeners::limit;
 use crate::config::Config;
 use crate::state::State;
 
@@ -62,6 +65,10 @@ impl Compiler<'_> {
                 .push(threads.wrong("must be from 1 to 1024"));
         }
         let listeners = self.listeners(config, &mut findings);
+        let connections = findings
+            .keep(limit(config.limits.connections.as_ref()))
+            .flatten();
+        let handover = self.handover(config, &mut findings);
         let plugins = self.plugins(config, &mut findings);
         let clusters = self.clusters(config, &mut findings);
         let routes = self.routes(config, &plugins, &clusters, &mut findings);
@@ -70,6 +77,8 @@ impl Compiler<'_> {
         }
         Ok(State {
             listeners,
+            connections,
+            handover,
             table: routes.table,
             routes: routes.routes,
             unmatched: routes.unmatched,

@@ -1,8 +1,7 @@
 //! Listeners, as they are written.
 
-use std::net::SocketAddr;
-
 use chassis::config::Located;
+use chassis::net::{Address, FileMode, ListenOptions, TcpConfig};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -14,8 +13,25 @@ use super::{Http1Config, PathsConfig, ProxyHeader, TimeoutsConfig, TlsConfig};
 pub struct ListenerConfig {
     /// Its name, for logs and metrics.
     pub name: Located<String>,
-    /// Address and port; port 0 takes a free one.
-    pub address: Located<SocketAddr>,
+    /// Address and port, such as `"0.0.0.0:80"` or `"[::]:80"`, where port 0 takes a free one; or
+    /// a Unix socket, such as `"unix:/run/tidegate.sock"`. A socket that systemd has passed for
+    /// this address, or by the name of the listener, is taken.
+    pub address: Located<Address>,
+    /// With the address `[::]`, takes IPv4 clients too.
+    #[serde(default)]
+    pub dual_stack: Located<bool>,
+    /// How many connections may wait to be accepted; the kernel's `net.core.somaxconn` is the most.
+    #[serde(default = "default_backlog")]
+    pub backlog: Located<u16>,
+    /// Who may connect to a Unix socket, such as `"0660"`; as the umask has it when it is not set.
+    #[serde(default)]
+    pub mode: Option<Located<FileMode>>,
+    /// Options of TCP.
+    #[serde(default)]
+    pub tcp: Located<TcpConfig>,
+    /// Limits of its connections. One over a limit is closed at once.
+    #[serde(default)]
+    pub limits: ListenerLimitsConfig,
     /// Speaks TLS with clients; plain HTTP when it is not set.
     #[serde(default)]
     pub tls: Option<TlsConfig>,
@@ -38,4 +54,31 @@ pub struct ListenerConfig {
     /// Whether connections begin with a PROXY header (version 1 or 2).
     #[serde(default)]
     pub proxy_protocol: ProxyHeader,
+}
+
+/// Limits of the connections of a listener.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ListenerLimitsConfig {
+    /// Connections at a time; no limit of its own when it is not set.
+    #[serde(default)]
+    pub connections: Option<Located<u32>>,
+    /// Connections at a time from one client: an IPv4 address, or a /64 of IPv6, which is what one
+    /// subscriber gets. No limit when it is not set.
+    #[serde(default)]
+    pub per_client: Option<Located<u32>>,
+}
+
+/// Limits of the whole process.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LimitsConfig {
+    /// Connections of clients at a time; one over it is closed at once. As many as the process may
+    /// have open files when it is not set.
+    #[serde(default)]
+    pub connections: Option<Located<u32>>,
+}
+
+fn default_backlog() -> Located<u16> {
+    Located::nowhere(ListenOptions::default().backlog)
 }

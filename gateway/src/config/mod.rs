@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use chassis::config::{Located, Raw};
 use chassis::life::AdminConfig;
+use chassis::net::handover::HandoverConfig;
 use chassis::telemetry::LogConfig;
 use chassis::units::Period;
 use schemars::JsonSchema;
@@ -18,7 +19,7 @@ pub use self::cluster::{CheckConfig, ClusterConfig, EndpointConfig, UpstreamTlsC
 pub use self::http::{
     DotSegments, Doubtful, EmptySegments, Http1Config, PathsConfig, ProxyHeader, TimeoutsConfig,
 };
-pub use self::listener::ListenerConfig;
+pub use self::listener::{LimitsConfig, ListenerConfig, ListenerLimitsConfig};
 pub use self::tls::TlsConfig;
 
 /// The configuration of `tidegate gateway`.
@@ -36,6 +37,13 @@ pub struct Config {
     /// How long requests in flight may take to finish when the gateway stops.
     #[serde(default = "default_drain")]
     pub drain: Period,
+    /// How a newer process can take this one's place without a refused connection, with
+    /// `tidegate handover`.
+    #[serde(default)]
+    pub handover: Option<HandoverConfig>,
+    /// Limits of the whole process.
+    #[serde(default)]
+    pub limits: LimitsConfig,
     /// Where clients connect.
     #[serde(default)]
     pub listener: Vec<ListenerConfig>,

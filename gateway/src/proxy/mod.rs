@@ -22,7 +22,7 @@ use pingora_proxy::HttpProxy;
 use plugins::Exchange;
 
 use crate::cluster::Endpoint;
-use crate::state::{ListenerState, Route, State};
+use crate::state::{Route, State};
 
 /// What all requests share.
 pub(crate) struct Shared {
@@ -38,7 +38,6 @@ pub(crate) struct Proxy {
 
 /// Pingora's proxies: its options are fixed for each, so there is one for each choice of them.
 pub(crate) struct Proxies {
-    shared: Arc<Shared>,
     plain: Arc<HttpProxy<Proxy>>,
     h2c: Arc<HttpProxy<Proxy>>,
 }
@@ -72,7 +71,7 @@ impl Shared {
 }
 
 impl Proxies {
-    pub(crate) fn new(shared: Arc<Shared>, threads: usize) -> Self {
+    pub(crate) fn new(shared: &Arc<Shared>, threads: usize) -> Self {
         let conf = Arc::new(ServerConf {
             threads,
             upstream_keepalive_pool_size: 256 * threads,
@@ -90,12 +89,7 @@ impl Proxies {
             Arc::new(proxy)
         };
         let (plain, h2c) = (proxy(false), proxy(true));
-        Self { shared, plain, h2c }
-    }
-
-    /// The current settings of a listener; none when it is gone.
-    pub(crate) fn listener(&self, name: &str) -> Option<Arc<ListenerState>> {
-        self.shared.state.load().as_ref()?.listener(name).cloned()
+        Self { plain, h2c }
     }
 
     /// The proxy of connections with a known protocol.

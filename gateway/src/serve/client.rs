@@ -7,12 +7,12 @@ use pingora_core::apps::ServerApp;
 use pingora_core::protocols::{ALPN, Digest, Stream};
 use plugins::Client;
 use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use super::connected::Connected;
 use super::connection::Connection;
 use super::proxy_header::{self, Refused};
+use super::socket::Socket;
 use super::transport::Transport;
 use crate::h1;
 use crate::h1::refusal::Refusal;
@@ -21,9 +21,10 @@ use crate::state::ListenerState;
 
 /// A connection that was accepted.
 pub(super) struct Accepted {
-    pub(super) stream: TcpStream,
-    pub(super) peer: SocketAddr,
-    pub(super) local: SocketAddr,
+    pub(super) socket: Socket,
+    /// None on a Unix socket, as is `local`.
+    pub(super) peer: Option<SocketAddr>,
+    pub(super) local: Option<SocketAddr>,
     pub(super) listener: Arc<ListenerState>,
     /// True once the listener is closed.
     pub(super) closing: watch::Receiver<bool>,
@@ -35,14 +36,13 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 impl Accepted {
     /// Serves it until it ends.
     pub(super) async fn serve(mut self, proxies: Arc<Proxies>) {
-        let _ = self.stream.set_nodelay(true);
         let mut client = Client {
-            address: Some(self.peer),
+            address: self.peer,
             listener: self.listener.name.clone(),
             tls: self.listener.acceptor.is_some(),
         };
         let mut ahead = Vec::new();
-        let header = proxy_header::read(&mut self.stream, &self.listener, &mut client, &mut ahead);
+        let header = proxy_header::read(&mut self.socket, &self.listener, &mut client, &mut ahead);
         let header = match tokio::time::timeout(self.listener.timeouts.handshake, header).await {
             Ok(header) => header,
             Err(_) => Err(Refused::For(Refusal::ProxyHeader)),
@@ -50,7 +50,7 @@ impl Accepted {
         match header {
             Ok(()) => {}
             Err(Refused::For(refusal)) => {
-                return self.listener.refusals.count(refusal, Some(self.peer));
+                return self.listener.refusals.count(refusal, self.peer);
             }
             Err(Refused::Gone) => return,
         }
@@ -66,7 +66,7 @@ impl Accepted {
 
     async fn serve_tls(self, connected: Connected, ahead: Vec<u8>, proxies: &Proxies) {
         let Self {
-            stream,
+            socket,
             peer,
             local,
             listener,
@@ -75,16 +75,16 @@ impl Accepted {
         let Some(acceptor) = &listener.acceptor else {
             return;
         };
-        let mut connection = Connection::new(stream, peer, local, connected);
+        let mut connection = Connection::new(socket, peer, local, connected);
         connection.begin_with(ahead);
         let handshake = acceptor.tls_handshake(connection);
         let stream = match tokio::time::timeout(listener.timeouts.handshake, handshake).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => {
-                return tracing::debug!(listener = &*listener.name, %peer, %error, "no TLS handshake");
+                return tracing::debug!(listener = &*listener.name, ?peer, %error, "no TLS handshake");
             }
             Err(_) => {
-                return tracing::debug!(listener = &*listener.name, %peer, "slow TLS handshake");
+                return tracing::debug!(listener = &*listener.name, ?peer, "slow TLS handshake");
             }
         };
         let stream: Stream = Box::new(stream);
@@ -99,17 +99,17 @@ impl Accepted {
 
     async fn serve_plain(self, connected: Connected, mut ahead: Vec<u8>, proxies: &Proxies) {
         let Self {
-            mut stream,
+            mut socket,
             peer,
             local,
             listener,
             closing,
         } = self;
         if listener.h2c {
-            let preface = is_preface(&mut stream, &mut ahead);
+            let preface = is_preface(&mut socket, &mut ahead);
             match tokio::time::timeout(listener.timeouts.idle, preface).await {
                 Ok(Ok(true)) => {
-                    let mut connection = Connection::new(stream, peer, local, connected);
+                    let mut connection = Connection::new(socket, peer, local, connected);
                     connection.begin_with(ahead);
                     let stream = Box::new(connection);
                     proxies.h2c().process_new(stream, &closing).await;
@@ -119,16 +119,16 @@ impl Accepted {
                 Ok(Err(_)) | Err(_) => return,
             }
         }
-        let digest = Connection::digest_of(&stream, peer, local, connected);
+        let digest = Connection::digest_of(&socket, peer, local, connected);
         let mut connection =
-            h1::Connection::new(Transport::Plain(stream), digest, listener, closing);
+            h1::Connection::new(Transport::Plain(socket), digest, listener, closing);
         connection.begin_with(&ahead);
         h1::serve(connection, proxies.plain()).await;
     }
 }
 
 /// Whether the client begins as HTTP/2 does; what was read for that is in `ahead`.
-async fn is_preface(stream: &mut TcpStream, ahead: &mut Vec<u8>) -> std::io::Result<bool> {
+async fn is_preface(stream: &mut Socket, ahead: &mut Vec<u8>) -> std::io::Result<bool> {
     loop {
         if ahead.starts_with(PREFACE) {
             return Ok(true);

@@ -1,4 +1,4 @@
-//! A client's TCP connection, as Pingora wants one.
+//! A client's connection, as Pingora wants one.
 //!
 //! Writes are gathered until a flush, so that a head and a small body leave in
 //! one system call; the buffer exists only while something is in it, so an
@@ -20,14 +20,14 @@ use pingora_core::protocols::{
     TimingDigest, UniqueID, UniqueIDType,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::net::TcpStream;
 
 use super::connected::Connected;
+use super::socket::Socket;
 
 /// A client's connection.
 #[derive(Debug)]
 pub(super) struct Connection {
-    stream: TcpStream,
+    stream: Socket,
     /// Bytes that were read ahead and are to be read again.
     ahead: Vec<u8>,
     pending: Vec<u8>,
@@ -41,11 +41,11 @@ pub(super) struct Connection {
 const GATHER: usize = 16 * 1024;
 
 impl Connection {
-    /// A connection from `peer` to the listener bound to `local`.
+    /// A connection from `peer` to the listener bound to `local`; a Unix socket has neither.
     pub(super) fn new(
-        stream: TcpStream,
-        peer: SocketAddr,
-        local: SocketAddr,
+        stream: Socket,
+        peer: Option<SocketAddr>,
+        local: Option<SocketAddr>,
         connected: Connected,
     ) -> Self {
         let Digest {
@@ -66,15 +66,15 @@ impl Connection {
 
     /// What requests on such a connection can know of it.
     pub(super) fn digest_of(
-        stream: &TcpStream,
-        peer: SocketAddr,
-        local: SocketAddr,
+        stream: &Socket,
+        peer: Option<SocketAddr>,
+        local: Option<SocketAddr>,
         connected: Connected,
     ) -> Digest {
         let socket = SocketDigest::from_raw_fd(stream.as_raw_fd());
         // Known already: this saves two system calls.
-        let _ = socket.peer_addr.set(Some(PingoraAddr::Inet(peer)));
-        let _ = socket.local_addr.set(Some(PingoraAddr::Inet(local)));
+        let _ = socket.peer_addr.set(peer.map(PingoraAddr::Inet));
+        let _ = socket.local_addr.set(local.map(PingoraAddr::Inet));
         Digest {
             socket_digest: Some(Arc::new(socket)),
             proxy_digest: connected.into_digest(),
@@ -191,6 +191,8 @@ impl GetSocketDigest for Connection {
 
 #[cfg(test)]
 mod tests {
+    use tokio::net::TcpStream;
+
     use super::*;
 
     async fn pair() -> (Connection, TcpStream) {
@@ -206,7 +208,10 @@ mod tests {
             },
             listener: crate::state::ListenerState::for_tests(),
         };
-        (Connection::new(stream, peer, local, connected), client)
+        (
+            Connection::new(Socket::Tcp(stream), Some(peer), Some(local), connected),
+            client,
+        )
     }
 
     #[tokio::test]

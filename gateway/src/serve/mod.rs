@@ -2,21 +2,24 @@
 //!
 //! ```text
 //! control thread: bind, reload, drain
-//! worker thread (one runtime each): its own SO_REUSEPORT socket of every listener
-//!   accept -> client: TLS handshake -> HTTP/1.1 (h1) or HTTP/2 -> Pingora
+//! worker thread (one runtime each): its own SO_REUSEPORT socket of every TCP listener
+//!   accept -> limits -> client: PROXY header, TLS -> HTTP/1.1 (h1) or HTTP/2 -> Pingora
 //! ```
 
 mod client;
 mod connected;
 mod connection;
+mod limit;
 mod listener;
 mod proxy_header;
 mod refusals;
+mod socket;
 mod transport;
 mod worker;
 
 pub(crate) use self::connected::Connected;
-pub(crate) use self::listener::Listeners;
+pub(crate) use self::limit::{Excess, ListenerCounts};
+pub(crate) use self::listener::{Listeners, Plan};
 pub(crate) use self::refusals::Refusals;
 pub(crate) use self::transport::Transport;
 pub(crate) use self::worker::Workers;

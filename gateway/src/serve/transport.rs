@@ -7,15 +7,16 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use pingora_core::protocols::Stream;
-use socket2::SockRef;
+use rustix::net::sockopt::set_socket_linger;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+
+use super::socket::Socket;
 
 /// A client's byte stream.
 #[derive(Debug)]
 pub(crate) enum Transport {
     /// Without TLS.
-    Plain(TcpStream),
+    Plain(Socket),
     /// With TLS.
     Tls(Stream),
 }
@@ -80,6 +81,6 @@ impl Transport {
             Self::Plain(stream) => stream.as_fd(),
             Self::Tls(_) => return, // the missing close_notify tells
         };
-        let _ = SockRef::from(&fd).set_linger(Some(Duration::ZERO));
+        let _ = set_socket_linger(fd, Some(Duration::ZERO));
     }
 }

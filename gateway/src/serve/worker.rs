@@ -1,32 +1,34 @@
 //! Worker threads: each has one runtime, and its own socket of every listener.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use chassis::life::Life;
+use chassis::net::{Listener, is_exhaustion};
 use pingora_core::apps::HttpServerApp;
-use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::client::Accepted;
+use super::limit::{Connections, Excess};
+use super::listener::Listening;
+use super::socket::{Queue, Socket};
 use crate::proxy::Proxies;
 
 /// The worker threads.
 pub(crate) struct Workers {
     commands: Vec<mpsc::UnboundedSender<Listen>>,
-    connections: Arc<AtomicUsize>,
+    /// The connections of all.
+    pub(crate) connections: Arc<Connections>,
     proxies: Arc<Proxies>,
 }
 
 /// A worker's own socket of a listener.
 pub(super) struct Listen {
-    pub(super) name: Arc<str>,
-    /// The bound address.
-    pub(super) local: SocketAddr,
-    pub(super) socket: TcpListener,
+    pub(super) listening: Arc<Listening>,
+    pub(super) socket: Listener,
     /// True once the listener is closed: its connections end after the next answer, which says so.
     pub(super) closed: watch::Receiver<bool>,
 }
@@ -34,13 +36,19 @@ pub(super) struct Listen {
 /// How long connections without a request may stay after they were told to end.
 const LEAVE: Duration = Duration::from_millis(500);
 
+/// How long nothing is accepted when there are no descriptors: trying at once would spin.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Between two looks at how many connections are left.
+const LOOK: Duration = Duration::from_millis(10);
+
 impl Workers {
     /// Starts so many threads.
     ///
     /// # Errors
     /// When a thread or its runtime cannot be made.
     pub(crate) fn start(count: usize, proxies: Arc<Proxies>) -> io::Result<Self> {
-        let connections = Arc::new(AtomicUsize::new(0));
+        let connections = Arc::new(Connections::default());
         let mut commands = Vec::with_capacity(count);
         for number in 0..count {
             let runtime = tokio::runtime::Builder::new_current_thread()
@@ -80,7 +88,7 @@ impl Workers {
         let deadline = Instant::now() + limit;
         let mut busy = Instant::now();
         loop {
-            let left = self.connections.load(Relaxed);
+            let left = self.connections.open();
             let now = Instant::now();
             if in_flight() > 0 {
                 busy = now;
@@ -90,14 +98,35 @@ impl Workers {
             if left == 0 || now - busy >= LEAVE || now >= deadline {
                 return left;
             }
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// After a hand-over: waits until no connection is left, at most `limit`, or until the process
+    /// is to stop.
+    ///
+    /// Idle connections are not ended. A client may be sending a request at this very moment; its
+    /// answer says `Connection: close`.
+    pub(crate) async fn finish(&self, limit: Duration, life: &Life) {
+        let idle = async {
+            while self.connections.open() > 0 {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        tokio::select! {
+            () = idle => {}
+            () = tokio::time::sleep(limit) => {
+                let connections = self.connections.open();
+                tracing::info!(connections, "the time of a replaced process is over");
+            }
+            () = life.draining() => {}
         }
     }
 }
 
 struct Worker {
     proxies: Arc<Proxies>,
-    connections: Arc<AtomicUsize>,
+    connections: Arc<Connections>,
 }
 
 impl Worker {
@@ -110,67 +139,85 @@ impl Worker {
 
     async fn accept(self: Arc<Self>, listen: Listen) {
         let Listen {
-            name,
-            local,
+            listening,
             socket,
             mut closed,
         } = listen;
-        let socket = match tokio::net::TcpListener::from_std(socket) {
-            Ok(socket) => socket,
-            Err(error) => return tracing::error!(listener = &*name, %error, "cannot accept"),
+        let name = || listening.current.load().name.clone();
+        let queue = match Queue::new(socket) {
+            Ok(queue) => queue,
+            Err(error) => return tracing::error!(listener = &*name(), %error, "cannot accept"),
         };
         let mut closing = closed.clone();
         loop {
             let accepted = tokio::select! {
-                accepted = socket.accept() => accepted,
-                _ = closing.wait_for(|closing| *closing) => return,
+                accepted = queue.accept() => accepted,
+                _ = closing.wait_for(|closing| *closing) => break,
             };
             match accepted {
-                Ok((stream, peer)) => {
-                    let connection =
-                        self.clone()
-                            .serve(name.clone(), stream, peer, local, closed.clone());
-                    tokio::spawn(connection);
+                Ok((socket, peer)) => {
+                    self.admit(&listening, socket, peer, &closed);
                     closed.mark_unchanged();
                 }
-                Err(error) => {
-                    tracing::warn!(listener = &*name, %error, "cannot accept");
-                    // Out of descriptors: accepting again at once would spin.
-                    tokio::time::sleep(Duration::from_millis(50)).await;
+                Err(error) if is_exhaustion(&error) => {
+                    let counts = listening.current.load().counts.clone();
+                    counts.refuse(Excess::NoDescriptors);
+                    if may_log() {
+                        tracing::error!(listener = &*name(), %error, "cannot accept, pausing");
+                    }
+                    tokio::time::sleep(PAUSE).await;
                 }
+                // The client has gone before it was its turn (accept(2)).
+                Err(error) => tracing::debug!(listener = &*name(), %error, "not accepted"),
             }
+        }
+        // Whoever waits in the queue has been told by the kernel that it is connected.
+        for (socket, peer) in queue.rest().unwrap_or_default() {
+            self.admit(&listening, socket, peer, &closed);
         }
     }
 
-    async fn serve(
-        self: Arc<Self>,
-        name: Arc<str>,
-        stream: TcpStream,
-        peer: SocketAddr,
-        local: SocketAddr,
-        closed: watch::Receiver<bool>,
+    /// Serves a connection that is within the limits, and closes any other.
+    fn admit(
+        self: &Arc<Self>,
+        listening: &Listening,
+        socket: Socket,
+        peer: Option<SocketAddr>,
+        closed: &watch::Receiver<bool>,
     ) {
-        self.connections.fetch_add(1, Relaxed);
-        let _guard = Guard(self.connections.clone());
-        let Some(listener) = self.proxies.listener(&name) else {
-            return;
-        };
-        let accepted = Accepted {
-            stream,
-            peer,
-            local,
-            listener,
-            closing: closed,
-        };
-        accepted.serve(self.proxies.clone()).await;
+        let listener = listening.current.load_full();
+        let address = peer.map(|peer| peer.ip());
+        let admitted = self
+            .connections
+            .admit(&listener.counts, &listener.limits, address);
+        match admitted {
+            Ok(permit) => {
+                let accepted = Accepted {
+                    socket,
+                    peer,
+                    local: listening.bound.tcp(),
+                    listener: listener.clone(),
+                    closing: closed.clone(),
+                };
+                let proxies = self.proxies.clone();
+                tokio::spawn(async move {
+                    accepted.serve(proxies).await;
+                    drop(permit);
+                });
+            }
+            Err(excess) => listener.counts.refuse(excess),
+        }
     }
 }
 
-/// Counts a connection while it lives.
-struct Guard(Arc<AtomicUsize>);
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
+/// Whether it is a second since the last time.
+fn may_log() -> bool {
+    static LAST: Mutex<Option<Instant>> = Mutex::new(None);
+    let now = Instant::now();
+    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    let due = last.is_none_or(|last| now - last >= Duration::from_secs(1));
+    if due {
+        *last = Some(now);
     }
+    due
 }

@@ -1,0 +1,227 @@
+//! Where a listener listens: an IP address with a port, or the path of a Unix socket.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// Where a listener listens: `"127.0.0.1:80"`, `"[::]:80"` or `"unix:/path/to.sock"`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Address {
+    /// An IP address and a port; port 0 takes a free one.
+    Tcp(SocketAddr),
+    /// The path of a Unix socket.
+    Unix(PathBuf),
+}
+
+/// What the kernel has room for in a Unix address, without the closing NUL (unix(7)).
+const LONGEST_PATH: usize = 107;
+
+const UNIX: &str = "unix:";
+
+impl Address {
+    /// The IP address and port, if it has one.
+    pub fn tcp(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(address) => Some(*address),
+            Self::Unix(_) => None,
+        }
+    }
+
+    /// The path of the Unix socket, if it is one.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Tcp(_) => None,
+            Self::Unix(path) => Some(path),
+        }
+    }
+
+    /// Whether the kernel chooses the port.
+    pub fn takes_any_port(&self) -> bool {
+        self.tcp().is_some_and(|address| address.port() == 0)
+    }
+
+    /// Whether a socket bound to `bound` is what a listener with this address asks for.
+    pub fn admits(&self, bound: &Self) -> bool {
+        match (self, bound) {
+            (Self::Tcp(wanted), Self::Tcp(bound)) if wanted.port() == 0 => {
+                wanted.ip() == bound.ip()
+            }
+            _ => self == bound,
+        }
+    }
+
+    /// What a socket is bound to; none when it is neither TCP nor a Unix socket with a path.
+    pub(super) fn of(address: &socket2::SockAddr) -> Option<Self> {
+        match address.as_socket() {
+            Some(address) => Some(Self::Tcp(address)),
+            None => address
+                .as_pathname()
+                .map(|path| Self::Unix(path.to_owned())),
+        }
+    }
+
+    /// Finds a path that no socket can have.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn validate(&self) -> Result<(), String> {
+        match self.path() {
+            Some(path) => validate_socket_path(path),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Finds a path that no Unix socket can have.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn validate_socket_path(path: &Path) -> Result<(), String> {
+    let length = path.as_os_str().len();
+    if length == 0 {
+        return Err(
+            "the path of the Unix socket is missing, as in \"unix:/run/tidegate.sock\"".into(),
+        );
+    }
+    if length > LONGEST_PATH {
+        return Err(format!(
+            "the path of a Unix socket has at most {LONGEST_PATH} bytes; this one has {length}: {}",
+            path.display()
+        ));
+    }
+    Ok(())
+}
+
+impl FromStr for Address {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(path) = text.strip_prefix(UNIX) {
+            let address = Self::Unix(path.into());
+            return address.validate().map(|()| address);
+        }
+        text.parse().map(Self::Tcp).map_err(|_| advice(text))
+    }
+}
+
+/// What was probably meant by a text that is no address.
+fn advice(text: &str) -> String {
+    const EXPECTED: &str = "expected an address with a port, such as \"127.0.0.1:80\" or \"[::]:80\", or a Unix socket, such as \"unix:/run/tidegate.sock\"";
+    if text.starts_with('/') {
+        return format!("write a Unix socket as \"{UNIX}{text}\"");
+    }
+    if text.parse::<IpAddr>().is_ok_and(|ip| ip.is_ipv4()) {
+        return format!("the port is missing, as in \"{text}:80\"");
+    }
+    let (host, port) = text.rsplit_once(':').unwrap_or(("", text));
+    if port.parse::<u16>().is_err() {
+        return EXPECTED.into();
+    }
+    if matches!(host, "" | "*") {
+        return format!(
+            "which addresses? \"0.0.0.0:{port}\" is every IPv4 address, \"[::]:{port}\" every IPv6 address (and with `dual_stack` both)"
+        );
+    }
+    if host.contains(':') {
+        return format!("an IPv6 address stands in brackets, as in \"[::1]:{port}\"");
+    }
+    format!("`{host}` is no IP address, and names are not looked up here; {EXPECTED}")
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "{UNIX}{}", path.display()),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Address {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl de::Visitor<'_> for Text {
+            type Value = Address;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an address, such as \"127.0.0.1:80\" or \"unix:/run/tidegate.sock\"")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Address, E> {
+                text.parse().map_err(E::custom)
+            }
+        }
+        deserializer.deserialize_str(Text)
+    }
+}
+
+impl Serialize for Address {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl JsonSchema for Address {
+    fn schema_name() -> Cow<'static, str> {
+        "Address".into()
+    }
+    fn inline_schema() -> bool {
+        true
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "format": "address", "pattern": r"^(unix:.+|.+:[0-9]+)$" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_read_back_as_they_are_printed() {
+        for text in [
+            "127.0.0.1:80",
+            "[::]:443",
+            "[::1]:0",
+            "unix:/run/a.sock",
+            "unix:a.sock",
+        ] {
+            let address: Address = text.parse().unwrap();
+            assert_eq!(address.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_mistake_is_answered_with_what_was_probably_meant() {
+        for (text, expected) in [
+            ("/run/a.sock", "\"unix:/run/a.sock\""),
+            ("127.0.0.1", "\"127.0.0.1:80\""),
+            (":80", "\"0.0.0.0:80\""),
+            ("*:80", "\"[::]:80\""),
+            ("80", "\"0.0.0.0:80\""),
+            ("::1:80", "brackets"),
+            ("localhost:80", "not looked up"),
+            ("unix:", "missing"),
+            ("", "expected"),
+            ("1.2.3.4:70000", "expected"),
+        ] {
+            let told = text.parse::<Address>().unwrap_err();
+            assert!(told.contains(expected), "{text}: {told}");
+        }
+        let long = format!("unix:/{}", "a".repeat(LONGEST_PATH));
+        assert!(long.parse::<Address>().is_err());
+    }
+
+    #[test]
+    fn port_0_admits_every_port_of_its_address() {
+        let address = |text: &str| text.parse::<Address>().unwrap();
+        assert!(address("127.0.0.1:0").admits(&address("127.0.0.1:9")));
+        assert!(!address("127.0.0.1:0").admits(&address("127.0.0.2:9")));
+        assert!(!address("127.0.0.1:8").admits(&address("127.0.0.1:9")));
+        assert!(address("unix:/a").admits(&address("unix:/a")));
+        assert!(!address("127.0.0.1:0").admits(&address("unix:/a")));
+    }
+}

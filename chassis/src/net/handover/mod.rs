@@ -1,0 +1,88 @@
+//! Hand-over: a new process takes the listening sockets of the one that serves.
+//!
+//! ```text
+//! successor                               predecessor
+//!   | -- connect to the door ------------> |   mode 0600, same user or root
+//!   | -- hello {version, within} --------> |
+//!   | <-- sockets, 64 at most, ... end --- |   or `refused {why}`
+//!   |  compiles, claims, binds             |   serves on
+//!   | -- ready --------------------------> |   or `failed {why}`, or gone: serves on
+//!   | <------------------------ draining - |   stops accepting
+//!   |  accepts; opens its own door         |   finishes what it has
+//! ```
+//!
+//! The sockets are the same in both processes, so a connection that comes in between waits in
+//! their queues. The successor accepts nothing before `draining`: should it die until then, no
+//! client has noticed.
+
+mod door;
+mod message;
+mod successor;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::config::Located;
+use crate::units::Period;
+
+pub use self::door::{Candidate, Door, Offered, ReadySuccessor};
+pub use self::successor::TakeOver;
+
+/// How a newer process can take this one's place.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HandoverConfig {
+    /// Path of a Unix socket where this process waits for a successor, for its own user and root
+    /// alone. `tidegate handover` connects to it.
+    pub socket: Located<PathBuf>,
+    /// How long connections may go on in the predecessor, such as downloads and WebSockets. Then they are cut.
+    #[serde(default = "default_drain")]
+    pub drain: Period,
+}
+
+/// Why a hand-over came to nothing. The predecessor serves on.
+#[derive(Debug, thiserror::Error)]
+pub enum HandoverError {
+    /// There is no process to take the place of.
+    #[error("nobody listens at {path} ({source})")]
+    Nobody {
+        /// The door's path.
+        path: PathBuf,
+        /// What connecting to it said.
+        source: std::io::Error,
+    },
+    /// The predecessor does not let this process take its place.
+    #[error("the running process refuses: {0}")]
+    Refused(String),
+    /// The successor could not take its place.
+    #[error("{0}")]
+    Failed(String),
+    /// The other side runs for another user.
+    #[error("the other process runs for user {0}, which is neither ours nor root")]
+    Stranger(u32),
+    /// It did not end in time.
+    #[error("it took longer than {0:?}")]
+    TooLate(Duration),
+    /// The other side is gone, or does not speak as it should.
+    #[error("{0}")]
+    Broken(#[from] std::io::Error),
+}
+
+/// How long a successor may take until it is ready, unless it asks for another time.
+pub const READY_WITHIN: Duration = Duration::from_secs(60);
+
+/// What a successor may ask for at most.
+const LONGEST: Duration = Duration::from_secs(600);
+
+/// How long the other side may take for a message that it does not have to work for.
+const PROMPTLY: Duration = Duration::from_secs(5);
+
+const fn default_drain() -> Period {
+    Period::from_secs(600)
+}

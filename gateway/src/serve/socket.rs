@@ -1,0 +1,146 @@
+//! Connected sockets and the queues that they come from, TCP and Unix alike.
+
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use chassis::net::Listener;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+
+/// A client's connection.
+#[derive(Debug)]
+pub(crate) enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+/// Connections that wait to be accepted.
+#[derive(Debug)]
+pub(super) enum Queue {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+/// Does the same with either kind.
+macro_rules! either {
+    ($kind:ident, $value:expr, $inner:ident => $result:expr) => {
+        match $value {
+            $kind::Tcp($inner) => $result,
+            $kind::Unix($inner) => $result,
+        }
+    };
+}
+
+impl Queue {
+    pub(super) fn new(listener: Listener) -> io::Result<Self> {
+        Ok(match listener {
+            Listener::Tcp(listener) => Self::Tcp(TcpListener::from_std(listener)?),
+            Listener::Unix(listener) => Self::Unix(UnixListener::from_std(listener)?),
+        })
+    }
+
+    /// Waits for the next connection; a Unix socket's peer has no address.
+    pub(super) async fn accept(&self) -> io::Result<(Socket, Option<SocketAddr>)> {
+        match self {
+            Self::Tcp(queue) => {
+                let (stream, peer) = queue.accept().await?;
+                Ok((Socket::Tcp(stream), Some(peer)))
+            }
+            Self::Unix(queue) => Ok((Socket::Unix(queue.accept().await?.0), None)),
+        }
+    }
+
+    /// The connections that wait now; then the queue is closed.
+    pub(super) fn rest(self) -> io::Result<Vec<(Socket, Option<SocketAddr>)>> {
+        // Straight from the kernel: the runtime may not know yet that they are there.
+        let mut rest = Vec::new();
+        match self {
+            Self::Tcp(queue) => {
+                let queue = queue.into_std()?;
+                while let Ok((stream, peer)) = queue.accept() {
+                    stream.set_nonblocking(true)?;
+                    rest.push((Socket::Tcp(TcpStream::from_std(stream)?), Some(peer)));
+                }
+            }
+            Self::Unix(queue) => {
+                let queue = queue.into_std()?;
+                while let Ok((stream, _)) = queue.accept() {
+                    stream.set_nonblocking(true)?;
+                    rest.push((Socket::Unix(UnixStream::from_std(stream)?), None));
+                }
+            }
+        }
+        Ok(rest)
+    }
+}
+
+#[allow(
+    dead_code,
+    reason = "for connections that wait for their next request without a buffer"
+)]
+impl Socket {
+    /// Waits until there is something to read.
+    pub(super) async fn readable(&self) -> io::Result<()> {
+        either!(Self, self, stream => stream.readable().await)
+    }
+
+    /// Reads what is there; `WouldBlock` when nothing is.
+    pub(super) fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        either!(Self, self, stream => stream.try_read(buffer))
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        either!(Self, self.get_mut(), stream => Pin::new(stream).poll_read(cx, buffer))
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        either!(Self, self.get_mut(), stream => Pin::new(stream).poll_write(cx, bytes))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        either!(Self, self.get_mut(), stream => Pin::new(stream).poll_write_vectored(cx, parts))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(Self, self.get_mut(), stream => Pin::new(stream).poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(Self, self.get_mut(), stream => Pin::new(stream).poll_shutdown(cx))
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        either!(Self, self, stream => stream.as_fd())
+    }
+}
+
+impl AsRawFd for Socket {
+    fn as_raw_fd(&self) -> RawFd {
+        either!(Self, self, stream => stream.as_raw_fd())
+    }
+}

@@ -1,0 +1,96 @@
+//! Taking another gateway's place, and giving one's own to another.
+
+use std::time::Duration;
+
+use chassis::config::Loaded;
+use chassis::life::{Life, SUPERVISOR};
+use chassis::net::Inherited;
+use chassis::net::handover::{Candidate, HandoverError, TakeOver};
+use chassis::units::Period;
+
+use crate::config::Config;
+use crate::role::{Running, StartError};
+use crate::state::HandoverState;
+
+/// Asks the running gateway for its sockets.
+pub(crate) async fn begin(
+    loaded: &Loaded<Config>,
+    handover: Option<&HandoverState>,
+    within: Duration,
+) -> Result<(TakeOver, Inherited), StartError> {
+    // Not to end with the shell that it was started from.
+    let _ = rustix::process::setsid();
+    let Some(handover) = handover else {
+        let file = loaded.sources.paths().next().unwrap_or_default();
+        let why = format!(
+            "{} has no `handover` key: add `handover = {{ socket = \"/run/tidegate.sock\" }}`, reload, and try again",
+            file.display()
+        );
+        return Err(HandoverError::Failed(why).into());
+    };
+    Ok(TakeOver::begin(&handover.door, within).await?)
+}
+
+/// Tells the predecessor how the preparations ended, and waits until it accepts no more.
+pub(crate) async fn settle<T>(
+    take_over: Option<TakeOver>,
+    preparing: impl Future<Output = Result<T, StartError>>,
+    within: Option<Period>,
+    life: &Life,
+) -> Result<T, StartError> {
+    let (Some(take_over), Some(within)) = (take_over, within) else {
+        return preparing.await;
+    };
+    let prepared = match tokio::time::timeout(*within, preparing).await {
+        Ok(prepared) => prepared,
+        Err(_) => Err(HandoverError::TooLate(*within).into()),
+    };
+    match prepared {
+        Ok(prepared) => {
+            let predecessor = take_over.predecessor();
+            take_over.ready().await?;
+            life.succeed(predecessor);
+            Ok(prepared)
+        }
+        Err(error) => {
+            take_over.fail(&error.in_a_line()).await;
+            Err(error)
+        }
+    }
+}
+
+/// Gives everything to a successor; this gateway serves on if that fails.
+pub(crate) async fn hand_over(running: &mut Running<'_>, candidate: Candidate, life: &Life) {
+    if let Some(supervisor) = std::env::var_os(SUPERVISOR) {
+        let supervisor = supervisor.to_string_lossy();
+        let why = format!(
+            "it belongs to `tidegate up` (process {supervisor}), which would start another in its place: stop that, or change the configuration and reload"
+        );
+        return candidate.refuse(&why).await;
+    }
+    let names: Vec<_> = running
+        .listeners
+        .addresses()
+        .map(|(name, _)| name)
+        .collect();
+    let mut offered = running.listeners.offered(&names);
+    offered.extend(running.admin.iter().flat_map(|admin| admin.offered()));
+    let outcome = match candidate.offer(&offered).await {
+        Ok(ready) => {
+            let successor = ready.pid;
+            ready.confirm().await.map(|()| successor)
+        }
+        Err(error) => Err(error),
+    };
+    match outcome {
+        Ok(successor) => {
+            running.listeners.close();
+            if let Some(admin) = running.admin.take() {
+                admin.close();
+            }
+            running.door.leave();
+            life.replaced_by(successor);
+        }
+        Err(error) => tracing::error!("a hand-over failed, this process serves on: {error}"),
+    }
+}
