@@ -2,7 +2,7 @@
 
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: help run test check fuzz reference cost setup setup-tests tools
+.PHONY: help run test check fuzz reference cost idle setup setup-tests tools
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -45,13 +45,18 @@ reference: ## write docs/reference anew from the types
 cost: setup ## CPU time of a request beside a bare Pingora proxy (3 minutes)
 	cargo bench --locked -p tidegate-gateway --bench cost
 
+idle: setup setup-tests ## memory of an idle connection beside nginx (half a minute)
+	cargo build --profile quick --locked
+	TIDEGATE_BIN=$(CURDIR)/target/quick/tidegate \
+		cargo bench --profile dev --locked -p tidegate-tests --bench idle
+
 # Pingora's zlib needs cmake; ring, SQLite and mimalloc a C compiler.
 setup:
 	@command -v cargo >/dev/null || { echo "Rust is missing: https://rustup.rs"; exit 1; }
 	@$(call install,cmake:cmake cc:gcc make:make)
 
 setup-tests:
-	@$(call install,curl:curl openssl:openssl)
+	@$(call install,curl:curl openssl:openssl nginx:nginx-light)
 
 tools: target/tools/bin/cargo-machete
 

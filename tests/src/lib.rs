@@ -2,12 +2,14 @@
 //!
 //! ```text
 //! tests/tests/*.rs   one file a theme; what a user would notice
+//! tests/http1/       conversations with the gateway, valid and hostile, byte by byte
 //! tests/broken/      configurations with a mistake, and what `tidegate check` says about each
 //! tests/src/         what the tests stand on:
 //!   binary, process  the binary, and a running process of it with its logs
 //!   gateway, edge    the gateway alone, and the whole edge of `tidegate up`
 //!   upstream         a server that records what reaches it, and can fail in many ways
 //!   wire, load       requests byte by byte, and many of them without a pause
+//!   http1            conversations to the byte, from the files of tests/http1/
 //!   api, admin       the user API and the admin listener as their clients see them
 //!   versions         configurations that replace each other at one stroke
 //!   tokens           access tokens, sound and forged
@@ -23,6 +25,7 @@ pub mod binary;
 pub mod edge;
 pub mod eventually;
 pub mod gateway;
+pub mod http1;
 pub mod load;
 pub mod process;
 pub mod tokens;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 
 use super::chunked::{Chunked, Piece};
 use super::head::HeadLimits;
@@ -20,6 +20,8 @@ pub(super) struct Body {
     began: Instant,
     /// When the last piece came.
     last: Instant,
+    /// A tunnel of which the client's direction has ended.
+    half: bool,
 }
 
 #[derive(Debug)]
@@ -51,6 +53,7 @@ impl Body {
             limit,
             began: now,
             last: now,
+            half: false,
         })
     }
 
@@ -77,10 +80,14 @@ impl Body {
             }
         };
         match &piece {
-            Piece::Data(bytes) => self.count(bytes, now)?,
+            Piece::Data(bytes) => {
+                self.received = self.received.saturating_add(bytes.len() as u64);
+                self.last = now;
+            }
             Piece::End => self.state = State::Done,
             Piece::More => {}
         }
+        self.judge_length()?;
         self.look_ahead(arrived);
         Ok(piece)
     }
@@ -98,12 +105,13 @@ impl Body {
         matches!(self.state, State::Done)
     }
 
-    /// Whether what is left is surely at most so many bytes.
-    pub(super) fn is_nearly_done(&self, bytes: u64) -> bool {
-        match self.state {
+    /// Whether what is left may be at most so many bytes: of chunks nobody knows.
+    pub(super) fn may_be_nearly_done(&self, bytes: u64) -> bool {
+        match &self.state {
             State::Done => true,
-            State::Length(left) => left <= bytes,
-            State::Chunked(_) | State::Tunnel => false,
+            State::Length(left) => *left <= bytes,
+            State::Chunked(chunked) => chunked.owed() <= bytes,
+            State::Tunnel => false,
         }
     }
 
@@ -125,7 +133,13 @@ impl Body {
     /// By when its next piece must have come.
     pub(super) fn due(&self, timeouts: &Timeouts) -> Instant {
         if self.is_tunnel() {
-            return self.last + timeouts.tunnel;
+            // The other direction may go on for a while after the client's end.
+            let patience = if self.half {
+                timeouts.linger
+            } else {
+                timeouts.tunnel
+            };
+            return self.last + patience;
         }
         let grace = self.began + timeouts.body_read;
         let earned = self.received.checked_div(timeouts.body_rate);
@@ -138,15 +152,28 @@ impl Body {
             .fold(next, Instant::min)
     }
 
+    /// Notes that the client has ended its direction of a tunnel.
+    pub(super) fn end_half(&mut self, now: Instant) {
+        if !self.half {
+            self.half = true;
+            self.last = now;
+        }
+    }
+
     /// Notes that something passed in the other direction of a tunnel.
     pub(super) fn touch(&mut self, now: Instant) {
         self.last = now;
     }
 
-    fn count(&mut self, bytes: &Bytes, now: Instant) -> Result<(), Refusal> {
-        self.received += bytes.len() as u64;
-        self.last = now;
-        match self.limit.is_some_and(|limit| self.received > limit) && !self.is_tunnel() {
+    /// A chunk that is too large is refused when it is announced.
+    fn judge_length(&self) -> Result<(), Refusal> {
+        let owed = match &self.state {
+            State::Chunked(chunked) => chunked.owed(),
+            State::Tunnel => return Ok(()),
+            State::Done | State::Length(_) => 0,
+        };
+        let all = self.received.saturating_add(owed);
+        match self.limit.is_some_and(|limit| all > limit) {
             true => Err(Refusal::BodyTooLong),
             false => Ok(()),
         }
@@ -167,6 +194,8 @@ impl Body {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
 
     fn timeouts() -> Timeouts {

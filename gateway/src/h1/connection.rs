@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Poll, ready};
@@ -128,6 +129,12 @@ impl Connection {
             self.arrived = BytesMut::new();
         }
         self.out = Vec::new();
+    }
+
+    /// What the client has connected to; none on a Unix socket.
+    pub(super) fn local(&self) -> Option<SocketAddr> {
+        let local = self.digest.socket_digest.as_ref()?.local_addr()?;
+        local.as_inet().copied()
     }
 
     /// Counts a refusal and tells the log.

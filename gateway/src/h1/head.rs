@@ -100,8 +100,10 @@ impl HeadParser {
     ) -> Result<Option<Head<'a>>, Refusal> {
         loop {
             let Some(end) = find(bytes, self.scanned, b'\n') else {
-                self.scanned = bytes.len();
                 self.judge_unfinished(bytes, limits)?;
+                // A CR at the end is looked at again together with what follows it.
+                let cr = usize::from(bytes.last() == Some(&b'\r'));
+                self.scanned = self.scanned.max(bytes.len() - cr);
                 return Ok(None);
             };
             self.scanned = end + 1;
@@ -149,10 +151,15 @@ impl HeadParser {
         Ok(())
     }
 
-    /// Judges the line that has no end yet, so that nobody can send one for ever.
+    /// Judges the line that has no end yet, so that nobody can send one for ever or wait for a
+    /// verdict that is certain.
     fn judge_unfinished(&self, bytes: &[u8], limits: &HeadLimits) -> Result<(), Refusal> {
         let end = bytes.len() - usize::from(bytes.last() == Some(&b'\r'));
-        self.judge_length(self.line..end.max(self.line), limits)
+        self.judge_length(self.line..end.max(self.line), limits)?;
+        match find(&bytes[..end], self.scanned, b'\r') {
+            Some(_) => Err(Refusal::BareLineEnd),
+            None => Ok(()),
+        }
     }
 
     fn judge_length(&self, line: Range<usize>, limits: &HeadLimits) -> Result<(), Refusal> {

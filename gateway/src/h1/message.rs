@@ -30,6 +30,8 @@ pub struct Message<'a> {
     pub websocket: bool,
     /// The target in origin form: path and query; empty for a path of nothing.
     pub target: &'a [u8],
+    /// Host and port of a target in absolute form.
+    pub authority: Option<&'a [u8]>,
     /// Headers that the client wants to be dropped (RFC 9110, section 7.6.1).
     pub nominated: Vec<&'a [u8]>,
 }
@@ -42,6 +44,9 @@ const PROTECTED: [&[u8]; 5] = [
     b"cookie",
     b"forwarded",
 ];
+
+/// Authority if it has one, path and query.
+type Target<'a> = (Option<&'a [u8]>, &'a [u8]);
 
 /// What was found while going through the fields.
 #[derive(Default)]
@@ -67,7 +72,7 @@ pub fn judge<'a>(head: &'a Head<'_>) -> Result<Message<'a>, Refusal> {
     for (name, value) in head.pairs() {
         seen.take(name, value, http11)?;
     }
-    let target = target(head, seen.host)?;
+    let (authority, target) = target(head, seen.host)?;
     if http11 && seen.host.is_none() {
         return Err(Refusal::HostMissing);
     }
@@ -79,6 +84,7 @@ pub fn judge<'a>(head: &'a Head<'_>) -> Result<Message<'a>, Refusal> {
         expects_continue: http11 && seen.expects_continue && framing != Framing::Empty,
         websocket: http11 && seen.upgrade && seen.websocket && plain_get,
         target,
+        authority,
         nominated: seen.nominated,
     })
 }
@@ -158,16 +164,15 @@ fn framing(seen: &Seen<'_>, http11: bool) -> Result<Framing, Refusal> {
     }
 }
 
-/// A plain number: digits alone, no zero in front, below 2^63.
+/// A plain number: digits alone, no zero in front, below 2^64.
 pub(super) fn content_length(text: &[u8]) -> Option<u64> {
     let plain = text == b"0" || (text.first() != Some(&b'0') && !text.is_empty());
-    if !plain || text.len() > 19 || !text.iter().all(u8::is_ascii_digit) {
+    if !plain || !text.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    let number = text.iter().try_fold(0u64, |sum, digit| {
+    text.iter().try_fold(0u64, |sum, digit| {
         sum.checked_mul(10)?.checked_add(u64::from(digit - b'0'))
-    })?;
-    (number < 1 << 63).then_some(number)
+    })
 }
 
 /// Codings that are registered but not spoken here get 501 (RFC 9112, section 6.1).
@@ -193,8 +198,9 @@ fn wrong_encoding(encodings: &[&[u8]]) -> Refusal {
     }
 }
 
-/// Path and query of the target (RFC 9112, section 3.2), whose host must be the one of the Host header.
-fn target<'a>(head: &'a Head<'_>, host: Option<&[u8]>) -> Result<&'a [u8], Refusal> {
+/// Authority, and path and query of the target (RFC 9112, section 3.2). Its host must be the one
+/// of the Host header.
+fn target<'a>(head: &'a Head<'_>, host: Option<&[u8]>) -> Result<Target<'a>, Refusal> {
     if let Some(host) = host
         && !is_host(host)
     {
@@ -209,7 +215,7 @@ fn target<'a>(head: &'a Head<'_>, host: Option<&[u8]>) -> Result<&'a [u8], Refus
         return Err(Refusal::MethodUnknown);
     }
     match target {
-        [b'/', ..] => Ok(target),
+        [b'/', ..] => Ok((None, target)),
         b"*" if head.method() == b"OPTIONS" => Err(Refusal::MethodUnknown),
         _ => {
             let (tls, rest) = without_scheme(target).ok_or(Refusal::Target)?;
@@ -219,7 +225,7 @@ fn target<'a>(head: &'a Head<'_>, host: Option<&[u8]>) -> Result<&'a [u8], Refus
             let plain = |host: &'_ [u8]| host.strip_suffix(port).unwrap_or(host).to_vec();
             let same = |host: &[u8]| plain(host).eq_ignore_ascii_case(&plain(authority));
             match is_host(authority) && host.is_none_or(same) {
-                true => Ok(path),
+                true => Ok((Some(authority), path)),
                 false => Err(Refusal::Host),
             }
         }
@@ -300,7 +306,7 @@ mod tests {
             "5 5",
             "0x5",
             "",
-            "9223372036854775808",
+            "18446744073709551616",
             "99999999999999999999",
         ] {
             let field = format!("content-length: {value}\r\n");

@@ -26,3 +26,4 @@ mod session;
 
 pub(crate) use self::connection::Connection;
 pub(crate) use self::serve::serve;
+pub(crate) use self::session::CloseAfter;

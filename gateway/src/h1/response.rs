@@ -40,10 +40,11 @@ pub(super) enum Ends {
 pub(super) struct BadLength;
 
 /// Headers that concern one connection alone (RFC 9110, section 7.6.1).
-const HOP_BY_HOP: [HeaderName; 5] = [
+const HOP_BY_HOP: [HeaderName; 6] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
+    header::TE,
     header::TRANSFER_ENCODING,
     header::UPGRADE,
 ];

@@ -6,13 +6,15 @@
 //!   end     refused: answer, linger       close or abort
 //! ```
 
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use bytes::Bytes;
 use chassis::problem;
+use http::{HeaderValue, header};
 use pingora_core::apps::HttpServerApp;
 use pingora_core::protocols::http::ServerSession;
-use pingora_http::ResponseHeader;
+use pingora_http::{RequestHeader, ResponseHeader};
 
 use super::body::Body;
 use super::chunked::Piece;
@@ -22,7 +24,7 @@ use super::message::judge;
 use super::refusal::Refusal;
 use super::request::request;
 use super::response::write_head;
-use super::session::{Begin, Session, Slot, Then};
+use super::session::{Begin, DROP, Session, Slot, Then};
 
 /// How the wait for a head ended.
 enum Waited {
@@ -120,8 +122,12 @@ fn begin(
     let message = judge(&head)?;
     let limit = connection.listener.http1.body;
     let body = Body::new(message.framing, limit, Instant::now())?;
+    let mut request = request(&head, &message, &bytes)?;
+    if !request.headers.contains_key(header::HOST) {
+        name_host(&mut request, message.authority, connection.local());
+    }
     Ok(Begin {
-        head: request(&head, &message, &bytes)?,
+        head: request,
         body,
         http11: head.line.http11,
         keep_alive: message.keep_alive,
@@ -131,9 +137,23 @@ fn begin(
     })
 }
 
+/// Gives a request of HTTP/1.0 the host that it must have further on: the target's, or else the
+/// address that the client has connected to (RFC 9112, section 3.3).
+fn name_host(request: &mut RequestHeader, authority: Option<&[u8]>, local: Option<SocketAddr>) {
+    let host = match (authority, local) {
+        (Some(authority), _) => HeaderValue::from_bytes(authority).ok(),
+        (None, Some(local)) => HeaderValue::try_from(local.to_string()).ok(),
+        (None, None) => None,
+    };
+    let host = host.unwrap_or(HeaderValue::from_static("localhost"));
+    let set = request.insert_header(header::HOST, host);
+    debug_assert!(set.is_ok(), "name and value are valid");
+}
+
 /// Reads what is left of a body that nobody wanted; false when the connection cannot go on.
 async fn drop_rest(connection: &mut Connection, mut body: Body) -> bool {
-    loop {
+    let enough = body.received.saturating_add(DROP);
+    while body.received <= enough {
         let limits = &connection.listener.http1.head;
         match body.next(&mut connection.arrived, limits, Instant::now()) {
             Ok(Piece::End) => return true,
@@ -149,6 +169,7 @@ async fn drop_rest(connection: &mut Connection, mut body: Body) -> bool {
             return false;
         }
     }
+    false
 }
 
 /// Answers what was refused before it was a request, and ends the connection.
@@ -158,8 +179,8 @@ async fn refused(mut connection: Box<Connection>, refusal: Refusal) {
     if let Ok(mut head) = ResponseHeader::build_no_case(refusal.status(), Some(2)) {
         let length = body.len().to_string();
         let set = head
-            .insert_header(http::header::CONTENT_TYPE, problem::CONTENT_TYPE)
-            .and_then(|()| head.insert_header(http::header::CONTENT_LENGTH, length));
+            .insert_header(header::CONTENT_TYPE, problem::CONTENT_TYPE)
+            .and_then(|()| head.insert_header(header::CONTENT_LENGTH, length));
         debug_assert!(set.is_ok(), "names and values are valid");
         write_head(&mut connection.out, &head, Some("close"));
     }

@@ -28,7 +28,7 @@ pub(super) struct Session {
     pub(super) bodiless: bool,
     asked: Asked,
     keep_alive: bool,
-    /// The client waits for 100 before it sends the body.
+    /// The client asked for 100 before it sends the body, and got none yet.
     waits: bool,
     /// By when everything must be over.
     due: Option<Instant>,
@@ -69,8 +69,12 @@ pub(super) struct Slot(Arc<Mutex<Option<Back>>>);
 /// What comes back: the connection, what may become of it, and the rest of the body.
 pub(super) type Back = (Box<Connection>, Then, Body);
 
+/// Marks an answer after which the connection ends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CloseAfter;
+
 /// So much of a body that nobody wants is read for the sake of the connection.
-const DROP: u64 = 64 << 10;
+pub(super) const DROP: u64 = 64 << 10;
 
 /// What a session begins with.
 pub(super) struct Begin {
@@ -138,29 +142,39 @@ impl Session {
                 .next(&mut connection.arrived, limits, Instant::now());
             match piece.map_err(|refusal| self.refused(refusal))? {
                 Piece::Data(bytes) => {
-                    self.waits = false;
                     self.retry.keep(&bytes);
                     return Ok(Some(bytes));
                 }
                 Piece::End => return Ok(None),
                 Piece::More => {}
             }
+            if self.answer.complete && !self.keep_alive {
+                return Err(unread());
+            }
             self.invite().await?;
-            if self.fill().await? == 0 {
-                match self.body.is_tunnel() {
-                    true => self.body.end(),
-                    false => return Err(self.refused(Refusal::BodyIncomplete)),
-                }
+            match (self.fill().await?, self.body.is_tunnel()) {
+                (Filled::Some, _) => {}
+                (Filled::End, true) => self.body.end_half(Instant::now()),
+                (Filled::Late, _) => self.body.end(),
+                (Filled::End, false) => return Err(self.refused(Refusal::BodyIncomplete)),
             }
         }
     }
 
     /// Reads more of the body.
-    async fn fill(&mut self) -> pingora_core::Result<usize> {
+    async fn fill(&mut self) -> pingora_core::Result<Filled> {
         let (due, tunnel) = (self.body_due(), self.body.is_tunnel());
-        match until(due, self.connection_mut().read_body()).await {
-            Ok(count) => Ok(count),
-            Err(Broken::Late) if tunnel => Ok(0),
+        let connection = self.connection_mut();
+        let read = async {
+            match connection.ended && tunnel {
+                true => std::future::pending().await,
+                false => connection.read_body().await,
+            }
+        };
+        match until(due, read).await {
+            Ok(0) => Ok(Filled::End),
+            Ok(_) => Ok(Filled::Some),
+            Err(Broken::Late) if tunnel => Ok(Filled::Late),
             Err(Broken::Late) => {
                 let whole = self.due.is_some_and(|whole| whole <= due);
                 Err(self.refused(match whole {
@@ -225,6 +239,7 @@ impl Session {
         if self.answer.head.is_some() {
             return Ok(());
         }
+        let asked_to_close = head.extensions.get::<CloseAfter>().is_some();
         let ends = frame(&mut head, end, self.asked).map_err(|_| {
             Error::explain(ErrorType::InvalidHTTPHeader, "a malformed Content-Length").into_up()
         })?;
@@ -233,9 +248,10 @@ impl Session {
         }
         let draining = *self.connection().closing.borrow();
         let ahead = self.connection().arrived.len() as u64;
-        let unread =
-            !self.body.is_nearly_done(DROP + ahead) || (self.waits && !self.body.is_done());
-        if draining || unread || ends == Ends::Close {
+        // Whoever waits to be invited may never send the body.
+        let waits = self.waits && ahead == 0 && !self.body.is_done();
+        let unread = waits || !self.body.may_be_nearly_done(DROP + ahead);
+        if asked_to_close || draining || unread || ends == Ends::Close {
             self.keep_alive = false;
         }
         let connection = match (ends, self.keep_alive) {
@@ -379,8 +395,23 @@ impl Session {
     }
 }
 
+/// What came of reading more.
+enum Filled {
+    Some,
+    /// The client has sent its last byte.
+    End,
+    /// A tunnel in which nothing passed for too long.
+    Late,
+}
+
 /// Bytes of later requests that are read while one is worked on.
 const AHEAD: usize = 64 << 10;
+
+/// The whole answer was sent, and said that the connection ends: the rest of the body has no use.
+fn unread() -> Box<Error> {
+    let kind = ErrorType::Custom("unread body");
+    Error::explain(kind, "answered before the body had come").into_down()
+}
 
 fn gone(doing: &'static str, error: std::io::Error) -> Box<Error> {
     Error::because(ErrorType::ConnectionClosed, doing, error).into_down()

@@ -51,8 +51,12 @@ pub(super) fn tell(
             );
         }
     } else {
-        for name in [header::FORWARDED, HOST, PORT] {
+        for name in [header::FORWARDED, PORT] {
             head.remove_header(&name);
+        }
+        match head.headers.get(header::HOST).cloned() {
+            Some(host) => set_value(head, HOST, host),
+            None => drop(head.remove_header(&HOST)),
         }
     }
     if let Some(peer) = peer {
@@ -63,8 +67,7 @@ pub(super) fn tell(
         true => drop(head.remove_header(&FOR)),
         false => set(head, FOR, hops),
     }
-    let set = head.insert_header(PROTO, HeaderValue::from_static(scheme(client.tls)));
-    debug_assert!(set.is_ok(), "name and value are valid");
+    set_value(head, PROTO, HeaderValue::from_static(scheme(client.tls)));
 }
 
 fn scheme(tls: bool) -> &'static str {
@@ -116,12 +119,14 @@ fn address(hop: &str) -> Option<IpAddr> {
 
 fn set(head: &mut RequestHeader, name: HeaderName, value: String) {
     match HeaderValue::try_from(value) {
-        Ok(value) => {
-            let set = head.insert_header(name, value);
-            debug_assert!(set.is_ok(), "name and value are valid");
-        }
+        Ok(value) => set_value(head, name, value),
         Err(_) => drop(head.remove_header(&name)),
     }
+}
+
+fn set_value(head: &mut RequestHeader, name: HeaderName, value: HeaderValue) {
+    let set = head.insert_header(name, value);
+    debug_assert!(set.is_ok(), "name and value are valid");
 }
 
 #[cfg(test)]

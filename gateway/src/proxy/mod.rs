@@ -57,6 +57,8 @@ pub(crate) struct Context {
 struct Started {
     route: Arc<Route>,
     exchange: Exchange,
+    /// It was refused for what it is: the connection ends after the answer.
+    refused: bool,
     /// The state that it began with; held so that it stays whole until the end.
     _state: Arc<State>,
 }

@@ -33,9 +33,11 @@ impl Proxy {
         let head = session.req_header_mut();
         forwarded::tell(head, &mut client, |peer| listener.trusts(peer));
         let mut exchange = Exchange::new(client, Instant::now());
+        let mut refused = false;
         let found = match request::normalise_head(head, listener.paths) {
             Ok(()) => request::find_route(&state, head),
             Err(refusal) => {
+                refused = true;
                 listener.refusals.count(refusal, exchange.client.address);
                 Err(Reply::problem(refusal.problem()))
             }
@@ -48,6 +50,7 @@ impl Proxy {
         let started = Started {
             route,
             exchange,
+            refused,
             _state: state,
         };
         (Some(started), reply)

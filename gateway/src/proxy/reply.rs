@@ -8,6 +8,7 @@ use pingora_proxy::Session;
 use plugins::{Reply, RequestView, Response, ResponseHead};
 
 use super::Started;
+use crate::h1::CloseAfter;
 use crate::h1::refusal::Refusal;
 
 /// Sends a reply through the plugins' way out.
@@ -33,6 +34,9 @@ pub(super) async fn send(
         for (name, value) in internal.headers {
             head.append_header(name, value)?;
         }
+    }
+    if started.refused {
+        head.extensions_mut().insert(CloseAfter);
     }
     let bodiless = reply.status == 204 || reply.status == 304;
     if !bodiless {
