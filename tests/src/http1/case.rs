@@ -334,3 +334,17 @@ fn unescape(text: &str) -> Option<Vec<u8>> {
     bytes.extend_from_slice(rest.as_bytes());
     Some(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::unescape;
+
+    #[test]
+    fn escapes() {
+        let bytes = unescape(r"a\r\n\x00\xff\s\\\{b\t*2}").unwrap();
+        assert_eq!(bytes, b"a\r\n\0\xff \\b\tb\t");
+        for wrong in [r"\", r"\x0", r"\xzz", r"\q", r"\{a", r"\{a*b}"] {
+            assert_eq!(unescape(wrong), None, "{wrong}");
+        }
+    }
+}

@@ -74,8 +74,8 @@ async fn converse(
             Step::Send(bytes) => {
                 let sent = send(wire, bytes, manner, number == 0);
                 let sent = in_time("not all is taken", sent).await;
-                // A refusal may come, and the connection end, before all was sent.
-                if !case.is_refused() {
+                // The connection may end before all was sent.
+                if !case.is_refused() && case.end != End::Closed {
                     sent?;
                 }
             }
@@ -89,10 +89,10 @@ async fn converse(
     }
     match &case.end {
         End::Any => Ok(()),
-        End::Open => match in_time("no answer to one more request", probe(wire)).await? {
-            true => Ok(()),
-            false => Err("one more request got a wrong answer".into()),
-        },
+        End::Open => {
+            let probed = in_time("no answer", probe(wire)).await;
+            probed.map_err(|wrong| format!("one more request: {wrong}"))
+        }
         End::Gone => in_time("not closed", wire.rest()).await.map(drop),
         End::Closed if ended => Ok(()),
         End::Closed => rest_is(wire, b"").await,
@@ -154,12 +154,15 @@ fn status(line: &str) -> Option<u16> {
 }
 
 /// Asks for one thing more, which shows that both sides agree where they are.
-async fn probe(wire: &mut Wire) -> Result<bool, Wrong> {
+async fn probe(wire: &mut Wire) -> Result<(), Wrong> {
     let request = b"GET /probe HTTP/1.1\r\nHost: probe.test\r\n\r\n";
     let sent = wire.send(request).await;
-    sent.map_err(|error| format!("cannot ask once more: {error}"))?;
+    sent.map_err(|error| format!("cannot send: {error}"))?;
     let answer = answer(wire, false).await?;
-    Ok(answer.status == 200 && answer.body == b"GET /probe 0")
+    match answer.status == 200 && answer.body == b"GET /probe 0" {
+        true => Ok(()),
+        false => Err(format!("{}, {}", answer.head, shown(&answer.body))),
+    }
 }
 
 async fn rest_is(wire: &mut Wire, expected: &[u8]) -> Result<(), Wrong> {

@@ -14,7 +14,7 @@
 //! | `/ws` | 101, and then what it gets, back |
 //! | all others | with a `Content-Length` |
 //!
-//! The body is `METHOD TARGET LENGTH BODY` of the request, `x-saw` the same without the body.
+//! The body is `METHOD TARGET LENGTH BODY` of the request.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -209,13 +209,12 @@ async fn send_large(wire: &mut Wire, count: usize) -> Result<(), Wrong> {
 
 /// The answer of a kind.
 fn response(kind: &str, method: &str, seen: &Seen) -> Vec<u8> {
-    let told = seen.told();
-    let mut body = told.clone().into_bytes();
+    let mut body = seen.told().into_bytes();
     if let Some(sent) = seen.body.as_ref().filter(|sent| !sent.is_empty()) {
         body.push(b' ');
         body.extend(sent);
     }
-    let saw = format!("content-type: text/plain\r\nx-saw: {told}\r\n");
+    let kind_of_body = "content-type: text/plain\r\n";
     let length = format!("content-length: {}\r\n", body.len());
     let (first, second) = body.split_at(body.len() / 2);
     let chunk = |data: &[u8]| {
@@ -225,20 +224,26 @@ fn response(kind: &str, method: &str, seen: &Seen) -> Vec<u8> {
     let chunks = [chunk(first), chunk(second)].concat();
     let (head, mut body) = match kind {
         "chunked" => (
-            format!("200 OK\r\n{saw}transfer-encoding: chunked\r\n"),
+            format!("200 OK\r\n{kind_of_body}transfer-encoding: chunked\r\n"),
             [&*chunks, b"0\r\n\r\n"].concat(),
         ),
         "trailers" => (
-            format!("200 OK\r\n{saw}transfer-encoding: chunked\r\n"),
+            format!("200 OK\r\n{kind_of_body}transfer-encoding: chunked\r\n"),
             [&*chunks, b"0\r\nx-end: 1\r\n\r\n"].concat(),
         ),
-        "204" => (format!("204 No Content\r\n{saw}"), Vec::new()),
-        "304" => (format!("304 Not Modified\r\n{saw}{length}"), Vec::new()),
-        "eof" => (format!("200 OK\r\n{saw}connection: close\r\n"), body),
-        "refuse" => (format!("403 Forbidden\r\n{saw}{length}"), body),
-        "103" => (format!("{HINTS}200 OK\r\n{saw}{length}"), body),
-        "hop" => (format!("200 OK\r\n{HOP}{saw}{length}"), body),
-        _ => (format!("200 OK\r\n{saw}{length}"), body),
+        "204" => (format!("204 No Content\r\n{kind_of_body}"), Vec::new()),
+        "304" => (
+            format!("304 Not Modified\r\n{kind_of_body}{length}"),
+            Vec::new(),
+        ),
+        "eof" => (
+            format!("200 OK\r\n{kind_of_body}connection: close\r\n"),
+            body,
+        ),
+        "refuse" => (format!("403 Forbidden\r\n{kind_of_body}{length}"), body),
+        "103" => (format!("{HINTS}200 OK\r\n{kind_of_body}{length}"), body),
+        "hop" => (format!("200 OK\r\n{HOP}{kind_of_body}{length}"), body),
+        _ => (format!("200 OK\r\n{kind_of_body}{length}"), body),
     };
     if method == "HEAD" {
         body.clear();
