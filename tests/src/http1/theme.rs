@@ -105,7 +105,13 @@ impl Setup {
             }
             report.conversations += 1;
         }
-        let refused = good.iter().filter(|case| case.is_refused()).count();
+        // A body that its client breaks off is refused too, though nobody may be there to hear it.
+        let broken_off =
+            |case: &&Case| case.end == End::Gone && case.seen.iter().any(|sight| sight.cut);
+        let refused = good
+            .iter()
+            .filter(|case| case.is_refused() || broken_off(case))
+            .count();
         let counted = self.refusals().await;
         if report.failed.is_empty() && counted != refused {
             let what = format!("{refused} refusals, and the metric counts {counted}\n");
