@@ -21,8 +21,8 @@ mod serve;
 mod state;
 
 pub use self::config::{
-    CheckConfig, ClusterConfig, Config, EndpointConfig, ListenerConfig, RouteConfig, TlsConfig,
-    UpstreamTlsConfig,
+    CheckConfig, ClusterConfig, Config, EndpointConfig, Http2Config, ListenerConfig, Protocol,
+    ProxyProtocol, RouteConfig, TlsConfig, UpstreamHttp2Config, UpstreamTlsConfig,
 };
 pub use self::gateway::{Builder, Gateway};
 pub use chassis::life::RoleArgs;

@@ -49,6 +49,20 @@ pub(crate) struct ListenerState {
     pub(crate) place: Place,
     pub(crate) acceptor: Option<Acceptor>,
     pub(crate) h2c: bool,
+    pub(crate) http2: Http2Limits,
+}
+
+/// What a client may ask for over HTTP/2. Sizes are in bytes.
+pub(crate) struct Http2Limits {
+    pub(crate) streams: u32,
+    pub(crate) window: u32,
+    pub(crate) connection_window: u32,
+    pub(crate) frame: u32,
+    pub(crate) headers: u32,
+    pub(crate) header_count: usize,
+    pub(crate) resets: u32,
+    pub(crate) idle: Duration,
+    pub(crate) stall: Duration,
 }
 
 /// A route of one configuration.

@@ -53,12 +53,14 @@ impl Compiler<'_> {
             Some(tls) => Some(self.acceptor(tls, findings)?),
             None => None,
         };
+        let http2 = findings.keep(super::http2::limits(&listener.http2))?;
         Some(ListenerState {
             name: listener.name.as_str().into(),
             address: *listener.address,
             place: listener.address.place(),
             acceptor,
             h2c: listener.h2c,
+            http2,
         })
     }
 

@@ -5,6 +5,7 @@
 //! endpoints with the same address and settings, the counters of routes with the same name.
 
 mod clusters;
+mod http2;
 mod listeners;
 mod plugin_instances;
 mod routes;

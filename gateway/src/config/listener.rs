@@ -6,7 +6,7 @@ use chassis::config::Located;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::TlsConfig;
+use super::{Http2Config, TlsConfig};
 
 /// A socket that clients connect to.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -22,4 +22,7 @@ pub struct ListenerConfig {
     /// Accepts HTTP/2 without TLS from clients that know that it does.
     #[serde(default)]
     pub h2c: bool,
+    /// How it speaks HTTP/2, and how much of it a client may ask for.
+    #[serde(default)]
+    pub http2: Http2Config,
 }

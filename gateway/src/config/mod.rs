@@ -10,11 +10,15 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 mod cluster;
+mod http2;
 mod listener;
+mod protocol;
 mod tls;
 
 pub use self::cluster::{CheckConfig, ClusterConfig, EndpointConfig, UpstreamTlsConfig};
+pub use self::http2::Http2Config;
 pub use self::listener::ListenerConfig;
+pub use self::protocol::{Protocol, ProxyProtocol, UpstreamHttp2Config};
 pub use self::tls::TlsConfig;
 
 /// The configuration of `tidegate gateway`.

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use chassis::telemetry::Pressure;
-use pingora_core::apps::HttpServerOptions;
+use pingora_core::apps::{HttpServerApp, HttpServerOptions};
 use pingora_core::server::configuration::ServerConf;
 use pingora_proxy::HttpProxy;
 use plugins::Exchange;
@@ -39,11 +39,10 @@ pub(crate) struct Proxy {
     shared: Arc<Shared>,
 }
 
-/// Pingora's proxies: its options are fixed for each, so there is one for each choice of them.
+/// Pingora's proxy, and what the listeners are to do with it.
 pub(crate) struct Proxies {
     shared: Arc<Shared>,
-    plain: Arc<HttpProxy<Proxy>>,
-    h2c: Arc<HttpProxy<Proxy>>,
+    proxy: Arc<HttpProxy<Proxy>>,
 }
 
 /// What Pingora keeps for us from phase to phase.
@@ -89,19 +88,16 @@ impl Proxies {
             upstream_keepalive_pool_size: 256 * threads,
             ..ServerConf::default()
         });
-        let proxy = |h2c: bool| {
-            let inner = Proxy {
-                shared: shared.clone(),
-            };
-            let mut proxy = HttpProxy::new(inner, conf.clone());
-            let mut options = HttpServerOptions::default();
-            options.h2c = h2c;
-            proxy.server_options = Some(options);
-            proxy.handle_init_modules();
-            Arc::new(proxy)
+        let inner = Proxy {
+            shared: shared.clone(),
         };
-        let (plain, h2c) = (proxy(false), proxy(true));
-        Self { shared, plain, h2c }
+        let mut proxy = HttpProxy::new(inner, conf);
+        proxy.server_options = Some(HttpServerOptions::default());
+        proxy.handle_init_modules();
+        Self {
+            shared,
+            proxy: Arc::new(proxy),
+        }
     }
 
     /// The current settings of a listener, and the proxy for it; none when it is gone.
@@ -112,11 +108,11 @@ impl Proxies {
             .listeners
             .iter()
             .find(|one| *one.name == *name)?;
-        let proxy = if listener.h2c { &self.h2c } else { &self.plain };
-        Some((listener.clone(), proxy))
+        Some((listener.clone(), &self.proxy))
     }
 
-    pub(crate) fn all(&self) -> [&Arc<HttpProxy<Proxy>>; 2] {
-        [&self.plain, &self.h2c]
+    /// Ends the HTTP/1.1 connections that wait for a request.
+    pub(crate) async fn cleanup(&self) {
+        self.proxy.http_cleanup().await;
     }
 }

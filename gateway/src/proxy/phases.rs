@@ -81,18 +81,23 @@ impl ProxyHttp for Proxy {
         }
     }
 
-    async fn upstream_peer(&self, _: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
+    async fn upstream_peer(
+        &self,
+        session: &mut Session,
+        ctx: &mut Context,
+    ) -> Result<Box<HttpPeer>> {
         let unavailable = || Error::new_up(ErrorType::HTTPStatus(503));
         let started = ctx.started.as_mut().ok_or_else(unavailable)?;
         let cluster = started.route.cluster.as_ref().ok_or_else(unavailable)?;
         let endpoint = cluster.pick(&ctx.tried).ok_or_else(unavailable)?;
-        let peer = endpoint.peer().ok_or_else(unavailable)?;
+        let client = request::addresses(session.as_downstream());
+        let peer = endpoint.peer_for(client).ok_or_else(unavailable)?;
         endpoint.count(Count::Requests);
         if let SocketAddr::Inet(address) = peer.address() {
             started.exchange.upstream = Some(*address);
         }
         ctx.current = Some(endpoint.clone());
-        Ok(Box::new(HttpPeer::clone(&peer)))
+        Ok(Box::new(peer))
     }
 
     fn fail_to_connect(

@@ -1,5 +1,7 @@
 //! Judging the head of a request and finding its route.
 
+use std::net::SocketAddr;
+
 use chassis::problem::Problem;
 use http::{HeaderValue, Version, header};
 use pingora_core::protocols::http::ServerSession;
@@ -27,6 +29,13 @@ impl Shared {
                 .is_some_and(|digest| digest.ssl_digest.is_some()),
         }
     }
+}
+
+/// Where the client is, and what it connected to.
+pub(super) fn addresses(session: &ServerSession) -> Option<(SocketAddr, SocketAddr)> {
+    let client = session.client_addr()?.as_inet()?;
+    let server = session.server_addr()?.as_inet()?;
+    Some((*client, *server))
 }
 
 /// Brings the head into its one form: origin-form target, normal path, a host.

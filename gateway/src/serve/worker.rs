@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use pingora_core::apps::{HttpServerApp, ServerApp};
-use pingora_core::protocols::Stream;
+use pingora_core::apps::ServerApp;
+use pingora_core::protocols::{ALPN, Stream};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::connection::Connection;
+use super::h2::{self, Http2};
 use crate::proxy::Proxies;
 
 /// The worker threads.
@@ -34,6 +35,9 @@ pub(super) struct Listen {
 
 /// How long a TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// How long a client without TLS may be silent before it is known which HTTP it speaks.
+const FIRST_BYTES: Duration = Duration::from_secs(60);
 
 /// How long connections without a request may stay after they were told to end.
 const LEAVE: Duration = Duration::from_millis(500);
@@ -78,9 +82,7 @@ impl Workers {
 
     /// Ends idle connections and waits for requests in flight; the number of connections that were left.
     pub(crate) async fn drain(&self, limit: Duration, in_flight: impl Fn() -> u64) -> usize {
-        for proxy in self.proxies.all() {
-            proxy.http_cleanup().await;
-        }
+        self.proxies.cleanup().await;
         let deadline = Instant::now() + limit;
         let mut busy = Instant::now();
         loop {
@@ -160,7 +162,14 @@ impl Worker {
         let Some((listener, proxy)) = self.proxies.of(&name) else {
             return;
         };
-        let connection = Connection::new(stream, peer, local);
+        let mut connection = Connection::new(stream, peer, local);
+        let mut h2c = false;
+        if listener.h2c && listener.acceptor.is_none() {
+            match h2::prior_knowledge(&mut connection, FIRST_BYTES).await {
+                Some(known) => h2c = known,
+                None => return tracing::debug!(listener = &*name, %peer, "silent"),
+            }
+        }
         let stream: Stream = match &listener.acceptor {
             None => Box::new(connection),
             Some(acceptor) => {
@@ -176,7 +185,17 @@ impl Worker {
                 }
             }
         };
-        proxy.process_new(stream, &closed).await;
+        if h2c || matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
+            let proxy = proxy.clone();
+            let http2 = Http2 {
+                listener,
+                proxy,
+                closed,
+            };
+            http2.serve(stream).await;
+        } else {
+            proxy.process_new(stream, &closed).await;
+        }
     }
 }
 
