@@ -71,5 +71,7 @@ pub(crate) struct Route {
     /// None for the route of requests that no route matches.
     pub(crate) cluster: Option<Arc<Cluster>>,
     pub(crate) chain: Chain,
+    /// Whether gRPC-Web is translated.
+    pub(crate) grpc_web: bool,
     pub(crate) counters: Arc<RouteCounters>,
 }

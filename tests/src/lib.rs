@@ -9,6 +9,7 @@
 //!   upstream         a server that records what reaches it, and can fail in many ways
 //!   nginx            a real nginx as an upstream
 //!   h2_raw           HTTP/2 frame by frame, for what no client would send
+//!   script           servers and clients in other languages, from `tests/clients`
 //!   wire, load       requests byte by byte, and many of them without a pause
 //!   api, admin       the user API and the admin listener as their clients see them
 //!   versions         configurations that replace each other at one stroke
@@ -29,6 +30,7 @@ pub mod h2_raw;
 pub mod load;
 pub mod nginx;
 pub mod process;
+pub mod script;
 pub mod tokens;
 pub mod upstream;
 pub mod versions;

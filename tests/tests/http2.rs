@@ -72,8 +72,10 @@ async fn flood(
     let address = gateway.listener("http");
     let before = cpu(&gateway);
     let started = Instant::now();
-    let mut client = RawH2::connect(address, &[]).await.unwrap();
-    client.send(&first).await.unwrap();
+    let mut client = RawH2::connect(address, &[])
+        .await
+        .expect("the gateway accepts");
+    client.send(&first).await.expect("the connection holds");
     let (sent, end) = client.flood(200_000, SOON, bytes).await;
     println!(
         "{reason}: {sent} sent, {end:?}, {} requests upstream, {:?} of CPU time in {:?}",
@@ -85,11 +87,13 @@ async fn flood(
         refused(&gateway, reason).await
     })
     .await;
-    let mut other = RawH2::connect(address, &[]).await.unwrap();
+    let mut other = RawH2::connect(address, &[])
+        .await
+        .expect("the gateway accepts");
     other
         .send(&request(1, "GET", "/", &[], true))
         .await
-        .unwrap();
+        .expect("the gateway accepts");
     assert_eq!(other.verdict(1).await.payload[0], OK, "others are served");
     (sent, end.code)
 }
@@ -358,8 +362,10 @@ async fn short_requests_of_the_old_protocol_are_answered_where_both_are_spoken()
 /// An upstream that answers every request with 64 MiB, as fast as it may.
 async fn large_upstream() -> String {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap().to_string();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("a port is free");
+    let address = listener.local_addr().expect("it is bound").to_string();
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             tokio::spawn(async move {

@@ -189,6 +189,11 @@ fn check_settings(check: &CheckConfig) -> Result<CheckSettings, Diagnostic> {
     {
         return Err(check.path.wrong("a path begins with `/` and has no spaces"));
     }
+    if let Some(host) = &check.host
+        && host.parse::<http::uri::Authority>().is_err()
+    {
+        return Err(host.wrong("not a host name"));
+    }
     if check.interval.as_millis() < 10 {
         return Err(check.interval.wrong("must be at least 10ms"));
     }
@@ -199,7 +204,7 @@ fn check_settings(check: &CheckConfig) -> Result<CheckSettings, Diagnostic> {
     }
     Ok(CheckSettings {
         path: check.path.to_string(),
-        host: check.host.clone(),
+        host: check.host.clone().map(Located::into_inner),
         interval: **check.interval,
         timeout: *check.timeout,
         rise: *check.rise,

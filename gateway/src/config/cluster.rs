@@ -68,7 +68,7 @@ pub struct CheckConfig {
     pub path: Located<String>,
     /// The `Host` to ask for; the endpoint's own address when it is not set.
     #[serde(default)]
-    pub host: Option<String>,
+    pub host: Option<Located<String>>,
     /// The time between two checks of an endpoint, spread by a tenth.
     #[serde(default = "default_check_interval")]
     pub interval: Located<Period>,

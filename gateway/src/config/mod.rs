@@ -75,6 +75,10 @@ pub struct RouteConfig {
     pub headers: BTreeMap<Located<String>, Located<String>>,
     /// The cluster that answers.
     pub cluster: Located<String>,
+    /// Translates gRPC-Web into gRPC, so that pages in browsers can call gRPC services. The
+    /// cluster speaks HTTP/2. The variant of it in base64 (`grpc-web-text`) is refused with 415.
+    #[serde(default)]
+    pub grpc_web: bool,
     /// Plugins that the request meets after those of the whole gateway, in this order.
     #[serde(default)]
     pub plugins: Vec<Located<String>>,

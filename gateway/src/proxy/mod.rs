@@ -7,6 +7,7 @@
 //! logging                 plugins' `finished`, counters
 //! ```
 
+mod grpc_web;
 mod phases;
 mod reply;
 mod request;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use chassis::telemetry::Pressure;
 use pingora_core::apps::{HttpServerApp, HttpServerOptions};
+use pingora_core::protocols::http::bridge::grpc_web::GrpcWebCtx;
 use pingora_core::server::configuration::ServerConf;
 use pingora_proxy::HttpProxy;
 use plugins::Exchange;
@@ -60,6 +62,7 @@ pub(crate) struct Context {
 struct Started {
     route: Arc<Route>,
     exchange: Exchange,
+    grpc_web: GrpcWebCtx,
     /// The state that it began with; held so that it stays whole until the end.
     _state: Arc<State>,
 }

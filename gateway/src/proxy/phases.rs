@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use pingora_core::modules::http::HttpModules;
+use pingora_core::protocols::http::bridge::grpc_web::GrpcWebCtx;
 use pingora_core::protocols::l4::socket::SocketAddr;
 use pingora_core::upstreams::peer::{HttpPeer, Peer};
 use pingora_core::{Error, ErrorType, Result};
@@ -15,7 +16,7 @@ use plugins::{
     Client, Exchange, Finished, Reply, Request, RequestHead, RequestView, Response, ResponseHead,
 };
 
-use super::{Context, Proxy, Started, reply, request};
+use super::{Context, Proxy, Started, grpc_web, reply, request};
 use crate::cluster::Count;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -39,6 +40,7 @@ impl Proxy {
         let started = Started {
             route,
             exchange,
+            grpc_web: GrpcWebCtx::default(),
             _state: state,
         };
         (Some(started), reply)
@@ -74,7 +76,8 @@ impl ProxyHttp for Proxy {
             .request(&mut request)
             .await
             .map(|reply| *reply)
-            .or(refusal);
+            .or(refusal)
+            .or_else(|| grpc_web::request(started, session.req_header_mut()));
         match reply {
             None => Ok(false),
             Some(reply) => reply::send(session, started, reply).await.map(|()| true),
@@ -121,6 +124,18 @@ impl ProxyHttp for Proxy {
         error
     }
 
+    async fn upstream_request_filter(
+        &self,
+        _: &mut Session,
+        head: &mut RequestHeader,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        match &ctx.started {
+            Some(started) => grpc_web::upstream(started, head),
+            None => Ok(()),
+        }
+    }
+
     async fn request_body_filter(
         &self,
         _: &mut Session,
@@ -147,11 +162,15 @@ impl ProxyHttp for Proxy {
         ctx: &mut Context,
     ) -> Result<()> {
         let Some(Started {
-            route, exchange, ..
+            route,
+            exchange,
+            grpc_web,
+            ..
         }) = &mut ctx.started
         else {
             return Ok(());
         };
+        grpc_web.response_header_filter(head);
         let sound = route.chain.response(&mut Response {
             request: RequestView::new(session.req_header()),
             head: ResponseHead::new(head),
@@ -180,6 +199,20 @@ impl ProxyHttp for Proxy {
         match !route.chain.bodies().response || route.chain.response_body(body, last, exchange) {
             true => Ok(None),
             false => Err(plugin_panicked()),
+        }
+    }
+
+    async fn response_trailer_filter(
+        &self,
+        _: &mut Session,
+        trailers: &mut HeaderMap,
+        ctx: &mut Context,
+    ) -> Result<Option<Bytes>> {
+        match &mut ctx.started {
+            Some(Started { grpc_web, .. }) if *grpc_web == GrpcWebCtx::Trailers => {
+                grpc_web.response_trailer_filter(trailers)
+            }
+            _ => Ok(None),
         }
     }
 

@@ -171,6 +171,10 @@ struct Serving {
 }
 
 /// What happens next on a connection.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it lives for a moment, and a box would cost every request an allocation"
+)]
 enum Event {
     Request(HttpSession),
     /// Pingora has refused a request.
