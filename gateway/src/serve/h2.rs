@@ -122,14 +122,19 @@ impl Http2 {
         serving.run(connection).await;
     }
 
-    /// Counts and tells that a client went beyond a limit.
+    /// Counts that a client went beyond a limit.
+    fn count(&self, reason: &str) {
+        let labels = [&*self.listener.name, reason];
+        REFUSED.with_label_values(&labels).inc();
+    }
+
+    /// Counts and tells that a connection ends because its client went beyond a limit.
     fn refused(&self, digest: &Digest, reason: &str) {
-        let listener = &*self.listener.name;
-        REFUSED.with_label_values(&[listener, reason]).inc();
+        self.count(reason);
         let socket = digest.socket_digest.as_ref();
         let peer = socket.and_then(|socket| socket.peer_addr()?.as_inet());
         tracing::info!(
-            listener,
+            listener = &*self.listener.name,
             peer = peer.map(tracing::field::display),
             reason,
             "HTTP/2 refused"
@@ -251,7 +256,8 @@ impl Serving {
     fn begin(&self, mut session: HttpSession) {
         let limits = &self.http2.listener.http2;
         if session.req_header().headers.len() > limits.header_count {
-            self.http2.refused(&self.digest, "header_count");
+            // Not told: a client can ask for this many times a second.
+            self.http2.count("header_count");
             let too_many = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
             if let Ok(head) = ResponseHeader::build(too_many, Some(1)) {
                 // Without a client there is nobody to tell.

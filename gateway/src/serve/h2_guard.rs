@@ -86,6 +86,8 @@ impl Watch {
         }
     }
 
+    /// What is below may gather, so that a write which goes through is no proof of a client that
+    /// takes something; but what it gathers is little, and then it is blocked.
     fn writes(&self, blocked: bool) {
         let known = self.blocked.load(Relaxed) > 0;
         if blocked && !known {
