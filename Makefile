@@ -57,6 +57,8 @@ setup:
 
 setup-tests:
 	@$(call install,curl:curl openssl:openssl nginx:nginx-light)
+	@/usr/bin/python3 -c "import grpc, websockets" 2>/dev/null || \
+		{ $(call packages,python3 python3-grpcio python3-websockets); }
 
 tools: target/tools/bin/cargo-machete
 
@@ -72,9 +74,11 @@ define install
 	missing=; for pair in $(1); do \
 		command -v $${pair%%:*} >/dev/null || missing="$$missing $${pair#*:}"; \
 	done; \
-	if [ -n "$$missing" ]; then \
-		echo "installing$$missing"; \
-		$(SUDO) apt-get update -qq && \
-		DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
-	fi
+	if [ -n "$$missing" ]; then $(call packages,$$missing); fi
+endef
+
+define packages
+	echo "installing" $(1); \
+	$(SUDO) apt-get update -qq && \
+	DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq --no-install-recommends $(1) >/dev/null
 endef

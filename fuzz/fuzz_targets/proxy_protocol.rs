@@ -2,9 +2,7 @@
 
 #![no_main]
 
-use chassis::net::proxy_protocol::{
-    LIMIT, Origin, Parsing, Version, encode_v1, encode_v2, parse,
-};
+use chassis::net::proxy_protocol::{LIMIT, Origin, Parsing, Version, encode_v1, encode_v2, parse};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -13,7 +11,12 @@ fuzz_target!(|bytes: &[u8]| {
         Parsing::Incomplete { needed } => assert!(needed > 0 && bytes.len() + needed <= LIMIT),
         Parsing::Parsed { header, length } => {
             assert!(length <= bytes.len() && length <= LIMIT);
-            let Origin::Inet { source, destination, datagram: false } = header.origin else {
+            let Origin::Inet {
+                source,
+                destination,
+                datagram: false,
+            } = header.origin
+            else {
                 return;
             };
             let again = match header.version {
@@ -22,7 +25,13 @@ fuzz_target!(|bytes: &[u8]| {
                 Version::V2 => encode_v2(source, destination, &header.tlvs).expect("no larger"),
             };
             let written = again.len();
-            assert_eq!(parse(&again), Parsing::Parsed { header, length: written });
+            assert_eq!(
+                parse(&again),
+                Parsing::Parsed {
+                    header,
+                    length: written
+                }
+            );
         }
     }
 });

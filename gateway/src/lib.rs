@@ -24,8 +24,9 @@ mod succession;
 
 pub use self::config::{
     CheckConfig, ClusterConfig, Config, DotSegments, Doubtful, EmptySegments, EndpointConfig,
-    Http1Config, LimitsConfig, ListenerConfig, ListenerLimitsConfig, PathsConfig, ProxyHeader,
-    RouteConfig, TimeoutsConfig, TlsConfig, UpstreamTlsConfig,
+    Http1Config, Http2Config, LimitsConfig, ListenerConfig, ListenerLimitsConfig, PathsConfig,
+    Protocol, ProxyHeader, ProxyProtocol, RouteConfig, TimeoutsConfig, TlsConfig,
+    UpstreamHttp2Config, UpstreamTlsConfig,
 };
 pub use self::gateway::{Builder, Gateway};
 pub use chassis::life::RoleArgs;

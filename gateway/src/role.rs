@@ -330,7 +330,11 @@ impl Running<'_> {
         life.registry.register(Box::new(states))?;
         let kinds = self.gateway.registrations().iter();
         let of_plugins: Vec<Box<dyn Collector>> = kinds.flat_map(|kind| (kind.metrics)()).collect();
-        for collector in of_plugins.into_iter().chain(plugins::metrics()) {
+        for collector in of_plugins
+            .into_iter()
+            .chain(plugins::metrics())
+            .chain(crate::serve::metrics())
+        {
             life.registry.register(collector)?;
         }
         Ok(())

@@ -66,13 +66,17 @@ pub(crate) struct ListenerState {
     pub(crate) counts: Arc<ListenerCounts>,
     pub(crate) acceptor: Option<Acceptor>,
     pub(crate) h2c: bool,
-    pub(crate) http1: Http1,
+    /// What the head of an HTTP/1.1 request may measure.
+    pub(crate) http1: HeadLimits,
+    /// Bytes of a request's body.
+    pub(crate) body: Option<u64>,
     pub(crate) timeouts: Timeouts,
     pub(crate) paths: PathsConfig,
     /// Networks whose word about clients is believed.
     pub(crate) trusted: Vec<IpNet>,
     pub(crate) proxy_header: ProxyHeader,
     pub(crate) refusals: Arc<Refusals>,
+    pub(crate) http2: Http2Limits,
 }
 
 impl std::fmt::Debug for ListenerState {
@@ -94,12 +98,14 @@ impl ListenerState {
             counts: Arc::default(),
             acceptor: None,
             h2c: false,
-            http1: Http1::default(),
+            http1: HeadLimits::default(),
+            body: None,
             timeouts: Timeouts::default(),
             paths: PathsConfig::default(),
             trusted: Vec::new(),
             proxy_header: ProxyHeader::Off,
             refusals: Arc::new(Refusals::new("test".into())),
+            http2: Http2Limits::default(),
         })
     }
 
@@ -111,14 +117,6 @@ impl ListenerState {
         let peer = peer.to_canonical();
         self.trusted.iter().any(|network| network.contains(&peer))
     }
-}
-
-/// What an HTTP/1.1 request may measure.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Http1 {
-    pub(crate) head: HeadLimits,
-    /// Bytes of a body.
-    pub(crate) body: Option<u64>,
 }
 
 /// How long a client may take.
@@ -154,11 +152,25 @@ pub(crate) struct HandoverState {
     pub(crate) drain: Duration,
 }
 
+/// What a client may ask for over HTTP/2. Sizes are in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Http2Limits {
+    pub(crate) streams: u32,
+    pub(crate) window: u32,
+    pub(crate) connection_window: u32,
+    pub(crate) frame: u32,
+    pub(crate) headers: u32,
+    pub(crate) header_count: usize,
+    pub(crate) resets: u32,
+}
+
 /// A route of one configuration.
 pub(crate) struct Route {
     pub(crate) name: Arc<str>,
     /// None for the route of requests that no route matches.
     pub(crate) cluster: Option<Arc<Cluster>>,
     pub(crate) chain: Chain,
+    /// Whether gRPC-Web is translated.
+    pub(crate) grpc_web: bool,
     pub(crate) counters: Arc<RouteCounters>,
 }

@@ -8,6 +8,9 @@
 //!   binary, process  the binary, and a running process of it with its logs
 //!   gateway, edge    the gateway alone, and the whole edge of `tidegate up`
 //!   upstream         a server that records what reaches it, and can fail in many ways
+//!   nginx            a real nginx as an upstream
+//!   h2_raw           HTTP/2 frame by frame, for what no client would send
+//!   script           servers and clients in other languages, from `tests/clients`
 //!   wire, load       requests byte by byte, and many of them without a pause
 //!   http1            conversations to the byte, from the files of tests/http1/
 //!   api, admin       the user API and the admin listener as their clients see them
@@ -25,9 +28,12 @@ pub mod binary;
 pub mod edge;
 pub mod eventually;
 pub mod gateway;
+pub mod h2_raw;
 pub mod http1;
 pub mod load;
+pub mod nginx;
 pub mod process;
+pub mod script;
 pub mod tokens;
 pub mod upstream;
 pub mod versions;

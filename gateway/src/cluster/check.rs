@@ -3,8 +3,10 @@
 use std::sync::Weak;
 use std::time::Duration;
 
+use http::uri::PathAndQuery;
 use pingora_core::protocols::l4::socket::SocketAddr;
 use pingora_core::upstreams::peer::{HttpPeer, Peer};
+use pingora_core::{ErrorType, OrErr};
 use pingora_http::RequestHeader;
 use pingora_load_balancing::Backend;
 use pingora_load_balancing::health_check::{HealthCheck, HttpHealthCheck};
@@ -95,9 +97,18 @@ fn prepare(address: &str, peer: &HttpPeer, settings: &CheckSettings) -> HttpHeal
     let mut check = HttpHealthCheck::new(host, peer.is_tls());
     check.reuse_connection = false;
     check.peer_template = peer.clone();
+    let options = &mut check.peer_template.options;
+    let http2 = options.alpn.get_min_http_version() == 2;
+    if !http2 {
+        // What is agreed on in the handshake would be known too late to write the request.
+        options.set_http_version(1, 1);
+    }
     check.peer_template.options.read_timeout = Some(settings.timeout);
     if let Ok(mut request) = RequestHeader::build("GET", settings.path.as_bytes(), Some(2)) {
-        let host = request.insert_header("host", host);
+        let host = match http2 {
+            true => name_authority(&mut request, peer.is_tls(), host),
+            false => request.insert_header("host", host),
+        };
         let agent = request.insert_header("user-agent", "tidegate-check");
         debug_assert!(host.is_ok() && agent.is_ok(), "validated when compiled");
         check.req = request;
@@ -110,6 +121,19 @@ fn prepare(address: &str, peer: &HttpPeer, settings: &CheckSettings) -> HttpHeal
         ),
     }));
     check
+}
+
+/// In HTTP/2 the host is part of the URI; beside it, a header of its own is one too many for some.
+fn name_authority(request: &mut RequestHeader, tls: bool, host: &str) -> pingora_core::Result<()> {
+    let path = request.uri.path_and_query().cloned();
+    let uri = http::Uri::builder()
+        .scheme(if tls { "https" } else { "http" })
+        .authority(host)
+        .path_and_query(path.unwrap_or(PathAndQuery::from_static("/")))
+        .build()
+        .or_err(ErrorType::InvalidHTTPHeader, "not a host name")?;
+    request.set_uri(uri);
+    Ok(())
 }
 
 async fn ask(check: &HttpHealthCheck, peer: &HttpPeer, limit: Duration) -> Result<(), String> {

@@ -12,6 +12,8 @@ use pingora_core::utils::tls::WrappedX509;
 use tokio::sync::watch;
 
 use super::check::{CheckSettings, keep_checking};
+use super::introduce::introduce;
+use crate::config::{Protocol, ProxyProtocol};
 
 /// An endpoint of a cluster.
 #[derive(Debug)]
@@ -35,6 +37,20 @@ pub(crate) struct PeerSettings {
     pub(crate) write_timeout: Duration,
     pub(crate) idle_timeout: Duration,
     pub(crate) tls: Option<PeerTls>,
+    pub(crate) http: PeerHttp,
+    /// Begins each connection with the addresses of its client.
+    pub(crate) proxy_protocol: Option<ProxyProtocol>,
+}
+
+/// How to speak HTTP with endpoints.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct PeerHttp {
+    pub(crate) protocol: Protocol,
+    /// Requests under way on one HTTP/2 connection.
+    pub(crate) streams: u16,
+    /// Bytes that a stream may be ahead of its client.
+    pub(crate) window: u32,
+    pub(crate) ping: Option<Duration>,
 }
 
 /// How to speak TLS with endpoints.
@@ -117,6 +133,20 @@ impl Endpoint {
         self.peer.load_full()
     }
 
+    /// What to connect to for a client's connection: its address, and what it connected to.
+    pub(crate) fn peer_for(&self, client: Option<(SocketAddr, SocketAddr)>) -> Option<HttpPeer> {
+        let mut peer = HttpPeer::clone(&*self.peer()?);
+        if let Some(version) = self.settings.proxy_protocol {
+            introduce(&mut peer, version, client);
+        }
+        Some(peer)
+    }
+
+    /// Whether requests surely or perhaps go to it over HTTP/2.
+    pub(crate) fn may_speak_http2(&self) -> bool {
+        self.settings.http.protocol != Protocol::Http1
+    }
+
     /// Waits for the first verdict of its check.
     pub(super) async fn judged(&self) {
         let _ = self.judged.subscribe().wait_for(|judged| *judged).await;
@@ -154,6 +184,11 @@ impl Endpoint {
                 .map(|der| WrappedX509::new(der.clone(), pingora_core::utils::tls::parse_x509))
                 .collect()
         });
+        self.settings.http.apply(options);
+        if let Some(version) = self.settings.proxy_protocol {
+            // Until a client is known: health checks come from the gateway itself.
+            introduce(&mut peer, version, None);
+        }
         self.peer.store(Some(Arc::new(peer)));
     }
 
@@ -181,3 +216,22 @@ impl Endpoint {
         }
     }
 }
+
+impl PeerHttp {
+    fn apply(&self, options: &mut PeerOptions) {
+        match self.protocol {
+            Protocol::Http1 => options.set_http_version(1, 1),
+            Protocol::Http2 => options.set_http_version(2, 2),
+            Protocol::Auto => options.set_http_version(2, 1),
+        }
+        options.max_h2_streams = usize::from(self.streams);
+        options.h2_ping_interval = self.ping;
+        options.h2_stream_window_size = Some(self.window);
+        // So large that clients who do not read hold up nobody but themselves.
+        let all = u32::from(self.streams).saturating_mul(self.window);
+        options.h2_connection_window_size = Some(all.min(LARGEST_WINDOW));
+    }
+}
+
+/// RFC 9113, section 6.9.1.
+const LARGEST_WINDOW: u32 = (1 << 31) - 1;

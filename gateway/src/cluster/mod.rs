@@ -7,6 +7,7 @@
 
 mod check;
 mod endpoint;
+mod introduce;
 mod schedule;
 
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use arc_swap::ArcSwap;
 
 pub(crate) use self::check::CheckSettings;
 use self::endpoint::health_epoch;
-pub(crate) use self::endpoint::{Count, Endpoint, PeerSettings, PeerTls};
+pub(crate) use self::endpoint::{Count, Endpoint, PeerHttp, PeerSettings, PeerTls};
 use self::schedule::schedule;
 
 /// A named set of endpoints.

@@ -8,8 +8,10 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
 use super::{Compiler, Findings};
-use crate::cluster::{CheckSettings, Cluster, Endpoint, PeerSettings, PeerTls};
-use crate::config::{CheckConfig, ClusterConfig, Config, EndpointConfig, UpstreamTlsConfig};
+use crate::cluster::{CheckSettings, Cluster, Endpoint, PeerHttp, PeerSettings, PeerTls};
+use crate::config::{
+    CheckConfig, ClusterConfig, Config, EndpointConfig, Protocol, UpstreamTlsConfig,
+};
 
 impl Compiler<'_> {
     pub(super) fn clusters(
@@ -36,12 +38,15 @@ impl Compiler<'_> {
             Some(tls) => Some(self.peer_tls(tls, findings)?),
             None => None,
         };
+        let http = findings.keep(peer_http(config))?;
         let settings = PeerSettings {
             connect_timeout: *config.connect_timeout,
             read_timeout: *config.read_timeout,
             write_timeout: *config.write_timeout,
             idle_timeout: *config.idle_timeout,
             tls,
+            http,
+            proxy_protocol: config.proxy_protocol.map(Located::into_inner),
         };
         let check = match &config.check {
             Some(check) => Some(findings.keep(check_settings(check))?),
@@ -140,6 +145,42 @@ fn validate(endpoint: &EndpointConfig) -> Result<(), Diagnostic> {
     Err(wrong())
 }
 
+fn peer_http(config: &ClusterConfig) -> Result<PeerHttp, Diagnostic> {
+    let ClusterConfig {
+        protocol, http2, ..
+    } = config;
+    if **protocol == Protocol::Auto && config.tls.is_none() {
+        return Err(protocol
+            .wrong("`auto` needs `tls`: the protocol is agreed on in its handshake")
+            .help("write \"http2\" for HTTP/2 without TLS"));
+    }
+    if **protocol == Protocol::Auto && config.proxy_protocol.is_some() {
+        // Pingora remembers for each peer that it is bad at HTTP/2, and each client is a peer then.
+        return Err(protocol.wrong("with `proxy_protocol` it is either \"http1\" or \"http2\""));
+    }
+    if !(1..=10_000).contains(&*http2.streams) {
+        return Err(http2.streams.wrong("must be from 1 to 10000"));
+    }
+    let window = http2.window.bytes();
+    if !(WINDOWS.contains(&window)) {
+        return Err(http2.window.wrong("must be from 16KiB to 16MiB"));
+    }
+    if let Some(ping) = http2.ping
+        && ping.as_millis() < 1000
+    {
+        return Err(ping.wrong("must be at least 1s"));
+    }
+    Ok(PeerHttp {
+        protocol: **protocol,
+        streams: *http2.streams,
+        window: u32::try_from(window).unwrap_or(u32::MAX),
+        ping: http2.ping.map(|ping| **ping),
+    })
+}
+
+/// Smaller than a frame it would slow everything down; larger it is only memory to fill.
+const WINDOWS: std::ops::RangeInclusive<u64> = 16 << 10..=16 << 20;
+
 fn check_settings(check: &CheckConfig) -> Result<CheckSettings, Diagnostic> {
     if !check.path.starts_with('/')
         || check
@@ -147,6 +188,11 @@ fn check_settings(check: &CheckConfig) -> Result<CheckSettings, Diagnostic> {
             .contains(|c: char| c.is_whitespace() || c.is_control())
     {
         return Err(check.path.wrong("a path begins with `/` and has no spaces"));
+    }
+    if let Some(host) = &check.host
+        && host.parse::<http::uri::Authority>().is_err()
+    {
+        return Err(host.wrong("not a host name"));
     }
     if check.interval.as_millis() < 10 {
         return Err(check.interval.wrong("must be at least 10ms"));
@@ -158,7 +204,7 @@ fn check_settings(check: &CheckConfig) -> Result<CheckSettings, Diagnostic> {
     }
     Ok(CheckSettings {
         path: check.path.to_string(),
-        host: check.host.clone(),
+        host: check.host.clone().map(Located::into_inner),
         interval: **check.interval,
         timeout: *check.timeout,
         rise: *check.rise,

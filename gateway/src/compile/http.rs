@@ -3,40 +3,44 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use chassis::config::Located;
-use chassis::units::Size;
+use chassis::config::{Diagnostic, Located};
+use chassis::units::{Period, Size};
 use ipnet::IpNet;
 
 use super::Findings;
 use crate::config::{Http1Config, TimeoutsConfig};
 use crate::h1::head::HeadLimits;
-use crate::state::{Http1, Timeouts};
+use crate::state::Timeouts;
 
-pub(super) fn http1(config: &Http1Config) -> Http1 {
+pub(super) fn http1(config: &Http1Config) -> HeadLimits {
     let bytes = |size: Size| usize::try_from(size.bytes()).unwrap_or(usize::MAX);
-    Http1 {
-        head: HeadLimits {
-            request_line: bytes(config.request_line),
-            header: bytes(config.header),
-            headers: bytes(config.headers),
-            count: usize::from(config.header_count),
-        },
-        body: config.body.map(Size::bytes),
+    HeadLimits {
+        request_line: bytes(config.request_line),
+        header: bytes(config.header),
+        headers: bytes(config.headers),
+        count: usize::from(config.header_count),
     }
 }
 
-pub(super) fn timeouts(config: &TimeoutsConfig) -> Timeouts {
-    Timeouts {
-        handshake: *config.handshake,
-        head: *config.head,
-        body_read: *config.body_read,
+pub(super) fn timeouts(config: &TimeoutsConfig) -> Result<Timeouts, Diagnostic> {
+    Ok(Timeouts {
+        handshake: time(&config.handshake)?,
+        head: time(&config.head)?,
+        body_read: time(&config.body_read)?,
         body_rate: config.body_rate.bytes(),
-        body: config.body.map(Duration::from),
-        request: config.request.map(Duration::from),
-        idle: *config.idle,
-        write: *config.write,
-        tunnel: *config.tunnel,
-        linger: *config.linger,
+        body: config.body.as_ref().map(time).transpose()?,
+        request: config.request.as_ref().map(time).transpose()?,
+        idle: time(&config.idle)?,
+        write: time(&config.write)?,
+        tunnel: time(&config.tunnel)?,
+        linger: time(&config.linger)?,
+    })
+}
+
+fn time(value: &Located<Period>) -> Result<Duration, Diagnostic> {
+    match value.as_millis() {
+        10..=2_592_000_000 => Ok(***value),
+        _ => Err(value.wrong("must be from 10ms to 30d")),
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use chassis::config::{Diagnostic, Located, Place};
 use chassis::net::{Address, ListenOptions, TcpConfig};
+use chassis::units::Size;
 use pingora_core::listeners::tls::Acceptor;
 use rustls::ServerConfig;
 use rustls_pki_types::pem::PemObject;
@@ -60,6 +61,7 @@ impl Compiler<'_> {
             Some(tls) => Some(self.acceptor(tls, findings)?),
             None => None,
         };
+        let http2 = findings.keep(super::http2::limits(&listener.http2))?;
         Some(ListenerState {
             name: listener.name.as_str().into(),
             counts: self.counts(&listener.name, &address),
@@ -70,11 +72,13 @@ impl Compiler<'_> {
             acceptor,
             h2c: listener.h2c,
             http1: http1(&listener.http1),
-            timeouts: timeouts(&listener.timeouts),
+            body: listener.body.map(Size::bytes),
+            timeouts: findings.keep(timeouts(&listener.timeouts))?,
             paths: listener.paths,
             trusted: networks(&listener.trusted, findings),
             proxy_header: listener.proxy_protocol,
             refusals: self.refusals(&listener.name),
+            http2,
         })
     }
 

@@ -7,6 +7,7 @@
 mod clusters;
 mod handover;
 mod http;
+mod http2;
 mod listeners;
 mod plugin_instances;
 mod routes;

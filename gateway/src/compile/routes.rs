@@ -61,6 +61,7 @@ impl Compiler<'_> {
                 name: name.into(),
                 cluster,
                 chain: Chain::new(global.iter().chain(&links).cloned()),
+                grpc_web: route.grpc_web,
                 counters: carried
                     .get(name)
                     .map(|one| (*one).clone())
@@ -73,6 +74,7 @@ impl Compiler<'_> {
             name: "".into(),
             cluster: None,
             chain: Chain::new(global),
+            grpc_web: false,
             counters: counters.unwrap_or_default(),
         });
         Routes {

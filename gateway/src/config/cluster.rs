@@ -7,6 +7,8 @@ use chassis::units::Period;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::{Protocol, ProxyProtocol, UpstreamHttp2Config};
+
 /// A named set of endpoints.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -19,6 +21,16 @@ pub struct ClusterConfig {
     /// Speaks TLS with the endpoints.
     #[serde(default)]
     pub tls: Option<UpstreamTlsConfig>,
+    /// Which HTTP the endpoints speak.
+    #[serde(default)]
+    pub protocol: Located<Protocol>,
+    /// How the gateway speaks HTTP/2 with the endpoints.
+    #[serde(default)]
+    pub http2: UpstreamHttp2Config,
+    /// Begins each connection to an endpoint with the addresses of its client. Such a
+    /// connection is used again only for requests of the same client connection.
+    #[serde(default)]
+    pub proxy_protocol: Option<Located<ProxyProtocol>>,
     /// How long connecting may take, TLS included.
     #[serde(default = "default_connect_timeout")]
     pub connect_timeout: Period,
@@ -56,7 +68,7 @@ pub struct CheckConfig {
     pub path: Located<String>,
     /// The `Host` to ask for; the endpoint's own address when it is not set.
     #[serde(default)]
-    pub host: Option<String>,
+    pub host: Option<Located<String>>,
     /// The time between two checks of an endpoint, spread by a tenth.
     #[serde(default = "default_check_interval")]
     pub interval: Located<Period>,

@@ -1,10 +1,11 @@
 //! How listeners speak HTTP, as it is written.
 
+use chassis::config::Located;
 use chassis::units::{Period, Size};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-/// What an HTTP/1.1 request may measure.
+/// What the head of an HTTP/1.1 request may measure.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Http1Config {
@@ -16,8 +17,6 @@ pub struct Http1Config {
     pub headers: Size,
     /// How many headers a request may have; 431 beyond it.
     pub header_count: u16,
-    /// The longest body; 413 beyond it. No limit when it is not set.
-    pub body: Option<Size>,
 }
 
 impl Default for Http1Config {
@@ -27,7 +26,6 @@ impl Default for Http1Config {
             header: Size::from_kib(16),
             headers: Size::from_kib(64),
             header_count: 100,
-            body: None,
         }
     }
 }
@@ -37,41 +35,41 @@ impl Default for Http1Config {
 #[serde(deny_unknown_fields, default)]
 pub struct TimeoutsConfig {
     /// For the TLS handshake, and before it for the PROXY header.
-    pub handshake: Period,
+    pub handshake: Located<Period>,
     /// For the whole head of a request, from its first byte; 408 beyond it.
-    pub head: Period,
+    pub head: Located<Period>,
     /// Between two pieces of a body; 408 beyond it.
-    pub body_read: Period,
+    pub body_read: Located<Period>,
     /// How many bytes a second a body must have on average, once `body_read` has passed; 408 below it.
     pub body_rate: Size,
     /// For the whole body; 408 beyond it. No limit when it is not set.
-    pub body: Option<Period>,
+    pub body: Option<Located<Period>>,
     /// For the whole exchange, from the first byte of the head to the last of the answer; 504
     /// beyond it. No limit when it is not set. WebSockets are not concerned.
-    pub request: Option<Period>,
-    /// Without a request on a connection that is kept alive.
-    pub idle: Period,
-    /// For a client to take a piece of the answer.
-    pub write: Period,
+    pub request: Option<Located<Period>>,
+    /// Without a request on a connection that is kept alive, of either version of HTTP.
+    pub idle: Located<Period>,
+    /// For a client to take a piece of the answer: then the connection ends, or the one response of HTTP/2.
+    pub write: Located<Period>,
     /// Without a byte in either direction on a WebSocket.
-    pub tunnel: Period,
+    pub tunnel: Located<Period>,
     /// How long the rest of a refused request is still read, so that the client sees the answer.
-    pub linger: Period,
+    pub linger: Located<Period>,
 }
 
 impl Default for TimeoutsConfig {
     fn default() -> Self {
         Self {
-            handshake: Period::from_secs(10),
-            head: Period::from_secs(10),
-            body_read: Period::from_secs(30),
+            handshake: Located::nowhere(Period::from_secs(10)),
+            head: Located::nowhere(Period::from_secs(10)),
+            body_read: Located::nowhere(Period::from_secs(30)),
             body_rate: Size::from_bytes(500),
             body: None,
             request: None,
-            idle: Period::from_secs(60),
-            write: Period::from_secs(30),
-            tunnel: Period::from_secs(3600),
-            linger: Period::from_secs(2),
+            idle: Located::nowhere(Period::from_secs(60)),
+            write: Located::nowhere(Period::from_secs(30)),
+            tunnel: Located::nowhere(Period::from_secs(3600)),
+            linger: Located::nowhere(Period::from_secs(2)),
         }
     }
 }

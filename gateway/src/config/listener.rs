@@ -2,10 +2,11 @@
 
 use chassis::config::Located;
 use chassis::net::{Address, FileMode, ListenOptions, TcpConfig};
+use chassis::units::Size;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Http1Config, PathsConfig, ProxyHeader, TimeoutsConfig, TlsConfig};
+use super::{Http1Config, Http2Config, PathsConfig, ProxyHeader, TimeoutsConfig, TlsConfig};
 
 /// A socket that clients connect to.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -38,7 +39,10 @@ pub struct ListenerConfig {
     /// Accepts HTTP/2 without TLS from clients that know that it does.
     #[serde(default)]
     pub h2c: bool,
-    /// What an HTTP/1.1 request may measure.
+    /// The longest body of a request; 413 beyond it. No limit when it is not set.
+    #[serde(default)]
+    pub body: Option<Size>,
+    /// What the head of an HTTP/1.1 request may measure.
     #[serde(default)]
     pub http1: Http1Config,
     /// How long a client may take.
@@ -54,6 +58,9 @@ pub struct ListenerConfig {
     /// Whether connections begin with a PROXY header (version 1 or 2).
     #[serde(default)]
     pub proxy_protocol: ProxyHeader,
+    /// How it speaks HTTP/2, and how much of it a client may ask for.
+    #[serde(default)]
+    pub http2: Http2Config,
 }
 
 /// Limits of the connections of a listener.

@@ -12,14 +12,18 @@ use serde::Deserialize;
 
 mod cluster;
 mod http;
+mod http2;
 mod listener;
+mod protocol;
 mod tls;
 
 pub use self::cluster::{CheckConfig, ClusterConfig, EndpointConfig, UpstreamTlsConfig};
 pub use self::http::{
     DotSegments, Doubtful, EmptySegments, Http1Config, PathsConfig, ProxyHeader, TimeoutsConfig,
 };
+pub use self::http2::Http2Config;
 pub use self::listener::{LimitsConfig, ListenerConfig, ListenerLimitsConfig};
+pub use self::protocol::{Protocol, ProxyProtocol, UpstreamHttp2Config};
 pub use self::tls::TlsConfig;
 
 /// The configuration of `tidegate gateway`.
@@ -83,6 +87,10 @@ pub struct RouteConfig {
     pub headers: BTreeMap<Located<String>, Located<String>>,
     /// The cluster that answers.
     pub cluster: Located<String>,
+    /// Translates gRPC-Web into gRPC, so that pages in browsers can call gRPC services. The
+    /// cluster speaks HTTP/2. The variant of it in base64 (`grpc-web-text`) is refused with 415.
+    #[serde(default)]
+    pub grpc_web: bool,
     /// Plugins that the request meets after those of the whole gateway, in this order.
     #[serde(default)]
     pub plugins: Vec<Located<String>>,

@@ -77,7 +77,7 @@ async fn next(connection: &mut Connection) -> Waited {
     let whole = whole.map(|whole| Instant::now() + whole);
     let mut parser = HeadParser::default();
     loop {
-        let limits = connection.listener.http1.head;
+        let limits = connection.listener.http1;
         match parser.parse(&connection.arrived, &limits) {
             Err(refusal) => return Waited::Refused(refusal),
             Ok(Some(head)) => {
@@ -120,7 +120,7 @@ fn begin(
     let bytes: Bytes = connection.arrived.split_to(len).freeze();
     let head = parser.head(&bytes, len);
     let message = judge(&head)?;
-    let limit = connection.listener.http1.body;
+    let limit = connection.listener.body;
     let body = Body::new(message.framing, limit, Instant::now())?;
     let mut request = request(&head, &message, &bytes)?;
     if !request.headers.contains_key(header::HOST) {
@@ -154,7 +154,7 @@ fn name_host(request: &mut RequestHeader, authority: Option<&[u8]>, local: Optio
 async fn drop_rest(connection: &mut Connection, mut body: Body) -> bool {
     let enough = body.received.saturating_add(DROP);
     while body.received <= enough {
-        let limits = &connection.listener.http1.head;
+        let limits = &connection.listener.http1;
         match body.next(&mut connection.arrived, limits, Instant::now()) {
             Ok(Piece::End) => return true,
             Ok(Piece::Data(_)) => continue,

@@ -136,7 +136,7 @@ impl Session {
                 .connection
                 .as_mut()
                 .expect("it is there until the drop");
-            let limits = &connection.listener.http1.head;
+            let limits = &connection.listener.http1;
             let piece = self
                 .body
                 .next(&mut connection.arrived, limits, Instant::now());

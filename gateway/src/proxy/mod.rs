@@ -8,6 +8,7 @@
 //! ```
 
 mod forwarded;
+mod grpc_web;
 mod phases;
 mod reply;
 mod request;
@@ -16,7 +17,8 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use chassis::telemetry::Pressure;
-use pingora_core::apps::HttpServerOptions;
+use pingora_core::apps::{HttpServerApp, HttpServerOptions};
+use pingora_core::protocols::http::bridge::grpc_web::GrpcWebCtx;
 use pingora_core::server::configuration::ServerConf;
 use pingora_proxy::HttpProxy;
 use plugins::Exchange;
@@ -36,10 +38,9 @@ pub(crate) struct Proxy {
     shared: Arc<Shared>,
 }
 
-/// Pingora's proxies: its options are fixed for each, so there is one for each choice of them.
+/// Pingora's proxy, and what the listeners are to do with it.
 pub(crate) struct Proxies {
-    plain: Arc<HttpProxy<Proxy>>,
-    h2c: Arc<HttpProxy<Proxy>>,
+    proxy: Arc<HttpProxy<Proxy>>,
 }
 
 /// What Pingora keeps for us from phase to phase.
@@ -59,6 +60,7 @@ struct Started {
     exchange: Exchange,
     /// It was refused for what it is: the connection ends after the answer.
     refused: bool,
+    grpc_web: GrpcWebCtx,
     /// The state that it began with; held so that it stays whole until the end.
     _state: Arc<State>,
 }
@@ -79,32 +81,24 @@ impl Proxies {
             upstream_keepalive_pool_size: 256 * threads,
             ..ServerConf::default()
         });
-        let proxy = |h2c: bool| {
-            let inner = Proxy {
-                shared: shared.clone(),
-            };
-            let mut proxy = HttpProxy::new(inner, conf.clone());
-            let mut options = HttpServerOptions::default();
-            options.h2c = h2c;
-            proxy.server_options = Some(options);
-            proxy.handle_init_modules();
-            Arc::new(proxy)
+        let inner = Proxy {
+            shared: shared.clone(),
         };
-        let (plain, h2c) = (proxy(false), proxy(true));
-        Self { plain, h2c }
+        let mut proxy = HttpProxy::new(inner, conf);
+        proxy.server_options = Some(HttpServerOptions::default());
+        proxy.handle_init_modules();
+        Self {
+            proxy: Arc::new(proxy),
+        }
     }
 
-    /// The proxy of connections with a known protocol.
-    pub(crate) fn plain(&self) -> &Arc<HttpProxy<Proxy>> {
-        &self.plain
+    /// What serves requests.
+    pub(crate) fn proxy(&self) -> &Arc<HttpProxy<Proxy>> {
+        &self.proxy
     }
 
-    /// The proxy of connections that begin as HTTP/2 without TLS.
-    pub(crate) fn h2c(&self) -> &Arc<HttpProxy<Proxy>> {
-        &self.h2c
-    }
-
-    pub(crate) fn all(&self) -> [&Arc<HttpProxy<Proxy>>; 2] {
-        [&self.plain, &self.h2c]
+    /// Ends the HTTP/1.1 connections that wait for a request.
+    pub(crate) async fn cleanup(&self) {
+        self.proxy.http_cleanup().await;
     }
 }

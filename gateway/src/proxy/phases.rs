@@ -4,17 +4,19 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use http::{HeaderMap, header};
 use pingora_core::modules::http::HttpModules;
+use pingora_core::protocols::http::bridge::grpc_web::GrpcWebCtx;
 use pingora_core::protocols::l4::socket::SocketAddr;
 use pingora_core::upstreams::peer::{HttpPeer, Peer};
 use pingora_core::{Error, ErrorType, Result};
-use pingora_http::ResponseHeader;
+use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 use plugins::{
     Exchange, Finished, Reply, Request, RequestHead, RequestView, Response, ResponseHead,
 };
 
-use super::{Context, Proxy, Started, forwarded, reply, request};
+use super::{Context, Proxy, Started, forwarded, grpc_web, reply, request};
 use crate::cluster::Count;
 use crate::serve::Connected;
 
@@ -51,6 +53,7 @@ impl Proxy {
             route,
             exchange,
             refused,
+            grpc_web: GrpcWebCtx::default(),
             _state: state,
         };
         (Some(started), reply)
@@ -85,7 +88,8 @@ impl ProxyHttp for Proxy {
             .request(&mut request)
             .await
             .map(|reply| *reply)
-            .or(refusal);
+            .or(refusal)
+            .or_else(|| grpc_web::request(started, session.req_header_mut()));
         match reply {
             None => Ok(false),
             Some(reply) => reply::send(session, started, reply).await.map(|()| true),
@@ -101,13 +105,18 @@ impl ProxyHttp for Proxy {
         let started = ctx.started.as_mut().ok_or_else(unavailable)?;
         let cluster = started.route.cluster.as_ref().ok_or_else(unavailable)?;
         let endpoint = cluster.pick(&ctx.tried).ok_or_else(unavailable)?;
-        let peer = endpoint.peer().ok_or_else(unavailable)?;
+        let client = Connected::of(session.digest()).and_then(Connected::addresses);
+        let peer = endpoint.peer_for(client).ok_or_else(unavailable)?;
         endpoint.count(Count::Requests);
         if let SocketAddr::Inet(address) = peer.address() {
             started.exchange.upstream = Some(*address);
         }
         ctx.current = Some(endpoint.clone());
-        let mut peer = Box::new(HttpPeer::clone(&peer));
+        if endpoint.may_speak_http2() {
+            // Its 100 would not come through Pingora: the connection itself invites the body.
+            session.req_header_mut().remove_header(&header::EXPECT);
+        }
+        let mut peer = Box::new(peer);
         if session.is_upgrade_req()
             && let Some(connected) = Connected::of(session.digest())
         {
@@ -139,6 +148,18 @@ impl ProxyHttp for Proxy {
         error
     }
 
+    async fn upstream_request_filter(
+        &self,
+        _: &mut Session,
+        head: &mut RequestHeader,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        match &ctx.started {
+            Some(started) => grpc_web::upstream(started, head),
+            None => Ok(()),
+        }
+    }
+
     async fn request_body_filter(
         &self,
         _: &mut Session,
@@ -165,11 +186,15 @@ impl ProxyHttp for Proxy {
         ctx: &mut Context,
     ) -> Result<()> {
         let Some(Started {
-            route, exchange, ..
+            route,
+            exchange,
+            grpc_web,
+            ..
         }) = &mut ctx.started
         else {
             return Ok(());
         };
+        grpc_web.response_header_filter(head);
         let sound = route.chain.response(&mut Response {
             request: RequestView::new(session.req_header()),
             head: ResponseHead::new(head),
@@ -198,6 +223,20 @@ impl ProxyHttp for Proxy {
         match !route.chain.bodies().response || route.chain.response_body(body, last, exchange) {
             true => Ok(None),
             false => Err(plugin_panicked()),
+        }
+    }
+
+    async fn response_trailer_filter(
+        &self,
+        _: &mut Session,
+        trailers: &mut HeaderMap,
+        ctx: &mut Context,
+    ) -> Result<Option<Bytes>> {
+        match &mut ctx.started {
+            Some(Started { grpc_web, .. }) if *grpc_web == GrpcWebCtx::Trailers => {
+                grpc_web.response_trailer_filter(trailers)
+            }
+            _ => Ok(None),
         }
     }
 

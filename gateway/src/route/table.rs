@@ -160,6 +160,7 @@ mod tests {
                     .map(|(name, value)| (text(name), text(value)))
                     .collect(),
                 cluster: text("c"),
+                grpc_web: false,
                 plugins: Vec::new(),
             });
             table.insert(hosts, &Pattern::parse(path).unwrap(), conditions.unwrap());

@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use pingora_core::apps::ServerApp;
 use pingora_core::protocols::{ALPN, Digest, Stream};
 use plugins::Client;
 use tokio::io::AsyncReadExt;
@@ -11,6 +10,8 @@ use tokio::sync::watch;
 
 use super::connected::Connected;
 use super::connection::Connection;
+use super::h2::Http2;
+use super::h2_meter::PREFACE;
 use super::proxy_header::{self, Refused};
 use super::socket::Socket;
 use super::transport::Transport;
@@ -29,9 +30,6 @@ pub(super) struct Accepted {
     /// True once the listener is closed.
     pub(super) closing: watch::Receiver<bool>,
 }
-
-/// What HTTP/2 begins with (RFC 9113, section 3.4).
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 impl Accepted {
     /// Serves it until it ends.
@@ -57,6 +55,7 @@ impl Accepted {
         let connected = Connected {
             client,
             listener: self.listener.clone(),
+            local: self.local,
         };
         match self.listener.acceptor.is_some() {
             true => self.serve_tls(connected, ahead, &proxies).await,
@@ -89,12 +88,11 @@ impl Accepted {
         };
         let stream: Stream = Box::new(stream);
         if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
-            proxies.plain().process_new(stream, &closing).await;
-            return;
+            return serve_h2(stream, listener, closing, proxies).await;
         }
         let digest = digest(&stream);
         let connection = h1::Connection::new(Transport::Tls(stream), digest, listener, closing);
-        h1::serve(connection, proxies.plain()).await;
+        h1::serve(connection, proxies.proxy()).await;
     }
 
     async fn serve_plain(self, connected: Connected, mut ahead: Vec<u8>, proxies: &Proxies) {
@@ -111,9 +109,7 @@ impl Accepted {
                 Ok(Ok(true)) => {
                     let mut connection = Connection::new(socket, peer, local, connected);
                     connection.begin_with(ahead);
-                    let stream = Box::new(connection);
-                    proxies.h2c().process_new(stream, &closing).await;
-                    return;
+                    return serve_h2(Box::new(connection), listener, closing, proxies).await;
                 }
                 Ok(Ok(false)) => {}
                 Ok(Err(_)) | Err(_) => return,
@@ -123,14 +119,28 @@ impl Accepted {
         let mut connection =
             h1::Connection::new(Transport::Plain(socket), digest, listener, closing);
         connection.begin_with(&ahead);
-        h1::serve(connection, proxies.plain()).await;
+        h1::serve(connection, proxies.proxy()).await;
     }
+}
+
+async fn serve_h2(
+    stream: Stream,
+    listener: Arc<ListenerState>,
+    closed: watch::Receiver<bool>,
+    proxies: &Proxies,
+) {
+    let http2 = Http2 {
+        listener,
+        proxy: proxies.proxy().clone(),
+        closed,
+    };
+    http2.serve(stream).await;
 }
 
 /// Whether the client begins as HTTP/2 does; what was read for that is in `ahead`.
 async fn is_preface(stream: &mut Socket, ahead: &mut Vec<u8>) -> std::io::Result<bool> {
     loop {
-        if ahead.starts_with(PREFACE) {
+        if ahead.starts_with(&PREFACE[..]) {
             return Ok(true);
         }
         if !PREFACE.starts_with(ahead) {

@@ -1,5 +1,6 @@
 //! What is known of a client's connection, carried through Pingora to each of its requests.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use pingora_core::protocols::Digest;
@@ -15,6 +16,8 @@ pub(crate) struct Connected {
     pub(crate) client: Client,
     /// As it was when the connection came.
     pub(crate) listener: Arc<ListenerState>,
+    /// What the client connected to; none on a Unix socket.
+    pub(crate) local: Option<SocketAddr>,
 }
 
 impl Connected {
@@ -22,6 +25,11 @@ impl Connected {
     pub(crate) fn of(digest: Option<&Digest>) -> Option<&Self> {
         let data = digest?.proxy_digest.as_ref()?.user_data.as_ref()?;
         data.downcast_ref()
+    }
+
+    /// Where the client is, and what it connected to; none when one of them is a Unix socket.
+    pub(crate) fn addresses(&self) -> Option<(SocketAddr, SocketAddr)> {
+        Some((self.client.address?, self.local?))
     }
 
     /// The place in a digest that Pingora leaves to its users.

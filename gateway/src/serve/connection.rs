@@ -207,6 +207,7 @@ mod tests {
                 tls: false,
             },
             listener: crate::state::ListenerState::for_tests(),
+            local: None,
         };
         (
             Connection::new(Socket::Tcp(stream), Some(peer), Some(local), connected),

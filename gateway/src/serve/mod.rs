@@ -9,6 +9,9 @@
 mod client;
 mod connected;
 mod connection;
+mod h2;
+mod h2_guard;
+mod h2_meter;
 mod limit;
 mod listener;
 mod proxy_header;
@@ -18,6 +21,7 @@ mod transport;
 mod worker;
 
 pub(crate) use self::connected::Connected;
+pub(crate) use self::h2::metrics;
 pub(crate) use self::limit::{Excess, ListenerCounts};
 pub(crate) use self::listener::{Listeners, Plan};
 pub(crate) use self::refusals::Refusals;

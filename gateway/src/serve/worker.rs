@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use chassis::life::Life;
 use chassis::net::{Listener, is_exhaustion};
-use pingora_core::apps::HttpServerApp;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
@@ -82,9 +81,7 @@ impl Workers {
 
     /// Ends idle connections and waits for requests in flight; the number of connections that were left.
     pub(crate) async fn drain(&self, limit: Duration, in_flight: impl Fn() -> u64) -> usize {
-        for proxy in self.proxies.all() {
-            proxy.http_cleanup().await;
-        }
+        self.proxies.cleanup().await;
         let deadline = Instant::now() + limit;
         let mut busy = Instant::now();
         loop {

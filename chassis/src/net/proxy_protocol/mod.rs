@@ -103,7 +103,7 @@ pub struct Tlvs {
     /// An id of the connection, at most 128 bytes.
     pub unique_id: Option<Vec<u8>>,
     /// The client's TLS.
-    pub ssl: Option<Ssl>,
+    pub ssl: Option<Box<Ssl>>,
     /// Whether a CRC32c was there; one that is wrong is refused.
     pub checksum: bool,
 }

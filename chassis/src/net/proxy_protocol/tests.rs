@@ -171,7 +171,7 @@ fn ssl() -> impl Strategy<Value = Ssl> {
 
 fn tlvs() -> impl Strategy<Value = Tlvs> {
     let bytes = |range| proptest::option::of(proptest::collection::vec(any::<u8>(), range));
-    let ssl = proptest::option::of(ssl());
+    let ssl = proptest::option::of(ssl().prop_map(Box::new));
     (texts(), bytes(1..20), bytes(0..129), ssl, any::<bool>()).prop_map(
         |(authority, alpn, unique_id, ssl, checksum)| Tlvs {
             authority,

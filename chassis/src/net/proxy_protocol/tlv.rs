@@ -34,7 +34,7 @@ pub(super) fn parse(header: &[u8], start: usize) -> Result<Tlvs, Refusal> {
             ALPN if !value.is_empty() => once(&mut tlvs.alpn, value.to_vec())?,
             AUTHORITY => once(&mut tlvs.authority, text(value)?)?,
             UNIQUE_ID if value.len() <= LONGEST_ID => once(&mut tlvs.unique_id, value.to_vec())?,
-            SSL => once(&mut tlvs.ssl, ssl(value)?)?,
+            SSL => once(&mut tlvs.ssl, Box::new(ssl(value)?))?,
             ALPN | UNIQUE_ID => return Err(Refusal::Tlvs),
             CRC32C if tlvs.checksum => return Err(Refusal::Tlvs),
             CRC32C => tlvs.checksum = verify(header, at, value)?,
