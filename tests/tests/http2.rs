@@ -350,6 +350,33 @@ async fn idle_connections_are_told_to_go() {
 }
 
 #[tokio::test]
+async fn a_listener_that_goes_lets_requests_finish() {
+    let upstream = Upstream::start("up").await;
+    upstream.set_delay(Duration::from_millis(800));
+    let gateway = gateway(&upstream.address.to_string(), "").await;
+    let mut client = RawH2::connect(gateway.listener("http"), &[]).await.unwrap();
+    client
+        .send(&request(1, "GET", "/", &[], true))
+        .await
+        .unwrap();
+    eventually("the upstream has it", SOON, async || {
+        (upstream.count() == 1).then_some(())
+    })
+    .await;
+    gateway.rewrite("admin = { address = \"127.0.0.1:0\" }");
+    gateway.admin.reload().await.expect(200);
+    let told = tokio::time::timeout(SOON, client.verdict(1))
+        .await
+        .expect("it is told");
+    assert_eq!(told.kind, kind::GOAWAY, "before the answer");
+    let answer = tokio::time::timeout(SOON, client.verdict(1))
+        .await
+        .expect("it is answered");
+    assert_eq!(answer.payload[0], OK);
+    assert_eq!(client.end(SOON).await.code, Some(0));
+}
+
+#[tokio::test]
 async fn short_requests_of_the_old_protocol_are_answered_where_both_are_spoken() {
     let upstream = Upstream::start("up").await;
     let gateway = gateway(&upstream.address.to_string(), "").await;
