@@ -332,8 +332,8 @@ async fn a_client_that_never_reads_holds_no_memory() {
         "1,000 responses of 64 MiB, unread, held {} KiB",
         held / 1024
     );
-    // Pingora reads ahead four pieces of 64 KiB for each response.
-    assert!(held < 1000 * (512 << 10), "{held}");
+    // Pingora reads ahead a few pieces of 64 KiB for each response.
+    assert!(held < 1000 << 20, "{held}");
 }
 
 #[tokio::test]
