@@ -82,7 +82,7 @@ pub(crate) struct Running<'a> {
     workers: Workers,
     /// Where a successor knocks.
     pub(crate) door: Arc<Door>,
-    /// None until it serves, and once a successor does.
+    /// None until it serves.
     pub(crate) admin: Option<Admin>,
     /// What only a restart changes.
     fixed: Fixed,
@@ -274,6 +274,9 @@ impl Running<'_> {
             let handover = state.as_ref().and_then(|state| state.handover.as_ref());
             let limit = handover.map_or(drain, |handover| handover.drain);
             self.workers.finish(limit, life).await;
+            if let Some(admin) = self.admin.take() {
+                admin.finish().await;
+            }
         } else {
             self.door.close();
             self.listeners.remove_files();

@@ -28,7 +28,14 @@ pub(crate) async fn begin(
         );
         return Err(HandoverError::Failed(why).into());
     };
-    Ok(TakeOver::begin(&handover.door, within).await?)
+    let begun = TakeOver::begin(&handover.door, within).await;
+    begun.map_err(|error| match error {
+        HandoverError::Nobody { .. } => {
+            let why = format!("{error}: start a gateway with `tidegate gateway`");
+            HandoverError::Failed(why).into()
+        }
+        other => other.into(),
+    })
 }
 
 /// Tells the predecessor how the preparations ended, and waits until it accepts no more.
@@ -85,7 +92,7 @@ pub(crate) async fn hand_over(running: &mut Running<'_>, candidate: Candidate, l
     match outcome {
         Ok(successor) => {
             running.listeners.close();
-            if let Some(admin) = running.admin.take() {
+            if let Some(admin) = &running.admin {
                 admin.close();
             }
             running.door.leave();

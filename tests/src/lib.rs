@@ -6,6 +6,7 @@
 //! tests/src/         what the tests stand on:
 //!   binary, process  the binary, and a running process of it with its logs
 //!   gateway, edge    the gateway alone, and the whole edge of `tidegate up`
+//!   succession       gateways that take each other's place
 //!   upstream         a server that records what reaches it, and can fail in many ways
 //!   wire, load       requests byte by byte, and many of them without a pause
 //!   api, admin       the user API and the admin listener as their clients see them
@@ -25,6 +26,7 @@ pub mod eventually;
 pub mod gateway;
 pub mod load;
 pub mod process;
+pub mod succession;
 pub mod tokens;
 pub mod upstream;
 pub mod versions;

@@ -7,6 +7,7 @@
 //!      SIGHUP, file watch, POST /reload: one reload function
 //! ```
 
+mod accept;
 mod admin;
 mod parent;
 mod reload;

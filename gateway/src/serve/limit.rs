@@ -191,7 +191,7 @@ impl Clients {
 
 impl From<IpAddr> for Client {
     fn from(address: IpAddr) -> Self {
-        // A dual-stack socket shows IPv4 clients as ::ffff:a.b.c.d.
+        // Where a mapped address comes from a header rather than from the socket.
         match address.to_canonical() {
             IpAddr::V4(address) => Self::V4(address.to_bits()),
             IpAddr::V6(address) => Self::V6((address.to_bits() >> 64) as u64),
