@@ -26,9 +26,9 @@ pub(crate) struct HandoverArgs {
 enum HandoverError {
     #[error("the successor could not be started: {0}")]
     Start(#[from] io::Error),
-    #[error("the successor (process {0}) ended with {1}")]
+    #[error("the successor (process {0}) ended with {1}; the process that served serves on")]
     Ended(u32, ExitStatus),
-    #[error("the successor (process {0}) did not say whether it serves, and was killed")]
+    #[error("the successor (process {0}) has not said whether it serves: see what it logs")]
     Silent(u32),
 }
 
@@ -45,7 +45,7 @@ pub(crate) fn main(args: &HandoverArgs) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            eprintln!("{error}; nothing has changed: the process that served serves on");
+            eprintln!("{error}");
             ExitCode::FAILURE
         }
     }
@@ -81,8 +81,7 @@ fn wait(successor: &mut Child, ready_file: &Path, limit: Duration) -> Result<u64
             return Err(HandoverError::Ended(pid, status));
         }
         if Instant::now() >= deadline {
-            successor.kill()?;
-            successor.wait()?;
+            // It may serve by now, alone: it must not be killed.
             return Err(HandoverError::Silent(pid));
         }
         std::thread::sleep(LOOK);

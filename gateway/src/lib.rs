@@ -18,6 +18,7 @@ mod proxy;
 mod role;
 mod route;
 mod serve;
+mod start_error;
 mod state;
 mod succession;
 

@@ -2,32 +2,33 @@
 
 use std::time::Duration;
 
-use chassis::config::Loaded;
-use chassis::life::{Life, SUPERVISOR};
+use chassis::life::{Life, RoleArgs, SUPERVISOR, prepare_ready_file};
 use chassis::net::Inherited;
 use chassis::net::handover::{Candidate, HandoverError, TakeOver};
 use chassis::units::Period;
 
-use crate::config::Config;
-use crate::role::{Running, StartError};
+use crate::role::Running;
+use crate::start_error::StartError;
 use crate::state::HandoverState;
 
 /// Asks the running gateway for its sockets.
 pub(crate) async fn begin(
-    loaded: &Loaded<Config>,
+    args: &RoleArgs,
     handover: Option<&HandoverState>,
     within: Duration,
 ) -> Result<(TakeOver, Inherited), StartError> {
     // Not to end with the shell that it was started from.
     let _ = rustix::process::setsid();
     let Some(handover) = handover else {
-        let file = loaded.sources.paths().next().unwrap_or_default();
         let why = format!(
             "{} has no `handover` key: add `handover = {{ socket = \"/run/tidegate.sock\" }}`, reload, and try again",
-            file.display()
+            args.config.display()
         );
         return Err(HandoverError::Failed(why).into());
     };
+    if let Some(path) = &args.ready_file {
+        prepare_ready_file(path)?;
+    }
     let begun = TakeOver::begin(&handover.door, within).await;
     begun.map_err(|error| match error {
         HandoverError::Nobody { .. } => {

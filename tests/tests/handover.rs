@@ -39,6 +39,7 @@ address = "127.0.0.1:0"
 {listeners}
 [cluster.up]
 endpoints = [{{ address = "{}" }}]
+connect_timeout = "10s" # on a machine that does much else
 [[route]]
 name = "all"
 cluster = "up"

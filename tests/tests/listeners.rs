@@ -1,9 +1,8 @@
-//! Listeners: addresses of every kind, sockets from systemd, limits, changes while it serves.
+//! Listeners: addresses of every kind, limits, changes while it serves.
 
 use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -112,47 +111,6 @@ async fn a_dual_stack_listener_takes_both_families() {
         seen[0].headers["x-forwarded-for"], "127.0.0.1",
         "not ::ffff:127.0.0.1"
     );
-}
-
-#[tokio::test]
-async fn sockets_from_systemd_are_taken() {
-    let upstream = Upstream::start("up").await;
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("gateway.toml");
-    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = socket.local_addr().unwrap();
-    // It waits in the queue before there is a process.
-    let mut early = Wire::connect(address).await.unwrap();
-    early.send(REQUEST).await.unwrap();
-    for (name, configured) in [
-        ("web", "127.0.0.1:0".to_owned()),
-        ("other", address.to_string()),
-    ] {
-        let listener = format!("name = \"{name}\", address = \"{configured}\"");
-        fs::write(&file, configuration(&upstream, "", &[&listener])).unwrap();
-        let script =
-            "exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=web exec \"$@\"";
-        let given = Stdio::from(OwnedFd::from(socket.try_clone().unwrap()));
-        let args = ["gateway".into(), "-c".into(), file.clone().into()];
-        let mut gateway = Gateway::running(Process::through(script, given, &args)).await;
-        assert_eq!(gateway.listener(name), address);
-        ask(address, REQUEST).await.expect(200);
-        if name == "web" {
-            early.answer().await.unwrap().expect(200);
-        }
-        let environment = fs::read_to_string(format!("/proc/{}/environ", gateway.process.id()));
-        drop(environment);
-        gateway.process.signal(Signal::TERM);
-        gateway.process.ended(SOON).await;
-    }
-    fs::write(&file, configuration(&upstream, "", &[HTTP])).unwrap();
-    let script =
-        "exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=unknown exec \"$@\"";
-    let given = Stdio::from(OwnedFd::from(socket));
-    let gateway = Process::through(script, given, &["gateway".into(), "-c".into(), file.into()]);
-    let gateway = Gateway::running(gateway).await;
-    let told = gateway.process.stderr();
-    assert!(told.contains("that no listener asks for"), "{told}");
 }
 
 async fn refused(gateway: &Gateway, listener: &str, reason: &str) -> f64 {

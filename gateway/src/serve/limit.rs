@@ -81,26 +81,22 @@ impl Connections {
         limits: &ListenerLimits,
         peer: Option<IpAddr>,
     ) -> Result<Permit, Refusal> {
-        let admitted = enter(&self.open, self.most.load(Relaxed), Refusal::All).and_then(|()| {
-            let most = limits.connections.unwrap_or(usize::MAX);
-            enter(&listener.open, most, Refusal::Listener).inspect_err(|_| leave(&self.open))
-        });
-        admitted
-            .map(|()| Permit {
-                all: self.clone(),
-                listener: listener.clone(),
-                client: None,
-            })
-            .and_then(|mut permit| {
-                if let Some(client) = peer.map(Client::from) {
-                    let most = limits.per_client.unwrap_or(u32::MAX);
-                    if !listener.clients.enter(client, most) {
-                        return Err(Refusal::Client);
-                    }
-                    permit.client = Some(client);
-                }
-                Ok(permit)
-            })
+        enter(&self.open, self.most.load(Relaxed), Refusal::All)?;
+        let most = limits.connections.unwrap_or(usize::MAX);
+        enter(&listener.open, most, Refusal::Listener).inspect_err(|_| leave(&self.open))?;
+        let mut permit = Permit {
+            all: self.clone(),
+            listener: listener.clone(),
+            client: None,
+        };
+        if let Some(client) = peer.map(Client::from) {
+            let most = limits.per_client.unwrap_or(u32::MAX);
+            if !listener.clients.enter(client, most) {
+                return Err(Refusal::Client);
+            }
+            permit.client = Some(client);
+        }
+        Ok(permit)
     }
 
     /// How many are open.
