@@ -1,6 +1,7 @@
 //! The one binary `tidegate`: subcommands that hand over to the crates.
 
 mod check;
+mod handover;
 mod schema;
 mod up;
 
@@ -29,6 +30,15 @@ enum Command {
     Gateway(RoleArgs),
     /// Run the user services.
     Users(RoleArgs),
+    /// Replace the running gateway by this binary, without a refused connection.
+    ///
+    /// Starts this binary as the successor of the gateway that runs with the same
+    /// `handover.socket`. It takes over the listening sockets, and only once it can serve. The old
+    /// process finishes its connections and ends. If anything goes wrong, the old process serves on.
+    ///
+    /// The successor has the environment, the user and the standard output of this command, and
+    /// goes on when the command ends.
+    Handover(handover::HandoverArgs),
     /// Judge configuration files: exit 0, or 1 with the place of every mistake.
     Check(check::CheckArgs),
     /// Print what a role's configuration may hold, as JSON Schema (for editors) or Markdown.
@@ -41,6 +51,7 @@ fn main() -> ExitCode {
         Command::Up(args) => up::main(&args),
         Command::Gateway(args) => Gateway::default().main(&args),
         Command::Users(args) => users::role::main(&args),
+        Command::Handover(args) => handover::main(&args),
         Command::Check(args) => check::main(&args),
         Command::Schema(args) => schema::main(&args),
     }

@@ -19,6 +19,7 @@ mod proxy;
 mod role;
 mod route;
 mod serve;
+mod start_error;
 mod state;
 mod succession;
 

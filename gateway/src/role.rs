@@ -6,11 +6,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chassis::config::{Diagnostic, Loaded, Report, load};
+use chassis::config::{Diagnostic, Loaded, load};
 use chassis::life::{
     Admin, Life, ReloadReceiver, ReloadRequests, Reloaded, RoleArgs, Stage, Watched,
 };
-use chassis::net::handover::{Door, HandoverError};
+use chassis::net::handover::Door;
 use chassis::net::{Bound, Inherited, raise_descriptor_limit};
 use prometheus::core::Collector;
 use tokio::runtime::Handle;
@@ -21,33 +21,9 @@ use crate::gateway::Gateway;
 use crate::metrics::StateCollector;
 use crate::proxy::{Proxies, Shared};
 use crate::serve::{Listeners, Plan, Workers};
-use crate::state::{HandoverState, State};
+use crate::start_error::StartError;
+use crate::state::State;
 use crate::succession;
-
-/// Why the role cannot start.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum StartError {
-    #[error(transparent)]
-    Config(#[from] Report),
-    #[error("the admin listener cannot listen on {0}: {1}")]
-    Admin(std::net::SocketAddr, std::io::Error),
-    #[error("{0}")]
-    Io(#[from] std::io::Error),
-    #[error("no hand-over: {0}")]
-    Handover(#[from] HandoverError),
-    #[error("metrics: {0}")]
-    Metrics(#[from] prometheus::Error),
-}
-
-impl StartError {
-    /// For a log, and for the process whose place this one did not take.
-    pub(crate) fn in_a_line(&self) -> String {
-        match self {
-            Self::Config(report) => report.lines().collect::<Vec<_>>().join("; "),
-            other => other.to_string(),
-        }
-    }
-}
 
 /// How long a start or a reload waits for the first verdicts of health checks.
 const FIRST_VERDICTS: Duration = Duration::from_secs(2);
@@ -82,7 +58,7 @@ pub(crate) struct Running<'a> {
     workers: Workers,
     /// Where a successor knocks.
     pub(crate) door: Arc<Door>,
-    /// None until it serves, and once a successor does.
+    /// None until it serves.
     pub(crate) admin: Option<Admin>,
     /// What only a restart changes.
     fixed: Fixed,
@@ -125,7 +101,7 @@ async fn serve(gateway: Gateway, args: &RoleArgs, systemd: Inherited) -> Result<
     let (take_over, mut inherited) = match args.take_over {
         None => (None, systemd),
         Some(within) => {
-            let begun = succession::begin(&loaded, state.handover.as_ref(), *within).await;
+            let begun = succession::begin(args, state.handover.as_ref(), *within).await;
             let (take_over, inherited) = begun?;
             (Some(take_over), inherited)
         }
@@ -141,22 +117,29 @@ async fn serve(gateway: Gateway, args: &RoleArgs, systemd: Inherited) -> Result<
         admin,
     } = prepared;
     let watched = Watched::new(&loaded.sources, state.files.clone());
-    let in_place = state.handover.clone().filter(|_| taking_over);
+    let door = state
+        .handover
+        .as_ref()
+        .map(|handover| handover.door.clone());
     running.put_in_force(state, plan);
     inherited.close_unclaimed();
-    if let Some(HandoverState { door, .. }) = in_place
+    let mut addresses = running.addresses();
+    addresses.insert("admin".into(), admin.address().to_string());
+    let (reloads, requests) = ReloadRequests::channel();
+    // From here on nobody else serves: what fails is told, and this process serves on.
+    match loaded.config.admin.serve_on(admin, &life, reloads) {
+        Ok(admin) => running.admin = Some(admin),
+        Err(error) if taking_over => tracing::error!(%error, "there is no admin listener"),
+        Err(error) => return Err(error.into()),
+    }
+    if let (true, Some(door)) = (taking_over, door)
         && let Err(error) = running.door.open_in_place(&door)
     {
         tracing::error!(%error, path = %door.display(), "the next hand-over is not possible");
     }
-    let (reloads, requests) = ReloadRequests::channel();
-    let admin = loaded.config.admin.serve_on(admin, &life, reloads)?;
-    let mut addresses: BTreeMap<String, String> = running.addresses();
-    addresses.insert("admin".into(), admin.address().to_string());
-    running.admin = Some(admin);
     life.ready(&addresses, args.ready_file.as_deref())?;
     running.until_left(&life, requests, watched).await?;
-    running.finish(&life, *loaded.config.drain).await;
+    running.finish(&life).await;
     Ok(())
 }
 
@@ -264,12 +247,16 @@ impl Running<'_> {
     }
 
     /// Lets connections end: after a hand-over in their own time, at a stop within `drain`.
-    async fn finish(&mut self, life: &Life, drain: Duration) {
+    async fn finish(&mut self, life: &Life) {
+        let state = self.shared.state.load_full();
+        let drain = state.as_ref().map_or(Duration::ZERO, |state| state.drain);
         if life.stage() == Stage::Replaced {
-            let state = self.shared.state.load_full();
             let handover = state.as_ref().and_then(|state| state.handover.as_ref());
             let limit = handover.map_or(drain, |handover| handover.drain);
             self.workers.finish(limit, life).await;
+            if let Some(admin) = self.admin.take() {
+                admin.finish().await;
+            }
         } else {
             self.door.close();
             self.listeners.remove_files();

@@ -25,6 +25,8 @@ pub(crate) struct State {
     /// How many connections the process may have.
     pub(crate) connections: Option<usize>,
     pub(crate) handover: Option<HandoverState>,
+    /// How long requests in flight may take when the gateway stops.
+    pub(crate) drain: Duration,
     pub(crate) table: RouteTable,
     /// By the numbers that `table` finds.
     pub(crate) routes: Vec<Arc<Route>>,

@@ -2,33 +2,41 @@
 
 use std::time::Duration;
 
-use chassis::config::Loaded;
-use chassis::life::{Life, SUPERVISOR};
+use chassis::life::{Life, RoleArgs, SUPERVISOR, prepare_ready_file};
 use chassis::net::Inherited;
 use chassis::net::handover::{Candidate, HandoverError, TakeOver};
 use chassis::units::Period;
 
-use crate::config::Config;
-use crate::role::{Running, StartError};
+use crate::role::Running;
+use crate::start_error::StartError;
 use crate::state::HandoverState;
 
 /// Asks the running gateway for its sockets.
 pub(crate) async fn begin(
-    loaded: &Loaded<Config>,
+    args: &RoleArgs,
     handover: Option<&HandoverState>,
     within: Duration,
 ) -> Result<(TakeOver, Inherited), StartError> {
     // Not to end with the shell that it was started from.
     let _ = rustix::process::setsid();
     let Some(handover) = handover else {
-        let file = loaded.sources.paths().next().unwrap_or_default();
         let why = format!(
             "{} has no `handover` key: add `handover = {{ socket = \"/run/tidegate.sock\" }}`, reload, and try again",
-            file.display()
+            args.config.display()
         );
         return Err(HandoverError::Failed(why).into());
     };
-    Ok(TakeOver::begin(&handover.door, within).await?)
+    if let Some(path) = &args.ready_file {
+        prepare_ready_file(path)?;
+    }
+    let begun = TakeOver::begin(&handover.door, within).await;
+    begun.map_err(|error| match error {
+        HandoverError::Nobody { .. } => {
+            let why = format!("{error}: start a gateway with `tidegate gateway`");
+            HandoverError::Failed(why).into()
+        }
+        other => other.into(),
+    })
 }
 
 /// Tells the predecessor how the preparations ended, and waits until it accepts no more.
@@ -85,7 +93,7 @@ pub(crate) async fn hand_over(running: &mut Running<'_>, candidate: Candidate, l
     match outcome {
         Ok(successor) => {
             running.listeners.close();
-            if let Some(admin) = running.admin.take() {
+            if let Some(admin) = &running.admin {
                 admin.close();
             }
             running.door.leave();

@@ -44,7 +44,14 @@ impl Gateway {
     /// When it does not become ready.
     pub async fn of(file: &Path) -> Self {
         let args = ["gateway".into(), "-c".into(), file.into()];
-        let mut process = Process::start(&args, &[]);
+        Self::running(Process::start(&args, &[])).await
+    }
+
+    /// The gateway of a process that was just started.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    pub async fn running(mut process: Process) -> Self {
         let ready = process.ready().await;
         Self {
             admin: Admin {
@@ -101,7 +108,7 @@ impl Gateway {
 ///
 /// # Panics
 /// When there is none of this name.
-pub(crate) fn address(ready: &Value, name: &str) -> SocketAddr {
+pub fn address(ready: &Value, name: &str) -> SocketAddr {
     let text = ready["addresses"][name].as_str();
     text.and_then(|text| text.parse().ok())
         .unwrap_or_else(|| panic!("no address `{name}` in {ready}"))

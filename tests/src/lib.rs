@@ -7,6 +7,7 @@
 //! tests/src/         what the tests stand on:
 //!   binary, process  the binary, and a running process of it with its logs
 //!   gateway, edge    the gateway alone, and the whole edge of `tidegate up`
+//!   succession       gateways that take each other's place
 //!   upstream         a server that records what reaches it, and can fail in many ways
 //!   nginx            a real nginx as an upstream
 //!   h2_raw           HTTP/2 frame by frame, for what no client would send
@@ -34,6 +35,7 @@ pub mod load;
 pub mod nginx;
 pub mod process;
 pub mod script;
+pub mod succession;
 pub mod tokens;
 pub mod upstream;
 pub mod versions;

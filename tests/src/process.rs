@@ -30,16 +30,31 @@ impl Process {
     /// # Panics
     /// When it cannot be started.
     pub fn start(args: &[OsString], environment: &[(&str, String)]) -> Self {
+        let mut command = Command::new(binary::path());
+        command.args(args).stdin(Stdio::null());
+        Self::spawn(command, args, environment)
+    }
+
+    /// Starts a subcommand from a shell script that ends in `exec "$@"`.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn through(script: &str, stdin: impl Into<Stdio>, args: &[OsString]) -> Self {
+        let mut command = Command::new("sh");
+        command.args(["-c", script, "sh"]).arg(binary::path());
+        command.args(args).stdin(stdin);
+        Self::spawn(command, args, &[])
+    }
+
+    fn spawn(mut command: Command, args: &[OsString], environment: &[(&str, String)]) -> Self {
         let folder = TempDir::new().expect("temporary folders can be made");
         let file = |name: &str| {
             File::create(folder.path().join(name)).expect("files can be made in a new folder")
         };
-        let child = Command::new(binary::path())
-            .args(args)
+        let child = command
             .arg("--ready-file")
             .arg(folder.path().join(READY))
             .envs(environment.iter().map(|(name, value)| (name, value)))
-            .stdin(Stdio::null())
             .stdout(file(STDOUT))
             .stderr(file(STDERR))
             .spawn()

@@ -1,6 +1,7 @@
 //! An upstream that records what reaches it, and can fail in many ways.
 //!
 //! It answers 200 with what it saw, as JSON: `{"upstream", "target", "headers"}`.
+//! A request for an `Upgrade` is answered 101, and whatever follows is sent back.
 //! Its health check at `/healthz` is answered apart and not recorded.
 
 use std::io;
@@ -185,6 +186,10 @@ async fn converse(
         let Some((first, headers)) = head else {
             return Ok(());
         };
+        if let Some(protocol) = headers.get("upgrade") {
+            let protocol = protocol.to_str().unwrap_or_default();
+            return echo(stream, protocol).await;
+        }
         read_body(&mut stream, &headers).await?;
         let target = first.split(' ').nth(1).unwrap_or_default().to_owned();
         let (status, body) = shared.answer(target, headers).await;
@@ -194,6 +199,15 @@ async fn converse(
         );
         stream.get_mut().write_all(answer.as_bytes()).await?;
     }
+}
+
+async fn echo(mut stream: BufReader<TcpStream>, protocol: &str) -> io::Result<()> {
+    let head = format!(
+        "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: {protocol}\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await?;
+    let (mut from, mut to) = tokio::io::split(stream);
+    tokio::io::copy(&mut from, &mut to).await.map(drop)
 }
 
 impl Shared {

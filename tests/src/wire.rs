@@ -24,6 +24,11 @@ impl Wire {
         Ok(Self(BufReader::new(stream)))
     }
 
+    /// Over a connection that is there.
+    pub fn over(stream: TcpStream) -> Self {
+        Self(BufReader::new(stream))
+    }
+
     /// Sends a request and reads the answer.
     ///
     /// # Errors
@@ -31,6 +36,36 @@ impl Wire {
     pub async fn exchange(&mut self, request: &str) -> io::Result<Answer> {
         self.send(request).await?;
         self.answer().await
+    }
+
+    /// Asks to speak something else from now on; gateways let only WebSockets through.
+    ///
+    /// # Errors
+    /// When the connection fails, or the answer is not 101.
+    pub async fn upgrade(&mut self, path: &str) -> io::Result<()> {
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nhost: a.test\r\nconnection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        );
+        match self.exchange(&request).await?.status {
+            101 => Ok(()),
+            other => Err(wrong(&other.to_string())),
+        }
+    }
+
+    /// Sends a line after an upgrade, and requires that it comes back.
+    ///
+    /// # Errors
+    /// When the connection fails, or something else comes back.
+    pub async fn echo(&mut self, line: &str) -> io::Result<()> {
+        self.send(&format!("{line}\n")).await?;
+        let mut back = String::new();
+        if self.0.read_line(&mut back).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        match back.trim_end() == line {
+            true => Ok(()),
+            false => Err(wrong(&back)),
+        }
     }
 
     /// Sends bytes.
@@ -52,7 +87,7 @@ impl Wire {
         let status = first.split(' ').nth(1).and_then(|code| code.parse().ok());
         let status = status.ok_or_else(|| wrong(&first))?;
         let body = match status {
-            204 | 304 => Vec::new(),
+            101 | 204 | 304 => Vec::new(),
             _ => match read_body(&mut self.0, &headers).await? {
                 Some(body) => body,
                 None => {

@@ -119,7 +119,7 @@ async fn rapid_resets_end_the_connection() {
 async fn slow_rapid_resets_end_it_too() {
     let upstream = Upstream::start("up").await;
     upstream.set_delay(Duration::from_millis(20));
-    let gateway = gateway(&upstream.address.to_string(), "resets = 20").await;
+    let gateway = gateway(&upstream.address.to_string(), "http2 = { resets = 20 }").await;
     let mut client = RawH2::connect(gateway.listener("http"), &[]).await.unwrap();
     for turn in 0..100 {
         let id = stream(turn);
@@ -210,7 +210,11 @@ async fn a_window_beyond_its_limit_ends_the_connection() {
 #[tokio::test]
 async fn too_many_headers_are_refused_alone() {
     let upstream = Upstream::start("up").await;
-    let gateway = gateway(&upstream.address.to_string(), "header_count = 10").await;
+    let gateway = gateway(
+        &upstream.address.to_string(),
+        "http2 = { header_count = 10 }",
+    )
+    .await;
     let mut client = RawH2::connect(gateway.listener("http"), &[]).await.unwrap();
     let many = [("x", "y"); 11];
     client

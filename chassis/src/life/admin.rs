@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::extract::{Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -15,8 +16,10 @@ use prometheus::{Encoder, TextEncoder};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use subtle::ConstantTimeEq;
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use super::accept::Accept;
 use super::{Life, NotReloaded, ReloadRequests, Stage};
 use crate::config::{Diagnostic, Located, Secret};
 use crate::net::handover::Offered;
@@ -39,6 +42,9 @@ pub struct AdminConfig {
 pub struct Admin {
     bound: Bound,
     closing: watch::Sender<bool>,
+    open: Arc<()>,
+    /// How many hold `open` while there is no connection.
+    idle: usize,
 }
 
 /// The name of the admin listener, for hand-overs, socket activation and the ready file.
@@ -91,15 +97,27 @@ impl AdminConfig {
         life: &Life,
         reloads: ReloadRequests,
     ) -> io::Result<Admin> {
-        let router = self.router(life, reloads);
         let (closing, closed) = watch::channel(false);
+        let router = self
+            .router(life, reloads)
+            .layer(middleware::map_response_with_state(
+                closed.clone(),
+                end_if_closed,
+            ));
+        let open = Arc::new(());
         for (_, listener) in bound.for_workers(1)? {
             if let Listener::Tcp(listener) = listener {
-                let listener = tokio::net::TcpListener::from_std(listener)?;
-                tokio::spawn(accept(listener, router.clone(), closed.clone()));
+                let listener = TcpListener::from_std(listener)?;
+                let accept = Accept::new(listener, closed.clone(), open.clone())?;
+                tokio::spawn(axum::serve(accept, router.clone()).into_future());
             }
         }
-        Ok(Admin { bound, closing })
+        Ok(Admin {
+            idle: Arc::strong_count(&open),
+            open,
+            bound,
+            closing,
+        })
     }
 
     fn router(&self, life: &Life, reloads: ReloadRequests) -> Router {
@@ -137,27 +155,33 @@ impl Admin {
         })
     }
 
-    /// Accepts no more; requests that it has are answered.
-    pub fn close(self) {
+    /// Accepts no more.
+    pub fn close(&self) {
         self.closing.send_replace(true);
+    }
+
+    /// Waits until its connections have ended, for a moment.
+    pub async fn finish(self) {
+        const MOMENT: Duration = Duration::from_secs(1);
+        let all = async {
+            while Arc::strong_count(&self.open) > self.idle {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let _ = tokio::time::timeout(MOMENT, all).await;
     }
 }
 
-async fn accept(
-    listener: tokio::net::TcpListener,
-    router: Router,
-    mut closed: watch::Receiver<bool>,
-) {
-    let closed = async move {
-        // Who drops the `Admin` wants it to serve until the process ends.
-        if closed.wait_for(|closed| *closed).await.is_err() {
-            std::future::pending().await
-        }
-    };
-    let served = axum::serve(listener, router).with_graceful_shutdown(closed);
-    if let Err(error) = served.await {
-        tracing::error!(%error, "the admin listener ended");
+/// Has a connection end after this answer: the next request is for a successor.
+async fn end_if_closed(
+    State(closed): State<watch::Receiver<bool>>,
+    mut answer: Response,
+) -> Response {
+    if *closed.borrow() {
+        let close = HeaderValue::from_static("close");
+        answer.headers_mut().insert(header::CONNECTION, close);
     }
+    answer
 }
 
 async fn readyz(State(life): State<Life>) -> Response {
@@ -195,7 +219,6 @@ async fn reload(State(reloads): State<ReloadRequests>) -> Response {
             let headers = [
                 (header::CONTENT_TYPE, problem::CONTENT_TYPE),
                 (header::RETRY_AFTER, "1"),
-                (header::CONNECTION, "close"),
             ];
             let body = problem.detail(leaving.to_string()).to_json();
             (StatusCode::SERVICE_UNAVAILABLE, headers, body).into_response()

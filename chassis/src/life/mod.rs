@@ -7,6 +7,7 @@
 //!      SIGHUP, file watch, POST /reload: one reload function
 //! ```
 
+mod accept;
 mod admin;
 mod parent;
 mod reload;
@@ -48,6 +49,21 @@ pub struct RoleArgs {
         default_missing_value = "60s"
     )]
     pub take_over: Option<Period>,
+}
+
+/// Finds out whether a ready file can be written, before it is too late to give up.
+///
+/// # Errors
+/// When it cannot.
+pub fn prepare_ready_file(path: &Path) -> io::Result<()> {
+    std::fs::write(unfinished(path), "").map_err(|error| {
+        let what = format!("cannot write {}: {error}", path.display());
+        io::Error::new(error.kind(), what)
+    })
+}
+
+fn unfinished(path: &Path) -> PathBuf {
+    path.with_extension("tmp")
 }
 
 /// Where a role is in its life.
@@ -126,27 +142,40 @@ impl Life {
     /// (`{"role", "pid", "predecessor", "addresses": {name: address}}`).
     ///
     /// # Errors
-    /// When the ready file cannot be written.
+    /// When the ready file cannot be written, unless this process has taken another's place.
     pub fn ready(
         &self,
         addresses: &BTreeMap<String, String>,
         ready_file: Option<&Path>,
     ) -> io::Result<()> {
-        if let Some(path) = ready_file {
-            let body = serde_json::json!({
-                "role": self.role,
-                "pid": std::process::id(),
-                "predecessor": self.predecessor.get(),
-                "addresses": addresses,
-            });
-            let unfinished = path.with_extension("tmp");
-            std::fs::write(&unfinished, format!("{body}\n"))?;
-            std::fs::rename(&unfinished, path)?;
+        if let Some(path) = ready_file
+            && let Err(error) = self.write_ready_file(addresses, path)
+        {
+            // Nobody else serves any more.
+            let Some(_predecessor) = self.predecessor.get() else {
+                return Err(error);
+            };
+            tracing::error!(%error, path = %path.display(), "the ready file cannot be written");
         }
         self.advance(Stage::Ready);
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         tracing::info!(role = self.role, ?addresses, "ready");
         Ok(())
+    }
+
+    fn write_ready_file(
+        &self,
+        addresses: &BTreeMap<String, String>,
+        path: &Path,
+    ) -> io::Result<()> {
+        let body = serde_json::json!({
+            "role": self.role,
+            "pid": std::process::id(),
+            "predecessor": self.predecessor.get(),
+            "addresses": addresses,
+        });
+        std::fs::write(unfinished(path), format!("{body}\n"))?;
+        std::fs::rename(unfinished(path), path)
     }
 
     /// Begins to drain.

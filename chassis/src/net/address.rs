@@ -130,7 +130,9 @@ fn advice(text: &str) -> String {
     if host.contains(':') {
         return format!("an IPv6 address stands in brackets, as in \"[::1]:{port}\"");
     }
-    format!("`{host}` is no IP address, and names are not looked up here; {EXPECTED}")
+    format!(
+        "`{host}` is no IP address, and names are not looked up here: write \"127.0.0.1:{port}\" for this machine alone, or \"0.0.0.0:{port}\" for every network"
+    )
 }
 
 impl fmt::Display for Address {

@@ -80,6 +80,7 @@ impl Compiler<'_> {
             listeners,
             connections,
             handover,
+            drain: *config.drain,
             table: routes.table,
             routes: routes.routes,
             unmatched: routes.unmatched,

@@ -81,26 +81,22 @@ impl Connections {
         limits: &ListenerLimits,
         peer: Option<IpAddr>,
     ) -> Result<Permit, Excess> {
-        let admitted = enter(&self.open, self.most.load(Relaxed), Excess::All).and_then(|()| {
-            let most = limits.connections.unwrap_or(usize::MAX);
-            enter(&listener.open, most, Excess::Listener).inspect_err(|_| leave(&self.open))
-        });
-        admitted
-            .map(|()| Permit {
-                all: self.clone(),
-                listener: listener.clone(),
-                client: None,
-            })
-            .and_then(|mut permit| {
-                if let Some(client) = peer.map(Client::from) {
-                    let most = limits.per_client.unwrap_or(u32::MAX);
-                    if !listener.clients.enter(client, most) {
-                        return Err(Excess::Client);
-                    }
-                    permit.client = Some(client);
-                }
-                Ok(permit)
-            })
+        enter(&self.open, self.most.load(Relaxed), Excess::All)?;
+        let most = limits.connections.unwrap_or(usize::MAX);
+        enter(&listener.open, most, Excess::Listener).inspect_err(|_| leave(&self.open))?;
+        let mut permit = Permit {
+            all: self.clone(),
+            listener: listener.clone(),
+            client: None,
+        };
+        if let Some(client) = peer.map(Client::from) {
+            let most = limits.per_client.unwrap_or(u32::MAX);
+            if !listener.clients.enter(client, most) {
+                return Err(Excess::Client);
+            }
+            permit.client = Some(client);
+        }
+        Ok(permit)
     }
 
     /// How many are open.
@@ -191,7 +187,7 @@ impl Clients {
 
 impl From<IpAddr> for Client {
     fn from(address: IpAddr) -> Self {
-        // A dual-stack socket shows IPv4 clients as ::ffff:a.b.c.d.
+        // Where a mapped address comes from a header rather than from the socket.
         match address.to_canonical() {
             IpAddr::V4(address) => Self::V4(address.to_bits()),
             IpAddr::V6(address) => Self::V6((address.to_bits() >> 64) as u64),

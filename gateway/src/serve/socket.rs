@@ -47,7 +47,7 @@ impl Queue {
         match self {
             Self::Tcp(queue) => {
                 let (stream, peer) = queue.accept().await?;
-                Ok((Socket::Tcp(stream), Some(peer)))
+                Ok((Socket::Tcp(stream), Some(canonical(peer))))
             }
             Self::Unix(queue) => Ok((Socket::Unix(queue.accept().await?.0), None)),
         }
@@ -62,7 +62,8 @@ impl Queue {
                 let queue = queue.into_std()?;
                 while let Ok((stream, peer)) = queue.accept() {
                     stream.set_nonblocking(true)?;
-                    rest.push((Socket::Tcp(TcpStream::from_std(stream)?), Some(peer)));
+                    let stream = TcpStream::from_std(stream)?;
+                    rest.push((Socket::Tcp(stream), Some(canonical(peer))));
                 }
             }
             Self::Unix(queue) => {
@@ -75,6 +76,11 @@ impl Queue {
         }
         Ok(rest)
     }
+}
+
+/// A dual-stack socket shows IPv4 clients as `::ffff:a.b.c.d`; nobody else should.
+fn canonical(peer: SocketAddr) -> SocketAddr {
+    SocketAddr::new(peer.ip().to_canonical(), peer.port())
 }
 
 #[allow(

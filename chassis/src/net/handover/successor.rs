@@ -40,7 +40,8 @@ impl TakeOver {
         let _ = wire.send(&hello, &[], PROMPTLY).await;
         let mut sockets = Vec::new();
         loop {
-            match wire.receive(PROMPTLY).await? {
+            // It may have to finish a reload first.
+            match wire.receive(within).await? {
                 FromPredecessor::Sockets { sockets: described } => {
                     let descriptors = wire.take_descriptors(described.len())?;
                     for (one, socket) in described.into_iter().zip(descriptors) {
