@@ -11,6 +11,7 @@ mod http2;
 mod listeners;
 mod plugin_instances;
 mod routes;
+mod tls;
 
 use std::path::PathBuf;
 
