@@ -39,8 +39,6 @@ pub(crate) enum Outcome {
     UnknownName,
     /// The client asked for no name.
     NoName,
-    /// There is no certificate yet.
-    NoCertificate,
     /// The client has shown no certificate.
     NoClientCertificate,
     /// The client's certificate is not valid.
@@ -68,7 +66,7 @@ pub(crate) struct Reason {
 
 impl Outcome {
     /// Every outcome, by its number.
-    pub(crate) const ALL: [Self; 19] = [
+    pub(crate) const ALL: [Self; 18] = [
         Self::Full,
         Self::Resumed,
         Self::Slow,
@@ -83,7 +81,6 @@ impl Outcome {
         Self::Incompatible,
         Self::UnknownName,
         Self::NoName,
-        Self::NoCertificate,
         Self::NoClientCertificate,
         Self::BadClientCertificate,
         Self::RefusedByClient,
@@ -107,7 +104,6 @@ impl Outcome {
             Self::Incompatible => "incompatible",
             Self::UnknownName => "unknown_name",
             Self::NoName => "no_name",
-            Self::NoCertificate => "no_certificate",
             Self::NoClientCertificate => "no_client_certificate",
             Self::BadClientCertificate => "bad_client_certificate",
             Self::RefusedByClient => "refused_by_client",
@@ -198,7 +194,7 @@ fn judge(error: &Error) -> Outcome {
         Error::NoCertificatesPresented => Outcome::NoClientCertificate,
         Error::NoApplicationProtocol => Outcome::NoSharedProtocol,
         Error::PeerIncompatible(what) => incompatible(what),
-        // It can have no other reason: there is always something for the name by then.
+        // What there is for the name does not fit the suites of the client.
         Error::General(what) if what.contains("no server certificate") => {
             Outcome::NoSharedSignature
         }

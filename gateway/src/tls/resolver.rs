@@ -117,6 +117,12 @@ impl Resolver {
         self.candidates(name).is_some()
     }
 
+    /// Whether there is something for a client that asks for this name and can verify these
+    /// signatures.
+    pub(crate) fn serves(&self, name: Option<&str>, schemes: &[SignatureScheme]) -> bool {
+        self.choose(name, schemes).is_some()
+    }
+
     /// What a client gets that asks for this name and can verify these signatures.
     fn choose(&self, name: Option<&str>, schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
         let named = name.and_then(|name| self.candidates(name));

@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use plugins::TlsSession;
 use rustls::crypto::CryptoProvider;
 use rustls::server::{Acceptor, ClientHello, NoServerSessionStorage};
+use rustls::version::TLS12;
 use rustls::{
     AlertDescription, HandshakeKind, ProtocolVersion, ServerConfig, ServerConnection,
     SupportedProtocolVersion,
@@ -30,6 +31,7 @@ pub(crate) struct Terminator {
     config: Arc<ServerConfig>,
     resolver: Arc<Resolver>,
     unknown_names: UnknownNames,
+    speaks_tls12: bool,
     tickets: Option<Arc<Tickets>>,
     pub(crate) handshakes: Arc<Handshakes>,
     pub(crate) dates: Dates,
@@ -87,6 +89,7 @@ impl Terminator {
             config: Arc::new(config),
             resolver,
             unknown_names: parts.unknown_names,
+            speaks_tls12: parts.versions.contains(&&TLS12),
             tickets: parts.tickets,
             handshakes: parts.handshakes,
             dates: parts.dates,
@@ -157,8 +160,9 @@ impl Terminator {
         &self,
         hello: &ClientHello<'_>,
     ) -> Result<Arc<ServerConfig>, (Outcome, AlertDescription)> {
+        let name = hello.server_name();
         if self.unknown_names == UnknownNames::Refuse {
-            match hello.server_name() {
+            match name {
                 None => return Err((Outcome::NoName, AlertDescription::MissingExtension)),
                 Some(name) if !self.resolver.knows(name) => {
                     return Err((Outcome::UnknownName, AlertDescription::UnrecognisedName));
@@ -166,7 +170,23 @@ impl Terminator {
                 Some(_) => {}
             }
         }
+        // rustls would notice both, but has no fitting alert for them.
+        if !self.shares_suite(hello) {
+            return Err((Outcome::NoSharedSuite, AlertDescription::HandshakeFailure));
+        }
+        if !self.resolver.serves(name, hello.signature_schemes()) {
+            let failure = AlertDescription::HandshakeFailure;
+            return Err((Outcome::NoSharedSignature, failure));
+        }
         Ok(self.config.clone())
+    }
+
+    /// False when the client has no suite of ours. True when only TLS 1.3 is spoken: then it may
+    /// be the version that is not shared, which comes first.
+    fn shares_suite(&self, hello: &ClientHello<'_>) -> bool {
+        let ours = &self.config.crypto_provider().cipher_suites;
+        let mut theirs = hello.cipher_suites().iter();
+        !self.speaks_tls12 || theirs.any(|suite| ours.iter().any(|our| our.suite() == *suite))
     }
 }
 
