@@ -12,6 +12,7 @@ mod listeners;
 mod plugin_instances;
 mod routes;
 mod tls;
+mod tls_clients;
 
 use std::path::PathBuf;
 

@@ -39,6 +39,8 @@ pub(crate) enum Outcome {
     UnknownName,
     /// The client asked for no name.
     NoName,
+    /// There is no certificate yet.
+    NoCertificate,
     /// The client has shown no certificate.
     NoClientCertificate,
     /// The client's certificate is not valid.
@@ -66,7 +68,7 @@ pub(crate) struct Reason {
 
 impl Outcome {
     /// Every outcome, by its number.
-    pub(crate) const ALL: [Self; 18] = [
+    pub(crate) const ALL: [Self; 19] = [
         Self::Full,
         Self::Resumed,
         Self::Slow,
@@ -81,6 +83,7 @@ impl Outcome {
         Self::Incompatible,
         Self::UnknownName,
         Self::NoName,
+        Self::NoCertificate,
         Self::NoClientCertificate,
         Self::BadClientCertificate,
         Self::RefusedByClient,
@@ -104,6 +107,7 @@ impl Outcome {
             Self::Incompatible => "incompatible",
             Self::UnknownName => "unknown_name",
             Self::NoName => "no_name",
+            Self::NoCertificate => "no_certificate",
             Self::NoClientCertificate => "no_client_certificate",
             Self::BadClientCertificate => "bad_client_certificate",
             Self::RefusedByClient => "refused_by_client",

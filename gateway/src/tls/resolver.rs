@@ -41,6 +41,15 @@ pub(crate) struct Twice {
     pub(crate) second: usize,
 }
 
+/// What there was not for a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lack {
+    /// There is no certificate yet.
+    Certificate,
+    /// No key is of a kind that the client can verify.
+    Signature,
+}
+
 impl Source {
     /// What to serve now; none while there is nothing yet.
     pub(crate) fn key(&self) -> Option<Arc<CertifiedKey>> {
@@ -117,18 +126,25 @@ impl Resolver {
         self.candidates(name).is_some()
     }
 
-    /// Whether there is something for a client that asks for this name and can verify these
-    /// signatures.
-    pub(crate) fn serves(&self, name: Option<&str>, schemes: &[SignatureScheme]) -> bool {
-        self.choose(name, schemes).is_some()
-    }
-
     /// What a client gets that asks for this name and can verify these signatures.
-    fn choose(&self, name: Option<&str>, schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+    ///
+    /// # Errors
+    /// Why there is nothing.
+    pub(crate) fn choose(
+        &self,
+        name: Option<&str>,
+        schemes: &[SignatureScheme],
+    ) -> Result<Arc<CertifiedKey>, Lack> {
         let named = name.and_then(|name| self.candidates(name));
         let candidates = named.unwrap_or(&self.default).iter();
-        let mut keys = candidates.filter_map(|at| self.sources[*at].key());
-        keys.find(|key| key.key.choose_scheme(schemes).is_some())
+        let mut lack = Lack::Certificate;
+        for key in candidates.filter_map(|at| self.sources[*at].key()) {
+            if key.key.choose_scheme(schemes).is_some() {
+                return Ok(key);
+            }
+            lack = Lack::Signature;
+        }
+        Err(lack)
     }
 
     fn candidates(&self, name: &str) -> Option<&Candidates> {
@@ -164,6 +180,7 @@ fn default(sources: &[Source]) -> Candidates {
 impl ResolvesServerCert for Resolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         self.choose(hello.server_name(), hello.signature_schemes())
+            .ok()
     }
 }
 
@@ -201,7 +218,7 @@ mod tests {
             SignatureScheme::ECDSA_NISTP256_SHA256,
             SignatureScheme::ED25519,
         ];
-        let key = resolver.choose(name, &schemes)?;
+        let key = resolver.choose(name, &schemes).ok()?;
         let same = |source: &Source| Arc::ptr_eq(&source.key().unwrap(), &key);
         resolver.sources.iter().position(same)
     }
@@ -242,9 +259,12 @@ mod tests {
         let ed25519 = only(SignatureScheme::ED25519).unwrap();
         let p256_key = only(SignatureScheme::ECDSA_NISTP256_SHA256).unwrap();
         assert!(!Arc::ptr_eq(&ed25519, &p256_key));
-        assert!(only(SignatureScheme::RSA_PSS_SHA256).is_none());
+        let rsa = only(SignatureScheme::RSA_PSS_SHA256);
+        assert_eq!(rsa.unwrap_err(), Lack::Signature);
+        let none = Resolver::new(Vec::new()).unwrap().choose(None, &[]);
+        assert_eq!(none.unwrap_err(), Lack::Certificate);
         let strange = resolver.choose(None, &[SignatureScheme::ECDSA_NISTP256_SHA256]);
-        assert!(strange.is_some(), "the default has both kinds too");
+        assert!(strange.is_ok(), "the default has both kinds too");
 
         let mut twice = of_kinds;
         twice.push(p256(&["b.test"]));

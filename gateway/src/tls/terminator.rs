@@ -21,7 +21,7 @@ use super::client_auth::ClientAuth;
 use super::client_certificate;
 use super::expiry::Dates;
 use super::outcome::{Handshakes, Outcome, Reason};
-use super::resolver::Resolver;
+use super::resolver::{Lack, Resolver};
 use super::suites::suite_name;
 use super::tickets::Tickets;
 use crate::config::UnknownNames;
@@ -174,9 +174,15 @@ impl Terminator {
         if !self.shares_suite(hello) {
             return Err((Outcome::NoSharedSuite, AlertDescription::HandshakeFailure));
         }
-        if !self.resolver.serves(name, hello.signature_schemes()) {
-            let failure = AlertDescription::HandshakeFailure;
-            return Err((Outcome::NoSharedSignature, failure));
+        match self.resolver.choose(name, hello.signature_schemes()) {
+            Ok(_) => {}
+            Err(Lack::Signature) => {
+                let failure = AlertDescription::HandshakeFailure;
+                return Err((Outcome::NoSharedSignature, failure));
+            }
+            Err(Lack::Certificate) => {
+                return Err((Outcome::NoCertificate, AlertDescription::InternalError));
+            }
         }
         Ok(self.config.clone())
     }
