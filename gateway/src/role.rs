@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use chassis::config::{Diagnostic, Loaded, load};
 use chassis::life::{
@@ -199,7 +199,7 @@ async fn prepare<'a>(
 impl Running<'_> {
     /// Swaps the state, then accepts and closes.
     fn put_in_force(&mut self, state: State, plan: Plan) {
-        tls::warn(&state, SystemTime::now());
+        tls::warn(&state);
         self.workers.connections.set_limit(state.connections);
         self.shared.state.store(Some(Arc::new(state)));
         self.listeners.apply(plan, &self.workers);

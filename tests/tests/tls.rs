@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tidegate_tests::authority::{Authority, Order};
+use tidegate_tests::binary;
 use tidegate_tests::eventually::{SOON, eventually};
 use tidegate_tests::gateway::Gateway;
 use tidegate_tests::openssl::{Said, run, s_client};
@@ -283,10 +284,7 @@ async fn gateways_with_the_same_secret_take_each_others_tickets() {
 async fn an_ocsp_response_is_passed_to_those_who_ask() {
     let authority = Authority::new("authority");
     authority.server("a", &["a.test"]);
-    authority.write("index", "V\t491231000000Z\t\t07\tunknown\t/CN=x\n");
-    let make = "ocsp -index index -CA ca.pem -rsigner ca.pem -rkey ca.key -issuer ca.pem -cert a.pem -ndays 3 -respout a.ocsp";
-    let made = run("openssl", authority.folder(), make).await;
-    assert!(made.success, "{}", made.text);
+    authority.ocsp("a", "a.ocsp");
     let keys = "certificate = \"a.pem\"\nkey = \"a.key\"\n";
     let site = Site::with(authority, &format!("{keys}ocsp = \"a.ocsp\"")).await;
     let asked = site.ask("-status").await;
@@ -294,6 +292,17 @@ async fn an_ocsp_response_is_passed_to_those_who_ask() {
         .expect("OCSP Response Status: successful")
         .expect("Cert Status: good");
     assert!(!site.ask("").await.has("OCSP Response Status"));
+    let order = Order {
+        names: &["a.test"],
+        serial: 8,
+        ..Order::default()
+    };
+    site.authority.make("a", order);
+    let answer = site.gateway.admin.reload().await.text();
+    assert!(
+        answer.contains("it is about another certificate"),
+        "{answer}"
+    );
 }
 
 #[tokio::test]
@@ -318,9 +327,17 @@ async fn the_end_of_certificates_is_told() {
         let mut lines = log.lines();
         lines.any(|line| line.contains(&format!("\"{name}\"")) && line.contains(what))
     };
-    assert!(warned("soon.test", "expires soon"), "{log}");
+    assert!(warned("soon.test", "expires in 23"), "{log}");
     assert!(warned("over.test", "has expired"), "{log}");
     assert!(!warned("fresh.test", "certificate"), "{log}");
+    let checked = binary::run(site.authority.folder(), &["check", "gateway.toml"]);
+    assert!(checked.status.success());
+    let said = String::from_utf8(checked.stderr).unwrap();
+    assert_eq!(said.lines().count(), 2, "{said}");
+    assert!(
+        said.contains("over.pem: the certificate has expired"),
+        "{said}"
+    );
     let metric = "tidegate_gateway_certificate_expiry_timestamp_seconds{name=\"soon.test\",listener=\"https\"}";
     let until = site.gateway.admin.metric(metric).await.unwrap();
     let left = until - tidegate_tests::tokens::unix_now() as f64;

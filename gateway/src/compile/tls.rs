@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use chassis::config::{Diagnostic, Located};
+use rustc_hash::FxHashMap;
 use rustls::SupportedProtocolVersion;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::version::{TLS12, TLS13};
@@ -11,8 +12,8 @@ use rustls::version::{TLS12, TLS13};
 use super::{Compiler, Findings};
 use crate::config::{TlsConfig, TlsVersion};
 use crate::tls::{
-    Certificate, Dates, Files, GROUPS, Handshakes, Parts, Resolver, Source, Terminator, Twice,
-    Unusable, group, suite, suite_names,
+    Certificate, Dates, Digest, Files, GROUPS, Handshakes, Parts, Resolver, Source, Terminator,
+    Twice, Unusable, group, suite, suite_names,
 };
 
 /// A certificate as it is written, the default one or another.
@@ -22,6 +23,9 @@ struct Written<'a> {
     key: &'a Located<PathBuf>,
     ocsp: Option<&'a Located<PathBuf>>,
 }
+
+/// Certificates by what is in their files.
+type Known = FxHashMap<Digest, Arc<Certificate>>;
 
 impl Compiler<'_> {
     pub(super) fn terminator(
@@ -73,10 +77,11 @@ impl Compiler<'_> {
         findings: &mut Findings,
     ) -> Option<(Resolver, Vec<(PathBuf, Source)>)> {
         let written = findings.keep(written(tls))?;
+        let known = self.known();
         let mut sources = Vec::new();
         let mut files = Vec::new();
         for (at, one) in written.iter().enumerate() {
-            let certificate = self.certificate(*one, provider, findings);
+            let certificate = self.certificate(*one, provider, &known, findings);
             let Some(certificate) = findings.keep(certificate) else {
                 continue;
             };
@@ -85,7 +90,7 @@ impl Compiler<'_> {
                 let why = "it has no DNS name, and only the first is the default";
                 findings.mistakes.push(nameless.help(why));
             }
-            let source = Source::File(Arc::new(certificate));
+            let source = Source::File(certificate);
             files.push((self.path(one.certificate), source.clone()));
             sources.push(source);
         }
@@ -110,8 +115,9 @@ impl Compiler<'_> {
         &self,
         written: Written<'_>,
         provider: &CryptoProvider,
+        known: &Known,
         findings: &mut Findings,
-    ) -> Result<Certificate, Diagnostic> {
+    ) -> Result<Arc<Certificate>, Diagnostic> {
         let Written {
             certificate,
             key,
@@ -125,13 +131,28 @@ impl Compiler<'_> {
             key: secret?,
             ocsp: ocsp_content.transpose()?,
         };
-        Certificate::read(files, provider).map_err(|unusable| match unusable {
+        if let Some(same) = known.get(&files.digest()) {
+            return Ok(same.clone());
+        }
+        let read = Certificate::read(files, provider).map(Arc::new);
+        read.map_err(|unusable| match unusable {
             Unusable::Certificate(why) => self.unusable("the certificate", certificate, &why),
             Unusable::Key(why) => self.unusable("the private key", key, &why),
             Unusable::Ocsp(why) => {
                 self.unusable("the OCSP response", ocsp.unwrap_or(certificate), &why)
             }
         })
+    }
+
+    /// The certificates that are served now: those that did not change need not be read again.
+    fn known(&self) -> Known {
+        let listeners = self.previous.iter().flat_map(|state| &state.listeners);
+        let all = listeners.filter_map(|listener| listener.tls.as_ref());
+        let sources = all.flat_map(|tls| &tls.dates.certificates);
+        let certificates = sources.map(|(_, Source::File(certificate))| certificate);
+        certificates
+            .map(|certificate| (certificate.digest, certificate.clone()))
+            .collect()
     }
 
     pub(super) fn path(&self, file: &Located<PathBuf>) -> PathBuf {
