@@ -137,7 +137,7 @@ impl server::Session for Session {
     }
 
     fn body_bytes_read(&self) -> usize {
-        usize::try_from(self.body.received).unwrap_or(usize::MAX)
+        usize::try_from(self.body.pace.received).unwrap_or(usize::MAX)
     }
 
     fn digest(&self) -> Option<&Digest> {

@@ -74,7 +74,7 @@ pub(super) type Back = (Box<Connection>, Then, Body);
 pub(crate) struct CloseAfter;
 
 /// So much of a body that nobody wants is read for the sake of the connection.
-pub(super) const DROP: u64 = 64 << 10;
+pub(crate) const DROP: u64 = 64 << 10;
 
 /// What a session begins with.
 pub(super) struct Begin {
@@ -344,6 +344,8 @@ impl Session {
                     self.answer.complete = true;
                 }
                 Some(Ends::Close) => self.answer.complete = true,
+                // The upstream has ended it: the client hears that by our close.
+                Some(Ends::Tunnel) => self.body.end(),
                 _ => {}
             }
         }

@@ -12,6 +12,7 @@ mod connection;
 mod h2;
 mod h2_guard;
 mod h2_meter;
+mod h2_request;
 mod limit;
 mod listener;
 mod proxy_header;
