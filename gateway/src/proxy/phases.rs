@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, header};
 use pingora_core::modules::http::HttpModules;
+use pingora_core::protocols::ALPN;
 use pingora_core::protocols::http::bridge::grpc_web::GrpcWebCtx;
 use pingora_core::protocols::l4::socket::SocketAddr;
 use pingora_core::upstreams::peer::{HttpPeer, Peer};
@@ -117,12 +118,8 @@ impl ProxyHttp for Proxy {
             session.req_header_mut().remove_header(&header::EXPECT);
         }
         let mut peer = Box::new(peer);
-        if session.is_upgrade_req()
-            && let Some(connected) = Connected::of(session.digest())
-        {
-            // A WebSocket may be silent for longer than an answer may take.
-            let tunnel = Some(connected.listener.timeouts.tunnel);
-            peer.options.read_timeout = tunnel;
+        if session.is_upgrade_req() {
+            upgrade(session, &mut peer, endpoint.speaks_http2_only());
         }
         Ok(peer)
     }
@@ -295,6 +292,19 @@ impl ProxyHttp for Proxy {
         route
             .counters
             .count(status, duration, bytes_received, bytes_sent);
+    }
+}
+
+/// A request for a WebSocket goes over HTTP/1.1; where that is not spoken, it is a request like any other.
+fn upgrade(session: &mut Session, peer: &mut HttpPeer, http2_only: bool) {
+    if http2_only {
+        session.req_header_mut().remove_header(&header::UPGRADE);
+        return;
+    }
+    peer.options.alpn = ALPN::H1;
+    if let Some(connected) = Connected::of(session.digest()) {
+        // A WebSocket may be silent for longer than an answer may take.
+        peer.options.read_timeout = Some(connected.listener.timeouts.tunnel);
     }
 }
 
