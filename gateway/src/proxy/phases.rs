@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderMap, header};
+use http::{HeaderMap, Version, header};
 use pingora_core::modules::http::HttpModules;
 use pingora_core::protocols::ALPN;
 use pingora_core::protocols::http::bridge::grpc_web::GrpcWebCtx;
@@ -147,10 +147,11 @@ impl ProxyHttp for Proxy {
 
     async fn upstream_request_filter(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         head: &mut RequestHeader,
         ctx: &mut Context,
     ) -> Result<()> {
+        keep_te(session.req_header(), head)?;
         match &ctx.started {
             Some(started) => grpc_web::upstream(started, head),
             None => Ok(()),
@@ -306,6 +307,17 @@ fn upgrade(session: &mut Session, peer: &mut HttpPeer, http2_only: bool) {
         // A WebSocket may be silent for longer than an answer may take.
         peer.options.read_timeout = Some(connected.listener.timeouts.tunnel);
     }
+}
+
+/// Pingora drops TE with what concerns one connection alone; in HTTP/2 it does not (RFC 9113,
+/// section 8.2.2), and gRPC servers ask for it.
+fn keep_te(asked: &RequestHeader, head: &mut RequestHeader) -> Result<()> {
+    if head.version == Version::HTTP_2
+        && let Some(te) = asked.headers.get(header::TE)
+    {
+        head.insert_header(header::TE, te.clone())?;
+    }
+    Ok(())
 }
 
 fn plugin_panicked() -> Box<Error> {
