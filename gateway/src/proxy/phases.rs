@@ -19,7 +19,7 @@ use plugins::{
 
 use super::{Context, Proxy, Started, forwarded, grpc_web, reply, request};
 use crate::cluster::Count;
-use crate::serve::Connected;
+use crate::serve::{Connected, Conversation};
 
 impl Proxy {
     /// Judges the request and finds its route; a reply when that ends it.
@@ -114,8 +114,12 @@ impl ProxyHttp for Proxy {
         }
         ctx.current = Some(endpoint.clone());
         if endpoint.may_speak_http2() {
+            let head = session.req_header_mut();
             // Its 100 would not come through Pingora: the connection itself invites the body.
-            session.req_header_mut().remove_header(&header::EXPECT);
+            head.remove_header(&header::EXPECT);
+            if grpc_web::is_grpc(head) {
+                head.extensions_mut().insert(Conversation);
+            }
         }
         let mut peer = Box::new(peer);
         if session.is_upgrade_req() {

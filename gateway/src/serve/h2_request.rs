@@ -36,6 +36,10 @@ pub(super) struct H2Request {
     answered: bool,
 }
 
+/// Marks a request whose body may pause for as long as a tunnel: both sides talk in turn.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Conversation;
+
 /// Where the session comes back when Pingora's proxy lets go of it.
 #[derive(Clone, Default)]
 pub(super) struct H2Slot(Arc<Mutex<Option<HttpSession>>>);
@@ -103,10 +107,19 @@ impl H2Request {
         self.session.as_mut().expect("it is there until the drop")
     }
 
+    /// By when the next piece of the body must have come.
+    fn body_due(&self) -> Instant {
+        let timeouts = &self.listener.timeouts;
+        let due = match self.session().req_header().extensions.get() {
+            Some(Conversation) => self.pace.last() + timeouts.tunnel,
+            None => self.pace.due(timeouts),
+        };
+        self.due.map_or(due, |whole| whole.min(due))
+    }
+
     /// The next piece of the body, in time and within the limit.
     async fn read(&mut self) -> Result<Option<Bytes>> {
-        let due = self.pace.due(&self.listener.timeouts);
-        let due = self.due.map_or(due, |whole| whole.min(due));
+        let due = self.body_due();
         let Ok(piece) = timeout_at(due.into(), self.session_mut().read_body_bytes()).await else {
             let whole = self.due.is_some_and(|whole| whole <= due);
             return Err(self.refused(match whole {
@@ -142,6 +155,7 @@ impl H2Request {
 
     /// Before a write: how long the client may take with it.
     fn set_patience(&mut self) {
+        self.pace.note(0, Instant::now());
         let patience = self.listener.timeouts.write;
         let left = |due: Instant| patience.min(due.saturating_duration_since(Instant::now()));
         let patience = self.due.map_or(patience, left);

@@ -23,6 +23,7 @@ mod worker;
 
 pub(crate) use self::connected::Connected;
 pub(crate) use self::h2::metrics;
+pub(crate) use self::h2_request::Conversation;
 pub(crate) use self::limit::{Excess, ListenerCounts};
 pub(crate) use self::listener::{Listeners, Plan};
 pub(crate) use self::refusals::Refusals;
