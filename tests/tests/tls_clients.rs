@@ -210,6 +210,12 @@ async fn who_is_revoked_is_refused_with_the_next_handshake() {
     first.expect("HTTP/1.1 200");
     let again = format!("{SHOWN} -sess_in session");
     site.ask(&robots, &again).await.expect("Reused, TLSv1.3");
+    let seen = site.upstream.seen();
+    let subjects: Vec<_> = seen.iter().map(|one| &one.headers["x-subject"]).collect();
+    assert_eq!(
+        subjects, [r"CN=robot\, 7"; 2],
+        "known in the second session too"
+    );
     robots.revoke("robots.crl", &[1, ROBOT.serial]);
     eventually(
         "the robot is refused, with its old session too",
