@@ -41,7 +41,10 @@ fn every_configuration_in_the_documentation_is_sound() {
         let text = fs::read_to_string(&page).expect("it is text");
         for (line, block) in blocks(&text, "toml") {
             let place = format!("{}:{line}", page.display());
-            let name = block.lines().next().and_then(|line| line.strip_prefix("# "));
+            let name = block
+                .lines()
+                .next()
+                .and_then(|line| line.strip_prefix("# "));
             let name = name.filter(|name| matches!(*name, "gateway.toml" | "users.toml"));
             let name = name.unwrap_or_else(|| panic!("{place}: which file is it?"));
             fs::write(folder.path().join(name), &block).expect("the folder is ours");
