@@ -22,11 +22,13 @@ mod serve;
 mod start_error;
 mod state;
 mod succession;
+mod tls;
 
 pub use self::config::{
-    CheckConfig, ClusterConfig, Config, DotSegments, Doubtful, EmptySegments, EndpointConfig,
-    Http1Config, Http2Config, LimitsConfig, ListenerConfig, ListenerLimitsConfig, PathsConfig,
-    Protocol, ProxyHeader, ProxyProtocol, RouteConfig, TimeoutsConfig, TlsConfig,
+    CertificateConfig, CheckConfig, ClientCertificates, ClientCertificatesConfig, ClusterConfig,
+    Config, DotSegments, Doubtful, EmptySegments, EndpointConfig, Http1Config, Http2Config,
+    LimitsConfig, ListenerConfig, ListenerLimitsConfig, PathsConfig, Protocol, ProxyHeader,
+    ProxyProtocol, RouteConfig, TicketsConfig, TimeoutsConfig, TlsConfig, TlsVersion, UnknownNames,
     UpstreamHttp2Config, UpstreamTlsConfig,
 };
 pub use self::gateway::{Builder, Gateway};

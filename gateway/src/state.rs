@@ -9,7 +9,6 @@ use std::time::Duration;
 use chassis::config::Place;
 use chassis::net::{Address, ListenOptions};
 use ipnet::IpNet;
-use pingora_core::listeners::tls::Acceptor;
 use plugins::{Chain, Plugin};
 
 use crate::cluster::Cluster;
@@ -18,6 +17,7 @@ use crate::h1::head::HeadLimits;
 use crate::metrics::RouteCounters;
 use crate::route::RouteTable;
 use crate::serve::{ListenerCounts, Refusals};
+use crate::tls::Terminator;
 
 /// One compiled configuration.
 pub(crate) struct State {
@@ -66,7 +66,8 @@ pub(crate) struct ListenerState {
     pub(crate) limits: ListenerLimits,
     /// Carried over from the previous state.
     pub(crate) counts: Arc<ListenerCounts>,
-    pub(crate) acceptor: Option<Acceptor>,
+    /// None when it speaks plain HTTP.
+    pub(crate) tls: Option<Terminator>,
     pub(crate) h2c: bool,
     /// What the head of an HTTP/1.1 request may measure.
     pub(crate) http1: HeadLimits,
@@ -98,7 +99,7 @@ impl ListenerState {
             options: ListenOptions::default(),
             limits: ListenerLimits::default(),
             counts: Arc::default(),
-            acceptor: None,
+            tls: None,
             h2c: false,
             http1: HeadLimits::default(),
             body: None,

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use tidegate_tests::authority;
 use tidegate_tests::binary::{repository, run};
 use tidegate_tests::tokens::write_certificate;
 
@@ -95,6 +96,7 @@ fn every_configuration_in_the_documentation_is_sound() {
     let file = |name: &str| home.path().join(name);
     fs::create_dir(file("tls")).unwrap();
     write_certificate(&file("tls/cert.pem"), &file("tls/key.pem"));
+    authority::write_all(&file("tls"));
     for page in pages() {
         let text = fs::read_to_string(&page).unwrap();
         for (role, block) in blocks(&text) {

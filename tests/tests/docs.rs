@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
+use tidegate_tests::authority;
 use tidegate_tests::binary;
 use tidegate_tests::tokens::write_certificate;
 
@@ -36,6 +37,7 @@ fn every_configuration_in_the_documentation_is_sound() {
     let tls = folder.path().join("tls");
     fs::create_dir(&tls).expect("the folder is new");
     write_certificate(&tls.join("cert.pem"), &tls.join("key.pem"));
+    authority::write_all(&tls);
     let mut judged = 0;
     for page in pages() {
         let text = fs::read_to_string(&page).expect("it is text");

@@ -11,6 +11,8 @@ mod http2;
 mod listeners;
 mod plugin_instances;
 mod routes;
+mod tls;
+mod tls_clients;
 
 use std::path::PathBuf;
 

@@ -1,0 +1,275 @@
+//! How a listener speaks TLS, as it is compiled. Every file is read here and nowhere else.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use chassis::config::{Diagnostic, Located};
+use rustc_hash::FxHashMap;
+use rustls::SupportedProtocolVersion;
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::version::{TLS12, TLS13};
+
+use super::{Compiler, Findings};
+use crate::config::{TlsConfig, TlsVersion};
+use crate::tls::{
+    Certificate, Dates, Digest, Files, GROUPS, Handshakes, Parts, Resolver, Source, Terminator,
+    Twice, Unusable, group, suite, suite_names,
+};
+
+/// A certificate as it is written, the default one or another.
+#[derive(Clone, Copy)]
+struct Written<'a> {
+    certificate: &'a Located<PathBuf>,
+    key: &'a Located<PathBuf>,
+    ocsp: Option<&'a Located<PathBuf>>,
+}
+
+/// Certificates by what is in their files.
+type Known = FxHashMap<Digest, Arc<Certificate>>;
+
+impl Compiler<'_> {
+    pub(super) fn terminator(
+        &self,
+        listener: &str,
+        tls: &Located<TlsConfig>,
+        findings: &mut Findings,
+    ) -> Option<Terminator> {
+        let provider = findings.keep(provider(tls));
+        let versions = findings.keep(versions(tls));
+        let standard = Arc::new(ring::default_provider());
+        let certificates = self.certificates(tls, &standard, findings);
+        let clients = self.clients(tls.client_certificates.as_ref(), &standard, findings);
+        let (provider, versions) = (Arc::new(provider?), versions?);
+        let (clients, (resolver, certificates)) = (clients?, certificates?);
+        let tickets = self.tickets(listener, &tls.tickets, clients.auth.as_ref(), findings)?;
+        let before = self.previous.and_then(|state| state.listener(listener));
+        let before = before.and_then(|listener| listener.tls.as_ref());
+        let parts = Parts {
+            provider,
+            versions,
+            own_order: !tls.suites.is_empty(),
+            resolver,
+            unknown_names: tls.unknown_names,
+            client_auth: clients.auth,
+            tickets,
+            alpn: match tls.h2 {
+                true => &[b"h2", b"http/1.1"],
+                false => &[b"http/1.1"],
+            },
+            handshakes: match before {
+                Some(before) => before.handshakes.clone(),
+                None => Arc::new(Handshakes::new(listener.into())),
+            },
+            dates: Dates {
+                certificates,
+                lists: clients.lists,
+                warn_before: *tls.warn_before,
+            },
+        };
+        let terminator = Terminator::new(parts);
+        findings.keep(terminator.map_err(|error| tls.wrong(format!("this cannot be: {error}"))))
+    }
+
+    fn certificates(
+        &self,
+        tls: &Located<TlsConfig>,
+        provider: &CryptoProvider,
+        findings: &mut Findings,
+    ) -> Option<(Resolver, Vec<(PathBuf, Source)>)> {
+        let written = findings.keep(written(tls))?;
+        let known = self.known();
+        let mut sources = Vec::new();
+        let mut files = Vec::new();
+        for (at, one) in written.iter().enumerate() {
+            let certificate = self.certificate(*one, provider, &known, findings);
+            let Some(certificate) = findings.keep(certificate) else {
+                continue;
+            };
+            if at > 0 && certificate.names.is_empty() {
+                let nameless = one.certificate.wrong("nobody would get this certificate");
+                let why = "it has no DNS name, and only the first is the default";
+                findings.mistakes.push(nameless.help(why));
+            }
+            let source = Source::File(certificate);
+            files.push((self.path(one.certificate), source.clone()));
+            sources.push(source);
+        }
+        if sources.len() < written.len() {
+            return None;
+        }
+        let resolver = Resolver::new(sources).map_err(
+            |Twice {
+                 name,
+                 first,
+                 second,
+             }| {
+                let places = [first, second].map(|at| written[at].certificate);
+                let what = format!("two certificates are made out to `{name}`");
+                self.with_first(places[1].wrong(what), places[0].place())
+            },
+        );
+        Some((findings.keep(resolver)?, files))
+    }
+
+    fn certificate(
+        &self,
+        written: Written<'_>,
+        provider: &CryptoProvider,
+        known: &Known,
+        findings: &mut Findings,
+    ) -> Result<Arc<Certificate>, Diagnostic> {
+        let Written {
+            certificate,
+            key,
+            ocsp,
+        } = written;
+        let chain = self.content("the certificate", certificate, findings);
+        let secret = self.content("the private key", key, findings);
+        let ocsp_content = ocsp.map(|ocsp| self.content("the OCSP response", ocsp, findings));
+        let files = Files {
+            certificate: chain?,
+            key: secret?,
+            ocsp: ocsp_content.transpose()?,
+        };
+        if let Some(same) = known.get(&files.digest()) {
+            return Ok(same.clone());
+        }
+        let read = Certificate::read(files, provider).map(Arc::new);
+        read.map_err(|unusable| match unusable {
+            Unusable::Certificate(why) => self.unusable("the certificate", certificate, &why),
+            Unusable::Key(why) => self.unusable("the private key", key, &why),
+            Unusable::Ocsp(why) => {
+                self.unusable("the OCSP response", ocsp.unwrap_or(certificate), &why)
+            }
+        })
+    }
+
+    /// The certificates that are served now: those that did not change need not be read again.
+    fn known(&self) -> Known {
+        let listeners = self.previous.iter().flat_map(|state| &state.listeners);
+        let all = listeners.filter_map(|listener| listener.tls.as_ref());
+        let sources = all.flat_map(|tls| &tls.dates.certificates);
+        let certificates = sources.map(|(_, Source::File(certificate))| certificate);
+        certificates
+            .map(|certificate| (certificate.digest, certificate.clone()))
+            .collect()
+    }
+
+    pub(super) fn path(&self, file: &Located<PathBuf>) -> PathBuf {
+        self.sources.resolve(file, file.place())
+    }
+
+    /// Reads a file, and has it watched.
+    pub(super) fn content(
+        &self,
+        what: &str,
+        file: &Located<PathBuf>,
+        findings: &mut Findings,
+    ) -> Result<Vec<u8>, Diagnostic> {
+        let path = self.path(file);
+        findings.files.push(path.clone());
+        std::fs::read(&path).map_err(|error| {
+            let what = format!("cannot read {what} {}: {error}", path.display());
+            file.wrong(what)
+        })
+    }
+
+    pub(super) fn unusable(&self, what: &str, file: &Located<PathBuf>, why: &str) -> Diagnostic {
+        let path = self.path(file);
+        file.wrong(format!(
+            "{what} {} cannot be used: {why}",
+            Path::display(&path)
+        ))
+    }
+}
+
+/// Every certificate, the default one first.
+fn written(tls: &Located<TlsConfig>) -> Result<Vec<Written<'_>>, Diagnostic> {
+    let mut all = Vec::new();
+    match (&tls.certificate, &tls.key, &tls.ocsp) {
+        (Some(certificate), Some(key), ocsp) => all.push(Written {
+            certificate,
+            key,
+            ocsp: ocsp.as_ref(),
+        }),
+        (Some(alone), None, _) => return Err(alone.wrong("a certificate needs its `key`")),
+        (None, Some(alone), _) => return Err(alone.wrong("a key needs its `certificate`")),
+        (None, None, Some(alone)) => {
+            return Err(alone.wrong("an OCSP response needs its `certificate`"));
+        }
+        (None, None, None) => {}
+    }
+    all.extend(tls.certificates.iter().map(|one| Written {
+        certificate: &one.certificate,
+        key: &one.key,
+        ocsp: one.ocsp.as_ref(),
+    }));
+    match all.is_empty() {
+        true => Err(tls
+            .wrong("TLS needs a certificate")
+            .help("tls = { certificate = \"cert.pem\", key = \"key.pem\" }")),
+        false => Ok(all),
+    }
+}
+
+/// Suites and groups that may be used, in order.
+fn provider(tls: &TlsConfig) -> Result<CryptoProvider, Diagnostic> {
+    let mut provider = ring::default_provider();
+    let chosen = tls.suites.iter().map(|name| {
+        let unknown = || {
+            let what = format!("there is no cipher suite `{}`", **name);
+            name.wrong(what).suggest(name, suite_names())
+        };
+        suite(name).ok_or_else(unknown)
+    });
+    let chosen: Vec<_> = chosen.collect::<Result<_, _>>()?;
+    if !chosen.is_empty() {
+        provider.cipher_suites = chosen;
+        for version in &**tls.versions {
+            let wanted = rustls_version(*version);
+            let mut suites = provider.cipher_suites.iter();
+            if !suites.any(|suite| suite.version() == wanted) {
+                let name = version_name(*version);
+                let wrong = tls.suites.wrong(format!("there is no suite of TLS {name}"));
+                return Err(wrong.help("add one, or leave the version out of `versions`"));
+            }
+        }
+    }
+    let groups = tls.groups.iter().map(|name| {
+        let unknown = || {
+            let what = format!("there is no key exchange group `{}`", **name);
+            name.wrong(what).suggest(name, GROUPS)
+        };
+        group(name).ok_or_else(unknown)
+    });
+    let groups: Vec<_> = groups.collect::<Result<_, _>>()?;
+    if !groups.is_empty() {
+        provider.kx_groups = groups;
+    }
+    Ok(provider)
+}
+
+fn versions(tls: &TlsConfig) -> Result<Vec<&'static SupportedProtocolVersion>, Diagnostic> {
+    match tls.versions.is_empty() {
+        true => Err(tls.versions.wrong("at least one version is needed")),
+        false => Ok(tls
+            .versions
+            .iter()
+            .map(|one| rustls_version(*one))
+            .collect()),
+    }
+}
+
+fn rustls_version(version: TlsVersion) -> &'static SupportedProtocolVersion {
+    match version {
+        TlsVersion::V12 => &TLS12,
+        TlsVersion::V13 => &TLS13,
+    }
+}
+
+fn version_name(version: TlsVersion) -> &'static str {
+    match version {
+        TlsVersion::V12 => "1.2",
+        TlsVersion::V13 => "1.3",
+    }
+}
