@@ -230,6 +230,27 @@ async fn who_is_revoked_is_refused_with_the_next_handshake() {
 }
 
 #[tokio::test]
+async fn an_old_revocation_list_lets_nobody_in() {
+    let robots = Authority::new("robots");
+    robots.make("robot", ROBOT);
+    robots.revoke_until("robots.crl", &[], 2025);
+    let clients =
+        ", client_certificates = { ca = \"ROBOTS/ca.pem\", crl = [\"ROBOTS/robots.crl\"] }";
+    let site = Site::with(clients, &robots).await;
+    let refused = site.ask(&robots, SHOWN).await;
+    assert!(!refused.has("HTTP/1.1"), "{}", refused.text);
+    assert_eq!(site.count("bad_client_certificate").await, 1.0);
+    let log = site.gateway.process.stderr();
+    assert!(log.contains("the revocation list is out of date"), "{log}");
+    robots.revoke("robots.crl", &[]);
+    eventually("a new list lets them in again", SOON, async || {
+        let said = site.ask(&robots, SHOWN).await;
+        said.has("HTTP/1.1 200").then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_session_without_a_certificate_does_not_go_on_where_one_is_needed() {
     let robots = Authority::new("robots");
     robots.make("robot", ROBOT);
