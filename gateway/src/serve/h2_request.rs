@@ -71,6 +71,10 @@ impl H2Request {
     ///
     /// # Errors
     /// When its body is known to be too long; the session, to say so.
+    #[expect(
+        clippy::result_large_err,
+        reason = "a box would cost an allocation, and both variants hold the session"
+    )]
     pub(super) fn new(
         mut session: HttpSession,
         listener: Arc<ListenerState>,
