@@ -42,7 +42,13 @@ impl Accepted {
             session: None,
         };
         let mut ahead = Vec::new();
-        let header = proxy_header::read(&mut self.socket, &self.listener, &mut client, &mut ahead);
+        let header = proxy_header::read(
+            &mut self.socket,
+            &self.listener,
+            &mut client,
+            &mut self.local,
+            &mut ahead,
+        );
         let header = match tokio::time::timeout(self.listener.timeouts.handshake, header).await {
             Ok(header) => header,
             Err(_) => Err(Refused::For(Refusal::ProxyHeader)),

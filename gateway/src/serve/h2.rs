@@ -33,7 +33,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, timeout};
 
 use super::connected::Connected;
 use super::h2_guard::{Guarded, Watch};
-use super::h2_request::{H2Request, H2Slot, linger};
+use super::h2_request::{H2Request, H2Slot, judge_length, linger};
 use crate::h1::refusal::Refusal;
 use crate::proxy::Proxy;
 use crate::state::{Http2Limits, ListenerState, Timeouts};
@@ -243,16 +243,14 @@ impl Serving {
             self.http2.count("header_count");
             return self.answer(session, Refusal::TooManyHeaders);
         }
+        if let Err(refusal) = judge_length(session.req_header(), listener) {
+            let connected = Connected::of(Some(&self.digest));
+            let client = connected.and_then(|connected| connected.client.address);
+            listener.refusals.count(refusal, client);
+            return self.answer(session, refusal);
+        }
         let slot = H2Slot::default();
-        let request = match H2Request::new(session, listener.clone(), slot.clone()) {
-            Ok(request) => request,
-            Err((session, refusal)) => {
-                let connected = Connected::of(Some(&self.digest));
-                let client = connected.and_then(|connected| connected.client.address);
-                listener.refusals.count(refusal, client);
-                return self.answer(session, refusal);
-            }
-        };
+        let request = H2Request::new(session, listener.clone(), slot.clone());
         let (guard, proxy) = (Active::new(&self.active), self.http2.proxy.clone());
         let (closed, listener) = (closed.clone(), listener.clone());
         tokio::spawn(async move {

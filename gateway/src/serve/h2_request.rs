@@ -66,41 +66,40 @@ pub(super) async fn linger(mut session: HttpSession, listener: &ListenerState) {
     let _ = timeout(listener.timeouts.linger, rest).await;
 }
 
+/// Whether the body may be as long as the head says.
+pub(super) fn judge_length(
+    head: &RequestHeader,
+    listener: &ListenerState,
+) -> std::result::Result<(), Refusal> {
+    let length = head.headers.get(header::CONTENT_LENGTH);
+    let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    match (length, listener.body) {
+        (Some(length), Some(limit)) if length > limit => Err(Refusal::BodyTooLong),
+        _ => Ok(()),
+    }
+}
+
 impl H2Request {
     /// A request whose head has just arrived.
-    ///
-    /// # Errors
-    /// When its body is known to be too long; the session, to say so.
-    #[expect(
-        clippy::result_large_err,
-        reason = "a box would cost an allocation, and both variants hold the session"
-    )]
     pub(super) fn new(
         mut session: HttpSession,
         listener: Arc<ListenerState>,
         slot: H2Slot,
-    ) -> std::result::Result<Self, (HttpSession, Refusal)> {
+    ) -> Self {
         let now = Instant::now();
         let head = session.req_header_mut();
         if head.uri.authority().is_some() {
             // It names the same host (RFC 9113, section 8.3.1), and must not be able to differ later.
             head.remove_header(&header::HOST);
         }
-        let length = head.headers.get(header::CONTENT_LENGTH);
-        let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-        if let (Some(length), Some(limit)) = (length, listener.body)
-            && length > limit
-        {
-            return Err((session, Refusal::BodyTooLong));
-        }
-        Ok(Self {
+        Self {
             session: Some(session),
             slot,
             pace: Pace::new(now),
             answered: false,
             due: listener.timeouts.request.map(|whole| now + whole),
             listener,
-        })
+        }
     }
 
     fn session(&self) -> &HttpSession {
