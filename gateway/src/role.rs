@@ -323,7 +323,7 @@ impl Running<'_> {
         for collector in of_plugins
             .into_iter()
             .chain(plugins::metrics())
-            .chain(crate::serve::metrics())
+            .chain(crate::h2::metrics())
         {
             life.registry.register(collector)?;
         }

@@ -18,7 +18,8 @@ use plugins::{
 
 use super::{Context, Proxy, Started, forwarded, grpc_web, reply, request, upstream};
 use crate::cluster::Count;
-use crate::serve::{Connected, Conversation};
+use crate::h2::Conversation;
+use crate::serve::Connected;
 
 impl Proxy {
     /// Judges the request and finds its route; a reply when that ends it.

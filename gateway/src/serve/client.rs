@@ -10,15 +10,14 @@ use tokio::sync::watch;
 
 use super::connected::Connected;
 use super::connection::Connection;
-use super::h2::Http2;
-use super::h2_meter::PREFACE;
 use super::proxy_header::{self, Refused};
 use super::socket::Socket;
 use super::tls;
 use super::transport::Transport;
 use crate::h1;
-use crate::h1::refusal::Refusal;
+use crate::h2::{Http2, PREFACE};
 use crate::proxy::Proxies;
+use crate::refusal::Refusal;
 use crate::state::ListenerState;
 
 /// A connection that was accepted.

@@ -8,7 +8,7 @@ use plugins::Client;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::config::ProxyHeader;
-use crate::h1::refusal::Refusal;
+use crate::refusal::Refusal;
 use crate::state::ListenerState;
 
 /// Why a connection ends before its first request.
