@@ -9,6 +9,7 @@
 //! A gateway with plugins of one's own is a `main` of a few lines:
 //! [`Gateway::builder`], [`Builder::plugin`], [`Gateway::main`].
 
+mod acme;
 mod cluster;
 mod compile;
 mod config;
@@ -24,10 +25,11 @@ mod state;
 mod succession;
 
 pub use self::config::{
-    CheckConfig, ClusterConfig, Config, DotSegments, Doubtful, EmptySegments, EndpointConfig,
-    Http1Config, Http2Config, LimitsConfig, ListenerConfig, ListenerLimitsConfig, PathsConfig,
-    Protocol, ProxyHeader, ProxyProtocol, RouteConfig, TimeoutsConfig, TlsConfig,
-    UpstreamHttp2Config, UpstreamTlsConfig,
+    AcmeConfig, Challenge, CheckConfig, ClusterConfig, Config, DotSegments, Doubtful,
+    EmptySegments, EndpointConfig, ExternalAccountConfig, Http1Config, Http2Config, IssueConfig,
+    LimitsConfig, ListenerConfig, ListenerLimitsConfig, OneOrMore, PathsConfig, Protocol,
+    ProxyHeader, ProxyProtocol, RouteConfig, TimeoutsConfig, TlsConfig, UpstreamHttp2Config,
+    UpstreamTlsConfig,
 };
 pub use self::gateway::{Builder, Gateway};
 pub use chassis::life::RoleArgs;

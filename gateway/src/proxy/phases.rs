@@ -16,7 +16,7 @@ use plugins::{
     Exchange, Finished, Reply, Request, RequestHead, RequestView, Response, ResponseHead,
 };
 
-use super::{Context, Proxy, Started, forwarded, grpc_web, reply, request};
+use super::{Context, Proxy, Started, challenge, forwarded, grpc_web, reply, request};
 use crate::cluster::Count;
 use crate::serve::Connected;
 
@@ -54,7 +54,7 @@ impl Proxy {
             exchange,
             refused,
             grpc_web: GrpcWebCtx::default(),
-            _state: state,
+            state,
         };
         (Some(started), reply)
     }
@@ -76,6 +76,10 @@ impl ProxyHttp for Proxy {
         };
         self.shared.pressure.begin();
         let started = ctx.started.insert(started);
+        // Before plugins: an authority has no token, and must not be told to come back later.
+        if let Some(answer) = challenge::answer(session, started).await {
+            return reply::send(session, started, answer).await.map(|()| true);
+        }
         let Started {
             route, exchange, ..
         } = started;

@@ -1,0 +1,144 @@
+//! One certificate for a set of names, from now on: what handshakes see of it. The work is in `task`.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::SystemTime;
+
+use arc_swap::ArcSwapOption;
+use rustls::sign::CertifiedKey;
+use tokio::runtime::Handle;
+use tokio::task::AbortHandle;
+
+use super::authority::Authority;
+use super::certificate::Issued;
+use super::error::OrderError;
+use super::names::Names;
+use super::renewal::{self, Validity};
+use super::task;
+
+/// Has a certificate for a set of names, and keeps it from expiring once it was started.
+pub(crate) struct Issuer {
+    pub(crate) authority: Arc<Authority>,
+    pub(crate) names: Names,
+    /// What its certificate is called in storage.
+    pub(super) file: String,
+    current: ArcSwapOption<Issued>,
+    /// A handshake had to do without it, and that was told.
+    missed: AtomicBool,
+    task: OnceLock<AbortHandle>,
+}
+
+impl Issuer {
+    /// One that serves what is stored, if anything is.
+    pub(crate) fn load(authority: Arc<Authority>, names: Names) -> Self {
+        let issuer = Self {
+            file: authority.certificate_name(&names),
+            authority,
+            names,
+            current: ArcSwapOption::empty(),
+            missed: AtomicBool::new(false),
+            task: OnceLock::new(),
+        };
+        match issuer.stored() {
+            Ok(stored) => issuer.current.store(stored.map(Arc::new)),
+            Err(error) => {
+                let names = issuer.names.to_string();
+                tracing::warn!(names, %error, "the stored certificate cannot be used");
+            }
+        }
+        issuer
+    }
+
+    /// Whether it is this one.
+    pub(crate) fn is(&self, authority: &Arc<Authority>, names: &Names) -> bool {
+        Arc::ptr_eq(&self.authority, authority) && self.names == *names
+    }
+
+    /// What handshakes are to be answered with; none before the first was issued.
+    pub(crate) fn certificate(&self) -> Option<Arc<CertifiedKey>> {
+        let certificate = self
+            .current
+            .load()
+            .as_ref()
+            .map(|issued| issued.key.clone());
+        if certificate.is_none() && !self.missed.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                issuer = self.authority.name,
+                names = %self.names,
+                "a client asks for a name whose certificate was not issued yet"
+            );
+        }
+        certificate
+    }
+
+    /// From when to when its certificate can be used.
+    pub(crate) fn validity(&self) -> Option<Validity> {
+        self.current.load().as_ref().map(|issued| issued.validity)
+    }
+
+    /// Sees to the certificate from now on, until the issuer is dropped. Does so once.
+    pub(crate) fn start(self: &Arc<Self>, runtime: &Handle) {
+        self.task.get_or_init(|| {
+            let task = runtime.spawn(task::keep_fresh(Arc::downgrade(self)));
+            task.abort_handle()
+        });
+    }
+
+    pub(super) fn current(&self) -> Option<Arc<Issued>> {
+        self.current.load_full()
+    }
+
+    /// Serves this from now on.
+    pub(super) fn serve(&self, issued: Issued) {
+        self.current.store(Some(Arc::new(issued)));
+    }
+
+    /// What is stored, if it can be used.
+    fn stored(&self) -> Result<Option<Issued>, OrderError> {
+        let entry = self.entry();
+        let read = self.authority.storage.read(&entry);
+        let pem = read.map_err(|error| self.storage_failed(error))?;
+        pem.map(|pem| Issued::from_pem(&pem)).transpose()
+    }
+
+    /// What another process has stored, if that is better than what is served and not due itself.
+    pub(super) fn newer_in_storage(&self, now: SystemTime) -> Result<Option<Issued>, OrderError> {
+        let newer = |stored: &Issued| {
+            let due = renewal::due(stored.validity, self.authority.settings.renew_before);
+            let current = self.validity().map(|validity| validity.not_after);
+            due > now && current.is_none_or(|current| current < stored.validity.not_after)
+        };
+        match self.stored() {
+            Ok(stored) => Ok(stored.filter(newer)),
+            // What cannot be used is replaced.
+            Err(OrderError::Unusable(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Puts a certificate and its key into storage. Waits for the disk.
+    pub(super) async fn store(&self, pem: String) -> Result<(), OrderError> {
+        let (storage, entry) = (self.authority.storage.clone(), self.entry());
+        let write = move || storage.write(&entry, pem.as_bytes());
+        let written = tokio::task::spawn_blocking(write).await;
+        let written = written.unwrap_or_else(|error| Err(error.into()));
+        written.map_err(|error| self.storage_failed(error))
+    }
+
+    fn entry(&self) -> String {
+        format!("certificates/{}.pem", self.file)
+    }
+
+    fn storage_failed(&self, error: std::io::Error) -> OrderError {
+        let path = self.authority.storage.path(&self.entry());
+        OrderError::Storage { path, error }
+    }
+}
+
+impl Drop for Issuer {
+    fn drop(&mut self) {
+        if let Some(task) = self.task.get() {
+            task.abort();
+        }
+    }
+}
