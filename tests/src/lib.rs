@@ -10,6 +10,7 @@
 //!   succession       gateways that take each other's place
 //!   upstream         a server that records what reaches it, and can fail in many ways
 //!   nginx            a real nginx as an upstream
+//!   pebble           a real certificate authority that speaks ACME
 //!   h2_raw           HTTP/2 frame by frame, for what no client would send
 //!   script           servers and clients in other languages, from `tests/clients`
 //!   wire, load       requests byte by byte, and many of them without a pause
@@ -33,6 +34,7 @@ pub mod h2_raw;
 pub mod http1;
 pub mod load;
 pub mod nginx;
+pub mod pebble;
 pub mod process;
 pub mod script;
 pub mod succession;
