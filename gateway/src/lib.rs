@@ -23,13 +23,15 @@ mod serve;
 mod start_error;
 mod state;
 mod succession;
+mod tls;
 
 pub use self::config::{
-    AcmeConfig, Challenge, CheckConfig, ClusterConfig, Config, DotSegments, Doubtful,
-    EmptySegments, EndpointConfig, ExternalAccountConfig, Http1Config, Http2Config, IssueConfig,
-    LimitsConfig, ListenerConfig, ListenerLimitsConfig, OneOrMore, PathsConfig, Protocol,
-    ProxyHeader, ProxyProtocol, RouteConfig, TimeoutsConfig, TlsConfig, UpstreamHttp2Config,
-    UpstreamTlsConfig,
+    AcmeConfig, CertificateConfig, Challenge, CheckConfig, ClientCertificates,
+    ClientCertificatesConfig, ClusterConfig, Config, DotSegments, Doubtful, EmptySegments,
+    EndpointConfig, ExternalAccountConfig, Http1Config, Http2Config, IssueConfig, LimitsConfig,
+    ListenerConfig, ListenerLimitsConfig, OneOrMore, PathsConfig, Protocol, ProxyHeader,
+    ProxyProtocol, RouteConfig, TicketsConfig, TimeoutsConfig, TlsConfig, TlsVersion, UnknownNames,
+    UpstreamHttp2Config, UpstreamTlsConfig,
 };
 pub use self::gateway::{Builder, Gateway};
 pub use chassis::life::RoleArgs;

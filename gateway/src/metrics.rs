@@ -1,7 +1,7 @@
 //! Counters of requests by route and of endpoints, kept per thread and summed when scraped.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use arc_swap::ArcSwapOption;
 use chassis::telemetry::{Cells, DurationBuckets};
@@ -54,6 +54,7 @@ impl Collector for StateCollector {
         families.extend(endpoint_families(&state));
         families.push(refusals(&state));
         families.extend(listener_families(&state));
+        families.extend(tls_families(&state));
         families
     }
 }
@@ -208,6 +209,46 @@ fn listener_families(state: &State) -> Vec<MetricFamily> {
             "Connections that were closed at once because of a limit, and pauses of 50 ms for lack of descriptors",
             MetricType::COUNTER,
             refused,
+        ),
+    ]
+}
+
+fn tls_families(state: &State) -> Vec<MetricFamily> {
+    let mut handshakes = Vec::new();
+    let mut expiry = Vec::new();
+    for listener in &state.listeners {
+        let Some(tls) = &listener.tls else { continue };
+        let listener = &*listener.name;
+        for (outcome, count) in tls.handshakes.counted() {
+            let labels = [("listener", listener), ("outcome", outcome)];
+            handshakes.push(counter(&labels, count));
+        }
+        for (file, source) in &tls.dates.certificates {
+            let Some(certificate) = source.certificate() else {
+                continue;
+            };
+            let file = file.to_string_lossy();
+            let labels = [
+                ("listener", listener),
+                ("name", &*certificate.title),
+                ("file", &*file),
+            ];
+            let since = certificate.not_after.duration_since(UNIX_EPOCH);
+            expiry.push(gauge(&labels, since.unwrap_or_default().as_secs() as f64));
+        }
+    }
+    vec![
+        family(
+            "tidegate_gateway_tls_handshakes_total",
+            "TLS handshakes with clients by how they ended",
+            MetricType::COUNTER,
+            handshakes,
+        ),
+        family(
+            "tidegate_gateway_certificate_expiry_timestamp_seconds",
+            "Until when a certificate is valid, in Unix seconds",
+            MetricType::GAUGE,
+            expiry,
         ),
     ]
 }

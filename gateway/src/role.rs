@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use chassis::config::{Diagnostic, Loaded, load};
 use chassis::life::{
@@ -24,6 +24,7 @@ use crate::serve::{Listeners, Plan, Workers};
 use crate::start_error::StartError;
 use crate::state::State;
 use crate::succession;
+use crate::tls;
 
 /// How long a start or a reload waits for the first verdicts of health checks.
 const FIRST_VERDICTS: Duration = Duration::from_secs(2);
@@ -122,6 +123,7 @@ async fn serve(gateway: Gateway, args: &RoleArgs, systemd: Inherited) -> Result<
         .as_ref()
         .map(|handover| handover.door.clone());
     running.put_in_force(state, plan);
+    tokio::spawn(tls::warn_daily(running.shared.state.clone()));
     inherited.close_unclaimed();
     let mut addresses = running.addresses();
     addresses.insert("admin".into(), admin.address().to_string());
@@ -197,6 +199,7 @@ async fn prepare<'a>(
 impl Running<'_> {
     /// Swaps the state, then accepts and closes.
     fn put_in_force(&mut self, state: State, plan: Plan) {
+        tls::warn(&state, SystemTime::now());
         self.workers.connections.set_limit(state.connections);
         let state = Arc::new(state);
         self.shared.state.store(Some(state.clone()));

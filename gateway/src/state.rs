@@ -9,7 +9,6 @@ use std::time::Duration;
 use chassis::config::Place;
 use chassis::net::{Address, ListenOptions};
 use ipnet::IpNet;
-use pingora_core::listeners::tls::Acceptor;
 use plugins::{Chain, Plugin};
 
 use crate::acme::Acme;
@@ -19,6 +18,7 @@ use crate::h1::head::HeadLimits;
 use crate::metrics::RouteCounters;
 use crate::route::RouteTable;
 use crate::serve::{ListenerCounts, Refusals};
+use crate::tls::Terminator;
 
 /// One compiled configuration.
 pub(crate) struct State {
@@ -69,7 +69,8 @@ pub(crate) struct ListenerState {
     pub(crate) limits: ListenerLimits,
     /// Carried over from the previous state.
     pub(crate) counts: Arc<ListenerCounts>,
-    pub(crate) acceptor: Option<Acceptor>,
+    /// None when it speaks plain HTTP.
+    pub(crate) tls: Option<Terminator>,
     pub(crate) h2c: bool,
     /// What the head of an HTTP/1.1 request may measure.
     pub(crate) http1: HeadLimits,
@@ -101,7 +102,7 @@ impl ListenerState {
             options: ListenOptions::default(),
             limits: ListenerLimits::default(),
             counts: Arc::default(),
-            acceptor: None,
+            tls: None,
             h2c: false,
             http1: HeadLimits::default(),
             body: None,
@@ -116,7 +117,7 @@ impl ListenerState {
 
     /// Whether it speaks plain HTTP.
     pub(crate) fn is_plain(&self) -> bool {
-        self.acceptor.is_none()
+        self.tls.is_none()
     }
 
     /// Whether what this peer says about clients is believed; peers on a Unix socket always are.

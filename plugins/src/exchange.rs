@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::tls::{ClientCertificate, TlsSession};
+
 /// One request and its response, from the first byte to the access log.
 #[derive(Debug)]
 pub struct Exchange {
@@ -45,8 +47,17 @@ pub struct Client {
     pub address: Option<SocketAddr>,
     /// The name of the listener that it came to.
     pub listener: Arc<str>,
-    /// Whether it speaks TLS with the gateway.
+    /// Whether it speaks TLS, with the gateway or with a trusted proxy before it.
     pub tls: bool,
+    /// What it has agreed on with the gateway; none when the gateway does not speak TLS with it.
+    pub session: Option<Arc<TlsSession>>,
+}
+
+impl Client {
+    /// The certificate that it has shown to the gateway, which was verified.
+    pub fn certificate(&self) -> Option<&ClientCertificate> {
+        self.session.as_ref()?.certificate.as_ref()
+    }
 }
 
 /// Who a client proved to be.

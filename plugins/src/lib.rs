@@ -6,6 +6,7 @@
 
 mod access_log;
 mod chain;
+mod client_certificate;
 mod cors;
 mod exchange;
 mod head;
@@ -16,6 +17,7 @@ mod rate_limit;
 mod registry;
 mod request_id;
 pub mod testing;
+mod tls;
 
 pub use chassis::config::{Diagnostic, Located};
 pub use chassis::problem::Problem;
@@ -29,6 +31,7 @@ pub use self::plugin::{
     Bodies, Finished, Flow, Later, Piece, Plugin, Reply, ReplyBody, Request, Response,
 };
 pub use self::registry::{Registration, Setting};
+pub use self::tls::{ClientCertificate, TlsSession};
 
 /// Every built-in plugin, in the order in which a request should usually meet them.
 ///
@@ -39,6 +42,7 @@ pub const BUILTIN: &[Registration] = &[
     access_log::REGISTRATION,
     cors::REGISTRATION,
     rate_limit::REGISTRATION,
+    client_certificate::REGISTRATION,
     jwt::REGISTRATION,
     headers::REGISTRATION,
 ];

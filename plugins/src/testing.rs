@@ -13,6 +13,7 @@ use crate::exchange::{Client, Exchange};
 use crate::head::{RequestHead, RequestView, ResponseHead};
 use crate::plugin::{Finished, Plugin, Request, Response};
 use crate::registry::{Registration, Setting};
+use crate::tls::TlsSession;
 
 /// One plugin, and the request that it saw last.
 pub struct Bench {
@@ -85,6 +86,7 @@ impl Bench {
             address: "192.0.2.1:5000".parse().ok(),
             listener: "http".into(),
             tls: false,
+            session: None,
         };
         Self {
             chain: Chain::new([Link {
@@ -103,6 +105,12 @@ impl Bench {
     /// When it is no address with a port.
     pub fn from_address(&mut self, address: &str) {
         self.client.address = Some(address.parse().expect("is an address with a port"));
+    }
+
+    /// The next requests come over this TLS connection.
+    pub fn over_tls(&mut self, session: TlsSession) {
+        self.client.tls = true;
+        self.client.session = Some(Arc::new(session));
     }
 
     /// Sends a request that the plugin is expected to let through.

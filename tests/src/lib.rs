@@ -18,6 +18,8 @@
 //!   api, admin       the user API and the admin listener as their clients see them
 //!   versions         configurations that replace each other at one stroke
 //!   tokens           access tokens, sound and forged
+//!   authority        certificates of an authority of the test's own
+//!   openssl          TLS clients of other makes
 //! ```
 //!
 //! All ports are free ones, all folders temporary, and nothing waits by
@@ -26,6 +28,7 @@
 pub mod admin;
 pub mod answer;
 pub mod api;
+pub mod authority;
 pub mod binary;
 pub mod edge;
 pub mod eventually;
@@ -34,6 +37,7 @@ pub mod h2_raw;
 pub mod http1;
 pub mod load;
 pub mod nginx;
+pub mod openssl;
 pub mod pebble;
 pub mod process;
 pub mod script;

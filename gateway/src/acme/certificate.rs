@@ -1,19 +1,16 @@
 //! A certificate that was issued, with its key: one PEM file.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use instant_acme::CertificateIdentifier;
-use rustls::sign::CertifiedKey;
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::error::OrderError;
 use super::renewal::Validity;
+use crate::tls::{Certificate, Files, Unusable};
 
 /// A certificate with its chain and key, ready to be served.
 pub(super) struct Issued {
-    pub(super) key: Arc<CertifiedKey>,
+    pub(super) certificate: Arc<Certificate>,
     pub(super) validity: Validity,
     /// How its authority knows it (RFC 9773, section 4.1), if it can be told.
     pub(super) identifier: Option<CertificateIdentifier<'static>>,
@@ -22,45 +19,33 @@ pub(super) struct Issued {
 impl Issued {
     /// Reads a private key and a chain that begins with its certificate.
     pub(super) fn from_pem(pem: &[u8]) -> Result<Self, OrderError> {
-        let unusable = |why: String| OrderError::Unusable(why);
-        let chain: Vec<_> = CertificateDer::pem_slice_iter(pem)
-            .collect::<Result<_, _>>()
-            .map_err(|error| unusable(error.to_string()))?;
-        let key =
-            PrivateKeyDer::from_pem_slice(pem).map_err(|error| unusable(error.to_string()))?;
-        let first = chain
-            .first()
-            .ok_or_else(|| unusable("there is none".into()))?;
-        let validity = validity(first).ok_or_else(|| unusable("it cannot be read".into()))?;
-        let identifier = CertificateIdentifier::try_from(first)
-            .map(CertificateIdentifier::into_owned)
-            .ok();
+        let files = Files {
+            certificate: pem.to_owned(),
+            key: pem.to_owned(),
+            ocsp: None,
+        };
         let provider = rustls::crypto::ring::default_provider();
-        let key = CertifiedKey::from_der(chain, key, &provider)
-            .map_err(|error| unusable(error.to_string()))?;
+        let certificate = Certificate::read(files, &provider).map_err(|unusable| {
+            let (Unusable::Certificate(why) | Unusable::Key(why) | Unusable::Ocsp(why)) = unusable;
+            OrderError::Unusable(why)
+        })?;
+        let first = certificate.key.cert.first();
+        let identifier = first.and_then(|first| CertificateIdentifier::try_from(first).ok());
         Ok(Self {
-            key: Arc::new(key),
-            validity,
-            identifier,
+            validity: Validity {
+                not_before: certificate.not_before,
+                not_after: certificate.not_after,
+            },
+            identifier: identifier.map(CertificateIdentifier::into_owned),
+            certificate: Arc::new(certificate),
         })
     }
 }
 
-fn validity(certificate: &CertificateDer<'_>) -> Option<Validity> {
-    let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
-    let validity = parsed.validity();
-    Some(Validity {
-        not_before: moment(validity.not_before.timestamp()),
-        not_after: moment(validity.not_after.timestamp()),
-    })
-}
-
-fn moment(timestamp: i64) -> SystemTime {
-    UNIX_EPOCH + Duration::from_secs(u64::try_from(timestamp).unwrap_or_default())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 
     use super::*;
@@ -77,7 +62,7 @@ mod tests {
         let key = KeyPair::generate().unwrap();
         let pem = key.serialize_pem() + &certificate(&key);
         let issued = Issued::from_pem(pem.as_bytes()).unwrap();
-        assert_eq!(issued.key.cert.len(), 1);
+        assert_eq!(issued.certificate.key.cert.len(), 1);
         let life = issued
             .validity
             .not_after

@@ -1,5 +1,7 @@
 //! One certificate for a set of names, from now on: what handshakes see of it. The work is in `task`.
 
+use std::fmt;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
@@ -15,6 +17,7 @@ use super::error::OrderError;
 use super::names::Names;
 use super::renewal::{self, Validity};
 use super::task;
+use crate::tls::Certificate;
 
 /// Has a certificate for a set of names, and keeps it from expiring once it was started.
 pub(crate) struct Issuer {
@@ -54,25 +57,35 @@ impl Issuer {
         Arc::ptr_eq(&self.authority, authority) && self.names == *names
     }
 
-    /// What handshakes are to be answered with; none before the first was issued.
-    pub(crate) fn certificate(&self) -> Option<Arc<CertifiedKey>> {
-        let certificate = self
-            .current
-            .load()
+    /// What a handshake is to be answered with; none before the first was issued, which is told once.
+    pub(crate) fn key(&self) -> Option<Arc<CertifiedKey>> {
+        let current = self.current.load();
+        let key = current
             .as_ref()
-            .map(|issued| issued.key.clone());
-        if certificate.is_none() && !self.missed.swap(true, Ordering::Relaxed) {
+            .map(|issued| issued.certificate.key.clone());
+        if key.is_none() && !self.missed.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 issuer = self.authority.name,
                 names = %self.names,
                 "a client asks for a name whose certificate was not issued yet"
             );
         }
-        certificate
+        key
+    }
+
+    /// The certificate that is served.
+    pub(crate) fn certificate(&self) -> Option<Arc<Certificate>> {
+        let current = self.current.load();
+        current.as_ref().map(|issued| issued.certificate.clone())
+    }
+
+    /// Where it is stored.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.authority.storage.path(&self.entry())
     }
 
     /// From when to when its certificate can be used.
-    pub(crate) fn validity(&self) -> Option<Validity> {
+    pub(super) fn validity(&self) -> Option<Validity> {
         self.current.load().as_ref().map(|issued| issued.validity)
     }
 
@@ -130,8 +143,16 @@ impl Issuer {
     }
 
     fn storage_failed(&self, error: std::io::Error) -> OrderError {
-        let path = self.authority.storage.path(&self.entry());
-        OrderError::Storage { path, error }
+        OrderError::Storage {
+            path: self.path(),
+            error,
+        }
+    }
+}
+
+impl fmt::Debug for Issuer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Issuer").field(&self.names).finish()
     }
 }
 

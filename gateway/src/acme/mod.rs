@@ -31,6 +31,7 @@ use tokio::runtime::Handle;
 
 pub(crate) use self::account::decode_key;
 pub(crate) use self::authority::{Authority, ExternalAccount, Settings};
+pub(crate) use self::challenge::ACME_TLS;
 pub(crate) use self::issuer::Issuer;
 pub(crate) use self::metrics::metrics;
 pub(crate) use self::names::Names;

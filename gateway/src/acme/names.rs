@@ -7,7 +7,7 @@ use rustls_pki_types::DnsName;
 
 /// The names of one certificate: lower case, sorted, each once, at least one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Names(Vec<String>);
+pub(crate) struct Names(Vec<Box<str>>);
 
 /// Why no certificate can be had for a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,7 +29,8 @@ pub(crate) enum NameError {
 impl Names {
     /// These names, which [`judge`](Self::judge) found good; none when there are none.
     pub(crate) fn new<'a>(names: impl IntoIterator<Item = &'a str>) -> Option<Self> {
-        let mut names: Vec<String> = names.into_iter().map(str::to_ascii_lowercase).collect();
+        let names = names.into_iter();
+        let mut names: Vec<_> = names.map(|name| name.to_ascii_lowercase().into()).collect();
         names.sort_unstable();
         names.dedup();
         (!names.is_empty()).then_some(Self(names))
@@ -53,14 +54,19 @@ impl Names {
         }
     }
 
+    /// All of them.
+    pub(crate) fn as_slice(&self) -> &[Box<str>] {
+        &self.0
+    }
+
     /// Each of them.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(String::as_str)
+        self.0.iter().map(|name| &**name)
     }
 
     /// The first, for people.
     pub(super) fn first(&self) -> &str {
-        self.0.first().map_or("", String::as_str)
+        self.0.first().map_or("", |name| &**name)
     }
 }
 

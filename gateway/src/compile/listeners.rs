@@ -8,14 +8,11 @@ use std::sync::Arc;
 use chassis::config::{Diagnostic, Located, Place};
 use chassis::net::{Address, ListenOptions, TcpConfig};
 use chassis::units::Size;
-use pingora_core::listeners::tls::Acceptor;
-use rustls::ServerConfig;
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::http::{http1, networks, timeouts};
 use super::{Compiler, Findings};
-use crate::config::{Config, ListenerConfig, TlsConfig};
+use crate::acme::Acme;
+use crate::config::{Config, ListenerConfig};
 use crate::serve::{ListenerCounts, Refusals};
 use crate::state::{ListenerLimits, ListenerState};
 
@@ -23,6 +20,7 @@ impl Compiler<'_> {
     pub(super) fn listeners(
         &self,
         config: &Config,
+        acme: &mut Acme,
         findings: &mut Findings,
     ) -> Vec<Arc<ListenerState>> {
         let mut listeners = Vec::new();
@@ -41,24 +39,25 @@ impl Compiler<'_> {
                 let twice = address.wrong(format!("two listeners have the address {}", **address));
                 findings.mistakes.push(self.with_first(twice, first));
             }
-            listeners.extend(self.listener(listener, findings).map(Arc::new));
+            listeners.extend(self.listener(listener, acme, findings).map(Arc::new));
         }
         listeners
     }
 
-    fn with_first(&self, twice: Diagnostic, first: Place) -> Diagnostic {
+    pub(super) fn with_first(&self, twice: Diagnostic, first: Place) -> Diagnostic {
         twice.help(format!("the first is at {}", self.sources.locate(first)))
     }
 
     fn listener(
         &self,
         listener: &ListenerConfig,
+        acme: &mut Acme,
         findings: &mut Findings,
     ) -> Option<ListenerState> {
         let (address, options) = findings.keep(self.socket(listener))?;
         let limits = findings.keep(limits(listener))?;
-        let acceptor = match &listener.tls {
-            Some(tls) => Some(self.acceptor(tls, findings)?),
+        let tls = match &listener.tls {
+            Some(tls) => Some(self.terminator(&listener.name, tls, acme, findings)?),
             None => None,
         };
         let http2 = findings.keep(super::http2::limits(&listener.http2))?;
@@ -69,7 +68,7 @@ impl Compiler<'_> {
             place: listener.address.place(),
             options,
             limits,
-            acceptor,
+            tls,
             h2c: listener.h2c,
             http1: http1(&listener.http1),
             body: listener.body.map(Size::bytes),
@@ -136,42 +135,6 @@ impl Compiler<'_> {
         let before = named.or_else(there);
         before.map_or_else(Arc::default, |one| one.counts.clone())
     }
-
-    fn acceptor(&self, tls: &TlsConfig, findings: &mut Findings) -> Option<Acceptor> {
-        let certificate = self
-            .sources
-            .resolve(&tls.certificate, tls.certificate.place());
-        let key = self.sources.resolve(&tls.key, tls.key.place());
-        findings.files.extend([certificate.clone(), key.clone()]);
-        let chain = CertificateDer::pem_file_iter(&certificate)
-            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-            .map_err(|error| {
-                let what = format!(
-                    "cannot read the certificate {}: {error}",
-                    certificate.display()
-                );
-                tls.certificate.wrong(what)
-            })
-            .and_then(|chain| match chain.is_empty() {
-                true => {
-                    let what = format!("there is no certificate in {}", certificate.display());
-                    Err(tls.certificate.wrong(what))
-                }
-                false => Ok(chain),
-            });
-        let secret = PrivateKeyDer::from_pem_file(&key).map_err(|error| {
-            tls.key.wrong(format!(
-                "cannot read the private key {}: {error}",
-                key.display()
-            ))
-        });
-        let (chain, secret) = (findings.keep(chain), findings.keep(secret));
-        let server = server_config(chain?, secret?, tls.h2).map_err(|error| {
-            tls.key
-                .wrong(format!("certificate and key cannot be used: {error}"))
-        });
-        findings.keep(server).map(Acceptor::from_server_config)
-    }
 }
 
 fn limits(listener: &ListenerConfig) -> Result<ListenerLimits, Diagnostic> {
@@ -191,21 +154,4 @@ pub(super) fn limit(written: Option<&Located<u32>>) -> Result<Option<usize>, Dia
             .help("leave it out for no limit")),
         written => Ok(written.map(|written| **written as usize)),
     }
-}
-
-fn server_config(
-    chain: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
-    h2: bool,
-) -> Result<Arc<ServerConfig>, rustls::Error> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_single_cert(chain, key)?;
-    if h2 {
-        config.alpn_protocols.push(b"h2".to_vec());
-    }
-    config.alpn_protocols.push(b"http/1.1".to_vec());
-    Ok(Arc::new(config))
 }

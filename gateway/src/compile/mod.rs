@@ -12,6 +12,7 @@ mod http2;
 mod listeners;
 mod plugin_instances;
 mod routes;
+mod tls;
 
 use std::path::PathBuf;
 
@@ -67,7 +68,7 @@ impl Compiler<'_> {
                 .push(threads.wrong("must be from 1 to 1024"));
         }
         let mut acme = self.acme(config, &mut findings);
-        let listeners = self.listeners(config, &mut findings);
+        let listeners = self.listeners(config, &mut acme, &mut findings);
         let connections = findings
             .keep(limit(config.limits.connections.as_ref()))
             .flatten();

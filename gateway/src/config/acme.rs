@@ -86,8 +86,14 @@ pub struct IssueConfig {
 }
 
 /// One table, or a list of them.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct OneOrMore<T>(pub Vec<T>);
+
+impl<T> Default for OneOrMore<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMore<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

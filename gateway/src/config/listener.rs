@@ -35,7 +35,7 @@ pub struct ListenerConfig {
     pub limits: ListenerLimitsConfig,
     /// Speaks TLS with clients; plain HTTP when it is not set.
     #[serde(default)]
-    pub tls: Option<TlsConfig>,
+    pub tls: Option<Located<TlsConfig>>,
     /// Accepts HTTP/2 without TLS from clients that know that it does.
     #[serde(default)]
     pub h2c: bool,

@@ -26,7 +26,10 @@ pub use self::http::{
 pub use self::http2::Http2Config;
 pub use self::listener::{LimitsConfig, ListenerConfig, ListenerLimitsConfig};
 pub use self::protocol::{Protocol, ProxyProtocol, UpstreamHttp2Config};
-pub use self::tls::TlsConfig;
+pub use self::tls::{
+    CertificateConfig, ClientCertificates, ClientCertificatesConfig, TicketsConfig, TlsConfig,
+    TlsVersion, UnknownNames,
+};
 
 /// The configuration of `tidegate gateway`.
 #[derive(Debug, Deserialize, JsonSchema)]

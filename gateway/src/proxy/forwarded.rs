@@ -142,6 +142,7 @@ mod tests {
             address: Some(SocketAddr::new(peer.parse().unwrap(), 9)),
             listener: "l".into(),
             tls: false,
+            session: None,
         };
         tell(&mut head, &mut client, |address| {
             address.is_some_and(|address| address.to_string().starts_with("10."))

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use pingora_core::protocols::{ALPN, Digest, Stream};
+use pingora_core::protocols::{Digest, Stream};
 use plugins::Client;
 use tokio::io::AsyncReadExt;
 use tokio::sync::watch;
@@ -14,6 +14,7 @@ use super::h2::Http2;
 use super::h2_meter::PREFACE;
 use super::proxy_header::{self, Refused};
 use super::socket::Socket;
+use super::tls;
 use super::transport::Transport;
 use crate::h1;
 use crate::h1::refusal::Refusal;
@@ -37,7 +38,8 @@ impl Accepted {
         let mut client = Client {
             address: self.peer,
             listener: self.listener.name.clone(),
-            tls: self.listener.acceptor.is_some(),
+            tls: self.listener.tls.is_some(),
+            session: None,
         };
         let mut ahead = Vec::new();
         let header = proxy_header::read(&mut self.socket, &self.listener, &mut client, &mut ahead);
@@ -57,7 +59,7 @@ impl Accepted {
             listener: self.listener.clone(),
             local: self.local,
         };
-        match self.listener.acceptor.is_some() {
+        match self.listener.tls.is_some() {
             true => self.serve_tls(connected, ahead, &proxies).await,
             false => self.serve_plain(connected, ahead, &proxies).await,
         }
@@ -71,23 +73,19 @@ impl Accepted {
             listener,
             closing,
         } = self;
-        let Some(acceptor) = &listener.acceptor else {
+        let Some(terminator) = &listener.tls else {
             return;
         };
-        let mut connection = Connection::new(socket, peer, local, connected);
+        let mut connection = Connection::new(socket, peer, local);
         connection.begin_with(ahead);
-        let handshake = acceptor.tls_handshake(connection);
-        let stream = match tokio::time::timeout(listener.timeouts.handshake, handshake).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => {
-                return tracing::debug!(listener = &*listener.name, ?peer, %error, "no TLS handshake");
-            }
-            Err(_) => {
-                return tracing::debug!(listener = &*listener.name, ?peer, "slow TLS handshake");
-            }
+        // In a box of its own: a handshake needs room that the connection then does not.
+        let handshake = Box::pin(tls::handshake(connection, connected, terminator, peer));
+        let Some(stream) = handshake.await else {
+            return;
         };
+        let h2 = stream.speaks_h2();
         let stream: Stream = Box::new(stream);
-        if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
+        if h2 {
             return serve_h2(stream, listener, closing, proxies).await;
         }
         let digest = digest(&stream);
@@ -107,7 +105,8 @@ impl Accepted {
             let preface = is_preface(&mut socket, &mut ahead);
             match tokio::time::timeout(listener.timeouts.idle, preface).await {
                 Ok(Ok(true)) => {
-                    let mut connection = Connection::new(socket, peer, local, connected);
+                    let connection = Connection::new(socket, peer, local);
+                    let mut connection = connection.connected(connected);
                     connection.begin_with(ahead);
                     return serve_h2(Box::new(connection), listener, closing, proxies).await;
                 }

@@ -4,7 +4,9 @@
 //! one system call; the buffer exists only while something is in it, so an
 //! idle connection costs little.
 
+use std::future::poll_fn;
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::pin::Pin;
@@ -42,26 +44,22 @@ const GATHER: usize = 16 * 1024;
 
 impl Connection {
     /// A connection from `peer` to the listener bound to `local`; a Unix socket has neither.
-    pub(super) fn new(
-        stream: Socket,
-        peer: Option<SocketAddr>,
-        local: Option<SocketAddr>,
-        connected: Connected,
-    ) -> Self {
-        let Digest {
-            socket_digest,
-            proxy_digest,
-            ..
-        } = Self::digest_of(&stream, peer, local, connected);
+    pub(super) fn new(stream: Socket, peer: Option<SocketAddr>, local: Option<SocketAddr>) -> Self {
         Self {
+            digest: Some(socket_digest(&stream, peer, local)),
             stream,
             ahead: Vec::new(),
             pending: Vec::new(),
             written: 0,
-            digest: socket_digest,
             established: SystemTime::now(),
-            connected: proxy_digest,
+            connected: None,
         }
+    }
+
+    /// Adds what is known of the client.
+    pub(super) fn connected(mut self, connected: Connected) -> Self {
+        self.connected = connected.into_digest();
+        self
     }
 
     /// What requests on such a connection can know of it.
@@ -71,12 +69,8 @@ impl Connection {
         local: Option<SocketAddr>,
         connected: Connected,
     ) -> Digest {
-        let socket = SocketDigest::from_raw_fd(stream.as_raw_fd());
-        // Known already: this saves two system calls.
-        let _ = socket.peer_addr.set(peer.map(PingoraAddr::Inet));
-        let _ = socket.local_addr.set(local.map(PingoraAddr::Inet));
         Digest {
-            socket_digest: Some(Arc::new(socket)),
+            socket_digest: Some(socket_digest(stream, peer, local)),
             proxy_digest: connected.into_digest(),
             ..Digest::default()
         }
@@ -85,6 +79,24 @@ impl Connection {
     /// Puts bytes that were read already before all others.
     pub(super) fn begin_with(&mut self, bytes: Vec<u8>) {
         self.ahead = bytes;
+    }
+
+    /// The first byte that comes, which is read again; none at the end. What comes with it is read
+    /// at once, so that this costs no system call.
+    pub(super) async fn first(&mut self) -> io::Result<Option<u8>> {
+        if self.ahead.is_empty() {
+            let Self { stream, ahead, .. } = self;
+            poll_fn(|cx| {
+                // Here, and not in the future, which lives as long as the connection.
+                let mut piece = [MaybeUninit::uninit(); 2048];
+                let mut piece = ReadBuf::uninit(&mut piece);
+                ready!(Pin::new(&mut *stream).poll_read(cx, &mut piece))?;
+                ahead.extend_from_slice(piece.filled());
+                Poll::Ready(io::Result::Ok(()))
+            })
+            .await?;
+        }
+        Ok(self.ahead.first().copied())
     }
 
     fn poll_pending(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -101,6 +113,18 @@ impl Connection {
     }
 }
 
+fn socket_digest(
+    stream: &Socket,
+    peer: Option<SocketAddr>,
+    local: Option<SocketAddr>,
+) -> Arc<SocketDigest> {
+    let socket = SocketDigest::from_raw_fd(stream.as_raw_fd());
+    // Known already: this saves two system calls.
+    let _ = socket.peer_addr.set(peer.map(PingoraAddr::Inet));
+    let _ = socket.local_addr.set(local.map(PingoraAddr::Inet));
+    Arc::new(socket)
+}
+
 impl AsyncRead for Connection {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -111,6 +135,9 @@ impl AsyncRead for Connection {
             let count = self.ahead.len().min(buf.remaining());
             buf.put_slice(&self.ahead[..count]);
             self.ahead.drain(..count);
+            if self.ahead.is_empty() {
+                self.ahead = Vec::new();
+            }
             return Poll::Ready(Ok(()));
         }
         Pin::new(&mut self.stream).poll_read(cx, buf)
@@ -205,12 +232,13 @@ mod tests {
                 address: Some(peer),
                 listener: "test".into(),
                 tls: false,
+                session: None,
             },
             listener: crate::state::ListenerState::for_tests(),
             local: None,
         };
         (
-            Connection::new(Socket::Tcp(stream), Some(peer), Some(local), connected),
+            Connection::new(Socket::Tcp(stream), Some(peer), Some(local)).connected(connected),
             client,
         )
     }

@@ -17,6 +17,8 @@ mod listener;
 mod proxy_header;
 mod refusals;
 mod socket;
+mod tls;
+mod tls_stream;
 mod transport;
 mod worker;
 
@@ -24,6 +26,6 @@ pub(crate) use self::connected::Connected;
 pub(crate) use self::h2::metrics;
 pub(crate) use self::limit::{Excess, ListenerCounts};
 pub(crate) use self::listener::{Listeners, Plan};
-pub(crate) use self::refusals::Refusals;
+pub(crate) use self::refusals::{Refusals, may_log};
 pub(crate) use self::transport::Transport;
 pub(crate) use self::worker::Workers;

@@ -52,7 +52,8 @@ impl Refusals {
     }
 }
 
-fn may_log() -> bool {
+/// Whether another line may be written now.
+pub(crate) fn may_log() -> bool {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let second = now.map_or(0, |now| now.as_secs()) << LINE_BITS;
     let before = LINES.load(Relaxed);

@@ -11,8 +11,15 @@ use jiff::fmt::temporal::DateTimePrinter;
 
 use crate::plugin::Finished;
 
+/// What a line can have beside what every line has.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Fields {
+    pub(super) query: bool,
+    pub(super) tls: bool,
+}
+
 /// A JSON object: times in RFC 3339, `duration_ms` with microseconds, absent what is not known.
-pub(super) fn json(out: &mut Vec<u8>, finished: &Finished<'_>, now: SystemTime, query: bool) {
+pub(super) fn json(out: &mut Vec<u8>, finished: &Finished<'_>, now: SystemTime, fields: Fields) {
     let exchange = finished.exchange;
     let request = finished.request;
     out.extend_from_slice(b"{\"time\":\"");
@@ -28,12 +35,19 @@ pub(super) fn json(out: &mut Vec<u8>, finished: &Finished<'_>, now: SystemTime, 
         out.push(b'"');
     }
     text(out, "listener", &exchange.client.listener);
+    if let Some(session) = exchange.client.session.as_ref().filter(|_| fields.tls) {
+        text(out, "tls_version", session.version);
+        text(out, "tls_cipher", session.cipher);
+        if let Some(name) = &session.server_name {
+            text(out, "tls_name", name);
+        }
+    }
     text(out, "method", request.method().as_str());
     if let Some(host) = request.host() {
         text(out, "host", host);
     }
     text(out, "path", request.path());
-    if let Some(query) = request.query().filter(|_| query) {
+    if let Some(query) = request.query().filter(|_| fields.query) {
         text(out, "query", query);
     }
     number(out, "status", finished.status.into());
@@ -237,6 +251,7 @@ mod tests {
             address: "192.0.2.1:5000".parse().ok(),
             listener: "http".into(),
             tls: false,
+            session: None,
         };
         let mut exchange = Exchange::new(client, Instant::now());
         exchange.request_id = RequestId::parse(b"abc-12345").unwrap();
@@ -254,7 +269,7 @@ mod tests {
         let now = SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_123);
         let mut out = Vec::new();
         match json_format {
-            true => json(&mut out, &finished, now, false),
+            true => json(&mut out, &finished, now, Fields::default()),
             false => combined(&mut out, &finished, now, true),
         }
         String::from_utf8(out).unwrap()

@@ -13,6 +13,7 @@ use prometheus::{IntCounterVec, Opts, proto};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use self::format::Fields;
 use crate::plugin::{Finished, Plugin};
 use crate::registry::{Registration, Setting};
 
@@ -30,6 +31,9 @@ struct Config {
     format: Format,
     /// Whether to log the query, which may hold secrets.
     query: bool,
+    /// Whether JSON lines have `tls_version`, `tls_cipher` and `tls_name` (SNI) of connections
+    /// with TLS.
+    tls: bool,
 }
 
 /// How a line looks.
@@ -47,7 +51,7 @@ struct AccessLog {
     log: Option<Arc<LineLog>>,
     target: LineTarget,
     format: Format,
-    query: bool,
+    fields: Fields,
 }
 
 fn build(setting: &Setting<'_>) -> Result<Arc<dyn Plugin>, Diagnostic> {
@@ -71,7 +75,10 @@ fn build(setting: &Setting<'_>) -> Result<Arc<dyn Plugin>, Diagnostic> {
         log,
         target,
         format: config.format,
-        query: config.query,
+        fields: Fields {
+            query: config.query,
+            tls: config.tls,
+        },
     }))
 }
 
@@ -96,8 +103,8 @@ impl Plugin for AccessLog {
         let Some(log) = &self.log else { return };
         let now = SystemTime::now();
         log.line(|out| match self.format {
-            Format::Json => format::json(out, finished, now, self.query),
-            Format::Combined => format::combined(out, finished, now, self.query),
+            Format::Json => format::json(out, finished, now, self.fields),
+            Format::Combined => format::combined(out, finished, now, self.fields.query),
         });
     }
 }

@@ -1,0 +1,385 @@
+//! How a listener speaks TLS, as it is compiled. Every file is read here and nowhere else.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use chassis::config::{Diagnostic, Located};
+use rustls::SupportedProtocolVersion;
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::version::{TLS12, TLS13};
+
+use super::{Compiler, Findings};
+use crate::acme::{Acme, Authority};
+use crate::config::{
+    Challenge, ClientCertificates, ClientCertificatesConfig, TicketsConfig, TlsConfig, TlsVersion,
+};
+use crate::tls::{
+    Certificate, Challenges, ClientAuth, Dates, Files, GROUPS, Handshakes, Parts, Resolver,
+    SHORTEST_SECRET, Source, Terminator, TicketSettings, Tickets, Twice, Untrusted, Unusable,
+    group, suite, suite_names,
+};
+
+/// A certificate as it is written, the default one or another.
+#[derive(Clone, Copy)]
+struct Written<'a> {
+    certificate: &'a Located<PathBuf>,
+    key: &'a Located<PathBuf>,
+    ocsp: Option<&'a Located<PathBuf>>,
+}
+
+/// Who is asked for certificates, and until when revocation lists hold.
+#[derive(Default)]
+struct Clients {
+    auth: Option<ClientAuth>,
+    lists: Vec<(PathBuf, std::time::SystemTime)>,
+}
+
+impl Compiler<'_> {
+    pub(super) fn terminator(
+        &self,
+        listener: &str,
+        tls: &Located<TlsConfig>,
+        acme: &mut Acme,
+        findings: &mut Findings,
+    ) -> Option<Terminator> {
+        let provider = findings.keep(provider(tls));
+        let versions = findings.keep(versions(tls));
+        let standard = Arc::new(ring::default_provider());
+        let certificates = self.certificates(tls, acme, &standard, findings);
+        let clients = self.clients(tls.client_certificates.as_ref(), &standard, findings);
+        let (provider, versions) = (Arc::new(provider?), versions?);
+        let (clients, (resolver, certificates)) = (clients?, certificates?);
+        let tickets = self.tickets(listener, &tls.tickets, clients.auth.as_ref(), findings)?;
+        let before = self.previous.and_then(|state| state.listener(listener));
+        let before = before.and_then(|listener| listener.tls.as_ref());
+        let parts = Parts {
+            provider,
+            versions,
+            own_order: !tls.suites.is_empty(),
+            resolver,
+            unknown_names: tls.unknown_names,
+            client_auth: clients.auth,
+            tickets,
+            alpn: match tls.h2 {
+                true => &[b"h2", b"http/1.1"],
+                false => &[b"http/1.1"],
+            },
+            challenges: challenges(&certificates),
+            handshakes: match before {
+                Some(before) => before.handshakes.clone(),
+                None => Arc::new(Handshakes::new(listener.into())),
+            },
+            dates: Dates {
+                certificates,
+                lists: clients.lists,
+                warn_before: *tls.warn_before,
+            },
+        };
+        let terminator = Terminator::new(parts);
+        findings.keep(terminator.map_err(|error| tls.wrong(format!("this cannot be: {error}"))))
+    }
+
+    fn certificates(
+        &self,
+        tls: &Located<TlsConfig>,
+        acme: &mut Acme,
+        provider: &CryptoProvider,
+        findings: &mut Findings,
+    ) -> Option<(Resolver, Vec<(PathBuf, Source)>)> {
+        let written = findings.keep(written(tls))?;
+        let mut files = Vec::new();
+        let mut places = Vec::new();
+        for (at, one) in written.iter().enumerate() {
+            let certificate = self.certificate(*one, provider, findings);
+            let Some(certificate) = findings.keep(certificate) else {
+                continue;
+            };
+            if at > 0 && certificate.names.is_empty() {
+                let nameless = one.certificate.wrong("nobody would get this certificate");
+                let why = "it has no DNS name, and only the first is the default";
+                findings.mistakes.push(nameless.help(why));
+            }
+            let source = Source::File(Arc::new(certificate));
+            files.push((self.path(one.certificate), source));
+            places.push(one.certificate.place());
+        }
+        for one in &tls.acme.0 {
+            if let Some(issuer) = self.issuer(one, acme, findings) {
+                files.push((issuer.path(), Source::Issued(issuer)));
+                places.push(one.names.place());
+            }
+        }
+        if files.len() < written.len() + tls.acme.0.len() {
+            return None;
+        }
+        let sources = files.iter().map(|(_, source)| source.clone()).collect();
+        let resolver = Resolver::new(sources).map_err(
+            |Twice {
+                 name,
+                 first,
+                 second,
+             }| {
+                let what = format!("two certificates are made out to `{name}`");
+                self.with_first(Diagnostic::new(places[second], what), places[first])
+            },
+        );
+        Some((findings.keep(resolver)?, files))
+    }
+
+    fn certificate(
+        &self,
+        written: Written<'_>,
+        provider: &CryptoProvider,
+        findings: &mut Findings,
+    ) -> Result<Certificate, Diagnostic> {
+        let Written {
+            certificate,
+            key,
+            ocsp,
+        } = written;
+        let chain = self.content("the certificate", certificate, findings);
+        let secret = self.content("the private key", key, findings);
+        let ocsp_content = ocsp.map(|ocsp| self.content("the OCSP response", ocsp, findings));
+        let files = Files {
+            certificate: chain?,
+            key: secret?,
+            ocsp: ocsp_content.transpose()?,
+        };
+        Certificate::read(files, provider).map_err(|unusable| match unusable {
+            Unusable::Certificate(why) => self.unusable("the certificate", certificate, &why),
+            Unusable::Key(why) => self.unusable("the private key", key, &why),
+            Unusable::Ocsp(why) => {
+                self.unusable("the OCSP response", ocsp.unwrap_or(certificate), &why)
+            }
+        })
+    }
+
+    /// None when there is a mistake.
+    fn clients(
+        &self,
+        config: Option<&ClientCertificatesConfig>,
+        provider: &Arc<CryptoProvider>,
+        findings: &mut Findings,
+    ) -> Option<Clients> {
+        let config = config.filter(|config| config.mode != ClientCertificates::Off);
+        let Some(ClientCertificatesConfig { mode, ca, crl }) = config else {
+            return Some(Clients::default());
+        };
+        let what = "the certificates of authorities";
+        let authorities = self.content(what, ca, findings);
+        let authorities = findings.keep(authorities);
+        let mut lists = Vec::new();
+        for list in crl {
+            let content = self.content("the revocation list", list, findings);
+            lists.push(findings.keep(content));
+        }
+        let lists: Vec<Vec<u8>> = lists.into_iter().collect::<Option<_>>()?;
+        let optional = *mode == ClientCertificates::Optional;
+        let auth = ClientAuth::new(&authorities?, &lists, optional, provider);
+        let auth = auth.map_err(|untrusted| match untrusted {
+            Untrusted::Authorities(why) => self.unusable(what, ca, &why),
+            Untrusted::List(at, why) => {
+                self.unusable("the revocation list", crl.get(at).unwrap_or(ca), &why)
+            }
+        });
+        let auth = findings.keep(auth)?;
+        let lists = auth.lists_until.iter().filter_map(|(at, until)| {
+            let file = self.path(crl.get(*at)?);
+            Some((file, *until))
+        });
+        Some(Clients {
+            lists: lists.collect(),
+            auth: Some(auth),
+        })
+    }
+
+    /// None when there is a mistake; none inside when there are to be none.
+    fn tickets(
+        &self,
+        listener: &str,
+        config: &TicketsConfig,
+        auth: Option<&ClientAuth>,
+        findings: &mut Findings,
+    ) -> Option<Option<Arc<Tickets>>> {
+        let mut secrets = Vec::new();
+        for file in &config.keys {
+            let secret = self.content("the ticket key", file, findings);
+            let secret = secret.and_then(|secret| match secret.len() < SHORTEST_SECRET {
+                true => {
+                    let why = format!("it has less than {SHORTEST_SECRET} bytes");
+                    Err(self.unusable("the ticket key", file, &why))
+                }
+                false => Ok(secret),
+            });
+            secrets.push(findings.keep(secret));
+        }
+        let rotate = &config.rotate;
+        // RFC 8446, section 4.6.1: no ticket is older than seven days.
+        if !(60..=7 * 24 * 60 * 60).contains(&rotate.as_secs()) {
+            findings
+                .mistakes
+                .push(rotate.wrong("must be from 1m to 7d"));
+        }
+        let secrets = secrets.into_iter().collect::<Option<Vec<_>>>()?;
+        if !config.enabled {
+            return Some(None);
+        }
+        let settings = TicketSettings {
+            rotate: ***rotate,
+            secrets,
+            scope: scope(listener, auth),
+        };
+        let before = self.previous.and_then(|state| state.listener(listener));
+        let before = before.and_then(|listener| listener.tls.as_ref()?.tickets());
+        if let Some(same) = before.filter(|tickets| tickets.are(&settings)) {
+            return Some(Some(same.clone()));
+        }
+        let tickets = Tickets::new(settings);
+        let tickets = tickets.map_err(|_| rotate.wrong("the system has no randomness"));
+        findings
+            .keep(tickets)
+            .map(|tickets| Some(Arc::new(tickets)))
+    }
+
+    fn path(&self, file: &Located<PathBuf>) -> PathBuf {
+        self.sources.resolve(file, file.place())
+    }
+
+    /// Reads a file, and has it watched.
+    fn content(
+        &self,
+        what: &str,
+        file: &Located<PathBuf>,
+        findings: &mut Findings,
+    ) -> Result<Vec<u8>, Diagnostic> {
+        let path = self.path(file);
+        findings.files.push(path.clone());
+        std::fs::read(&path).map_err(|error| {
+            let what = format!("cannot read {what} {}: {error}", path.display());
+            file.wrong(what)
+        })
+    }
+
+    fn unusable(&self, what: &str, file: &Located<PathBuf>, why: &str) -> Diagnostic {
+        let path = self.path(file);
+        file.wrong(format!(
+            "{what} {} cannot be used: {why}",
+            Path::display(&path)
+        ))
+    }
+}
+
+/// Every certificate, the default one first.
+fn written(tls: &Located<TlsConfig>) -> Result<Vec<Written<'_>>, Diagnostic> {
+    let mut all = Vec::new();
+    match (&tls.certificate, &tls.key, &tls.ocsp) {
+        (Some(certificate), Some(key), ocsp) => all.push(Written {
+            certificate,
+            key,
+            ocsp: ocsp.as_ref(),
+        }),
+        (Some(alone), None, _) => return Err(alone.wrong("a certificate needs its `key`")),
+        (None, Some(alone), _) => return Err(alone.wrong("a key needs its `certificate`")),
+        (None, None, Some(alone)) => {
+            return Err(alone.wrong("an OCSP response needs its `certificate`"));
+        }
+        (None, None, None) => {}
+    }
+    all.extend(tls.certificates.iter().map(|one| Written {
+        certificate: &one.certificate,
+        key: &one.key,
+        ocsp: one.ocsp.as_ref(),
+    }));
+    match all.is_empty() && tls.acme.0.is_empty() {
+        true => Err(tls
+            .wrong("TLS needs a certificate")
+            .help("tls = { certificate = \"cert.pem\", key = \"key.pem\" }")),
+        false => Ok(all),
+    }
+}
+
+/// The authorities that ask at the listener with these certificates.
+fn challenges(certificates: &[(PathBuf, Source)]) -> Challenges {
+    let mut authorities: Vec<Arc<Authority>> = Vec::new();
+    for (_, source) in certificates {
+        if let Source::Issued(issuer) = source
+            && issuer.authority.challenge() == Challenge::TlsAlpn01
+            && !authorities
+                .iter()
+                .any(|one| Arc::ptr_eq(one, &issuer.authority))
+        {
+            authorities.push(issuer.authority.clone());
+        }
+    }
+    Challenges(authorities)
+}
+
+/// Suites and groups that may be used, in order.
+fn provider(tls: &TlsConfig) -> Result<CryptoProvider, Diagnostic> {
+    let mut provider = ring::default_provider();
+    let chosen = tls.suites.iter().map(|name| {
+        let unknown = || {
+            let what = format!("there is no cipher suite `{}`", **name);
+            name.wrong(what).suggest(name, suite_names())
+        };
+        suite(name).ok_or_else(unknown)
+    });
+    let chosen: Vec<_> = chosen.collect::<Result<_, _>>()?;
+    if !chosen.is_empty() {
+        provider.cipher_suites = chosen;
+        for version in &**tls.versions {
+            let wanted = rustls_version(*version);
+            let mut suites = provider.cipher_suites.iter();
+            if !suites.any(|suite| suite.version() == wanted) {
+                let name = version_name(*version);
+                let wrong = tls.suites.wrong(format!("there is no suite of TLS {name}"));
+                return Err(wrong.help("add one, or leave the version out of `versions`"));
+            }
+        }
+    }
+    let groups = tls.groups.iter().map(|name| {
+        let unknown = || {
+            let what = format!("there is no key exchange group `{}`", **name);
+            name.wrong(what).suggest(name, GROUPS)
+        };
+        group(name).ok_or_else(unknown)
+    });
+    let groups: Vec<_> = groups.collect::<Result<_, _>>()?;
+    if !groups.is_empty() {
+        provider.kx_groups = groups;
+    }
+    Ok(provider)
+}
+
+fn versions(tls: &TlsConfig) -> Result<Vec<&'static SupportedProtocolVersion>, Diagnostic> {
+    match tls.versions.is_empty() {
+        true => Err(tls.versions.wrong("at least one version is needed")),
+        false => Ok(tls
+            .versions
+            .iter()
+            .map(|one| rustls_version(*one))
+            .collect()),
+    }
+}
+
+fn rustls_version(version: TlsVersion) -> &'static SupportedProtocolVersion {
+    match version {
+        TlsVersion::V12 => &TLS12,
+        TlsVersion::V13 => &TLS13,
+    }
+}
+
+fn version_name(version: TlsVersion) -> &'static str {
+    match version {
+        TlsVersion::V12 => "1.2",
+        TlsVersion::V13 => "1.3",
+    }
+}
+
+/// Who may take a ticket of whom.
+fn scope(listener: &str, auth: Option<&ClientAuth>) -> Vec<u8> {
+    let mut scope = auth.map_or_else(Vec::new, |auth| auth.digest.to_vec());
+    scope.push(0);
+    scope.extend_from_slice(listener.as_bytes());
+    scope
+}

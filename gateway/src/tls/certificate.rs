@@ -1,0 +1,147 @@
+//! A certificate with its key, and what is known of it.
+
+use std::time::{Duration, SystemTime};
+
+use rustls::crypto::CryptoProvider;
+use rustls::sign::CertifiedKey;
+use rustls::{InconsistentKeys, SignatureAlgorithm};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use std::sync::Arc;
+use x509_parser::prelude::{ASN1Time, FromDer, GeneralName, X509Certificate};
+
+use super::ocsp;
+
+/// A certificate that can be served.
+#[derive(Debug)]
+pub(crate) struct Certificate {
+    pub(crate) key: Arc<CertifiedKey>,
+    /// DNS names in lower case, wildcards included.
+    pub(crate) names: Vec<Box<str>>,
+    /// What people call it: its first name, or else its subject.
+    pub(crate) title: Box<str>,
+    pub(crate) not_before: SystemTime,
+    pub(crate) not_after: SystemTime,
+    /// Until when the OCSP response holds; none when there is no response, or it does not say.
+    pub(crate) ocsp_until: Option<SystemTime>,
+}
+
+/// Contents of the files of a certificate.
+#[derive(Debug)]
+pub(crate) struct Files {
+    /// In PEM, as is `key`.
+    pub(crate) certificate: Vec<u8>,
+    pub(crate) key: Vec<u8>,
+    /// In DER.
+    pub(crate) ocsp: Option<Vec<u8>>,
+}
+
+/// Which file is wrong, and why.
+#[derive(Debug)]
+pub(crate) enum Unusable {
+    Certificate(String),
+    Key(String),
+    Ocsp(String),
+}
+
+impl Certificate {
+    /// Reads a certificate with its key.
+    ///
+    /// # Errors
+    /// What is wrong with which file.
+    pub(crate) fn read(files: Files, provider: &CryptoProvider) -> Result<Self, Unusable> {
+        let chain = CertificateDer::pem_slice_iter(&files.certificate)
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| Unusable::Certificate(error.to_string()))?;
+        let Some(leaf) = chain.first() else {
+            return Err(Unusable::Certificate("there is none in it".into()));
+        };
+        let facts = Facts::of(leaf).map_err(Unusable::Certificate)?;
+        let key = PrivateKeyDer::from_pem_slice(&files.key);
+        let key = key.map_err(|error| Unusable::Key(error.to_string()))?;
+        let key = provider.key_provider.load_private_key(key);
+        let key = key.map_err(|error| Unusable::Key(error.to_string()))?;
+        let ocsp_until = match &files.ocsp {
+            Some(response) => {
+                ocsp::judge(response, &facts.serial).map_err(|why| Unusable::Ocsp(why.into()))?
+            }
+            None => None,
+        };
+        let mut certified = CertifiedKey::new(chain, key);
+        match certified.keys_match() {
+            // A kind of key that does not tell its public half is believed.
+            Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => {}
+            Err(_) => {
+                let why = "it is not the key of the certificate";
+                return Err(Unusable::Key(why.into()));
+            }
+        }
+        certified.ocsp = files.ocsp;
+        Ok(Self {
+            key: Arc::new(certified),
+            names: facts.names,
+            title: facts.title,
+            not_before: facts.not_before,
+            not_after: facts.not_after,
+            ocsp_until,
+        })
+    }
+
+    /// The algorithm of its key.
+    pub(crate) fn algorithm(&self) -> SignatureAlgorithm {
+        self.key.key.algorithm()
+    }
+
+    /// How long it lives from its first day to its last.
+    pub(crate) fn lifetime(&self) -> Duration {
+        let lifetime = self.not_after.duration_since(self.not_before);
+        lifetime.unwrap_or_default()
+    }
+}
+
+/// What a certificate says.
+struct Facts {
+    names: Vec<Box<str>>,
+    title: Box<str>,
+    /// As it stands in DER.
+    serial: Vec<u8>,
+    not_before: SystemTime,
+    not_after: SystemTime,
+}
+
+impl Facts {
+    fn of(certificate: &CertificateDer<'_>) -> Result<Self, String> {
+        let (_, parsed) = X509Certificate::from_der(certificate)
+            .map_err(|error| format!("it is not a certificate: {error}"))?;
+        let names = dns_names(&parsed);
+        let subject = || parsed.subject().to_string().into_boxed_str();
+        Ok(Self {
+            title: names.first().cloned().unwrap_or_else(subject),
+            names,
+            serial: parsed.raw_serial().to_vec(),
+            not_before: time(parsed.validity().not_before),
+            not_after: time(parsed.validity().not_after),
+        })
+    }
+}
+
+fn dns_names(certificate: &X509Certificate<'_>) -> Vec<Box<str>> {
+    let Ok(Some(names)) = certificate.subject_alternative_name() else {
+        return Vec::new();
+    };
+    let names = names.value.general_names.iter();
+    let names = names.filter_map(|name| match name {
+        GeneralName::DNSName(name) => Some(name.to_ascii_lowercase().into_boxed_str()),
+        _ => None,
+    });
+    names.collect()
+}
+
+/// The moment that a certificate means.
+pub(super) fn time(time: ASN1Time) -> SystemTime {
+    let seconds = Duration::from_secs(time.timestamp().unsigned_abs());
+    match time.timestamp() >= 0 {
+        true => SystemTime::UNIX_EPOCH + seconds,
+        false => SystemTime::UNIX_EPOCH - seconds,
+    }
+}

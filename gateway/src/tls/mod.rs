@@ -1,0 +1,33 @@
+//! TLS with clients: certificates, tickets, client certificates, and the handshake.
+//!
+//! ```text
+//! compile: files -> Certificate -> Source -> Resolver --+
+//!          client_certificates -> ClientAuth -----------+-> Terminator (one a listener)
+//!          tickets (carried over from the last state) --+
+//! connection: ClientHello -> Terminator: which configuration -> Resolver: which certificate
+//!             -> TlsSession for plugins, or an Outcome for the metrics and the log
+//! ```
+//!
+//! Nothing here reads files or knows HTTP.
+
+mod certificate;
+mod challenge;
+mod client_auth;
+mod client_certificate;
+mod expiry;
+mod ocsp;
+mod outcome;
+mod resolver;
+mod suites;
+mod terminator;
+mod tickets;
+
+pub(crate) use self::certificate::{Certificate, Files, Unusable};
+pub(crate) use self::challenge::Challenges;
+pub(crate) use self::client_auth::{ClientAuth, Untrusted};
+pub(crate) use self::expiry::{Dates, warn, warn_daily};
+pub(crate) use self::outcome::{Handshakes, Outcome, Reason};
+pub(crate) use self::resolver::{Resolver, Source, Twice};
+pub(crate) use self::suites::{GROUPS, group, suite, suite_names};
+pub(crate) use self::terminator::{Failure, Parts, Terminator};
+pub(crate) use self::tickets::{SHORTEST_SECRET, TicketSettings, Tickets};

@@ -1,0 +1,311 @@
+//! Which certificate a client gets, by the name that it asks for (SNI, RFC 6066, section 3).
+//!
+//! An exact name beats a wildcard; a wildcard stands for one label (RFC 6125, section 6.4.3).
+//! Names are found by hash, so that a handshake costs the same with ten certificates and with
+//! ten thousand.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls::{SignatureAlgorithm, SignatureScheme};
+
+use super::certificate::Certificate;
+use crate::acme::Issuer;
+
+/// Where a certificate comes from. Asked at every handshake, so it must be quick.
+#[derive(Clone, Debug)]
+pub(crate) enum Source {
+    /// Read from files when the configuration was compiled.
+    File(Arc<Certificate>),
+    /// Issued by an authority, once it is.
+    Issued(Arc<Issuer>),
+}
+
+/// Every certificate of a listener.
+#[derive(Debug)]
+pub(crate) struct Resolver {
+    sources: Vec<Source>,
+    exact: FxHashMap<Box<str>, Candidates>,
+    /// By what stands behind `*.`.
+    wildcards: FxHashMap<Box<str>, Candidates>,
+    default: Candidates,
+    /// Whether there are sources that may have nothing yet.
+    awaits: bool,
+}
+
+/// Numbers of sources for the same name, with different kinds of keys.
+type Candidates = Vec<usize>;
+
+/// A name that two sources with the same kind of key have.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Twice {
+    pub(crate) name: Box<str>,
+    pub(crate) first: usize,
+    pub(crate) second: usize,
+}
+
+impl Source {
+    /// What to serve now; none while there is nothing yet.
+    pub(crate) fn key(&self) -> Option<Arc<CertifiedKey>> {
+        match self {
+            Self::File(certificate) => Some(certificate.key.clone()),
+            Self::Issued(issuer) => issuer.key(),
+        }
+    }
+
+    /// The certificate that it has now.
+    pub(crate) fn certificate(&self) -> Option<Arc<Certificate>> {
+        match self {
+            Self::File(certificate) => Some(certificate.clone()),
+            Self::Issued(issuer) => issuer.certificate(),
+        }
+    }
+
+    /// The names that it is chosen by.
+    pub(crate) fn names(&self) -> &[Box<str>] {
+        match self {
+            Self::File(certificate) => &certificate.names,
+            Self::Issued(issuer) => issuer.names.as_slice(),
+        }
+    }
+
+    /// The kind of its key; none for one that is issued, which a file with the same name stands in for.
+    fn algorithm(&self) -> Option<SignatureAlgorithm> {
+        match self {
+            Self::File(certificate) => Some(certificate.algorithm()),
+            Self::Issued(_) => None,
+        }
+    }
+}
+
+impl Resolver {
+    /// Sorts sources by their names; the first is the default, together with those that share a
+    /// name with it.
+    ///
+    /// # Errors
+    /// A name that would be ambiguous.
+    pub(crate) fn new(sources: Vec<Source>) -> Result<Self, Twice> {
+        let mut this = Self {
+            sources: Vec::new(),
+            exact: FxHashMap::default(),
+            wildcards: FxHashMap::default(),
+            default: Vec::new(),
+            awaits: sources.iter().any(|one| matches!(one, Source::Issued(_))),
+        };
+        for (at, source) in sources.iter().enumerate() {
+            for name in source.names() {
+                let (names, key) = match name.strip_prefix("*.") {
+                    Some(parent) => (&mut this.wildcards, parent),
+                    None => (&mut this.exact, &**name),
+                };
+                let same = names.entry(key.into()).or_default();
+                let kind = source.algorithm();
+                let twice = |other: &&usize| **other != at && sources[**other].algorithm() == kind;
+                if let Some(&first) = same.iter().find(twice) {
+                    let (name, second) = (name.clone(), at);
+                    return Err(Twice {
+                        name,
+                        first,
+                        second,
+                    });
+                }
+                match source {
+                    _ if same.contains(&at) => {}
+                    Source::File(_) => same.push(at),
+                    // What is issued comes before what stands in for it.
+                    Source::Issued(_) => same.insert(0, at),
+                }
+            }
+        }
+        this.default = default(&sources);
+        this.sources = sources;
+        Ok(this)
+    }
+
+    /// Whether a certificate is made out to this name.
+    pub(crate) fn knows(&self, name: &str) -> bool {
+        self.candidates(name).is_some()
+    }
+
+    /// Whether there is a certificate by now for a client that asks for this name.
+    pub(crate) fn is_ready(&self, name: Option<&str>) -> bool {
+        !self.awaits || self.keys(name).next().is_some()
+    }
+
+    /// What a client gets that asks for this name and can verify these signatures.
+    fn choose(&self, name: Option<&str>, schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        let mut keys = self.keys(name);
+        keys.find(|key| key.key.choose_scheme(schemes).is_some())
+    }
+
+    /// Certificates for a name; those of the default when there is none for it, or none yet.
+    fn keys(&self, name: Option<&str>) -> impl Iterator<Item = Arc<CertifiedKey>> {
+        let there = |at: &usize| self.sources[*at].key();
+        let named = name.and_then(|name| self.candidates(name));
+        let named =
+            named.filter(|named| !self.awaits || named.iter().any(|at| there(at).is_some()));
+        named.unwrap_or(&self.default).iter().filter_map(there)
+    }
+
+    fn candidates(&self, name: &str) -> Option<&Candidates> {
+        let name = name.strip_suffix('.').unwrap_or(name);
+        let lower;
+        let name = match name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            true => {
+                lower = name.to_ascii_lowercase();
+                &lower
+            }
+            false => name,
+        };
+        if let Some(exact) = self.exact.get(name) {
+            return Some(exact);
+        }
+        let (label, parent) = name.split_once('.')?;
+        self.wildcards.get(parent).filter(|_| !label.is_empty())
+    }
+}
+
+fn default(sources: &[Source]) -> Candidates {
+    let Some(first) = sources.first() else {
+        return Vec::new();
+    };
+    let related = |source: &Source| {
+        let names = source.names();
+        first.names().iter().any(|name| names.contains(name))
+    };
+    let others = (1..sources.len()).filter(|at| related(&sources[*at]));
+    std::iter::once(0).chain(others).collect()
+}
+
+impl ResolvesServerCert for Resolver {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.choose(hello.server_name(), hello.signature_schemes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519};
+
+    use super::*;
+    use crate::tls::certificate::Files;
+
+    fn source(names: &[&str], algorithm: &'static rcgen::SignatureAlgorithm) -> Source {
+        let key = KeyPair::generate_for(algorithm).unwrap();
+        let names: Vec<String> = names.iter().map(|&name| name.into()).collect();
+        let certificate = CertificateParams::new(names)
+            .unwrap()
+            .self_signed(&key)
+            .unwrap();
+        let files = Files {
+            certificate: certificate.pem().into(),
+            key: key.serialize_pem().into(),
+            ocsp: None,
+        };
+        let provider = rustls::crypto::ring::default_provider();
+        Source::File(Arc::new(Certificate::read(files, &provider).unwrap()))
+    }
+
+    fn p256(names: &[&str]) -> Source {
+        source(names, &PKCS_ECDSA_P256_SHA256)
+    }
+
+    /// The number of the source that a client gets.
+    fn chosen(resolver: &Resolver, name: Option<&str>) -> Option<usize> {
+        let schemes = [
+            SignatureScheme::ECDSA_NISTP256_SHA256,
+            SignatureScheme::ED25519,
+        ];
+        let key = resolver.choose(name, &schemes)?;
+        let same = |source: &Source| Arc::ptr_eq(&source.key().unwrap(), &key);
+        resolver.sources.iter().position(same)
+    }
+
+    #[test]
+    fn exact_beats_wildcard_beats_default() {
+        let sources = [
+            &["default.test"][..],
+            &["*.example.com", "example.com"],
+            &["www.example.com", "10.0.0.1"],
+        ];
+        let resolver = Resolver::new(sources.map(p256).into()).unwrap();
+        for (name, at) in [
+            ("www.example.com", 2),
+            ("WWW.Example.COM", 2),
+            ("www.example.com.", 2),
+            ("api.example.com", 1),
+            ("example.com", 1),
+            ("a.b.example.com", 0),
+            ("com", 0),
+            ("", 0),
+        ] {
+            assert_eq!(chosen(&resolver, Some(name)), Some(at), "{name}");
+        }
+        assert_eq!(chosen(&resolver, None), Some(0));
+        assert!(resolver.knows("x.example.com") && !resolver.knows("x.y.example.com"));
+        assert!(!resolver.knows(".example.com"));
+    }
+
+    #[test]
+    fn a_name_has_one_certificate_of_a_kind() {
+        let of_kinds = vec![
+            source(&["a.test"], &PKCS_ED25519),
+            p256(&["a.test", "a.test", "b.test"]),
+        ];
+        let resolver = Resolver::new(of_kinds.clone()).unwrap();
+        let only = |scheme| resolver.choose(Some("a.test"), &[scheme]);
+        let ed25519 = only(SignatureScheme::ED25519).unwrap();
+        let p256_key = only(SignatureScheme::ECDSA_NISTP256_SHA256).unwrap();
+        assert!(!Arc::ptr_eq(&ed25519, &p256_key));
+        assert!(only(SignatureScheme::RSA_PSS_SHA256).is_none());
+        let strange = resolver.choose(None, &[SignatureScheme::ECDSA_NISTP256_SHA256]);
+        assert!(strange.is_some(), "the default has both kinds too");
+
+        let mut twice = of_kinds;
+        twice.push(p256(&["b.test"]));
+        let (name, first, second) = ("b.test".into(), 1, 2);
+        let wanted = Twice {
+            name,
+            first,
+            second,
+        };
+        assert_eq!(Resolver::new(twice).unwrap_err(), wanted);
+    }
+
+    /// The rule as it is written in the RFC, label by label.
+    fn matches(pattern: &str, name: &str) -> bool {
+        let (pattern, name): (Vec<_>, Vec<_>) =
+            (pattern.split('.').collect(), name.split('.').collect());
+        pattern.len() == name.len()
+            && pattern
+                .iter()
+                .zip(&name)
+                .enumerate()
+                .all(|(at, (want, have))| {
+                    want == have || (at == 0 && *want == "*" && !have.is_empty())
+                })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn a_client_gets_a_certificate_for_its_name_if_there_is_one(
+            patterns in prop::collection::btree_set("(\\*\\.)?[ab](\\.[ab]){0,2}", 1..6),
+            names in prop::collection::vec("[ab](\\.[ab]){0,3}", 1..8),
+        ) {
+            let patterns: Vec<String> = patterns.into_iter().collect();
+            let sources = patterns.iter().map(|pattern| p256(&[pattern]));
+            let resolver = Resolver::new(sources.collect()).unwrap();
+            for name in &names {
+                let exact = patterns.iter().position(|pattern| pattern == name);
+                let fits = |pattern: &String| matches(pattern, name);
+                let wanted = exact.or_else(|| patterns.iter().position(fits));
+                prop_assert_eq!(resolver.knows(name), wanted.is_some());
+                prop_assert_eq!(chosen(&resolver, Some(name)), Some(wanted.unwrap_or(0)));
+            }
+        }
+    }
+}
