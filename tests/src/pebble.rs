@@ -10,6 +10,7 @@ use reqwest::Certificate;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::api::client;
 use crate::eventually::{SOON, eventually};
 use crate::nginx::free_address;
 
@@ -127,8 +128,8 @@ impl Pebble {
     pub async fn root(&self) -> Vec<u8> {
         let own = fs::read(self.certificate()).expect("it was written at the start");
         let own = Certificate::from_pem(&own).expect("it is a certificate");
-        let client = reqwest::Client::builder().no_proxy().tls_certs_only([own]);
-        let client = client.build().expect("the client's settings are sound");
+        let client = client().tls_certs_only([own]).build();
+        let client = client.expect("the client's settings are sound");
         let url = format!("https://{}/roots/0", self.management);
         let answer = client.get(url).send().await.expect("pebble answers");
         answer.bytes().await.expect("pebble answers").to_vec()
