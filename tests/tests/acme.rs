@@ -16,6 +16,7 @@ use tidegate_tests::nginx::free_address;
 use tidegate_tests::openssl::{Said, s_client};
 use tidegate_tests::pebble::Pebble;
 use tidegate_tests::process::Process;
+use tidegate_tests::succession::Succession;
 use tidegate_tests::tokens::write_certificate;
 use tidegate_tests::wire::ask;
 
@@ -183,6 +184,20 @@ async fn a_restart_serves_what_is_stored_without_the_authority() {
 }
 
 #[tokio::test]
+async fn a_successor_serves_what_its_predecessor_got() {
+    let site = Site::start(json!({})).await;
+    let text = site.configuration(HTTP, A_TEST);
+    let text = format!("handover = {{ socket = \"DOOR\" }}\n{text}");
+    let mut succession = Succession::start(&text).await;
+    let before = site.issued("a.test").await;
+    let file = succession.file();
+    succession.hand_over(&file).await.assert_succeeded();
+    assert_eq!(site.trusted("a.test").await, Some(before));
+    let issued = "tidegate_gateway_acme_orders_total{outcome=\"issued\"}";
+    assert_eq!(succession.admin().metric(issued).await, None);
+}
+
+#[tokio::test]
 async fn a_reload_keeps_the_certificate_and_a_new_name_gets_one() {
     let site = Site::start(json!({})).await;
     let gateway = site.gateway(HTTP, A_TEST).await;
@@ -336,7 +351,8 @@ async fn an_authority_that_wants_a_binding_gets_one() {
     let folder = site.folder.path();
     let key = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W\n";
     fs::write(folder.join("hmac"), key).unwrap();
-    let binding = r#"external_account = { key_id = "kid-1", hmac_key = "${file:hmac}" }"#;
+    let secret = format!("${{file:{}}}", folder.join("hmac").display());
+    let binding = format!(r#"external_account = {{ key_id = "kid-1", hmac_key = "{secret}" }}"#);
     let gateway = site.gateway(&format!("{HTTP}\n{binding}"), A_TEST).await;
     site.issued("a.test").await;
     let log = gateway.process.stderr();

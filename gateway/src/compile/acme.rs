@@ -8,7 +8,7 @@ use rustls_pki_types::pem::PemObject;
 
 use super::{Compiler, Findings};
 use crate::acme::{Acme, Authority, ExternalAccount, Issuer, Names, Settings, decode_key};
-use crate::config::{AcmeConfig, Config, ExternalAccountConfig, IssueConfig};
+use crate::config::{AcmeConfig, Challenge, Config, ExternalAccountConfig, IssueConfig};
 
 impl Compiler<'_> {
     /// The authorities; issuers are added for each listener that wants some.
@@ -16,6 +16,7 @@ impl Compiler<'_> {
         let mut acme = Acme::default();
         for (name, authority) in &config.acme {
             acme.names.push(name.to_string());
+            findings.keep(reachable(authority, config));
             if let Some(authority) = self.authority(name, authority, findings) {
                 acme.authorities.push(authority);
             }
@@ -48,7 +49,7 @@ impl Compiler<'_> {
             contact: config.contact.iter().map(|one| one.to_string()).collect(),
             storage: self.absolute(&config.storage, config.storage.place()),
             root,
-            challenge: config.challenge,
+            challenge: *config.challenge,
             renew_before: config.renew_before.map(|before| **before),
             external_account: findings.keep(external.transpose())?,
         };
@@ -122,6 +123,23 @@ fn agreed(name: &Located<String>, config: &AcmeConfig) -> Result<(), Diagnostic>
         "certificates are issued only to those who agree to the authority's terms of service";
     let help = "read them (the directory names them as `termsOfService`), then write `terms_agreed = true`";
     Err(Diagnostic::new(place, message).help(help))
+}
+
+/// An authority that asks over HTTP must find somebody.
+fn reachable(authority: &AcmeConfig, config: &Config) -> Result<(), Diagnostic> {
+    let challenge = &authority.challenge;
+    let plain = || {
+        config
+            .listener
+            .iter()
+            .any(|listener| listener.tls.is_none())
+    };
+    match **challenge == Challenge::Http01 && !plain() {
+        true => Err(challenge
+            .wrong("a listener without TLS answers `http-01`, and there is none")
+            .help("add one for port 80, or write \"tls-alpn-01\"")),
+        false => Ok(()),
+    }
 }
 
 fn judge_directory(directory: &Located<String>) -> Result<(), Diagnostic> {

@@ -34,7 +34,7 @@ pub struct AcmeConfig {
     pub root: Option<Located<PathBuf>>,
     /// How the authority makes sure that the names lead here.
     #[serde(default)]
-    pub challenge: Challenge,
+    pub challenge: Located<Challenge>,
     /// How long before its end a certificate is renewed, and with half of its life left at the earliest; a third of
     /// its life when it is not set. Sooner if the authority asks for it (RFC 9773).
     #[serde(default)]

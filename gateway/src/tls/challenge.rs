@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, ServerConnection};
 
@@ -14,13 +14,19 @@ pub(crate) struct Challenges(pub(crate) Vec<Arc<Authority>>);
 
 impl Challenges {
     /// None when this is a client like any other; else the answer to the challenge, if there is one
-    /// to give. An authority offers `acme-tls/1` alone (section 4).
-    pub(super) fn answer(&self, hello: &ClientHello<'_>) -> Option<Option<Arc<ServerConfig>>> {
+    /// to give. An authority offers `acme-tls/1` alone (section 4). Only names that are `known`
+    /// are looked for: that may read a file.
+    pub(super) fn answer(
+        &self,
+        hello: &ClientHello<'_>,
+        known: impl Fn(&str) -> bool,
+    ) -> Option<Option<Arc<ServerConfig>>> {
         if self.0.is_empty() || !hello.alpn()?.eq([ACME_TLS]) {
             return None;
         }
         let config = || {
-            let name = hello.server_name()?.to_ascii_lowercase();
+            let name = hello.server_name().filter(|name| known(name))?;
+            let name = name.to_ascii_lowercase();
             let mut authorities = self.0.iter();
             let certificate = authorities.find_map(|one| one.challenge_certificate(&name))?;
             config(certificate).ok()
@@ -40,6 +46,7 @@ fn config(certificate: Arc<CertifiedKey>) -> Result<Arc<ServerConfig>, rustls::E
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_cert_resolver(Arc::new(Only(certificate)));
+    config.session_storage = Arc::new(NoServerSessionStorage {});
     config.alpn_protocols = vec![ACME_TLS.to_vec()];
     Ok(Arc::new(config))
 }

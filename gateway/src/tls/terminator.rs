@@ -163,7 +163,10 @@ impl Terminator {
         &self,
         hello: &ClientHello<'_>,
     ) -> Result<Arc<ServerConfig>, (Outcome, AlertDescription)> {
-        if let Some(challenge) = self.challenges.answer(hello) {
+        if let Some(challenge) = self
+            .challenges
+            .answer(hello, |name| self.resolver.knows(name))
+        {
             return challenge.ok_or(NO_CHALLENGE);
         }
         if self.unknown_names == UnknownNames::Refuse {
