@@ -25,14 +25,16 @@ pub(crate) fn main(args: &CheckArgs) -> ExitCode {
         let role = args.role.unwrap_or_else(|| role_of(file));
         let outcome = match role {
             Role::Gateway => Gateway::default().check(file),
-            Role::Users => users::role::check(file),
+            Role::Users => users::role::check(file).map(|()| Vec::new()),
         };
         match outcome {
-            Ok(()) => println!(
-                "{}: a sound configuration of {}",
-                file.display(),
-                role.name()
-            ),
+            Ok(warnings) => {
+                let shown = file.display();
+                println!("{shown}: a sound configuration of {}", role.name());
+                for warning in warnings {
+                    eprintln!("{shown}: warning: {warning}");
+                }
+            }
             Err(report) => {
                 sound = false;
                 eprint!("{report}");

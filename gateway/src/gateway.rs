@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::SystemTime;
 
 use chassis::config::{Loaded, Report, load};
 use chassis::life::RoleArgs;
@@ -12,6 +13,7 @@ use crate::compile::Compiler;
 use crate::config::Config;
 use crate::role;
 use crate::state::State;
+use crate::tls;
 
 /// A gateway that knows the built-in plugins and those of its [`Builder`].
 #[derive(Clone, Debug)]
@@ -52,7 +54,12 @@ impl Gateway {
             return self.main(&role);
         }
         match self.check(&role.config) {
-            Ok(()) => ExitCode::SUCCESS,
+            Ok(warnings) => {
+                for warning in warnings {
+                    eprintln!("warning: {warning}");
+                }
+                ExitCode::SUCCESS
+            }
             Err(report) => {
                 eprint!("{report}");
                 ExitCode::FAILURE
@@ -60,13 +67,16 @@ impl Gateway {
         }
     }
 
-    /// Judges a configuration file without starting anything.
+    /// Judges a configuration file without starting anything. What is sound today but needs
+    /// somebody to look at it, such as a certificate that expires soon, is returned.
     ///
     /// # Errors
     /// Every mistake, with its place.
-    pub fn check(&self, file: &Path) -> Result<(), Report> {
+    pub fn check(&self, file: &Path) -> Result<Vec<String>, Report> {
         let loaded = load::<Config>(file)?;
-        self.compile(loaded, None, None).map(drop)
+        let (state, _) = self.compile(loaded, None, None)?;
+        let warnings = tls::warnings(&state, SystemTime::now());
+        Ok(warnings.iter().map(ToString::to_string).collect())
     }
 
     /// Loads and compiles; the files are part of both outcomes.

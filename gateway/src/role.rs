@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use chassis::config::{Diagnostic, Loaded, load};
 use chassis::life::{
-    Admin, Life, ReloadReceiver, ReloadRequests, Reloaded, RoleArgs, Stage, Watched,
+    Admin, Changes, Life, ReloadReceiver, ReloadRequests, Reloaded, RoleArgs, Stage, Watched,
 };
 use chassis::net::handover::Door;
 use chassis::net::{Bound, Inherited, raise_descriptor_limit};
@@ -97,6 +97,7 @@ async fn serve(gateway: Gateway, args: &RoleArgs, systemd: Inherited) -> Result<
     // First without a runtime: nothing is started for a configuration that is wrong.
     let (state, loaded) = gateway.compile(loaded, None, None)?;
     let _ = loaded.config.log.start();
+    let changes = Watched::new(&loaded.sources, state.files.clone()).watch();
     raise_descriptor_limit();
     let life = Life::start("gateway")?;
     let (take_over, mut inherited) = match args.take_over {
@@ -117,7 +118,6 @@ async fn serve(gateway: Gateway, args: &RoleArgs, systemd: Inherited) -> Result<
         plan,
         admin,
     } = prepared;
-    let watched = Watched::new(&loaded.sources, state.files.clone());
     let door = state
         .handover
         .as_ref()
@@ -140,7 +140,7 @@ async fn serve(gateway: Gateway, args: &RoleArgs, systemd: Inherited) -> Result<
         tracing::error!(%error, path = %door.display(), "the next hand-over is not possible");
     }
     life.ready(&addresses, args.ready_file.as_deref())?;
-    running.until_left(&life, requests, watched).await?;
+    running.until_left(&life, requests, changes).await?;
     running.finish(&life).await;
     Ok(())
 }
@@ -199,7 +199,7 @@ async fn prepare<'a>(
 impl Running<'_> {
     /// Swaps the state, then accepts and closes.
     fn put_in_force(&mut self, state: State, plan: Plan) {
-        tls::warn(&state, SystemTime::now());
+        tls::warn(&state);
         self.workers.connections.set_limit(state.connections);
         let state = Arc::new(state);
         self.shared.state.store(Some(state.clone()));
@@ -233,13 +233,13 @@ impl Running<'_> {
         &mut self,
         life: &Life,
         requests: ReloadReceiver,
-        watched: Watched,
+        changes: Changes,
     ) -> Result<(), StartError> {
         let door = self.door.clone();
         // One at a time: a hand-over must not see half of a reload, nor a reload change the
         // sockets that a successor was given.
         let running = Mutex::new(self);
-        let reloads = life.obey_reloads(requests, watched, async || {
+        let reloads = life.obey_reloads(requests, changes, async || {
             running.lock().await.reload().await
         });
         let successors = door.serve(async |candidate| {

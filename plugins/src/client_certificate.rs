@@ -10,7 +10,7 @@ use chassis::problem::Problem;
 use http::{HeaderName, HeaderValue};
 use jiff::Timestamp;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::exchange::Identity;
 use crate::plugin::{Flow, Plugin, Reply, Request};
@@ -36,11 +36,11 @@ struct Config {
     /// `email` (several are joined by commas), `not_after` (RFC 3339), and `certificate`, the
     /// whole certificate as RFC 9440 has it, for the header `client-cert`.
     #[serde(default)]
-    forward: BTreeMap<Field, Located<String>>,
+    forward: BTreeMap<Located<String>, Located<String>>,
 }
 
 /// A part of a certificate.
-#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum Field {
     /// The subject's distinguished name.
@@ -75,7 +75,7 @@ fn build(setting: &Setting<'_>) -> Result<Arc<dyn Plugin>, Diagnostic> {
     let forward = config.forward.iter().map(|(field, name)| {
         let header = HeaderName::try_from(&***name);
         let header = header.map_err(|_| name.wrong("not a name of a header"))?;
-        Ok((*field, header))
+        Ok((Field::named(field)?, header))
     });
     Ok(Arc::new(FromCertificate {
         optional: config.optional,
@@ -114,6 +114,26 @@ impl Plugin for FromCertificate {
 }
 
 impl Field {
+    const ALL: [(&str, Self); 9] = [
+        ("subject", Self::Subject),
+        ("issuer", Self::Issuer),
+        ("serial", Self::Serial),
+        ("fingerprint", Self::Fingerprint),
+        ("dns", Self::Dns),
+        ("uri", Self::Uri),
+        ("email", Self::Email),
+        ("not_after", Self::NotAfter),
+        ("certificate", Self::Certificate),
+    ];
+
+    fn named(name: &Located<String>) -> Result<Self, Diagnostic> {
+        let found = Self::ALL.iter().find(|(known, _)| *known == name.as_str());
+        found.map(|(_, field)| *field).ok_or_else(|| {
+            let wrong = name.wrong(format!("a certificate has no field `{}`", **name));
+            wrong.suggest(name, Self::ALL.map(|(known, _)| known))
+        })
+    }
+
     fn of(self, certificate: &ClientCertificate) -> String {
         match self {
             Self::Subject => certificate.subject.clone(),
@@ -191,11 +211,16 @@ mod tests {
     }
 
     #[test]
-    fn names_of_headers_are_judged() {
+    fn names_of_headers_and_fields_are_judged() {
         let table = "forward = { subject = \"a b\" }";
         assert_eq!(
             mistake("client_certificate", table),
             "not a name of a header"
+        );
+        let table = "forward = { name = \"x\" }";
+        assert_eq!(
+            mistake("client_certificate", table),
+            "a certificate has no field `name`"
         );
     }
 }

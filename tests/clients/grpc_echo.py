@@ -141,6 +141,7 @@ def streams(channel, path):
     def words():
         for word in (b"one", b"two", b"three"):
             assert came_back.acquire(timeout=5)
+            time.sleep(0.6)
             yield word
 
     heard = []

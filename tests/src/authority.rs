@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use rcgen::string::Ia5String;
@@ -169,20 +170,36 @@ impl Authority {
             .expect("the authority can sign");
         self.write(file, signed.pem().expect("it has a text"));
     }
+
+    /// Makes an OCSP response that says that the certificate `NAME.pem` is good.
+    ///
+    /// # Panics
+    /// When openssl does not make it.
+    pub fn ocsp(&self, name: &str, file: &str) {
+        self.write("index", "V\t491231000000Z\t\t07\tunknown\t/CN=x\n");
+        let args = format!(
+            "ocsp -index index -CA ca.pem -rsigner ca.pem -rkey ca.key -issuer ca.pem -cert {name}.pem -ndays 3 -respout {file}"
+        );
+        openssl(self.folder(), &args);
+    }
+}
+
+/// Runs openssl.
+fn openssl(folder: &Path, args: &str) -> Vec<u8> {
+    let output = Command::new("openssl")
+        .args(args.split_whitespace())
+        .current_dir(folder)
+        .output()
+        .expect("openssl is installed");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    output.stdout
 }
 
 /// From openssl: rcgen makes none on ring.
 fn rsa_key() -> KeyPair {
-    let output = std::process::Command::new("openssl")
-        .args([
-            "genpkey",
-            "-algorithm",
-            "RSA",
-            "-pkeyopt",
-            "rsa_keygen_bits:2048",
-        ])
-        .output()
-        .expect("openssl is installed");
-    let pem = String::from_utf8(output.stdout).expect("PEM is ASCII");
+    let make = "genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048";
+    let pem = openssl(Path::new("."), make);
+    let pem = String::from_utf8(pem).expect("PEM is ASCII");
     KeyPair::from_pem_and_sign_algo(&pem, &PKCS_RSA_SHA256).expect("it is an RSA key")
 }

@@ -20,6 +20,7 @@ async fn edge() -> (Script, Gateway, TempDir) {
 name = "http"
 address = "127.0.0.1:0"
 h2c = true
+timeouts = {{ body_read = "300ms", tunnel = "10s" }} # calls are not bodies: they may pause
 [[listener]]
 name = "https"
 address = "127.0.0.1:0"

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tidegate_tests::authority::{Authority, Order};
+use tidegate_tests::binary;
 use tidegate_tests::eventually::{SOON, eventually};
 use tidegate_tests::gateway::Gateway;
 use tidegate_tests::openssl::{Said, run, s_client};
@@ -198,10 +199,10 @@ async fn versions_suites_and_groups_are_as_configured() {
     own_order
         .expect("Cipher is TLS_CHACHA20_POLY1305_SHA256")
         .expect("Server Temp Key: ECDH, secp384r1");
-    let old = site.ask("-tls1_2 -groups P-384").await;
+    let old = site.ask("-tls1_2 -groups P-384:P-256").await;
     old.expect("Cipher is ECDHE-ECDSA-AES128-GCM-SHA256");
     let suite = site
-        .ask("-tls1_2 -groups P-384 -cipher ECDHE-ECDSA-AES256-GCM-SHA384")
+        .ask("-tls1_2 -groups P-384:P-256 -cipher ECDHE-ECDSA-AES256-GCM-SHA384")
         .await;
     suite.expect("handshake failure");
     site.ask("-tls1_3 -groups X25519")
@@ -250,11 +251,8 @@ async fn sessions_go_on_at_any_worker_and_after_a_reload() {
     site.ask("-tls1_3 -sess_in session")
         .await
         .expect("New, TLSv1.3");
-    let without = site.ask("-tls1_2 -sess_out none").await;
-    without.expect("New, TLSv1.2");
-    site.ask("-tls1_2 -sess_in none")
-        .await
-        .expect("New, TLSv1.2");
+    let without = site.ask("-tls1_2 -reconnect").await;
+    assert!(!without.has("Reused"), "{}", without.text);
 }
 
 #[tokio::test]
@@ -286,10 +284,7 @@ async fn gateways_with_the_same_secret_take_each_others_tickets() {
 async fn an_ocsp_response_is_passed_to_those_who_ask() {
     let authority = Authority::new("authority");
     authority.server("a", &["a.test"]);
-    authority.write("index", "V\t491231000000Z\t\t07\tunknown\t/CN=x\n");
-    let make = "ocsp -index index -CA ca.pem -rsigner ca.pem -rkey ca.key -issuer ca.pem -cert a.pem -ndays 3 -respout a.ocsp";
-    let made = run("openssl", authority.folder(), make).await;
-    assert!(made.success, "{}", made.text);
+    authority.ocsp("a", "a.ocsp");
     let keys = "certificate = \"a.pem\"\nkey = \"a.key\"\n";
     let site = Site::with(authority, &format!("{keys}ocsp = \"a.ocsp\"")).await;
     let asked = site.ask("-status").await;
@@ -297,6 +292,17 @@ async fn an_ocsp_response_is_passed_to_those_who_ask() {
         .expect("OCSP Response Status: successful")
         .expect("Cert Status: good");
     assert!(!site.ask("").await.has("OCSP Response Status"));
+    let order = Order {
+        names: &["a.test"],
+        serial: 8,
+        ..Order::default()
+    };
+    site.authority.make("a", order);
+    let answer = site.gateway.admin.reload().await.text();
+    assert!(
+        answer.contains("it is about another certificate"),
+        "{answer}"
+    );
 }
 
 #[tokio::test]
@@ -321,9 +327,17 @@ async fn the_end_of_certificates_is_told() {
         let mut lines = log.lines();
         lines.any(|line| line.contains(&format!("\"{name}\"")) && line.contains(what))
     };
-    assert!(warned("soon.test", "expires soon"), "{log}");
+    assert!(warned("soon.test", "expires in 23"), "{log}");
     assert!(warned("over.test", "has expired"), "{log}");
     assert!(!warned("fresh.test", "certificate"), "{log}");
+    let checked = binary::run(site.authority.folder(), &["check", "gateway.toml"]);
+    assert!(checked.status.success());
+    let said = String::from_utf8(checked.stderr).unwrap();
+    assert_eq!(said.lines().count(), 2, "{said}");
+    assert!(
+        said.contains("over.pem: the certificate has expired"),
+        "{said}"
+    );
     let metric = "tidegate_gateway_certificate_expiry_timestamp_seconds{name=\"soon.test\",listener=\"https\"}";
     let until = site.gateway.admin.metric(metric).await.unwrap();
     let left = until - tidegate_tests::tokens::unix_now() as f64;

@@ -28,7 +28,7 @@ use crate::units::Period;
 pub use self::admin::{Admin, AdminConfig};
 pub use self::parent::{SUPERVISOR, die_with_parent};
 pub use self::reload::{NotReloaded, ReloadReceiver, ReloadRequests, Reloaded};
-pub use self::watch::Watched;
+pub use self::watch::{Changes, Watched};
 
 /// The arguments that every role takes.
 #[derive(Clone, Debug, Default, clap::Args)]

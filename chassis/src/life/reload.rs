@@ -6,6 +6,7 @@ use std::time::Duration;
 use prometheus::{IntCounterVec, IntGauge, Opts};
 use tokio::sync::{mpsc, oneshot};
 
+use super::watch::Changes;
 use super::{Life, Watched};
 
 /// What a reload says: the files to watch from now on, and what went wrong, one line a mistake.
@@ -67,13 +68,12 @@ impl Life {
     pub async fn obey_reloads(
         &self,
         mut requests: ReloadReceiver,
-        watched: Watched,
+        mut changes: Changes,
         mut reload: impl AsyncFnMut() -> Reloaded,
     ) -> std::io::Result<()> {
         let metrics = Metrics::register(&self.registry).map_err(std::io::Error::other)?;
         let hangup = self.take_hangup();
         let mut hangup = hangup.ok_or_else(|| std::io::Error::other("reloads are obeyed once"))?;
-        let mut changes = watched.changes();
         loop {
             let mut waiting: Vec<Request> = Vec::new();
             tokio::select! {

@@ -31,8 +31,10 @@ impl Watched {
         self
     }
 
-    /// Starts watching.
-    pub(super) fn changes(self) -> Changes {
+    /// Starts watching. What changes from now on is not missed, however late [`Life::obey_reloads`] asks.
+    ///
+    /// [`Life::obey_reloads`]: super::Life::obey_reloads
+    pub fn watch(self) -> Changes {
         let (sender, receiver) = mpsc::channel(1);
         let watched = self.clone();
         let handler = move |event: notify::Result<Event>| {
@@ -78,7 +80,8 @@ impl Watched {
 }
 
 /// Changes of what is watched.
-pub(super) struct Changes {
+#[derive(Debug)]
+pub struct Changes {
     watched: Watched,
     watcher: Option<RecommendedWatcher>,
     receiver: mpsc::Receiver<()>,
@@ -107,7 +110,7 @@ impl Changes {
     pub(super) fn watch_instead(self, watched: Watched) -> Self {
         match self.watched == watched {
             true => self,
-            false => watched.changes(),
+            false => watched.watch(),
         }
     }
 }

@@ -142,6 +142,11 @@ impl Endpoint {
         Some(peer)
     }
 
+    /// Whether no request goes to it over HTTP/1.1.
+    pub(crate) fn speaks_http2_only(&self) -> bool {
+        self.settings.http.protocol == Protocol::Http2
+    }
+
     /// Whether requests surely or perhaps go to it over HTTP/2.
     pub(crate) fn may_speak_http2(&self) -> bool {
         self.settings.http.protocol != Protocol::Http1

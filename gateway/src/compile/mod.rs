@@ -13,6 +13,7 @@ mod listeners;
 mod plugin_instances;
 mod routes;
 mod tls;
+mod tls_clients;
 
 use std::path::PathBuf;
 

@@ -4,19 +4,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use chassis::config::{Diagnostic, Located};
+use rustc_hash::FxHashMap;
 use rustls::SupportedProtocolVersion;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::version::{TLS12, TLS13};
 
 use super::{Compiler, Findings};
 use crate::acme::{Acme, Authority};
-use crate::config::{
-    Challenge, ClientCertificates, ClientCertificatesConfig, TicketsConfig, TlsConfig, TlsVersion,
-};
+use crate::config::{Challenge, TlsConfig, TlsVersion};
 use crate::tls::{
-    Certificate, Challenges, ClientAuth, Dates, Files, GROUPS, Handshakes, Parts, Resolver,
-    SHORTEST_SECRET, Source, Terminator, TicketSettings, Tickets, Twice, Untrusted, Unusable,
-    group, suite, suite_names,
+    Certificate, Challenges, Dates, Digest, Files, GROUPS, Handshakes, Parts, Resolver, Source,
+    Terminator, Twice, Unusable, group, suite, suite_names,
 };
 
 /// A certificate as it is written, the default one or another.
@@ -27,12 +25,8 @@ struct Written<'a> {
     ocsp: Option<&'a Located<PathBuf>>,
 }
 
-/// Who is asked for certificates, and until when revocation lists hold.
-#[derive(Default)]
-struct Clients {
-    auth: Option<ClientAuth>,
-    lists: Vec<(PathBuf, std::time::SystemTime)>,
-}
+/// Certificates by what is in their files.
+type Known = FxHashMap<Digest, Arc<Certificate>>;
 
 impl Compiler<'_> {
     pub(super) fn terminator(
@@ -87,10 +81,11 @@ impl Compiler<'_> {
         findings: &mut Findings,
     ) -> Option<(Resolver, Vec<(PathBuf, Source)>)> {
         let written = findings.keep(written(tls))?;
+        let known = self.known();
         let mut files = Vec::new();
         let mut places = Vec::new();
         for (at, one) in written.iter().enumerate() {
-            let certificate = self.certificate(*one, provider, findings);
+            let certificate = self.certificate(*one, provider, &known, findings);
             let Some(certificate) = findings.keep(certificate) else {
                 continue;
             };
@@ -99,8 +94,7 @@ impl Compiler<'_> {
                 let why = "it has no DNS name, and only the first is the default";
                 findings.mistakes.push(nameless.help(why));
             }
-            let source = Source::File(Arc::new(certificate));
-            files.push((self.path(one.certificate), source));
+            files.push((self.path(one.certificate), Source::File(certificate)));
             places.push(one.certificate.place());
         }
         for one in &tls.acme.0 {
@@ -130,8 +124,9 @@ impl Compiler<'_> {
         &self,
         written: Written<'_>,
         provider: &CryptoProvider,
+        known: &Known,
         findings: &mut Findings,
-    ) -> Result<Certificate, Diagnostic> {
+    ) -> Result<Arc<Certificate>, Diagnostic> {
         let Written {
             certificate,
             key,
@@ -145,7 +140,11 @@ impl Compiler<'_> {
             key: secret?,
             ocsp: ocsp_content.transpose()?,
         };
-        Certificate::read(files, provider).map_err(|unusable| match unusable {
+        if let Some(same) = known.get(&files.digest()) {
+            return Ok(same.clone());
+        }
+        let read = Certificate::read(files, provider).map(Arc::new);
+        read.map_err(|unusable| match unusable {
             Unusable::Certificate(why) => self.unusable("the certificate", certificate, &why),
             Unusable::Key(why) => self.unusable("the private key", key, &why),
             Unusable::Ocsp(why) => {
@@ -154,99 +153,24 @@ impl Compiler<'_> {
         })
     }
 
-    /// None when there is a mistake.
-    fn clients(
-        &self,
-        config: Option<&ClientCertificatesConfig>,
-        provider: &Arc<CryptoProvider>,
-        findings: &mut Findings,
-    ) -> Option<Clients> {
-        let config = config.filter(|config| config.mode != ClientCertificates::Off);
-        let Some(ClientCertificatesConfig { mode, ca, crl }) = config else {
-            return Some(Clients::default());
-        };
-        let what = "the certificates of authorities";
-        let authorities = self.content(what, ca, findings);
-        let authorities = findings.keep(authorities);
-        let mut lists = Vec::new();
-        for list in crl {
-            let content = self.content("the revocation list", list, findings);
-            lists.push(findings.keep(content));
-        }
-        let lists: Vec<Vec<u8>> = lists.into_iter().collect::<Option<_>>()?;
-        let optional = *mode == ClientCertificates::Optional;
-        let auth = ClientAuth::new(&authorities?, &lists, optional, provider);
-        let auth = auth.map_err(|untrusted| match untrusted {
-            Untrusted::Authorities(why) => self.unusable(what, ca, &why),
-            Untrusted::List(at, why) => {
-                self.unusable("the revocation list", crl.get(at).unwrap_or(ca), &why)
-            }
+    /// The certificates that are served now: those that did not change need not be read again.
+    fn known(&self) -> Known {
+        let listeners = self.previous.iter().flat_map(|state| &state.listeners);
+        let all = listeners.filter_map(|listener| listener.tls.as_ref());
+        let sources = all.flat_map(|tls| &tls.dates.certificates);
+        let certificates = sources.filter_map(|(_, source)| match source {
+            Source::File(certificate) => Some((certificate.digest, certificate.clone())),
+            Source::Issued(_) => None,
         });
-        let auth = findings.keep(auth)?;
-        let lists = auth.lists_until.iter().filter_map(|(at, until)| {
-            let file = self.path(crl.get(*at)?);
-            Some((file, *until))
-        });
-        Some(Clients {
-            lists: lists.collect(),
-            auth: Some(auth),
-        })
+        certificates.collect()
     }
 
-    /// None when there is a mistake; none inside when there are to be none.
-    fn tickets(
-        &self,
-        listener: &str,
-        config: &TicketsConfig,
-        auth: Option<&ClientAuth>,
-        findings: &mut Findings,
-    ) -> Option<Option<Arc<Tickets>>> {
-        let mut secrets = Vec::new();
-        for file in &config.keys {
-            let secret = self.content("the ticket key", file, findings);
-            let secret = secret.and_then(|secret| match secret.len() < SHORTEST_SECRET {
-                true => {
-                    let why = format!("it has less than {SHORTEST_SECRET} bytes");
-                    Err(self.unusable("the ticket key", file, &why))
-                }
-                false => Ok(secret),
-            });
-            secrets.push(findings.keep(secret));
-        }
-        let rotate = &config.rotate;
-        // RFC 8446, section 4.6.1: no ticket is older than seven days.
-        if !(60..=7 * 24 * 60 * 60).contains(&rotate.as_secs()) {
-            findings
-                .mistakes
-                .push(rotate.wrong("must be from 1m to 7d"));
-        }
-        let secrets = secrets.into_iter().collect::<Option<Vec<_>>>()?;
-        if !config.enabled {
-            return Some(None);
-        }
-        let settings = TicketSettings {
-            rotate: ***rotate,
-            secrets,
-            scope: scope(listener, auth),
-        };
-        let before = self.previous.and_then(|state| state.listener(listener));
-        let before = before.and_then(|listener| listener.tls.as_ref()?.tickets());
-        if let Some(same) = before.filter(|tickets| tickets.are(&settings)) {
-            return Some(Some(same.clone()));
-        }
-        let tickets = Tickets::new(settings);
-        let tickets = tickets.map_err(|_| rotate.wrong("the system has no randomness"));
-        findings
-            .keep(tickets)
-            .map(|tickets| Some(Arc::new(tickets)))
-    }
-
-    fn path(&self, file: &Located<PathBuf>) -> PathBuf {
+    pub(super) fn path(&self, file: &Located<PathBuf>) -> PathBuf {
         self.sources.resolve(file, file.place())
     }
 
     /// Reads a file, and has it watched.
-    fn content(
+    pub(super) fn content(
         &self,
         what: &str,
         file: &Located<PathBuf>,
@@ -260,7 +184,7 @@ impl Compiler<'_> {
         })
     }
 
-    fn unusable(&self, what: &str, file: &Located<PathBuf>, why: &str) -> Diagnostic {
+    pub(super) fn unusable(&self, what: &str, file: &Located<PathBuf>, why: &str) -> Diagnostic {
         let path = self.path(file);
         file.wrong(format!(
             "{what} {} cannot be used: {why}",
@@ -374,12 +298,4 @@ fn version_name(version: TlsVersion) -> &'static str {
         TlsVersion::V12 => "1.2",
         TlsVersion::V13 => "1.3",
     }
-}
-
-/// Who may take a ticket of whom.
-fn scope(listener: &str, auth: Option<&ClientAuth>) -> Vec<u8> {
-    let mut scope = auth.map_or_else(Vec::new, |auth| auth.digest.to_vec());
-    scope.push(0);
-    scope.extend_from_slice(listener.as_bytes());
-    scope
 }

@@ -38,7 +38,7 @@ pub struct TimeoutsConfig {
     pub handshake: Located<Period>,
     /// For the whole head of a request, from its first byte; 408 beyond it.
     pub head: Located<Period>,
-    /// Between two pieces of a body; 408 beyond it.
+    /// Between two pieces of a body; 408 beyond it. Calls of gRPC have the time of a `tunnel`.
     pub body_read: Located<Period>,
     /// How many bytes a second a body must have on average, once `body_read` has passed; 408 below it.
     pub body_rate: Size,
@@ -51,7 +51,7 @@ pub struct TimeoutsConfig {
     pub idle: Located<Period>,
     /// For a client to take a piece of the answer: then the connection ends, or the one response of HTTP/2.
     pub write: Located<Period>,
-    /// Without a byte in either direction on a WebSocket.
+    /// Without a byte in either direction on a WebSocket, or in a call of gRPC.
     pub tunnel: Located<Period>,
     /// How long the rest of a refused request is still read, so that the client sees the answer.
     pub linger: Located<Period>,

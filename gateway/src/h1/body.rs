@@ -1,12 +1,13 @@
 //! The body of a request as it arrives: where it ends, how long it may be, by when it must come.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::BytesMut;
 
 use super::chunked::{Chunked, Piece};
 use super::head::HeadLimits;
 use super::message::Framing;
+use super::pace::Pace;
 use super::refusal::Refusal;
 use crate::state::Timeouts;
 
@@ -14,12 +15,8 @@ use crate::state::Timeouts;
 #[derive(Debug)]
 pub(super) struct Body {
     state: State,
-    /// Bytes of the body so far, without framing.
-    pub(super) received: u64,
+    pub(super) pace: Pace,
     limit: Option<u64>,
-    began: Instant,
-    /// When the last piece came.
-    last: Instant,
     /// A tunnel of which the client's direction has ended.
     half: bool,
 }
@@ -49,10 +46,8 @@ impl Body {
         };
         Ok(Self {
             state,
-            received: 0,
+            pace: Pace::new(now),
             limit,
-            began: now,
-            last: now,
             half: false,
         })
     }
@@ -80,10 +75,7 @@ impl Body {
             }
         };
         match &piece {
-            Piece::Data(bytes) => {
-                self.received = self.received.saturating_add(bytes.len() as u64);
-                self.last = now;
-            }
+            Piece::Data(bytes) => self.pace.note(bytes.len(), now),
             Piece::End => self.state = State::Done,
             Piece::More => {}
         }
@@ -132,37 +124,25 @@ impl Body {
 
     /// By when its next piece must have come.
     pub(super) fn due(&self, timeouts: &Timeouts) -> Instant {
-        if self.is_tunnel() {
+        match (self.is_tunnel(), self.half) {
+            (false, _) => self.pace.due(timeouts),
+            (true, false) => self.pace.last() + timeouts.tunnel,
             // The other direction may go on for a while after the client's end.
-            let patience = if self.half {
-                timeouts.linger
-            } else {
-                timeouts.tunnel
-            };
-            return self.last + patience;
+            (true, true) => self.pace.last() + timeouts.linger,
         }
-        let grace = self.began + timeouts.body_read;
-        let earned = self.received.checked_div(timeouts.body_rate);
-        let by_rate = earned.and_then(|earned| grace.checked_add(Duration::from_secs(earned)));
-        let next = self.last + timeouts.body_read;
-        let all = timeouts.body.map(|all| self.began + all);
-        [by_rate, all]
-            .into_iter()
-            .flatten()
-            .fold(next, Instant::min)
     }
 
     /// Notes that the client has ended its direction of a tunnel.
     pub(super) fn end_half(&mut self, now: Instant) {
         if !self.half {
             self.half = true;
-            self.last = now;
+            self.pace.note(0, now);
         }
     }
 
     /// Notes that something passed in the other direction of a tunnel.
     pub(super) fn touch(&mut self, now: Instant) {
-        self.last = now;
+        self.pace.note(0, now);
     }
 
     /// A chunk that is too large is refused when it is announced.
@@ -172,7 +152,7 @@ impl Body {
             State::Tunnel => return Ok(()),
             State::Done | State::Length(_) => 0,
         };
-        let all = self.received.saturating_add(owed);
+        let all = self.pace.received.saturating_add(owed);
         match self.limit.is_some_and(|limit| all > limit) {
             true => Err(Refusal::BodyTooLong),
             false => Ok(()),
@@ -197,15 +177,6 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-
-    fn timeouts() -> Timeouts {
-        Timeouts {
-            body_read: Duration::from_secs(30),
-            body_rate: 100,
-            body: Some(Duration::from_secs(90)),
-            ..Timeouts::default()
-        }
-    }
 
     #[test]
     fn a_length_ends_the_body_and_leaves_the_rest() {
@@ -233,27 +204,5 @@ mod tests {
         let mut arrived = BytesMut::from(&b"5\r\nabcde\r\n"[..]);
         let outcome = body.next(&mut arrived, &limits, now);
         assert_eq!(outcome, Err(Refusal::BodyTooLong));
-    }
-
-    #[test]
-    fn a_body_has_to_keep_coming() {
-        let now = Instant::now();
-        let after = |seconds| now + Duration::from_secs(seconds);
-        let mut body = Body::new(Framing::Length(1 << 20), None, now).unwrap();
-        assert_eq!(body.due(&timeouts()), after(30));
-        let limits = HeadLimits::default();
-        let mut arrived = BytesMut::from(&[0; 500][..]);
-        body.next(&mut arrived, &limits, after(29)).unwrap();
-        assert_eq!(
-            body.due(&timeouts()),
-            after(35),
-            "500 bytes earn five seconds"
-        );
-        let mut arrived = BytesMut::from(&[0; 100_000][..]);
-        body.next(&mut arrived, &limits, after(33)).unwrap();
-        assert_eq!(body.due(&timeouts()), after(63), "the next piece is due");
-        body.next(&mut BytesMut::from(&[0; 100_000][..]), &limits, after(62))
-            .unwrap();
-        assert_eq!(body.due(&timeouts()), after(90), "the whole body is due");
     }
 }

@@ -114,7 +114,7 @@ impl server::Session for Session {
     async fn shutdown(&mut self, _: u32, _: &str) {}
 
     fn is_body_done(&mut self) -> bool {
-        self.body.is_done()
+        self.body.is_done() && !self.is_undecided()
     }
 
     async fn finish(&mut self) -> Result<()> {
@@ -137,7 +137,7 @@ impl server::Session for Session {
     }
 
     fn body_bytes_read(&self) -> usize {
-        usize::try_from(self.body.received).unwrap_or(usize::MAX)
+        usize::try_from(self.body.pace.received).unwrap_or(usize::MAX)
     }
 
     fn digest(&self) -> Option<&Digest> {
@@ -173,7 +173,11 @@ impl server::Session for Session {
     }
 
     fn get_retry_buffer(&self) -> Option<Bytes> {
-        self.retry.bytes()
+        match self.is_undecided() {
+            // No bytes, and not the end.
+            true => Some(Bytes::new()),
+            false => self.retry.bytes(),
+        }
     }
 
     async fn finish_custom(&mut self) -> Result<()> {

@@ -152,8 +152,8 @@ fn name_host(request: &mut RequestHeader, authority: Option<&[u8]>, local: Optio
 
 /// Reads what is left of a body that nobody wanted; false when the connection cannot go on.
 async fn drop_rest(connection: &mut Connection, mut body: Body) -> bool {
-    let enough = body.received.saturating_add(DROP);
-    while body.received <= enough {
+    let enough = body.pace.received.saturating_add(DROP);
+    while body.pace.received <= enough {
         let limits = &connection.listener.http1;
         match body.next(&mut connection.arrived, limits, Instant::now()) {
             Ok(Piece::End) => return true,

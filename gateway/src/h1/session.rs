@@ -74,7 +74,7 @@ pub(super) type Back = (Box<Connection>, Then, Body);
 pub(crate) struct CloseAfter;
 
 /// So much of a body that nobody wants is read for the sake of the connection.
-pub(super) const DROP: u64 = 64 << 10;
+pub(crate) const DROP: u64 = 64 << 10;
 
 /// What a session begins with.
 pub(super) struct Begin {
@@ -120,8 +120,16 @@ impl Session {
             .expect("it is there until the drop")
     }
 
+    /// Whether it asks for a WebSocket, and the header that does was left to it.
     pub(super) fn asks_for_tunnel(&self) -> bool {
-        self.asked.websocket
+        self.asked.websocket && self.head.headers.contains_key(header::UPGRADE)
+    }
+
+    /// Whether it is not known yet if this becomes a tunnel. Until then Pingora must not hear that
+    /// the body has ended: when the upstream's 101 comes before it has passed that on, it takes the
+    /// end of the request's body for the end of the tunnel.
+    pub(super) fn is_undecided(&self) -> bool {
+        self.answer.head.is_none() && self.asks_for_tunnel()
     }
 
     /// Whether it is or was a tunnel.
@@ -152,9 +160,11 @@ impl Session {
                 return Err(unread());
             }
             self.invite().await?;
+            if self.body.is_tunnel() && self.connection().ended {
+                self.body.end_half(Instant::now());
+            }
             match (self.fill().await?, self.body.is_tunnel()) {
-                (Filled::Some, _) => {}
-                (Filled::End, true) => self.body.end_half(Instant::now()),
+                (Filled::Some, _) | (Filled::End, true) => {}
                 (Filled::Late, _) => self.body.end(),
                 (Filled::End, false) => return Err(self.refused(Refusal::BodyIncomplete)),
             }
@@ -344,6 +354,8 @@ impl Session {
                     self.answer.complete = true;
                 }
                 Some(Ends::Close) => self.answer.complete = true,
+                // The upstream has ended it: the client hears that by our close.
+                Some(Ends::Tunnel) => self.body.end(),
                 _ => {}
             }
         }

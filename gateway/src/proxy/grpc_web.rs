@@ -34,11 +34,18 @@ pub(super) fn upstream(started: &Started, head: &mut RequestHeader) -> pingora_c
     }
 }
 
-/// Whether the body is in base64.
-fn is_text(head: &RequestHeader) -> bool {
-    let kind = head.headers.get(header::CONTENT_TYPE);
-    let start = kind.and_then(|kind| kind.as_bytes().get(..TEXT.len()));
-    start.is_some_and(|start| start.eq_ignore_ascii_case(TEXT))
+/// Whether it is a call of gRPC, translated or not.
+pub(super) fn is_grpc(head: &RequestHeader) -> bool {
+    has_type(head, b"application/grpc")
 }
 
-const TEXT: &[u8] = b"application/grpc-web-text";
+/// Whether the body is in base64.
+fn is_text(head: &RequestHeader) -> bool {
+    has_type(head, b"application/grpc-web-text")
+}
+
+fn has_type(head: &RequestHeader, wanted: &[u8]) -> bool {
+    let kind = head.headers.get(header::CONTENT_TYPE);
+    let start = kind.and_then(|kind| kind.as_bytes().get(..wanted.len()));
+    start.is_some_and(|start| start.eq_ignore_ascii_case(wanted))
+}

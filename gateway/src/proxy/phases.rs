@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderMap, header};
+use http::{HeaderMap, Version, header};
 use pingora_core::modules::http::HttpModules;
+use pingora_core::protocols::ALPN;
 use pingora_core::protocols::http::bridge::grpc_web::GrpcWebCtx;
 use pingora_core::protocols::l4::socket::SocketAddr;
 use pingora_core::upstreams::peer::{HttpPeer, Peer};
@@ -18,7 +19,7 @@ use plugins::{
 
 use super::{Context, Proxy, Started, challenge, forwarded, grpc_web, reply, request};
 use crate::cluster::Count;
-use crate::serve::Connected;
+use crate::serve::{Connected, Conversation};
 
 impl Proxy {
     /// Judges the request and finds its route; a reply when that ends it.
@@ -117,16 +118,16 @@ impl ProxyHttp for Proxy {
         }
         ctx.current = Some(endpoint.clone());
         if endpoint.may_speak_http2() {
+            let head = session.req_header_mut();
             // Its 100 would not come through Pingora: the connection itself invites the body.
-            session.req_header_mut().remove_header(&header::EXPECT);
+            head.remove_header(&header::EXPECT);
+            if grpc_web::is_grpc(head) {
+                head.extensions_mut().insert(Conversation);
+            }
         }
         let mut peer = Box::new(peer);
-        if session.is_upgrade_req()
-            && let Some(connected) = Connected::of(session.digest())
-        {
-            // A WebSocket may be silent for longer than an answer may take.
-            let tunnel = Some(connected.listener.timeouts.tunnel);
-            peer.options.read_timeout = tunnel;
+        if session.is_upgrade_req() {
+            upgrade(session, &mut peer, endpoint.speaks_http2_only());
         }
         Ok(peer)
     }
@@ -154,10 +155,11 @@ impl ProxyHttp for Proxy {
 
     async fn upstream_request_filter(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         head: &mut RequestHeader,
         ctx: &mut Context,
     ) -> Result<()> {
+        keep_te(session.req_header(), head)?;
         match &ctx.started {
             Some(started) => grpc_web::upstream(started, head),
             None => Ok(()),
@@ -300,6 +302,30 @@ impl ProxyHttp for Proxy {
             .counters
             .count(status, duration, bytes_received, bytes_sent);
     }
+}
+
+/// A request for a WebSocket goes over HTTP/1.1; where that is not spoken, it is a request like any other.
+fn upgrade(session: &mut Session, peer: &mut HttpPeer, http2_only: bool) {
+    if http2_only {
+        session.req_header_mut().remove_header(&header::UPGRADE);
+        return;
+    }
+    peer.options.alpn = ALPN::H1;
+    if let Some(connected) = Connected::of(session.digest()) {
+        // A WebSocket may be silent for longer than an answer may take.
+        peer.options.read_timeout = Some(connected.listener.timeouts.tunnel);
+    }
+}
+
+/// Pingora drops TE with what concerns one connection alone; in HTTP/2 it does not (RFC 9113,
+/// section 8.2.2), and gRPC servers ask for it.
+fn keep_te(asked: &RequestHeader, head: &mut RequestHeader) -> Result<()> {
+    if head.version == Version::HTTP_2
+        && let Some(te) = asked.headers.get(header::TE)
+    {
+        head.insert_header(header::TE, te.clone())?;
+    }
+    Ok(())
 }
 
 fn plugin_panicked() -> Box<Error> {

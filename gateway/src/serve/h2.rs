@@ -16,9 +16,10 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
+use chassis::problem;
 use h2::Reason;
 use h2::server::{Builder, Connection};
-use http::StatusCode;
+use http::header;
 use pingora_core::apps::HttpServerApp;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::http::v2::server::{H2Accept, HttpSession, handshake};
@@ -30,7 +31,10 @@ use prometheus::{IntCounterVec, Opts};
 use tokio::sync::watch;
 use tokio::time::{Instant, Interval, MissedTickBehavior, timeout};
 
+use super::connected::Connected;
 use super::h2_guard::{Guarded, Watch};
+use super::h2_request::{H2Request, H2Slot, linger};
+use crate::h1::refusal::Refusal;
 use crate::proxy::Proxy;
 use crate::state::{Http2Limits, ListenerState, Timeouts};
 
@@ -230,26 +234,50 @@ impl Serving {
         ControlFlow::Continue(())
     }
 
-    fn begin(&self, mut session: HttpSession) {
-        let limits = &self.http2.listener.http2;
-        if session.req_header().headers.len() > limits.header_count {
+    fn begin(&self, session: HttpSession) {
+        let Http2 {
+            listener, closed, ..
+        } = &self.http2;
+        if session.req_header().headers.len() > listener.http2.header_count {
             // Not told: a client can ask for this many times a second.
             self.http2.count("header_count");
-            let too_many = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-            if let Ok(head) = ResponseHeader::build(too_many, Some(1)) {
-                // Without a client there is nobody to tell.
-                let _ = session.write_response_header(Box::new(head), true);
-            }
-            return;
+            return self.answer(session, Refusal::TooManyHeaders);
         }
-        session.set_write_timeout(Some(self.http2.listener.timeouts.write));
-        self.active.fetch_add(1, Relaxed);
-        let (guard, proxy) = (Active(self.active.clone()), self.http2.proxy.clone());
-        let closed = self.http2.closed.clone();
+        let slot = H2Slot::default();
+        let request = match H2Request::new(session, listener.clone(), slot.clone()) {
+            Ok(request) => request,
+            Err((session, refusal)) => {
+                let connected = Connected::of(Some(&self.digest));
+                let client = connected.and_then(|connected| connected.client.address);
+                listener.refusals.count(refusal, client);
+                return self.answer(session, refusal);
+            }
+        };
+        let (guard, proxy) = (Active::new(&self.active), self.http2.proxy.clone());
+        let (closed, listener) = (closed.clone(), listener.clone());
         tokio::spawn(async move {
             let _guard = guard;
-            let session = ServerSession::new_http2(session);
+            let session = ServerSession::new_custom(Box::new(request));
             proxy.process_new_http(session, &closed).await;
+            slot.linger(&listener).await;
+        });
+    }
+
+    /// Answers a request that is refused for its head.
+    fn answer(&self, mut session: HttpSession, refusal: Refusal) {
+        let guard = Active::new(&self.active);
+        let listener = self.http2.listener.clone();
+        session.set_write_timeout(Some(listener.timeouts.linger));
+        tokio::spawn(async move {
+            let _guard = guard;
+            let body = refusal.problem().to_json();
+            let mut head = ResponseHeader::build(refusal.status(), Some(2))?;
+            head.insert_header(header::CONTENT_TYPE, problem::CONTENT_TYPE)?;
+            head.insert_header(header::CONTENT_LENGTH, body.len())?;
+            session.write_response_header(Box::new(head), false)?;
+            session.write_body(body.into(), true).await?;
+            linger(session, &listener).await;
+            pingora_core::Result::<()>::Ok(())
         });
     }
 
@@ -291,6 +319,13 @@ impl Serving {
 
 /// Counts a request while it is under way.
 struct Active(Arc<AtomicUsize>);
+
+impl Active {
+    fn new(active: &Arc<AtomicUsize>) -> Self {
+        active.fetch_add(1, Relaxed);
+        Self(active.clone())
+    }
+}
 
 impl Drop for Active {
     fn drop(&mut self) {

@@ -1,13 +1,14 @@
 //! A certificate with its key, and what is known of it.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use ring::digest::{Context, SHA256};
 use rustls::crypto::CryptoProvider;
 use rustls::sign::CertifiedKey;
 use rustls::{InconsistentKeys, SignatureAlgorithm};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use std::sync::Arc;
 use x509_parser::prelude::{ASN1Time, FromDer, GeneralName, X509Certificate};
 
 use super::ocsp;
@@ -24,7 +25,12 @@ pub(crate) struct Certificate {
     pub(crate) not_after: SystemTime,
     /// Until when the OCSP response holds; none when there is no response, or it does not say.
     pub(crate) ocsp_until: Option<SystemTime>,
+    /// Of the files that it was read from.
+    pub(crate) digest: Digest,
 }
+
+/// SHA-256.
+pub(crate) type Digest = [u8; 32];
 
 /// Contents of the files of a certificate.
 #[derive(Debug)]
@@ -44,12 +50,33 @@ pub(crate) enum Unusable {
     Ocsp(String),
 }
 
+impl Files {
+    /// Changes with everything that is in the files.
+    pub(crate) fn digest(&self) -> Digest {
+        let parts = [Some(&self.certificate), Some(&self.key), self.ocsp.as_ref()];
+        digest(parts.into_iter().flatten().map(Vec::as_slice))
+    }
+}
+
+/// The digest of all parts, and of where one ends and the next begins.
+pub(super) fn digest<'a>(parts: impl Iterator<Item = &'a [u8]>) -> Digest {
+    let mut context = Context::new(&SHA256);
+    for part in parts {
+        context.update(&part.len().to_be_bytes());
+        context.update(part);
+    }
+    let mut digest = [0; 32];
+    digest.copy_from_slice(context.finish().as_ref());
+    digest
+}
+
 impl Certificate {
     /// Reads a certificate with its key.
     ///
     /// # Errors
     /// What is wrong with which file.
     pub(crate) fn read(files: Files, provider: &CryptoProvider) -> Result<Self, Unusable> {
+        let digest = files.digest();
         let chain = CertificateDer::pem_slice_iter(&files.certificate)
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| Unusable::Certificate(error.to_string()))?;
@@ -84,6 +111,7 @@ impl Certificate {
             not_before: facts.not_before,
             not_after: facts.not_after,
             ocsp_until,
+            digest,
         })
     }
 

@@ -4,7 +4,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use ring::digest::{Context, SHA256};
 use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
 use rustls::server::WebPkiClientVerifier;
@@ -13,13 +12,13 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer};
 use x509_parser::prelude::{CertificateRevocationList, FromDer};
 
-use super::certificate::time;
+use super::certificate::{Digest, digest, time};
 
 /// Verifies clients' certificates.
 pub(crate) struct ClientAuth {
     pub(super) verifier: Arc<dyn ClientCertVerifier>,
     /// Changes with everything that decides who is let in.
-    pub(crate) digest: [u8; 32],
+    pub(crate) digest: Digest,
     /// Until when revocation lists hold that say so, with the number of the file each is in.
     pub(crate) lists_until: Vec<(usize, SystemTime)>,
 }
@@ -43,14 +42,9 @@ impl ClientAuth {
         optional: bool,
         provider: &Arc<CryptoProvider>,
     ) -> Result<Self, Untrusted> {
-        let mut digest = Context::new(&SHA256);
-        for part in [&[u8::from(optional)][..], ca]
-            .into_iter()
-            .chain(crls.iter().map(Vec::as_slice))
-        {
-            digest.update(&part.len().to_be_bytes());
-            digest.update(part);
-        }
+        let mode = [u8::from(optional)];
+        let lists = crls.iter().map(Vec::as_slice);
+        let digest = digest([&mode[..], ca].into_iter().chain(lists));
         let roots = authorities(ca).map_err(Untrusted::Authorities)?;
         let mut lists = Vec::new();
         let mut lists_until = Vec::new();
@@ -73,11 +67,9 @@ impl ClientAuth {
         };
         let verifier = verifier.build();
         let verifier = verifier.map_err(|error| Untrusted::List(0, error.to_string()))?;
-        let mut bytes = [0; 32];
-        bytes.copy_from_slice(digest.finish().as_ref());
         Ok(Self {
             verifier,
-            digest: bytes,
+            digest,
             lists_until,
         })
     }

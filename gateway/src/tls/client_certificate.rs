@@ -123,7 +123,7 @@ mod tests {
         ]);
         let signed = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
         let read = read(signed.der()).unwrap();
-        assert_eq!(read.subject, r"CN=\ a\0A\,O\=b\+c\\\ ,O=Ex\, Inc");
+        assert_eq!(read.subject, r"O=Ex\, Inc,CN=\ a\0A\,O\=b\+c\\\ ");
         assert_eq!(read.subject, read.issuer);
         assert_eq!(read.serial, "0aff");
         assert_eq!(read.dns, ["a.test"]);

@@ -1,6 +1,7 @@
 //! When certificates expire: warned of in time, every day.
 
-use std::path::PathBuf;
+use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -29,12 +30,41 @@ enum Age {
     NotYetValid,
 }
 
-/// Warns of everything of a state that is too old, or soon will be.
-pub(crate) fn warn(state: &State, now: SystemTime) {
-    for listener in &state.listeners {
-        if let Some(tls) = &listener.tls {
-            warn_of(&listener.name, &tls.dates, now);
-        }
+/// Something that somebody has to look at.
+#[derive(Debug)]
+pub(crate) struct Warning {
+    listener: Arc<str>,
+    /// Whose certificate; empty when it is none.
+    name: Box<str>,
+    file: PathBuf,
+    what: String,
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (file, what) = (self.file.display(), &self.what);
+        write!(f, "listener `{}`: {file}: {what}", self.listener)
+    }
+}
+
+/// Everything of a state that is too old, or soon will be.
+pub(crate) fn warnings(state: &State, now: SystemTime) -> Vec<Warning> {
+    let listeners = state.listeners.iter();
+    let with_tls = listeners.filter_map(|one| Some((&one.name, &one.tls.as_ref()?.dates)));
+    let warnings = with_tls.flat_map(|(listener, dates)| warnings_of(listener, dates, now));
+    warnings.collect()
+}
+
+/// Tells the log.
+pub(crate) fn warn(state: &State) {
+    for warning in warnings(state, SystemTime::now()) {
+        let Warning {
+            listener,
+            name,
+            file,
+            what,
+        } = warning;
+        tracing::warn!(listener = &*listener, name = &*name, file = %file.display(), "{what}");
     }
 }
 
@@ -43,44 +73,53 @@ pub(crate) async fn warn_daily(state: Arc<ArcSwapOption<State>>) {
     loop {
         tokio::time::sleep(DAY).await;
         if let Some(state) = state.load_full() {
-            warn(&state, SystemTime::now());
+            warn(&state);
         }
     }
 }
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-fn warn_of(listener: &str, dates: &Dates, now: SystemTime) {
+fn warnings_of(listener: &Arc<str>, dates: &Dates, now: SystemTime) -> Vec<Warning> {
+    let mut warnings = Vec::new();
+    let mut warn = |name: &str, file: &Path, what: String| {
+        warnings.push(Warning {
+            listener: listener.clone(),
+            name: name.into(),
+            file: file.into(),
+            what,
+        });
+    };
     for (file, source) in &dates.certificates {
         let Some(certificate) = source.certificate() else {
             continue;
         };
-        let (name, file) = (&*certificate.title, file.display());
+        let name = &*certificate.title;
         let limit = dates.warn_before.min(certificate.lifetime() / 3);
         match age(certificate.not_before, certificate.not_after, limit, now) {
             Age::Fresh => {}
             Age::Old(left) => {
                 let hours = left.as_secs() / 3600;
-                tracing::warn!(listener, name, %file, hours, "a certificate expires soon");
+                warn(
+                    name,
+                    file,
+                    format!("the certificate expires in {hours} hours"),
+                );
             }
-            Age::Expired => tracing::warn!(listener, name, %file, "a certificate has expired"),
-            Age::NotYetValid => {
-                tracing::warn!(listener, name, %file, "a certificate is not valid yet");
-            }
+            Age::Expired => warn(name, file, "the certificate has expired".into()),
+            Age::NotYetValid => warn(name, file, "the certificate is not valid yet".into()),
         }
         if certificate.ocsp_until.is_some_and(|until| until <= now) {
-            tracing::warn!(listener, name, "an OCSP response is out of date");
+            warn(name, file, "its OCSP response is out of date".into());
         }
     }
     for (file, until) in &dates.lists {
         if *until <= now {
-            let file = file.display();
-            tracing::warn!(
-                listener, %file,
-                "a revocation list is out of date: certificates of its authority are refused"
-            );
+            let refused = "the revocation list is out of date: who it is about is refused";
+            warn("", file, refused.into());
         }
     }
+    warnings
 }
 
 fn age(from: SystemTime, until: SystemTime, limit: Duration, now: SystemTime) -> Age {

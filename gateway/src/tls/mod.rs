@@ -22,10 +22,10 @@ mod suites;
 mod terminator;
 mod tickets;
 
-pub(crate) use self::certificate::{Certificate, Files, Unusable};
+pub(crate) use self::certificate::{Certificate, Digest, Files, Unusable};
 pub(crate) use self::challenge::Challenges;
 pub(crate) use self::client_auth::{ClientAuth, Untrusted};
-pub(crate) use self::expiry::{Dates, warn, warn_daily};
+pub(crate) use self::expiry::{Dates, warn, warn_daily, warnings};
 pub(crate) use self::outcome::{Handshakes, Outcome, Reason};
 pub(crate) use self::resolver::{Resolver, Source, Twice};
 pub(crate) use self::suites::{GROUPS, group, suite, suite_names};

@@ -203,7 +203,7 @@ fn judge(error: &Error) -> Outcome {
         Error::NoCertificatesPresented => Outcome::NoClientCertificate,
         Error::NoApplicationProtocol => Outcome::NoSharedProtocol,
         Error::PeerIncompatible(what) => incompatible(what),
-        // It can have no other reason: there is always something for the name by then.
+        // What there is for the name does not fit the suites of the client.
         Error::General(what) if what.contains("no server certificate") => {
             Outcome::NoSharedSignature
         }

@@ -46,6 +46,15 @@ pub(crate) struct Twice {
     pub(crate) second: usize,
 }
 
+/// What there was not for a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lack {
+    /// There is no certificate yet.
+    Certificate,
+    /// No key is of a kind that the client can verify.
+    Signature,
+}
+
 impl Source {
     /// What to serve now; none while there is nothing yet.
     pub(crate) fn key(&self) -> Option<Arc<CertifiedKey>> {
@@ -129,15 +138,23 @@ impl Resolver {
         self.candidates(name).is_some()
     }
 
-    /// Whether there is a certificate by now for a client that asks for this name.
-    pub(crate) fn is_ready(&self, name: Option<&str>) -> bool {
-        !self.awaits || self.keys(name).next().is_some()
-    }
-
     /// What a client gets that asks for this name and can verify these signatures.
-    fn choose(&self, name: Option<&str>, schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
-        let mut keys = self.keys(name);
-        keys.find(|key| key.key.choose_scheme(schemes).is_some())
+    ///
+    /// # Errors
+    /// Why there is nothing.
+    pub(crate) fn choose(
+        &self,
+        name: Option<&str>,
+        schemes: &[SignatureScheme],
+    ) -> Result<Arc<CertifiedKey>, Lack> {
+        let mut lack = Lack::Certificate;
+        for key in self.keys(name) {
+            if key.key.choose_scheme(schemes).is_some() {
+                return Ok(key);
+            }
+            lack = Lack::Signature;
+        }
+        Err(lack)
     }
 
     /// Certificates for a name; those of the default when there is none for it, or none yet.
@@ -182,6 +199,7 @@ fn default(sources: &[Source]) -> Candidates {
 impl ResolvesServerCert for Resolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         self.choose(hello.server_name(), hello.signature_schemes())
+            .ok()
     }
 }
 
@@ -219,7 +237,7 @@ mod tests {
             SignatureScheme::ECDSA_NISTP256_SHA256,
             SignatureScheme::ED25519,
         ];
-        let key = resolver.choose(name, &schemes)?;
+        let key = resolver.choose(name, &schemes).ok()?;
         let same = |source: &Source| Arc::ptr_eq(&source.key().unwrap(), &key);
         resolver.sources.iter().position(same)
     }
@@ -260,9 +278,12 @@ mod tests {
         let ed25519 = only(SignatureScheme::ED25519).unwrap();
         let p256_key = only(SignatureScheme::ECDSA_NISTP256_SHA256).unwrap();
         assert!(!Arc::ptr_eq(&ed25519, &p256_key));
-        assert!(only(SignatureScheme::RSA_PSS_SHA256).is_none());
+        let rsa = only(SignatureScheme::RSA_PSS_SHA256);
+        assert_eq!(rsa.unwrap_err(), Lack::Signature);
+        let none = Resolver::new(Vec::new()).unwrap().choose(None, &[]);
+        assert_eq!(none.unwrap_err(), Lack::Certificate);
         let strange = resolver.choose(None, &[SignatureScheme::ECDSA_NISTP256_SHA256]);
-        assert!(strange.is_some(), "the default has both kinds too");
+        assert!(strange.is_ok(), "the default has both kinds too");
 
         let mut twice = of_kinds;
         twice.push(p256(&["b.test"]));

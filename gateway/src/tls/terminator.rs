@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use plugins::TlsSession;
 use rustls::crypto::CryptoProvider;
 use rustls::server::{Acceptor, ClientHello, NoServerSessionStorage};
+use rustls::version::TLS12;
 use rustls::{
     AlertDescription, HandshakeKind, ProtocolVersion, ServerConfig, ServerConnection,
     SupportedProtocolVersion,
@@ -21,7 +22,7 @@ use super::client_auth::ClientAuth;
 use super::client_certificate;
 use super::expiry::Dates;
 use super::outcome::{Handshakes, Outcome, Reason};
-use super::resolver::Resolver;
+use super::resolver::{Lack, Resolver};
 use super::suites::suite_name;
 use super::tickets::Tickets;
 use crate::config::UnknownNames;
@@ -31,6 +32,7 @@ pub(crate) struct Terminator {
     config: Arc<ServerConfig>,
     resolver: Arc<Resolver>,
     unknown_names: UnknownNames,
+    speaks_tls12: bool,
     tickets: Option<Arc<Tickets>>,
     challenges: Challenges,
     pub(crate) handshakes: Arc<Handshakes>,
@@ -90,6 +92,7 @@ impl Terminator {
             config: Arc::new(config),
             resolver,
             unknown_names: parts.unknown_names,
+            speaks_tls12: parts.versions.contains(&&TLS12),
             tickets: parts.tickets,
             challenges: parts.challenges,
             handshakes: parts.handshakes,
@@ -163,14 +166,13 @@ impl Terminator {
         &self,
         hello: &ClientHello<'_>,
     ) -> Result<Arc<ServerConfig>, (Outcome, AlertDescription)> {
-        if let Some(challenge) = self
-            .challenges
-            .answer(hello, |name| self.resolver.knows(name))
-        {
+        let known = |name: &str| self.resolver.knows(name);
+        if let Some(challenge) = self.challenges.answer(hello, known) {
             return challenge.ok_or(NO_CHALLENGE);
         }
+        let name = hello.server_name();
         if self.unknown_names == UnknownNames::Refuse {
-            match hello.server_name() {
+            match name {
                 None => return Err((Outcome::NoName, AlertDescription::MissingExtension)),
                 Some(name) if !self.resolver.knows(name) => {
                     return Err((Outcome::UnknownName, AlertDescription::UnrecognisedName));
@@ -178,10 +180,29 @@ impl Terminator {
                 Some(_) => {}
             }
         }
-        if !self.resolver.is_ready(hello.server_name()) {
-            return Err((Outcome::NoCertificate, AlertDescription::InternalError));
+        // rustls would notice both, but has no fitting alert for them.
+        if !self.shares_suite(hello) {
+            return Err((Outcome::NoSharedSuite, AlertDescription::HandshakeFailure));
+        }
+        match self.resolver.choose(name, hello.signature_schemes()) {
+            Ok(_) => {}
+            Err(Lack::Signature) => {
+                let failure = AlertDescription::HandshakeFailure;
+                return Err((Outcome::NoSharedSignature, failure));
+            }
+            Err(Lack::Certificate) => {
+                return Err((Outcome::NoCertificate, AlertDescription::InternalError));
+            }
         }
         Ok(self.config.clone())
+    }
+
+    /// False when the client has no suite of ours. True when only TLS 1.3 is spoken: then it may
+    /// be the version that is not shared, which comes first.
+    fn shares_suite(&self, hello: &ClientHello<'_>) -> bool {
+        let ours = &self.config.crypto_provider().cipher_suites;
+        let mut theirs = hello.cipher_suites().iter();
+        !self.speaks_tls12 || theirs.any(|suite| ours.iter().any(|our| our.suite() == *suite))
     }
 }
 

@@ -131,6 +131,7 @@ fn read(file: &Path) -> Result<(RoleConfig, Config, Watched), Report> {
 async fn serve(args: &RoleArgs) -> Result<(), StartError> {
     let (config, service, watched) = read(&args.config)?;
     let _ = config.log.start();
+    let changes = watched.watch();
     let life = Life::start("users")?;
     let users = Users::open(&service, &life.registry).await?;
     let wanted = *config.listen.address;
@@ -157,7 +158,7 @@ async fn serve(args: &RoleArgs) -> Result<(), StartError> {
     ]);
     life.ready(&addresses, args.ready_file.as_deref())?;
 
-    life.obey_reloads(requests, watched, async || {
+    life.obey_reloads(requests, changes, async || {
         reload(&args.config, &service, &users)
     })
     .await?;
