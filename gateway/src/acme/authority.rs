@@ -168,20 +168,28 @@ const READS: usize = 16;
 const LOCK_PAUSE: Duration = Duration::from_millis(500);
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn authority(directory: &str) -> Authority {
+impl Authority {
+    /// One that nobody asks.
+    pub(super) fn for_tests(directory: &str, storage: &std::path::Path) -> Self {
         let settings = Settings {
             directory: directory.into(),
             contact: Vec::new(),
-            storage: "/nowhere".into(),
+            storage: storage.into(),
             root: None,
             challenge: Challenge::Http01,
             renew_before: None,
             external_account: None,
         };
-        Authority::new("one", settings)
+        Self::new("one", settings)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn authority(directory: &str) -> Authority {
+        Authority::for_tests(directory, "/nowhere".as_ref())
     }
 
     #[test]

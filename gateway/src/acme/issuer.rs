@@ -163,3 +163,85 @@ impl Drop for Issuer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, KeyPair, date_time_ymd};
+    use rustls::SignatureScheme;
+
+    use super::*;
+    use crate::tls::{Files, Resolver, Source};
+
+    const NAME: &str = "a.example";
+
+    /// A key and its certificate until then, in one file.
+    fn pem(last_year: i32) -> String {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new([NAME.to_owned()]).unwrap();
+        params.not_before = date_time_ymd(2020, 1, 1);
+        params.not_after = date_time_ymd(last_year, 1, 1);
+        key.serialize_pem() + &params.self_signed(&key).unwrap().pem()
+    }
+
+    fn issuer(folder: &tempfile::TempDir) -> Arc<Issuer> {
+        let authority = Authority::for_tests("https://ca.example", folder.path());
+        let names = Names::new([NAME]).unwrap();
+        Arc::new(Issuer::load(Arc::new(authority), names))
+    }
+
+    #[tokio::test]
+    async fn what_is_stored_is_served_by_the_next_process() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let first = issuer(&folder);
+        assert!(first.key().is_none());
+        first.store(pem(2100)).await.unwrap();
+        assert!(issuer(&folder).key().is_some());
+    }
+
+    #[tokio::test]
+    async fn only_what_is_better_is_taken_from_another_process() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let one = issuer(&folder);
+        let now = SystemTime::now();
+        assert!(one.newer_in_storage(now).unwrap().is_none());
+        // Due itself.
+        one.store(pem(2021)).await.unwrap();
+        assert!(one.newer_in_storage(now).unwrap().is_none());
+        one.store(pem(2100)).await.unwrap();
+        let newer = one.newer_in_storage(now).unwrap();
+        one.serve(newer.unwrap());
+        assert!(one.newer_in_storage(now).unwrap().is_none());
+        // Broken: to be replaced.
+        one.store("no certificate".into()).await.unwrap();
+        assert!(one.newer_in_storage(now).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_file_stands_in_until_it_is_issued() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let issuer = issuer(&folder);
+        let own = pem(2100);
+        let files = Files {
+            certificate: own.clone().into(),
+            key: own.into(),
+            ocsp: None,
+        };
+        let provider = rustls::crypto::ring::default_provider();
+        let own = Arc::new(Certificate::read(files, &provider).unwrap());
+        let sources = vec![Source::File(own.clone()), Source::Issued(issuer.clone())];
+        let resolver = Resolver::new(sources).unwrap();
+        let schemes = [SignatureScheme::ECDSA_NISTP256_SHA256];
+        let chosen = || resolver.choose(Some(NAME), &schemes).ok();
+        assert!(Arc::ptr_eq(&chosen().unwrap(), &own.key));
+        issuer.serve(Issued::from_pem(pem(2100).as_bytes()).unwrap());
+        let issued = issuer.certificate().unwrap();
+        assert!(Arc::ptr_eq(&chosen().unwrap(), &issued.key));
+        // Who asks for no name gets the default all the same.
+        let nameless = resolver.choose(None, &schemes).ok();
+        assert!(Arc::ptr_eq(&nameless.unwrap(), &own.key));
+
+        let alone = super::tests::issuer(&folder);
+        let resolver = Resolver::new(vec![Source::Issued(alone)]).unwrap();
+        assert!(resolver.choose(Some(NAME), &schemes).is_err());
+    }
+}
