@@ -1,8 +1,9 @@
 //! Certificate authorities, and who is to have certificates from them.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use chassis::config::{Diagnostic, Located};
+use chassis::config::{Diagnostic, Located, Place, Secret};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
@@ -54,19 +55,15 @@ impl Compiler<'_> {
             external_account: findings.keep(external.transpose())?,
         };
         let before = self.previous.map(|state| &state.acme.authorities);
-        let before = before.into_iter().flatten();
-        let kept = before.cloned().find(|one| one.is(name, &settings));
+        let mut before = before.into_iter().flatten();
+        let kept = before.find(|one| one.is(name, &settings)).cloned();
         let authority = kept.unwrap_or_else(|| Arc::new(Authority::new(name, settings)));
         findings.keep(self.prepare(&authority, &config.storage))?;
         Some(authority)
     }
 
     /// Makes the storage, unless this only judges the configuration.
-    fn prepare(
-        &self,
-        authority: &Authority,
-        storage: &Located<std::path::PathBuf>,
-    ) -> Result<(), Diagnostic> {
+    fn prepare(&self, authority: &Authority, storage: &Located<PathBuf>) -> Result<(), Diagnostic> {
         if self.runtime.is_none() {
             return Ok(());
         }
@@ -87,10 +84,7 @@ impl Compiler<'_> {
         let names = findings.keep(names(&wanted.names));
         let issuer = &wanted.issuer;
         if !acme.names.contains(issuer) {
-            let known = acme.names.iter().map(String::as_str);
-            let message = format!("there is no `[acme.{}]`", **issuer);
-            let unknown = issuer.wrong(message).suggest(issuer, known);
-            findings.mistakes.push(unknown);
+            findings.mistakes.push(unknown(issuer, &acme.names));
         }
         // When there is a table, and no authority, its mistake was told.
         let mut authorities = acme.authorities.iter();
@@ -110,12 +104,20 @@ impl Compiler<'_> {
     }
 }
 
+fn unknown(issuer: &Located<String>, known: &[String]) -> Diagnostic {
+    let unknown = issuer.wrong(format!("there is no authority `{}`", **issuer));
+    match known {
+        [] => unknown.help(format!("add a table `acme.{}`", **issuer)),
+        known => unknown.suggest(issuer, known.iter().map(String::as_str)),
+    }
+}
+
 fn agreed(name: &Located<String>, config: &AcmeConfig) -> Result<(), Diagnostic> {
     let agreed = &config.terms_agreed;
     if **agreed {
         return Ok(());
     }
-    let place = match agreed.place() == chassis::config::Place::default() {
+    let place = match agreed.place() == Place::default() {
         true => name.place(),
         false => agreed.place(),
     };
@@ -160,10 +162,7 @@ fn judge_contact(contact: &Located<String>) -> Result<(), Diagnostic> {
     }
 }
 
-fn certificates(
-    root: &Located<std::path::PathBuf>,
-    path: &std::path::Path,
-) -> Result<Vec<Vec<u8>>, Diagnostic> {
+fn certificates(root: &Located<PathBuf>, path: &Path) -> Result<Vec<Vec<u8>>, Diagnostic> {
     let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     let read =
         read.map_err(|error| root.wrong(format!("cannot read {}: {error}", path.display())))?;
@@ -180,7 +179,7 @@ fn external_account(config: &ExternalAccountConfig) -> Result<ExternalAccount, D
     }
     Ok(ExternalAccount {
         key_id: config.key_id.clone(),
-        hmac_key: chassis::config::Secret::clone(key),
+        hmac_key: Secret::clone(key),
     })
 }
 
