@@ -28,12 +28,13 @@ struct Config {
     /// Lets requests of clients without a certificate through; otherwise they get 403.
     #[serde(default)]
     optional: bool,
-    /// What becomes the subject in the access log and for other plugins.
+    /// What becomes the subject in the access log and for other plugins. A certificate without it
+    /// is as good as none.
     #[serde(default)]
     identity: Field,
     /// What to tell the upstream, as `field = "header"`. The client's own headers of these names
     /// are removed. Fields: `subject`, `issuer`, `serial`, `fingerprint` (SHA-256), `dns`, `uri`,
-    /// `email` (several are joined by commas), `not_after` (RFC 3339), and `certificate`, the
+    /// `email` (several are joined by commas, those in them are `%2C`), `not_after` (RFC 3339), and `certificate`, the
     /// whole certificate as RFC 9440 has it, for the header `client-cert`.
     #[serde(default)]
     forward: BTreeMap<Located<String>, Located<String>>,
@@ -89,7 +90,10 @@ impl Plugin for FromCertificate {
         for (_, name) in &self.forward {
             request.head.remove_header(name); // a client must not speak for us
         }
-        let Some(certificate) = request.exchange.client.certificate() else {
+        let certificate = request.exchange.client.certificate();
+        let subject = certificate.map(|certificate| self.identity.of(certificate));
+        let (Some(certificate), Some(subject)) = (certificate, subject.filter(|it| !it.is_empty()))
+        else {
             return match self.optional {
                 true => Flow::Continue,
                 false => {
@@ -100,12 +104,12 @@ impl Plugin for FromCertificate {
         };
         for (field, name) in &self.forward {
             // What a header cannot hold is left out: better nothing than something else.
-            if let Ok(value) = HeaderValue::from_str(&field.of(certificate)) {
+            if let Ok(value) = HeaderValue::from_bytes(field.of(certificate).as_bytes()) {
                 request.head.set_header(name, value);
             }
         }
         let identity = Identity {
-            subject: self.identity.of(certificate),
+            subject,
             ..Identity::default()
         };
         request.exchange.identity = Some(Arc::new(identity));
@@ -140,9 +144,9 @@ impl Field {
             Self::Issuer => certificate.issuer.clone(),
             Self::Serial => certificate.serial.clone(),
             Self::Fingerprint => certificate.fingerprint.clone(),
-            Self::Dns => certificate.dns.join(","),
-            Self::Uri => certificate.uris.join(","),
-            Self::Email => certificate.emails.join(","),
+            Self::Dns => joined(&certificate.dns),
+            Self::Uri => joined(&certificate.uris),
+            Self::Email => joined(&certificate.emails),
             Self::NotAfter => Timestamp::try_from(certificate.not_after)
                 .unwrap_or_default()
                 .to_string(),
@@ -150,6 +154,12 @@ impl Field {
             Self::Certificate => format!(":{}:", STANDARD.encode(&certificate.der)),
         }
     }
+}
+
+/// No name may look like two.
+fn joined(names: &[String]) -> String {
+    let names: Vec<_> = names.iter().map(|name| name.replace(',', "%2C")).collect();
+    names.join(",")
 }
 
 #[cfg(test)]
@@ -208,6 +218,14 @@ mod tests {
         let sent = bench.get("/", &[("x-subject", "CN=root")]);
         assert_eq!(sent.header("x-subject"), None);
         assert!(bench.exchange.identity.is_none());
+    }
+
+    #[test]
+    fn what_a_certificate_lacks_is_no_identity() {
+        let mut bench = Bench::new("client_certificate", "identity = \"email\"");
+        bench.over_tls(session(Some(robot())));
+        assert_eq!(bench.send("GET", "/", &[]).unwrap_err().status, 403);
+        assert_eq!(joined(&["a,b".into(), "c".into()]), "a%2Cb,c");
     }
 
     #[test]

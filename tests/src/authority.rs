@@ -184,6 +184,25 @@ impl Authority {
     }
 }
 
+/// Writes one of everything that a configuration with TLS can name, as the documentation does.
+///
+/// # Panics
+/// When the folder cannot be written.
+pub fn write_all(folder: &Path) {
+    let authority = Authority::new("authority");
+    authority.server("api", &["api.example.com"]);
+    authority.server("wild", &["*.example.com"]);
+    authority.ocsp("api", "api.ocsp");
+    authority.revoke("robots.crl", &[1]);
+    authority.write("tickets.new", [1; 48]);
+    authority.write("tickets.old", [2; 48]);
+    authority.write("robots.pem", authority.issuer.pem());
+    let files = fs::read_dir(authority.folder()).expect("the folder is there");
+    for file in files.flatten() {
+        fs::copy(file.path(), folder.join(file.file_name())).expect("the folder can be written");
+    }
+}
+
 /// Runs openssl.
 fn openssl(folder: &Path, args: &str) -> Vec<u8> {
     let output = Command::new("openssl")

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use tidegate_tests::authority::Authority;
+use tidegate_tests::authority;
 use tidegate_tests::binary::{repository, run};
 use tidegate_tests::tokens::write_certificate;
 
@@ -96,7 +96,7 @@ fn every_configuration_in_the_documentation_is_sound() {
     let file = |name: &str| home.path().join(name);
     fs::create_dir(file("tls")).unwrap();
     write_certificate(&file("tls/cert.pem"), &file("tls/key.pem"));
-    certificates(home.path());
+    authority::write_all(&file("tls"));
     for page in pages() {
         let text = fs::read_to_string(&page).unwrap();
         for (role, block) in blocks(&text) {
@@ -110,21 +110,6 @@ fn every_configuration_in_the_documentation_is_sound() {
                 page.display()
             );
         }
-    }
-}
-
-/// The files that the page about TLS names.
-fn certificates(home: &Path) {
-    let authority = Authority::new("authority");
-    authority.server("api", &["api.example.com"]);
-    authority.server("wild", &["*.example.com"]);
-    authority.ocsp("api", "api.ocsp");
-    authority.revoke("robots.crl", &[1]);
-    authority.write("tickets.new", [1; 48]);
-    authority.write("tickets.old", [2; 48]);
-    fs::copy(authority.file("ca.pem"), authority.file("robots.pem")).unwrap();
-    for entry in fs::read_dir(authority.folder()).unwrap().flatten() {
-        fs::copy(entry.path(), home.join("tls").join(entry.file_name())).unwrap();
     }
 }
 

@@ -359,6 +359,14 @@ async fn what_is_not_tls_is_told_so_and_counted() {
     assert_eq!((answer[0], answer[5]), (21, 2), "a fatal alert: {answer:?}");
     assert_eq!(site.count("not_tls").await, 2.0);
 
+    let url = format!("https://{}/", site.address());
+    let distrust = run("curl", site.authority.folder(), &format!("-sS {url}")).await;
+    assert!(!distrust.success);
+    eventually("the client's alert is counted", SOON, async || {
+        (site.count("refused_by_client").await == 1.0).then_some(())
+    })
+    .await;
+
     drop(TcpStream::connect(site.address()).await.unwrap());
     eventually(
         "the client that said nothing is counted",

@@ -3,8 +3,8 @@
 use tidegate_tests::authority::{Authority, Order};
 use tidegate_tests::eventually::{SOON, eventually};
 use tidegate_tests::gateway::Gateway;
-use tidegate_tests::openssl::{Said, s_client};
-use tidegate_tests::upstream::Upstream;
+use tidegate_tests::openssl::{Said, run, s_client};
+use tidegate_tests::upstream::{Seen, Upstream};
 
 /// A gateway whose listener `https` asks clients for certificates, and an upstream.
 struct Site {
@@ -147,9 +147,15 @@ async fn the_upstream_learns_who_the_client_is() {
     site.ask(&robots, &format!("{SHOWN} -servername a.test"))
         .await
         .expect("HTTP/1.1 200");
-    let [nobody, robot] = &site.upstream.seen()[..] else {
-        panic!("not two requests");
+    let url = format!("https://{}/", site.gateway.listener("https"));
+    let curl = format!("-sSk --http2 --cert robot.pem --key robot.key -w %{{http_version}} {url}");
+    let over_h2 = run("curl", robots.folder(), &curl).await;
+    assert!(over_h2.text.trim().ends_with('2'), "{}", over_h2.text);
+    let [nobody, robot, h2] = &site.upstream.seen()[..] else {
+        panic!("not three requests");
     };
+    let subject = |seen: &Seen| seen.headers.get("x-subject").cloned();
+    assert_eq!(subject(h2), subject(robot));
     assert!(nobody.headers.get("x-subject").is_none());
     let header = |name: &str| robot.headers.get(name).map(|value| value.to_str().unwrap());
     assert_eq!(header("x-subject"), Some(r"CN=robot\, 7"));
@@ -157,9 +163,9 @@ async fn the_upstream_learns_who_the_client_is() {
     assert_eq!(header("x-serial"), Some("00ff"));
     assert_eq!(header("x-fingerprint").unwrap().len(), 64);
     assert!(header("client-cert").unwrap().starts_with(":MII"));
-    let logged = eventually("both requests are logged", SOON, async || {
+    let logged = eventually("all requests are logged", SOON, async || {
         let log = site.gateway.process.stdout();
-        (log.lines().count() == 2).then_some(log)
+        (log.lines().count() == 3).then_some(log)
     })
     .await;
     let lines: Vec<serde_json::Value> = logged

@@ -99,8 +99,8 @@ pub enum TlsVersion {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TicketsConfig {
-    /// Gives out session tickets. Nothing is remembered for a client otherwise either: without
-    /// tickets every handshake is a full one.
+    /// Gives out session tickets. Without them every handshake is a full one: the gateway itself
+    /// keeps no sessions.
     pub enabled: bool,
     /// How often the key that encrypts them is replaced. A ticket can be used for that long at
     /// least, and twice that at most. Keys survive a reload, not a restart.
