@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tidegate_tests::binary::run;
 use tidegate_tests::eventually::{SOON, eventually};
 use tidegate_tests::gateway::Gateway;
-use tidegate_tests::nginx::free_address;
+use tidegate_tests::nginx::{Nginx, free_address};
 use tidegate_tests::openssl::{Said, s_client};
 use tidegate_tests::pebble::Pebble;
 use tidegate_tests::process::Process;
@@ -228,8 +228,8 @@ async fn a_certificate_is_renewed_without_a_restart() {
 
 #[tokio::test]
 async fn what_is_served_stays_while_the_authority_is_down() {
-    let mut site = Site::start(json!({ "certificateValidityPeriod": 60 })).await;
-    let authority = format!("{HTTP}\nrenew_before = \"55s\"");
+    let mut site = Site::start(json!({ "certificateValidityPeriod": 24 })).await;
+    let authority = format!("{HTTP}\nrenew_before = \"1h\"");
     let gateway = site.gateway(&authority, A_TEST).await;
     let before = site.issued("a.test").await;
     site.pebble.die();
@@ -246,7 +246,8 @@ async fn what_is_served_stays_while_the_authority_is_down() {
     // It comes back, and does not know the account any more.
     site.pebble.come_back().await;
     site.issued("a.test").await;
-    assert!(orders(&gateway, "refused").await >= 1.0);
+    let log = gateway.process.stderr();
+    assert_eq!(log.matches("a new ACME account").count(), 2, "{log}");
 }
 
 #[tokio::test]
@@ -357,6 +358,53 @@ async fn an_authority_that_wants_a_binding_gets_one() {
     site.issued("a.test").await;
     let log = gateway.process.stderr();
     assert!(!log.contains(key.trim()), "{log}");
+}
+
+/// An authority that wants to be left alone, with `ADDRESS` for where it is.
+const BUSY: &str = r#"server {
+  listen ADDRESS ssl; ssl_certificate FOLDER/cert.pem; ssl_certificate_key FOLDER/key.pem;
+  location = /dir { return 200 '{"newNonce": "https://ADDRESS/nonce", "newAccount": "https://ADDRESS/account", "newOrder": "https://ADDRESS/order"}'; }
+  location = /nonce { add_header Replay-Nonce abc; return 200; }
+  location = /account { add_header Retry-After 120 always; return 429 '{"type": "urn:ietf:params:acme:error:rateLimited", "detail": "too many accounts"}'; }
+}"#;
+
+#[tokio::test]
+async fn an_authority_that_wants_to_be_left_alone_is() {
+    let folder = TempDir::new().unwrap();
+    let root = folder.path().join("cert.pem");
+    let busy = Nginx::start(BUSY, |nginx| {
+        write_certificate(&nginx.join("cert.pem"), &nginx.join("key.pem"));
+        fs::copy(nginx.join("cert.pem"), &root).unwrap();
+    })
+    .await;
+    let gateway = Gateway::with(&format!(
+        r#"admin = {{ address = "127.0.0.1:0" }}
+[acme.pebble]
+directory = "https://{}/dir"
+storage = "acme"
+terms_agreed = true
+root = "{}"
+[[listener]]
+name = "https"
+address = "127.0.0.1:0"
+tls.{A_TEST}
+"#,
+        busy.address,
+        root.display()
+    ))
+    .await;
+    let failure = eventually("a failed order", AN_ORDER, async || {
+        let log = gateway.process.stderr();
+        let line = log
+            .lines()
+            .find(|line| line.contains("no new certificate"))?;
+        serde_json::from_str::<Value>(line).ok()
+    })
+    .await;
+    let error = failure["error"].as_str().unwrap();
+    assert!(error.contains("too many accounts"), "{failure}");
+    assert!(failure["next_attempt_s"].as_u64() >= Some(110), "{failure}");
+    assert_eq!(orders(&gateway, "rate_limited").await, 1.0);
 }
 
 #[tokio::test]

@@ -54,7 +54,7 @@ impl Progress {
             }
             Err(error) => {
                 self.failures = self.failures.saturating_add(1);
-                failed(issuer, &error, self.failures).await
+                failed(issuer, &error, self.failures)
             }
         }
     }
@@ -127,7 +127,14 @@ async fn renew(issuer: &Issuer, says_what_it_replaces: bool) -> Result<(), Order
     }
     let replaced = issuer.current().filter(|_| says_what_it_replaces);
     let replaced = replaced.and_then(|replaced| replaced.identifier.clone());
-    let pem = order::obtain(authority, names, replaced).await?;
+    let pem = match order::obtain(authority, names, replaced).await {
+        // It was made anew, or has forgotten: so do we.
+        Err(error) if error.is_unknown_account() => {
+            authority.forget_account().await;
+            order::obtain(authority, names, None).await?
+        }
+        outcome => outcome?,
+    };
     let issued = Issued::from_pem(pem.as_bytes())?;
     if renewal::due(issued.validity, authority.settings.renew_before) <= SystemTime::now() {
         // To order the next at once would not help.
@@ -142,12 +149,9 @@ async fn renew(issuer: &Issuer, says_what_it_replaces: bool) -> Result<(), Order
 }
 
 /// Tells of a failure; how long to wait after it.
-async fn failed(issuer: &Issuer, error: &OrderError, failures: u32) -> Duration {
+fn failed(issuer: &Issuer, error: &OrderError, failures: u32) -> Duration {
     let authority = &issuer.authority;
     metrics::count(&authority.name, error.outcome());
-    if error.is_unknown_account() {
-        authority.forget_account().await;
-    }
     let now = SystemTime::now();
     let asked_for = authority.told.left(now);
     let asked_for = asked_for.or(error.is_rate_limit().then_some(RATE_LIMITED));
