@@ -326,7 +326,7 @@ impl Running<'_> {
         for collector in of_plugins
             .into_iter()
             .chain(plugins::metrics())
-            .chain(crate::serve::metrics())
+            .chain(crate::h2::metrics())
             .chain(crate::acme::metrics())
         {
             life.registry.register(collector)?;

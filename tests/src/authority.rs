@@ -146,11 +146,16 @@ impl Authority {
         self.write(&format!("{name}.pem"), signed.pem());
     }
 
-    /// Makes a revocation list, in PEM.
+    /// Makes a revocation list that holds for long, in PEM.
+    pub fn revoke(&self, file: &str, serials: &[u64]) {
+        self.revoke_until(file, serials, 2124);
+    }
+
+    /// Makes a revocation list that holds until a year begins, in PEM.
     ///
     /// # Panics
     /// When it cannot be written.
-    pub fn revoke(&self, file: &str, serials: &[u64]) {
+    pub fn revoke_until(&self, file: &str, serials: &[u64], year: i32) {
         let revoked = |serial: &u64| RevokedCertParams {
             serial_number: SerialNumber::from(*serial),
             revocation_time: date_time_ymd(2024, 1, 1),
@@ -159,7 +164,7 @@ impl Authority {
         };
         let list = CertificateRevocationListParams {
             this_update: date_time_ymd(2024, 1, 1),
-            next_update: date_time_ymd(2124, 1, 1),
+            next_update: date_time_ymd(year, 1, 1),
             crl_number: SerialNumber::from(1),
             issuing_distribution_point: None,
             revoked_certs: serials.iter().map(revoked).collect(),

@@ -382,6 +382,21 @@ async fn what_is_not_tls_is_told_so_and_counted() {
 }
 
 #[tokio::test]
+async fn the_proxy_header_stands_before_the_handshake() {
+    let authority = Authority::new("authority");
+    authority.server("a", &["a.test"]);
+    let keys = "certificate = \"a.pem\"\nkey = \"a.key\"";
+    let header = "proxy_protocol = \"required\"\ntrusted = [\"127.0.0.1\"]\ntimeouts";
+    let text = configuration(keys).replace("timeouts", header);
+    authority.write("gateway.toml", text);
+    let gateway = Gateway::of(&authority.file("gateway.toml")).await;
+    let url = format!("https://{}/", gateway.listener("https"));
+    let args = format!("-sSki --haproxy-protocol {url}");
+    let said = run("curl", authority.folder(), &args).await;
+    said.expect("HTTP/2 404");
+}
+
+#[tokio::test]
 async fn a_slow_handshake_is_ended_in_time() {
     let site = Site::simple("").await;
     let mut slow = TcpStream::connect(site.address()).await.unwrap();

@@ -172,10 +172,15 @@ async fn the_upstream_learns_who_the_client_is() {
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
-    assert_eq!(lines[1]["subject"], "spiffe://example.org/robot");
-    assert_eq!(lines[1]["tls_version"], "1.3");
-    assert_eq!(lines[1]["tls_name"], "a.test");
-    assert!(lines[1]["tls_cipher"].as_str().unwrap().starts_with("TLS_"));
+    let shown = |line: &&serde_json::Value| line["subject"] == "spiffe://example.org/robot";
+    assert_eq!(lines.iter().filter(shown).count(), 2);
+    let named = lines
+        .iter()
+        .filter(shown)
+        .find(|line| line["tls_name"] == "a.test");
+    let named = named.expect("the name that was asked for is logged");
+    assert_eq!(named["tls_version"], "1.3");
+    assert!(named["tls_cipher"].as_str().unwrap().starts_with("TLS_"));
 }
 
 #[tokio::test]
@@ -205,6 +210,12 @@ async fn who_is_revoked_is_refused_with_the_next_handshake() {
     first.expect("HTTP/1.1 200");
     let again = format!("{SHOWN} -sess_in session");
     site.ask(&robots, &again).await.expect("Reused, TLSv1.3");
+    let seen = site.upstream.seen();
+    let subjects: Vec<_> = seen.iter().map(|one| &one.headers["x-subject"]).collect();
+    assert_eq!(
+        subjects, [r"CN=robot\, 7"; 2],
+        "known in the second session too"
+    );
     robots.revoke("robots.crl", &[1, ROBOT.serial]);
     eventually(
         "the robot is refused, with its old session too",
@@ -216,6 +227,27 @@ async fn who_is_revoked_is_refused_with_the_next_handshake() {
     )
     .await;
     assert!(site.count("bad_client_certificate").await >= 1.0);
+}
+
+#[tokio::test]
+async fn an_old_revocation_list_lets_nobody_in() {
+    let robots = Authority::new("robots");
+    robots.make("robot", ROBOT);
+    robots.revoke_until("robots.crl", &[], 2025);
+    let clients =
+        ", client_certificates = { ca = \"ROBOTS/ca.pem\", crl = [\"ROBOTS/robots.crl\"] }";
+    let site = Site::with(clients, &robots).await;
+    let refused = site.ask(&robots, SHOWN).await;
+    assert!(!refused.has("HTTP/1.1"), "{}", refused.text);
+    assert_eq!(site.count("bad_client_certificate").await, 1.0);
+    let log = site.gateway.process.stderr();
+    assert!(log.contains("the revocation list is out of date"), "{log}");
+    robots.revoke("robots.crl", &[]);
+    eventually("a new list lets them in again", SOON, async || {
+        let said = site.ask(&robots, SHOWN).await;
+        said.has("HTTP/1.1 200").then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -32,7 +32,7 @@ async fn edge(listen: &str, answer: &str, keys: &str) -> (Nginx, Gateway, TempDi
         r#"admin = {{ address = "127.0.0.1:0" }}
 [[listener]]
 name = "http"
-address = "127.0.0.1:0"
+address = "0.0.0.0:0"
 [cluster.up]
 endpoints = [{{ address = "{}" }}]
 {keys}
@@ -68,7 +68,8 @@ async fn two_clients(gateway: &Gateway) -> [[String; 2]; 2] {
     told
 }
 
-const ADDRESSES: &str = "$proxy_protocol_addr:$proxy_protocol_port $proxy_protocol_server_port \
+const ADDRESSES: &str = "$proxy_protocol_addr:$proxy_protocol_port \
+                         $proxy_protocol_server_addr:$proxy_protocol_server_port \
                          $connection_requests";
 
 async fn introduces_clients(listen: &str, keys: &str) {
@@ -79,9 +80,12 @@ async fn introduces_clients(listen: &str, keys: &str) {
     let who = |told: &str| told.split(' ').next().expect("it has words").to_owned();
     for told in [&first, &second] {
         assert!(told[0].starts_with("127.0.0.1:"), "{told:?}");
-        assert!(told[0].ends_with(&format!(" {server} 1")), "{told:?}");
         assert!(
-            told[1].ends_with(&format!(" {server} 2")),
+            told[0].ends_with(&format!(" 127.0.0.1:{server} 1")),
+            "{told:?}"
+        );
+        assert!(
+            told[1].ends_with(&format!(" 127.0.0.1:{server} 2")),
             "used again: {told:?}"
         );
         assert_eq!(who(&told[0]), who(&told[1]));

@@ -7,8 +7,8 @@ use bytes::BytesMut;
 use super::chunked::{Chunked, Piece};
 use super::head::HeadLimits;
 use super::message::Framing;
-use super::pace::Pace;
-use super::refusal::Refusal;
+use crate::pace::Pace;
+use crate::refusal::Refusal;
 use crate::state::Timeouts;
 
 /// A body that is being read.

@@ -3,7 +3,7 @@
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::head::{HeadLimits, field, is_token};
-use super::refusal::Refusal;
+use crate::refusal::Refusal;
 
 /// Takes a chunked body apart that arrives in pieces.
 #[derive(Debug)]

@@ -13,7 +13,7 @@ use pingora_core::protocols::Digest;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::sync::watch;
 
-use super::refusal::Refusal;
+use crate::refusal::Refusal;
 use crate::serve::{Connected, Transport};
 use crate::state::ListenerState;
 

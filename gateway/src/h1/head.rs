@@ -10,7 +10,7 @@
 
 use std::ops::Range;
 
-use super::refusal::Refusal;
+use crate::refusal::Refusal;
 
 /// What a head may measure, in bytes and fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@
 use std::net::Ipv6Addr;
 
 use super::head::{Head, is_token};
-use super::refusal::Refusal;
+use crate::refusal::Refusal;
 
 /// Where a body ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -16,9 +16,7 @@ pub mod chunked;
 mod connection;
 pub mod head;
 pub mod message;
-mod pace;
 mod pingora;
-pub mod refusal;
 mod request;
 mod response;
 mod retry;
@@ -26,6 +24,5 @@ mod serve;
 mod session;
 
 pub(crate) use self::connection::Connection;
-pub(crate) use self::pace::Pace;
 pub(crate) use self::serve::serve;
-pub(crate) use self::session::{CloseAfter, DROP};
+pub(crate) use self::session::CloseAfter;

@@ -6,7 +6,7 @@ use pingora_http::RequestHeader;
 
 use super::head::Head;
 use super::message::Message;
-use super::refusal::Refusal;
+use crate::refusal::Refusal;
 
 /// The request without what concerns this connection alone. `bytes` are those of `head`: the
 /// values are parts of them, not copies.

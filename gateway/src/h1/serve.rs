@@ -21,10 +21,11 @@ use super::chunked::Piece;
 use super::connection::{Broken, Connection, until, within};
 use super::head::HeadParser;
 use super::message::judge;
-use super::refusal::Refusal;
 use super::request::request;
 use super::response::write_head;
-use super::session::{Begin, DROP, Session, Slot, Then};
+use super::session::{Begin, Session, Slot, Then};
+use crate::pace::DROP;
+use crate::refusal::Refusal;
 
 /// How the wait for a head ended.
 enum Waited {

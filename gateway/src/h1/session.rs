@@ -14,9 +14,10 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use super::body::Body;
 use super::chunked::Piece;
 use super::connection::{Broken, Connection, until};
-use super::refusal::Refusal;
 use super::response::{Asked, Ends, frame, write_chunk_size, write_head};
 use super::retry::RetryBuffer;
+use crate::pace::DROP;
+use crate::refusal::Refusal;
 
 /// A request on a connection.
 pub(super) struct Session {
@@ -72,9 +73,6 @@ pub(super) type Back = (Box<Connection>, Then, Body);
 /// Marks an answer after which the connection ends.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CloseAfter;
-
-/// So much of a body that nobody wants is read for the sake of the connection.
-pub(crate) const DROP: u64 = 64 << 10;
 
 /// What a session begins with.
 pub(super) struct Begin {

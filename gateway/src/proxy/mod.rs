@@ -13,6 +13,7 @@ mod grpc_web;
 mod phases;
 mod reply;
 mod request;
+mod upstream;
 
 use std::sync::Arc;
 

@@ -4,9 +4,8 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderMap, Version, header};
+use http::{HeaderMap, header};
 use pingora_core::modules::http::HttpModules;
-use pingora_core::protocols::ALPN;
 use pingora_core::protocols::http::bridge::grpc_web::GrpcWebCtx;
 use pingora_core::protocols::l4::socket::SocketAddr;
 use pingora_core::upstreams::peer::{HttpPeer, Peer};
@@ -17,9 +16,10 @@ use plugins::{
     Exchange, Finished, Reply, Request, RequestHead, RequestView, Response, ResponseHead,
 };
 
-use super::{Context, Proxy, Started, challenge, forwarded, grpc_web, reply, request};
+use super::{Context, Proxy, Started, challenge, forwarded, grpc_web, reply, request, upstream};
 use crate::cluster::Count;
-use crate::serve::{Connected, Conversation};
+use crate::h2::Conversation;
+use crate::serve::Connected;
 
 impl Proxy {
     /// Judges the request and finds its route; a reply when that ends it.
@@ -127,7 +127,7 @@ impl ProxyHttp for Proxy {
         }
         let mut peer = Box::new(peer);
         if session.is_upgrade_req() {
-            upgrade(session, &mut peer, endpoint.speaks_http2_only());
+            upstream::upgrade(session, &mut peer, endpoint.speaks_http2_only());
         }
         Ok(peer)
     }
@@ -159,7 +159,7 @@ impl ProxyHttp for Proxy {
         head: &mut RequestHeader,
         ctx: &mut Context,
     ) -> Result<()> {
-        keep_te(session.req_header(), head)?;
+        upstream::keep_te(session.req_header(), head)?;
         match &ctx.started {
             Some(started) => grpc_web::upstream(started, head),
             None => Ok(()),
@@ -200,6 +200,7 @@ impl ProxyHttp for Proxy {
         else {
             return Ok(());
         };
+        upstream::judge(head, session.is_upgrade_req())?;
         grpc_web.response_header_filter(head);
         let sound = route.chain.response(&mut Response {
             request: RequestView::new(session.req_header()),
@@ -302,30 +303,6 @@ impl ProxyHttp for Proxy {
             .counters
             .count(status, duration, bytes_received, bytes_sent);
     }
-}
-
-/// A request for a WebSocket goes over HTTP/1.1; where that is not spoken, it is a request like any other.
-fn upgrade(session: &mut Session, peer: &mut HttpPeer, http2_only: bool) {
-    if http2_only {
-        session.req_header_mut().remove_header(&header::UPGRADE);
-        return;
-    }
-    peer.options.alpn = ALPN::H1;
-    if let Some(connected) = Connected::of(session.digest()) {
-        // A WebSocket may be silent for longer than an answer may take.
-        peer.options.read_timeout = Some(connected.listener.timeouts.tunnel);
-    }
-}
-
-/// Pingora drops TE with what concerns one connection alone; in HTTP/2 it does not (RFC 9113,
-/// section 8.2.2), and gRPC servers ask for it.
-fn keep_te(asked: &RequestHeader, head: &mut RequestHeader) -> Result<()> {
-    if head.version == Version::HTTP_2
-        && let Some(te) = asked.headers.get(header::TE)
-    {
-        head.insert_header(header::TE, te.clone())?;
-    }
-    Ok(())
 }
 
 fn plugin_panicked() -> Box<Error> {

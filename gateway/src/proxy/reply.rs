@@ -9,7 +9,7 @@ use plugins::{Reply, RequestView, Response, ResponseHead};
 
 use super::Started;
 use crate::h1::CloseAfter;
-use crate::h1::refusal::Refusal;
+use crate::refusal::Refusal;
 
 /// Sends a reply through the plugins' way out.
 pub(super) async fn send(

@@ -6,7 +6,7 @@ use pingora_http::RequestHeader;
 use plugins::{Reply, RequestHead};
 
 use crate::config::PathsConfig;
-use crate::h1::refusal::Refusal;
+use crate::refusal::Refusal;
 use crate::route::{Found, Wanted, normalise};
 use crate::state::State;
 

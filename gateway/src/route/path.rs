@@ -9,7 +9,7 @@
 use std::borrow::Cow;
 
 use crate::config::{DotSegments, Doubtful, EmptySegments, PathsConfig};
-use crate::h1::refusal::Refusal;
+use crate::refusal::Refusal;
 
 /// The path in its one spelling; borrowed when it already is.
 ///

@@ -10,15 +10,14 @@ use tokio::sync::watch;
 
 use super::connected::Connected;
 use super::connection::Connection;
-use super::h2::Http2;
-use super::h2_meter::PREFACE;
 use super::proxy_header::{self, Refused};
 use super::socket::Socket;
 use super::tls;
 use super::transport::Transport;
 use crate::h1;
-use crate::h1::refusal::Refusal;
+use crate::h2::{Http2, PREFACE};
 use crate::proxy::Proxies;
+use crate::refusal::Refusal;
 use crate::state::ListenerState;
 
 /// A connection that was accepted.
@@ -42,7 +41,13 @@ impl Accepted {
             session: None,
         };
         let mut ahead = Vec::new();
-        let header = proxy_header::read(&mut self.socket, &self.listener, &mut client, &mut ahead);
+        let header = proxy_header::read(
+            &mut self.socket,
+            &self.listener,
+            &mut client,
+            &mut self.local,
+            &mut ahead,
+        );
         let header = match tokio::time::timeout(self.listener.timeouts.handshake, header).await {
             Ok(header) => header,
             Err(_) => Err(Refused::For(Refusal::ProxyHeader)),

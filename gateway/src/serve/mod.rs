@@ -9,10 +9,6 @@
 mod client;
 mod connected;
 mod connection;
-mod h2;
-mod h2_guard;
-mod h2_meter;
-mod h2_request;
 mod limit;
 mod listener;
 mod proxy_header;
@@ -24,8 +20,6 @@ mod transport;
 mod worker;
 
 pub(crate) use self::connected::Connected;
-pub(crate) use self::h2::metrics;
-pub(crate) use self::h2_request::Conversation;
 pub(crate) use self::limit::{Excess, ListenerCounts};
 pub(crate) use self::listener::{Listeners, Plan};
 pub(crate) use self::refusals::{Refusals, may_log};

@@ -1,14 +1,14 @@
 //! The PROXY header that a balancer puts before a client's bytes.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use chassis::net::proxy_protocol::{Header, Origin, Parsing, Refusal as Malformed, parse};
 use plugins::Client;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::config::ProxyHeader;
-use crate::h1::refusal::Refusal;
+use crate::refusal::Refusal;
 use crate::state::ListenerState;
 
 /// Why a connection ends before its first request.
@@ -20,12 +20,14 @@ pub(super) enum Refused {
     Gone,
 }
 
-/// Reads the header if this listener expects one from this peer, and takes over what it says.
+/// Reads the header if this listener expects one from this peer, and takes over what it says of
+/// the client, and of the address (`local`) that it has connected to.
 /// What was read beyond it is in `ahead`.
 pub(super) async fn read(
     stream: &mut (impl AsyncRead + Unpin),
     listener: &ListenerState,
     client: &mut Client,
+    local: &mut Option<SocketAddr>,
     ahead: &mut Vec<u8>,
 ) -> Result<(), Refused> {
     let peer: Option<IpAddr> = client.address.map(|address| address.ip());
@@ -39,7 +41,7 @@ pub(super) async fn read(
         match parse(ahead) {
             Parsing::Parsed { header, length } => {
                 ahead.drain(..length);
-                take_over(client, &header);
+                take_over(client, local, &header);
                 return Ok(());
             }
             Parsing::Incomplete { .. } => {}
@@ -67,11 +69,18 @@ async fn read_some(
     Ok(count)
 }
 
-fn take_over(client: &mut Client, header: &Header) {
+fn take_over(client: &mut Client, local: &mut Option<SocketAddr>, header: &Header) {
     match &header.origin {
         // The balancer itself asks, for the health of this gateway perhaps.
         Origin::Local => return,
-        Origin::Inet { source, .. } => client.address = Some(*source),
+        Origin::Inet {
+            source,
+            destination,
+            ..
+        } => {
+            client.address = Some(*source);
+            *local = Some(*destination);
+        }
         Origin::Unknown | Origin::Unix { .. } => client.address = None,
     }
     client.tls |= header.tlvs.ssl.as_ref().is_some_and(|ssl| ssl.tls);

@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use chassis::telemetry::Cells;
 
-use crate::h1::refusal::Refusal;
+use crate::refusal::Refusal;
 
 /// Refusals of one listener; survives reloads by the listener's name.
 #[derive(Debug)]

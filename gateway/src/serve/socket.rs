@@ -78,24 +78,18 @@ impl Queue {
     }
 }
 
-/// A dual-stack socket shows IPv4 clients as `::ffff:a.b.c.d`; nobody else should.
-fn canonical(peer: SocketAddr) -> SocketAddr {
-    SocketAddr::new(peer.ip().to_canonical(), peer.port())
+/// A dual-stack socket shows IPv4 addresses as `::ffff:a.b.c.d`; nobody else should.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
-#[allow(
-    dead_code,
-    reason = "for connections that wait for their next request without a buffer"
-)]
 impl Socket {
-    /// Waits until there is something to read.
-    pub(super) async fn readable(&self) -> io::Result<()> {
-        either!(Self, self, stream => stream.readable().await)
-    }
-
-    /// Reads what is there; `WouldBlock` when nothing is.
-    pub(super) fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        either!(Self, self, stream => stream.try_read(buffer))
+    /// What the client has connected to; none on a Unix socket.
+    pub(super) fn local(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(stream) => stream.local_addr().ok().map(canonical),
+            Self::Unix(_) => None,
+        }
     }
 }
 

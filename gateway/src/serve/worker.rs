@@ -190,9 +190,9 @@ impl Worker {
         match admitted {
             Ok(permit) => {
                 let accepted = Accepted {
+                    local: local(listening.bound.tcp(), &socket),
                     socket,
                     peer,
-                    local: listening.bound.tcp(),
                     listener: listener.clone(),
                     closing: closed.clone(),
                 };
@@ -204,6 +204,15 @@ impl Worker {
             }
             Err(excess) => listener.counts.refuse(excess),
         }
+    }
+}
+
+/// What a client has connected to: the kernel knows, where the listener takes any address.
+fn local(bound: Option<SocketAddr>, socket: &Socket) -> Option<SocketAddr> {
+    let bound = bound?;
+    match bound.ip().is_unspecified() {
+        true => socket.local().or(Some(bound)),
+        false => Some(bound),
     }
 }
 

@@ -16,7 +16,7 @@ use pingora_core::protocols::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::h2_meter::{Excess, Meter};
+use super::meter::{Excess, Meter};
 
 /// A stream whose frames are counted. After an excess nothing more is read.
 #[derive(Debug)]

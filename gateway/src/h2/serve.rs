@@ -15,10 +15,10 @@ use std::sync::{Arc, LazyLock};
 use std::task::Poll;
 use std::time::Duration;
 
+use ::h2::Reason;
+use ::h2::server::{Builder, Connection};
 use bytes::Bytes;
 use chassis::problem;
-use h2::Reason;
-use h2::server::{Builder, Connection};
 use http::header;
 use pingora_core::apps::HttpServerApp;
 use pingora_core::protocols::http::ServerSession;
@@ -31,19 +31,19 @@ use prometheus::{IntCounterVec, Opts};
 use tokio::sync::watch;
 use tokio::time::{Instant, Interval, MissedTickBehavior, timeout};
 
-use super::connected::Connected;
-use super::h2_guard::{Guarded, Watch};
-use super::h2_request::{H2Request, H2Slot, linger};
-use crate::h1::refusal::Refusal;
+use super::guard::{Guarded, Watch};
+use super::request::{H2Request, H2Slot, judge_length, linger};
 use crate::proxy::Proxy;
+use crate::refusal::Refusal;
+use crate::serve::Connected;
 use crate::state::{Http2Limits, ListenerState, Timeouts};
 
 /// What serves the requests of a connection.
-pub(super) struct Http2 {
-    pub(super) listener: Arc<ListenerState>,
-    pub(super) proxy: Arc<HttpProxy<Proxy>>,
+pub(crate) struct Http2 {
+    pub(crate) listener: Arc<ListenerState>,
+    pub(crate) proxy: Arc<HttpProxy<Proxy>>,
     /// True once the listener is closed.
-    pub(super) closed: watch::Receiver<bool>,
+    pub(crate) closed: watch::Receiver<bool>,
 }
 
 /// How long a connection that is to end may take to take its leave.
@@ -70,7 +70,7 @@ static REFUSED: LazyLock<IntCounterVec> = LazyLock::new(|| {
 
 impl Http2 {
     /// Serves a connection until it ends.
-    pub(super) async fn serve(self, stream: Stream) {
+    pub(crate) async fn serve(self, stream: Stream) {
         let limits = &self.listener.http2;
         let digest = Arc::new(Digest {
             ssl_digest: stream.get_ssl_digest(),
@@ -243,16 +243,14 @@ impl Serving {
             self.http2.count("header_count");
             return self.answer(session, Refusal::TooManyHeaders);
         }
+        if let Err(refusal) = judge_length(session.req_header(), listener) {
+            let connected = Connected::of(Some(&self.digest));
+            let client = connected.and_then(|connected| connected.client.address);
+            listener.refusals.count(refusal, client);
+            return self.answer(session, refusal);
+        }
         let slot = H2Slot::default();
-        let request = match H2Request::new(session, listener.clone(), slot.clone()) {
-            Ok(request) => request,
-            Err((session, refusal)) => {
-                let connected = Connected::of(Some(&self.digest));
-                let client = connected.and_then(|connected| connected.client.address);
-                listener.refusals.count(refusal, client);
-                return self.answer(session, refusal);
-            }
-        };
+        let request = H2Request::new(session, listener.clone(), slot.clone());
         let (guard, proxy) = (Active::new(&self.active), self.http2.proxy.clone());
         let (closed, listener) = (closed.clone(), listener.clone());
         tokio::spawn(async move {

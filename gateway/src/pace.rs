@@ -4,6 +4,10 @@ use std::time::{Duration, Instant};
 
 use crate::state::Timeouts;
 
+/// So much of a body that nobody wants is read, in bytes: for the sake of the connection in HTTP/1,
+/// and of clients that look for the answer only when they have sent all.
+pub(crate) const DROP: u64 = 64 << 10;
+
 /// The arrival of a body.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pace {

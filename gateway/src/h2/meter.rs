@@ -270,7 +270,7 @@ const KNOWN: [(&str, &str); 5] = [
 ];
 
 /// What a client sends first (RFC 9113, section 3.4).
-pub(super) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(crate) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// The bytes of a frame's head.
 const HEAD: usize = 9;

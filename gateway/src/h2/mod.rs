@@ -1,0 +1,16 @@
+//! HTTP/2 with clients.
+//!
+//! ```text
+//! bytes -> guard (counts frames by meter) -> h2, the crate (framing, windows, header blocks)
+//!   -> serve (the accept loop) -> request (a session with the listener's limits) -> Pingora
+//! ```
+
+mod guard;
+mod meter;
+mod pingora;
+mod request;
+mod serve;
+
+pub(crate) use self::meter::PREFACE;
+pub(crate) use self::request::Conversation;
+pub(crate) use self::serve::{Http2, metrics};
