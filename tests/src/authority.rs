@@ -35,6 +35,8 @@ pub struct Order<'a> {
     pub serial: u64,
     /// Days from now until it expires; negative when it has.
     pub days: i64,
+    /// Seconds more.
+    pub seconds: u64,
     /// An RSA key in place of one on P-256.
     pub rsa: bool,
 }
@@ -47,6 +49,7 @@ impl Default for Order<'_> {
             uri: "",
             serial: 7,
             days: 90,
+            seconds: 0,
             rsa: false,
         }
     }
@@ -133,7 +136,7 @@ impl Authority {
         let days = day * u32::try_from(order.days.unsigned_abs()).expect("not that many days");
         params.not_after = match order.days < 0 {
             true => now - days,
-            false => now + days,
+            false => now + days + Duration::from_secs(order.seconds),
         };
         let key = match order.rsa {
             true => rsa_key(),

@@ -1,5 +1,7 @@
 //! Certificates of clients: who is let in, and what plugins and upstreams learn.
 
+use std::time::{Duration, Instant};
+
 use tidegate_tests::authority::{Authority, Order};
 use tidegate_tests::eventually::{SOON, eventually};
 use tidegate_tests::gateway::Gateway;
@@ -20,6 +22,7 @@ const ROBOT: Order<'_> = Order {
     uri: "spiffe://example.org/robot",
     serial: 255,
     days: 90,
+    seconds: 0,
     rsa: false,
 };
 
@@ -227,6 +230,33 @@ async fn who_is_revoked_is_refused_with_the_next_handshake() {
     )
     .await;
     assert!(site.count("bad_client_certificate").await >= 1.0);
+}
+
+#[tokio::test]
+async fn a_session_does_not_outlive_the_certificate_that_it_began_with() {
+    let robots = Authority::new("robots");
+    let (days, seconds) = (0, 4);
+    let short = Order {
+        days,
+        seconds,
+        ..ROBOT
+    };
+    let site = Site::with(REQUIRED, &robots).await;
+    for version in ["-tls1_2", "-tls1_3"] {
+        robots.make("robot", short);
+        let made = Instant::now();
+        let first = format!("{SHOWN} {version} -sess_out session");
+        site.ask(&robots, &first).await.expect("HTTP/1.1 200");
+        let again = format!("{SHOWN} {version} -sess_in session");
+        site.ask(&robots, &again).await.expect("Reused, TLSv1.");
+        tokio::time::sleep_until((made + Duration::from_secs(5)).into()).await;
+        site.ask(&robots, &again)
+            .await
+            .expect("certificate expired");
+        robots.make("robot", ROBOT);
+        let renewed = site.ask(&robots, &again).await;
+        renewed.expect("New, TLSv1.").expect("HTTP/1.1 200");
+    }
 }
 
 #[tokio::test]

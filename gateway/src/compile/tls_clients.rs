@@ -92,6 +92,7 @@ impl Compiler<'_> {
             rotate: ***rotate,
             secrets,
             scope: scope(listener, auth),
+            with_certificates: auth.is_some(),
         };
         let before = self.previous.and_then(|state| state.listener(listener));
         let before = before.and_then(|listener| listener.tls.as_ref()?.tickets());

@@ -1,6 +1,7 @@
 //! A client's certificate, as plugins see it.
 
 use std::fmt::Write;
+use std::time::SystemTime;
 
 use plugins::ClientCertificate;
 use ring::digest::{SHA256, digest};
@@ -36,6 +37,22 @@ pub(super) fn read(der: &CertificateDer<'_>) -> Option<ClientCertificate> {
     }
     Some(certificate)
 }
+
+/// Until when the certificate is valid that stands somewhere in these bytes, the first if there
+/// are several.
+///
+/// rustls puts a session into a ticket as it is, the client's certificate in DER with it, but does
+/// not tell where. A test with a real client holds it to that.
+pub(super) fn not_after_within(session: &[u8]) -> Option<SystemTime> {
+    let starts = memchr::memchr_iter(SEQUENCE, session);
+    let mut parsed = starts.filter_map(|at| X509Certificate::from_der(&session[at..]).ok());
+    parsed
+        .next()
+        .map(|(_, certificate)| time(certificate.validity().not_after))
+}
+
+/// What a certificate begins with.
+const SEQUENCE: u8 = 0x30;
 
 /// A name as a string (RFC 4514): the last part first, what separates parts escaped, so that no
 /// value can look like another part.
@@ -131,5 +148,9 @@ mod tests {
         assert_eq!(read.emails, ["a@b.test"]);
         assert_eq!(read.fingerprint.len(), 64);
         assert_eq!(&*read.der, signed.der().as_ref());
+
+        let session = [b"0\x82\x01", signed.der().as_ref(), b"0more"].concat();
+        assert_eq!(not_after_within(&session), Some(read.not_after));
+        assert_eq!(not_after_within(&session[..session.len() - 6]), None);
     }
 }

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
@@ -15,6 +15,8 @@ use ring::hkdf::{HKDF_SHA256, KeyType, Salt};
 use ring::rand::{SecureRandom, SystemRandom};
 use rustls::server::ProducesTickets;
 use rustls_pki_types::UnixTime;
+
+use super::client_certificate;
 
 /// What tickets are made with. Tickets made with other settings are not taken.
 #[derive(Clone, PartialEq, Eq)]
@@ -25,6 +27,8 @@ pub(crate) struct TicketSettings {
     /// Who may take a ticket: the listener, and what it demands of clients. A session that began
     /// where no certificate was asked for must not go on where one is.
     pub(crate) scope: Vec<u8>,
+    /// Whether clients show certificates, which may expire while a ticket holds.
+    pub(crate) with_certificates: bool,
 }
 
 /// The tickets of a listener.
@@ -191,7 +195,16 @@ impl ProducesTickets for Tickets {
     }
 
     fn decrypt(&self, ticket: &[u8]) -> Option<Vec<u8>> {
-        self.open(ticket, now())
+        let now = now();
+        let session = self.open(ticket, now)?;
+        if self.settings.with_certificates {
+            // A certificate is verified only when it is shown, so an old one must be shown again,
+            // or a new one.
+            let now = SystemTime::UNIX_EPOCH + Duration::from_secs(now);
+            let until = client_certificate::not_after_within(&session);
+            return until.is_none_or(|until| now < until).then_some(session);
+        }
+        Some(session)
     }
 }
 
@@ -217,6 +230,7 @@ mod tests {
             rotate: Duration::from_secs(HOUR),
             secrets: secrets.iter().map(|&secret| secret.to_vec()).collect(),
             scope: scope.to_vec(),
+            with_certificates: false,
         }
     }
 
