@@ -17,7 +17,7 @@ pub(super) struct Client {
     told: Arc<RetryAfter>,
 }
 
-/// Until when an authority that refused a request wants to be left alone. All its issuers keep to it.
+/// Until when an authority that refused a request wants to be left alone.
 #[derive(Default)]
 pub(super) struct RetryAfter(AtomicU64);
 

@@ -47,6 +47,11 @@ impl OrderError {
         self.is("rateLimited")
     }
 
+    /// The authority may have said for how long it is not to be asked.
+    pub(super) fn may_be_a_limit(&self) -> bool {
+        matches!(self, Self::Refused(_) | Self::Unreachable(_))
+    }
+
     /// The authority does not know the account, or no longer (RFC 8555, section 6.7).
     pub(super) fn is_unknown_account(&self) -> bool {
         self.is("accountDoesNotExist")

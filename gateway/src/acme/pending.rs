@@ -68,6 +68,10 @@ impl Pending {
         name: &str,
         digest: &[u8; DIGEST],
     ) -> Result<Offered, OrderError> {
+        if !is_name(name) {
+            let why = "the authority asks about something that is not a DNS name".to_owned();
+            return Err(OrderError::Unreachable(why));
+        }
         let certificate = challenge::certificate(name, digest)?;
         let offered = self.offered(What::Name(name.to_owned()));
         self.change(|known| {
@@ -207,6 +211,16 @@ mod tests {
         assert_eq!(other.stored_answer("token").as_deref(), Some("token.thumb"));
         assert!(other.certificate("a.example").is_some());
         assert!(other.certificate("b.example").is_none());
+    }
+
+    #[test]
+    fn an_authority_cannot_name_files() {
+        let (_folder, pending) = pending();
+        for text in ["../a", "a/b", "", "."] {
+            assert!(pending.offer_answer(text, "x.y").is_err(), "{text}");
+            let offered = pending.offer_certificate(text, &[7; DIGEST]);
+            assert!(offered.is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -28,6 +28,17 @@ pub(super) fn within(window: Validity, random: f64) -> SystemTime {
     window.not_before + length.unwrap_or_default().mul_f64(random.clamp(0.0, 1.0))
 }
 
+/// When it is to be replaced if the authority has a suggestion, which counts when it is sooner. One
+/// that is never content does not make us order without end: `renewed` is when we did last.
+pub(super) fn sooner(
+    due: SystemTime,
+    suggested: Option<SystemTime>,
+    renewed: Option<SystemTime>,
+) -> SystemTime {
+    let earliest = renewed.map_or(SystemTime::UNIX_EPOCH, |renewed| renewed + LEAST_BETWEEN);
+    suggested.map_or(due, |suggested| due.min(suggested.max(earliest)))
+}
+
 /// How long to wait after so many failures in a row, at least as long as the authority asked for.
 ///
 /// Five seconds, then four times as long each time up to an hour, less up to a fifth by chance,
@@ -40,10 +51,12 @@ pub(super) fn pause(failures: u32, asked_for: Option<Duration>, random: f64) -> 
     pause.max(asked_for.unwrap_or_default().min(LONGEST_ASKED_FOR))
 }
 
+/// Between two certificates, whatever an authority suggests.
+const LEAST_BETWEEN: Duration = Duration::from_secs(6 * 3600);
 const FIRST: Duration = Duration::from_secs(5);
 const LONGEST: Duration = Duration::from_secs(3600);
 /// An authority that asks for more is asked again after this.
-const LONGEST_ASKED_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
+const LONGEST_ASKED_FOR: Duration = Duration::from_secs(24 * 3600);
 
 #[cfg(test)]
 mod tests {
@@ -86,6 +99,16 @@ mod tests {
         assert_eq!(within(window, 0.0), window.not_before);
         assert_eq!(within(window, 0.5), window.not_before + DAY);
         assert_eq!(within(window, 1.0), window.not_after);
+    }
+
+    #[test]
+    fn an_authority_may_want_it_sooner_and_not_without_end() {
+        let at = |day: u32| SystemTime::UNIX_EPOCH + DAY * (20_000 + day);
+        assert_eq!(sooner(at(60), None, None), at(60));
+        assert_eq!(sooner(at(60), Some(at(70)), None), at(60));
+        assert_eq!(sooner(at(60), Some(at(2)), None), at(2));
+        assert_eq!(sooner(at(60), Some(at(2)), Some(at(1))), at(2));
+        assert_eq!(sooner(at(60), Some(at(0)), Some(at(1))), at(1) + DAY / 4);
     }
 
     #[test]

@@ -28,6 +28,8 @@ struct Progress {
     /// In a row.
     failures: u32,
     suggested: Option<Suggested>,
+    /// When this process got its last certificate.
+    renewed_at: Option<SystemTime>,
 }
 
 /// When an authority wants a certificate to be replaced (RFC 9773).
@@ -50,6 +52,7 @@ impl Progress {
         match renew(issuer, self.says_what_it_replaces()).await {
             Ok(()) => {
                 self.failures = 0;
+                self.renewed_at = Some(now);
                 A_MOMENT
             }
             Err(error) => {
@@ -74,8 +77,8 @@ impl Progress {
             Some(known) => known,
             None => Suggested::ask(issuer, &current, now).await,
         };
-        let renew_at = self.suggested.insert(known).renew_at;
-        Some(renew_at.map_or(due, |suggested| due.min(suggested)))
+        let suggested = self.suggested.insert(known).renew_at;
+        Some(renewal::sooner(due, suggested, self.renewed_at))
     }
 
     /// Whether an order says which certificate it replaces, for which authorities relax their
@@ -141,10 +144,15 @@ async fn renew(issuer: &Issuer, says_what_it_replaces: bool) -> Result<(), Order
         let why = "it is old already: are the clocks right?";
         return Err(OrderError::Unusable(why.into()));
     }
-    issuer.store(pem).await?;
     issuer.serve(issued);
     metrics::count(&authority.name, "issued");
     tracing::info!(issuer = authority.name, %names, "a new certificate is served");
+    if let Err(error) = issuer.store(pem).await {
+        // It counts all the same: to order another would not make room on the disk.
+        metrics::count(&authority.name, error.outcome());
+        let issuer = &authority.name;
+        tracing::error!(issuer, %names, %error, "it is not stored: the next start orders another");
+    }
     Ok(())
 }
 
@@ -153,8 +161,9 @@ fn failed(issuer: &Issuer, error: &OrderError, failures: u32) -> Duration {
     let authority = &issuer.authority;
     metrics::count(&authority.name, error.outcome());
     let now = SystemTime::now();
-    let asked_for = authority.told.left(now);
-    let asked_for = asked_for.or(error.is_rate_limit().then_some(RATE_LIMITED));
+    let asked_for = error.may_be_a_limit().then(|| authority.told.left(now));
+    let limited = error.is_rate_limit().then_some(RATE_LIMITED);
+    let asked_for = asked_for.flatten().or(limited);
     let pause = renewal::pause(failures, asked_for, rand::random());
     let left = |served: Validity| served.not_after.duration_since(now).unwrap_or_default();
     tracing::warn!(
