@@ -144,10 +144,11 @@ async fn renew(issuer: &Issuer, says_what_it_replaces: bool) -> Result<(), Order
         let why = "it is old already: are the clocks right?";
         return Err(OrderError::Unusable(why.into()));
     }
+    let stored = issuer.store(pem).await;
     issuer.serve(issued);
     metrics::count(&authority.name, "issued");
     tracing::info!(issuer = authority.name, %names, "a new certificate is served");
-    if let Err(error) = issuer.store(pem).await {
+    if let Err(error) = stored {
         // It counts all the same: to order another would not make room on the disk.
         metrics::count(&authority.name, error.outcome());
         let issuer = &authority.name;
