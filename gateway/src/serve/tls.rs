@@ -1,6 +1,7 @@
 //! The TLS handshake of a connection, in its time, and what a client is told when there is none.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,8 +23,9 @@ pub(super) async fn handshake(
     peer: Option<SocketAddr>,
 ) -> Option<TlsStream> {
     let listener = connected.listener.clone();
-    let attempt = timeout(listener.timeouts.handshake, attempt(connection, terminator));
-    let failure = match attempt.await {
+    // It holds the connection until this function ends: a client that sees its end finds it counted.
+    let mut attempt = pin!(attempt(connection, terminator));
+    let failure = match timeout(listener.timeouts.handshake, &mut attempt).await {
         Ok(Ok((stream, session))) => {
             terminator.handshakes.done(session.resumed);
             connected.client.session = Some(Arc::new(session));

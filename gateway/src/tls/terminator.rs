@@ -218,13 +218,12 @@ impl fmt::Debug for Terminator {
     }
 }
 
-/// Tells the client why before anything is encrypted (RFC 8446, section 6).
+/// Tells the client why before anything is encrypted (RFC 8446, section 6), with the next flush.
 async fn send_alert(io: &mut (impl AsyncWrite + Unpin), alert: AlertDescription) -> io::Result<()> {
     const ALERT: u8 = 21;
     const FATAL: u8 = 2;
     io.write_all(&[ALERT, 3, 3, 0, 2, FATAL, alert.into()])
-        .await?;
-    io.flush().await
+        .await
 }
 
 /// Whether a session goes on that began with a certificate which has expired since: it is verified
