@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use chassis::config::Secret;
 use instant_acme::Account;
+use ring::digest::{Context, SHA256};
 use rustls::sign::CertifiedKey;
-use sha2::{Digest, Sha256};
 use tokio::sync::{Mutex, Semaphore};
 
 use super::account;
@@ -153,13 +153,16 @@ impl Authority {
 
 /// Enough of a hash to tell these texts from others.
 pub(super) fn short_hash(texts: &[&str]) -> String {
-    let mut hash = Sha256::new();
+    let mut hash = Context::new(&SHA256);
     for text in texts {
         hash.update(text.as_bytes());
-        hash.update([0]);
+        hash.update(&[0]);
     }
-    let hash = hash.finalize();
-    hash[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+    let hash = hash.finish();
+    hash.as_ref()[..8]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 /// Enough that one order that hangs does not hold up the others.
