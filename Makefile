@@ -56,7 +56,7 @@ setup:
 	@$(call install,cmake:cmake cc:gcc make:make)
 
 setup-tests:
-	@$(call install,curl:curl openssl:openssl nginx:nginx-light)
+	@$(call install,curl:curl openssl:openssl nginx:nginx-light pebble:pebble)
 	@/usr/bin/python3 -c "import grpc, websockets" 2>/dev/null || \
 		{ $(call packages,python3 python3-grpcio python3-websockets); }
 

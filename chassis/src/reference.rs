@@ -85,6 +85,11 @@ impl<'a> Page<'a> {
             .and_then(Value::as_array)
         {
             let is_null = |choice: &&Value| choice["type"] != "null";
+            if let [one, list] = choices.as_slice()
+                && list["items"] == *one
+            {
+                return format!("{} or a list of them", self.kind(path, one));
+            }
             let choices = choices.iter().filter(is_null);
             let kinds: Vec<String> = choices.map(|choice| self.kind(path, choice)).collect();
             return kinds.join(" or ");

@@ -9,6 +9,7 @@
 //! A gateway with plugins of one's own is a `main` of a few lines:
 //! [`Gateway::builder`], [`Builder::plugin`], [`Gateway::main`].
 
+mod acme;
 mod cluster;
 mod compile;
 mod config;
@@ -28,9 +29,10 @@ mod succession;
 mod tls;
 
 pub use self::config::{
-    CertificateConfig, CheckConfig, ClientCertificates, ClientCertificatesConfig, ClusterConfig,
-    Config, DotSegments, Doubtful, EmptySegments, EndpointConfig, Http1Config, Http2Config,
-    LimitsConfig, ListenerConfig, ListenerLimitsConfig, PathsConfig, Protocol, ProxyHeader,
+    AcmeConfig, CertificateConfig, Challenge, CheckConfig, ClientCertificates,
+    ClientCertificatesConfig, ClusterConfig, Config, DotSegments, Doubtful, EmptySegments,
+    EndpointConfig, ExternalAccountConfig, Http1Config, Http2Config, IssueConfig, LimitsConfig,
+    ListenerConfig, ListenerLimitsConfig, OneOrMore, PathsConfig, Protocol, ProxyHeader,
     ProxyProtocol, RouteConfig, TicketsConfig, TimeoutsConfig, TlsConfig, TlsVersion, UnknownNames,
     UpstreamHttp2Config, UpstreamTlsConfig,
 };

@@ -201,8 +201,11 @@ impl Running<'_> {
     fn put_in_force(&mut self, state: State, plan: Plan) {
         tls::warn(&state);
         self.workers.connections.set_limit(state.connections);
-        self.shared.state.store(Some(Arc::new(state)));
+        let state = Arc::new(state);
+        self.shared.state.store(Some(state.clone()));
         self.listeners.apply(plan, &self.workers);
+        // Authorities ask the listeners.
+        state.acme.start(&Handle::current());
     }
 
     fn addresses(&self) -> BTreeMap<String, String> {
@@ -324,6 +327,7 @@ impl Running<'_> {
             .into_iter()
             .chain(plugins::metrics())
             .chain(crate::h2::metrics())
+            .chain(crate::acme::metrics())
         {
             life.registry.register(collector)?;
         }

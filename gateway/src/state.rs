@@ -11,6 +11,7 @@ use chassis::net::{Address, ListenOptions};
 use ipnet::IpNet;
 use plugins::{Chain, Plugin};
 
+use crate::acme::Acme;
 use crate::cluster::Cluster;
 use crate::config::{PathsConfig, ProxyHeader};
 use crate::h1::head::HeadLimits;
@@ -22,6 +23,8 @@ use crate::tls::Terminator;
 /// One compiled configuration.
 pub(crate) struct State {
     pub(crate) listeners: Vec<Arc<ListenerState>>,
+    /// Carried over from the previous state where nothing changed.
+    pub(crate) acme: Acme,
     /// How many connections the process may have.
     pub(crate) connections: Option<usize>,
     pub(crate) handover: Option<HandoverState>,
@@ -110,6 +113,11 @@ impl ListenerState {
             refusals: Arc::new(Refusals::new("test".into())),
             http2: Http2Limits::default(),
         })
+    }
+
+    /// Whether it speaks plain HTTP.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.tls.is_none()
     }
 
     /// Whether what this peer says about clients is believed; peers on a Unix socket always are.

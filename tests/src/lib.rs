@@ -10,6 +10,8 @@
 //!   succession       gateways that take each other's place
 //!   upstream         a server that records what reaches it, and can fail in many ways
 //!   nginx            a real nginx as an upstream
+//!   pebble           a real certificate authority that speaks ACME
+//!   certified        gateways that have certificates from it
 //!   h2_raw           HTTP/2 frame by frame, for what no client would send
 //!   script           servers and clients in other languages, from `tests/clients`
 //!   wire, load       requests byte by byte, and many of them without a pause
@@ -29,6 +31,7 @@ pub mod answer;
 pub mod api;
 pub mod authority;
 pub mod binary;
+pub mod certified;
 pub mod edge;
 pub mod eventually;
 pub mod gateway;
@@ -37,6 +40,7 @@ pub mod http1;
 pub mod load;
 pub mod nginx;
 pub mod openssl;
+pub mod pebble;
 pub mod process;
 pub mod script;
 pub mod succession;

@@ -1,9 +1,13 @@
 //! A real nginx, with a configuration of the test's own.
 
+use std::collections::hash_map::RandomState;
 use std::fs;
+use std::hash::{BuildHasher, Hasher};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tempfile::TempDir;
 
@@ -74,11 +78,21 @@ impl Drop for Nginx {
     }
 }
 
-/// An address that was free a moment ago.
+/// An address that was free a moment ago, and that nobody gets who takes any port.
 ///
 /// # Panics
 /// When no port is free.
 pub fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port is free");
-    listener.local_addr().expect("it is bound")
+    // Linux gives out ports from 32768 on. Each test process begins somewhere else below that.
+    static FIRST: LazyLock<u64> = LazyLock::new(|| RandomState::new().build_hasher().finish());
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let ports = std::iter::repeat_with(|| {
+        let next = FIRST.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        10_000 + u16::try_from(next % 22_000).expect("it is less than 22,000")
+    });
+    let mut addresses = ports
+        .take(22_000)
+        .map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+    let free = addresses.find(|address| TcpListener::bind(address).is_ok());
+    free.expect("a port is free")
 }

@@ -11,6 +11,7 @@ use chassis::units::Size;
 
 use super::http::{http1, networks, timeouts};
 use super::{Compiler, Findings};
+use crate::acme::Acme;
 use crate::config::{Config, ListenerConfig};
 use crate::serve::{ListenerCounts, Refusals};
 use crate::state::{ListenerLimits, ListenerState};
@@ -19,6 +20,7 @@ impl Compiler<'_> {
     pub(super) fn listeners(
         &self,
         config: &Config,
+        acme: &mut Acme,
         findings: &mut Findings,
     ) -> Vec<Arc<ListenerState>> {
         let mut listeners = Vec::new();
@@ -37,7 +39,7 @@ impl Compiler<'_> {
                 let twice = address.wrong(format!("two listeners have the address {}", **address));
                 findings.mistakes.push(self.with_first(twice, first));
             }
-            listeners.extend(self.listener(listener, findings).map(Arc::new));
+            listeners.extend(self.listener(listener, acme, findings).map(Arc::new));
         }
         listeners
     }
@@ -49,12 +51,13 @@ impl Compiler<'_> {
     fn listener(
         &self,
         listener: &ListenerConfig,
+        acme: &mut Acme,
         findings: &mut Findings,
     ) -> Option<ListenerState> {
         let (address, options) = findings.keep(self.socket(listener))?;
         let limits = findings.keep(limits(listener))?;
         let tls = match &listener.tls {
-            Some(tls) => Some(self.terminator(&listener.name, tls, findings)?),
+            Some(tls) => Some(self.terminator(&listener.name, tls, acme, findings)?),
             None => None,
         };
         let http2 = findings.keep(super::http2::limits(&listener.http2))?;

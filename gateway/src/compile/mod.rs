@@ -4,6 +4,7 @@
 //! previous state has learned is carried over: plugins, the health of
 //! endpoints with the same address and settings, the counters of routes with the same name.
 
+mod acme;
 mod clusters;
 mod handover;
 mod http;
@@ -67,7 +68,8 @@ impl Compiler<'_> {
                 .mistakes
                 .push(threads.wrong("must be from 1 to 1024"));
         }
-        let listeners = self.listeners(config, &mut findings);
+        let mut acme = self.acme(config, &mut findings);
+        let listeners = self.listeners(config, &mut acme, &mut findings);
         let connections = findings
             .keep(limit(config.limits.connections.as_ref()))
             .flatten();
@@ -80,6 +82,7 @@ impl Compiler<'_> {
         }
         Ok(State {
             listeners,
+            acme,
             connections,
             handover,
             drain: *config.drain,

@@ -10,10 +10,11 @@ use rustls::crypto::{CryptoProvider, ring};
 use rustls::version::{TLS12, TLS13};
 
 use super::{Compiler, Findings};
-use crate::config::{TlsConfig, TlsVersion};
+use crate::acme::{Acme, Authority};
+use crate::config::{Challenge, TlsConfig, TlsVersion};
 use crate::tls::{
-    Certificate, Dates, Digest, Files, GROUPS, Handshakes, Parts, Resolver, Source, Terminator,
-    Twice, Unusable, group, suite, suite_names,
+    Certificate, Challenges, Dates, Digest, Files, GROUPS, Handshakes, Parts, Resolver, Source,
+    Terminator, Twice, Unusable, group, suite, suite_names,
 };
 
 /// A certificate as it is written, the default one or another.
@@ -32,12 +33,13 @@ impl Compiler<'_> {
         &self,
         listener: &str,
         tls: &Located<TlsConfig>,
+        acme: &mut Acme,
         findings: &mut Findings,
     ) -> Option<Terminator> {
         let provider = findings.keep(provider(tls));
         let versions = findings.keep(versions(tls));
         let standard = Arc::new(ring::default_provider());
-        let certificates = self.certificates(tls, &standard, findings);
+        let certificates = self.certificates(tls, acme, &standard, findings);
         let clients = self.clients(tls.client_certificates.as_ref(), &standard, findings);
         let (provider, versions) = (Arc::new(provider?), versions?);
         let (clients, (resolver, certificates)) = (clients?, certificates?);
@@ -56,6 +58,7 @@ impl Compiler<'_> {
                 true => &[b"h2", b"http/1.1"],
                 false => &[b"http/1.1"],
             },
+            challenges: challenges(&certificates),
             handshakes: match before {
                 Some(before) => before.handshakes.clone(),
                 None => Arc::new(Handshakes::new(listener.into())),
@@ -73,13 +76,14 @@ impl Compiler<'_> {
     fn certificates(
         &self,
         tls: &Located<TlsConfig>,
+        acme: &mut Acme,
         provider: &CryptoProvider,
         findings: &mut Findings,
     ) -> Option<(Resolver, Vec<(PathBuf, Source)>)> {
         let written = findings.keep(written(tls))?;
         let known = self.known();
-        let mut sources = Vec::new();
         let mut files = Vec::new();
+        let mut places = Vec::new();
         for (at, one) in written.iter().enumerate() {
             let certificate = self.certificate(*one, provider, &known, findings);
             let Some(certificate) = findings.keep(certificate) else {
@@ -90,22 +94,27 @@ impl Compiler<'_> {
                 let why = "it has no DNS name, and only the first is the default";
                 findings.mistakes.push(nameless.help(why));
             }
-            let source = Source::File(certificate);
-            files.push((self.path(one.certificate), source.clone()));
-            sources.push(source);
+            files.push((self.path(one.certificate), Source::File(certificate)));
+            places.push(one.certificate.place());
         }
-        if sources.len() < written.len() {
+        for one in &tls.acme.0 {
+            if let Some(issuer) = self.issuer(one, acme, findings) {
+                files.push((issuer.path(), Source::Issued(issuer)));
+                places.push(one.names.place());
+            }
+        }
+        if files.len() < written.len() + tls.acme.0.len() {
             return None;
         }
+        let sources = files.iter().map(|(_, source)| source.clone()).collect();
         let resolver = Resolver::new(sources).map_err(
             |Twice {
                  name,
                  first,
                  second,
              }| {
-                let places = [first, second].map(|at| written[at].certificate);
                 let what = format!("two certificates are made out to `{name}`");
-                self.with_first(places[1].wrong(what), places[0].place())
+                self.with_first(Diagnostic::new(places[second], what), places[first])
             },
         );
         Some((findings.keep(resolver)?, files))
@@ -149,10 +158,11 @@ impl Compiler<'_> {
         let listeners = self.previous.iter().flat_map(|state| &state.listeners);
         let all = listeners.filter_map(|listener| listener.tls.as_ref());
         let sources = all.flat_map(|tls| &tls.dates.certificates);
-        let certificates = sources.map(|(_, Source::File(certificate))| certificate);
-        certificates
-            .map(|certificate| (certificate.digest, certificate.clone()))
-            .collect()
+        let certificates = sources.filter_map(|(_, source)| match source {
+            Source::File(certificate) => Some((certificate.digest, certificate.clone())),
+            Source::Issued(_) => None,
+        });
+        certificates.collect()
     }
 
     pub(super) fn path(&self, file: &Located<PathBuf>) -> PathBuf {
@@ -204,12 +214,28 @@ fn written(tls: &Located<TlsConfig>) -> Result<Vec<Written<'_>>, Diagnostic> {
         key: &one.key,
         ocsp: one.ocsp.as_ref(),
     }));
-    match all.is_empty() {
+    match all.is_empty() && tls.acme.0.is_empty() {
         true => Err(tls
             .wrong("TLS needs a certificate")
             .help("tls = { certificate = \"cert.pem\", key = \"key.pem\" }")),
         false => Ok(all),
     }
+}
+
+/// The authorities that ask at the listener with these certificates.
+fn challenges(certificates: &[(PathBuf, Source)]) -> Challenges {
+    let mut authorities: Vec<Arc<Authority>> = Vec::new();
+    for (_, source) in certificates {
+        if let Source::Issued(issuer) = source
+            && issuer.authority.challenge() == Challenge::TlsAlpn01
+            && !authorities
+                .iter()
+                .any(|one| Arc::ptr_eq(one, &issuer.authority))
+        {
+            authorities.push(issuer.authority.clone());
+        }
+    }
+    Challenges(authorities)
 }
 
 /// Suites and groups that may be used, in order.

@@ -10,6 +10,7 @@ use chassis::units::Period;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+mod acme;
 mod cluster;
 mod http;
 mod http2;
@@ -17,6 +18,7 @@ mod listener;
 mod protocol;
 mod tls;
 
+pub use self::acme::{AcmeConfig, Challenge, ExternalAccountConfig, IssueConfig, OneOrMore};
 pub use self::cluster::{CheckConfig, ClusterConfig, EndpointConfig, UpstreamTlsConfig};
 pub use self::http::{
     DotSegments, Doubtful, EmptySegments, Http1Config, PathsConfig, ProxyHeader, TimeoutsConfig,
@@ -54,6 +56,9 @@ pub struct Config {
     /// Where clients connect.
     #[serde(default)]
     pub listener: Vec<ListenerConfig>,
+    /// Certificate authorities that issue certificates for listeners, by name.
+    #[serde(default)]
+    pub acme: BTreeMap<Located<String>, AcmeConfig>,
     /// Plugins that every request meets, in this order, also one that no route matches.
     #[serde(default)]
     pub plugins: Vec<Located<String>>,

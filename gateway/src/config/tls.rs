@@ -7,12 +7,14 @@ use chassis::units::Period;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::{IssueConfig, OneOrMore};
+
 /// How a listener speaks TLS.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TlsConfig {
     /// File with the default certificate and its chain, in PEM. May be left out when there are
-    /// `certificates`: then their first is the default.
+    /// others: then the first of `certificates` is the default, or of `acme`.
     #[serde(default)]
     pub certificate: Option<Located<PathBuf>>,
     /// File with its private key, in PEM.
@@ -24,6 +26,10 @@ pub struct TlsConfig {
     /// More certificates. A client gets the one with the host name that it asks for.
     #[serde(default)]
     pub certificates: Vec<CertificateConfig>,
+    /// Certificates that an authority issues; one for each table. Until the first is there, clients
+    /// get the default certificate.
+    #[serde(default)]
+    pub acme: OneOrMore<IssueConfig>,
     /// What clients get that ask for a name that no certificate has, or for none.
     #[serde(default)]
     pub unknown_names: UnknownNames,

@@ -7,6 +7,7 @@
 //! logging                 plugins' `finished`, counters
 //! ```
 
+mod challenge;
 mod forwarded;
 mod grpc_web;
 mod phases;
@@ -62,8 +63,8 @@ struct Started {
     /// It was refused for what it is: the connection ends after the answer.
     refused: bool,
     grpc_web: GrpcWebCtx,
-    /// The state that it began with; held so that it stays whole until the end.
-    _state: Arc<State>,
+    /// The state that it began with, whole until the end.
+    state: Arc<State>,
 }
 
 impl Shared {

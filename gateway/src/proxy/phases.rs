@@ -16,7 +16,7 @@ use plugins::{
     Exchange, Finished, Reply, Request, RequestHead, RequestView, Response, ResponseHead,
 };
 
-use super::{Context, Proxy, Started, forwarded, grpc_web, reply, request, upstream};
+use super::{Context, Proxy, Started, challenge, forwarded, grpc_web, reply, request, upstream};
 use crate::cluster::Count;
 use crate::h2::Conversation;
 use crate::serve::Connected;
@@ -55,7 +55,7 @@ impl Proxy {
             exchange,
             refused,
             grpc_web: GrpcWebCtx::default(),
-            _state: state,
+            state,
         };
         (Some(started), reply)
     }
@@ -77,6 +77,10 @@ impl ProxyHttp for Proxy {
         };
         self.shared.pressure.begin();
         let started = ctx.started.insert(started);
+        // Before plugins: an authority has no token, and must not be told to come back later.
+        if let Some(answer) = challenge::answer(session, started).await {
+            return reply::send(session, started, answer).await.map(|()| true);
+        }
         let Started {
             route, exchange, ..
         } = started;

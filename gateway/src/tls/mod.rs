@@ -11,6 +11,7 @@
 //! Nothing here reads files or knows HTTP.
 
 mod certificate;
+mod challenge;
 mod client_auth;
 mod client_certificate;
 mod expiry;
@@ -22,6 +23,7 @@ mod terminator;
 mod tickets;
 
 pub(crate) use self::certificate::{Certificate, Digest, Files, Unusable};
+pub(crate) use self::challenge::Challenges;
 pub(crate) use self::client_auth::{ClientAuth, Untrusted};
 pub(crate) use self::expiry::{Dates, warn, warn_daily, warnings};
 pub(crate) use self::outcome::{Handshakes, Outcome, Reason};

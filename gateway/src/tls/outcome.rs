@@ -49,6 +49,8 @@ pub(crate) enum Outcome {
     RefusedByClient,
     /// It failed here.
     Internal,
+    /// It was not for a client, but proved to an authority that a name leads here (RFC 8737).
+    AcmeChallenge,
 }
 
 /// The handshakes of one listener; survives reloads by the listener's name.
@@ -68,7 +70,7 @@ pub(crate) struct Reason {
 
 impl Outcome {
     /// Every outcome, by its number.
-    pub(crate) const ALL: [Self; 19] = [
+    pub(crate) const ALL: [Self; 20] = [
         Self::Full,
         Self::Resumed,
         Self::Slow,
@@ -88,6 +90,7 @@ impl Outcome {
         Self::BadClientCertificate,
         Self::RefusedByClient,
         Self::Internal,
+        Self::AcmeChallenge,
     ];
 
     /// Its name in metrics and logs; stable.
@@ -112,6 +115,7 @@ impl Outcome {
             Self::BadClientCertificate => "bad_client_certificate",
             Self::RefusedByClient => "refused_by_client",
             Self::Internal => "internal",
+            Self::AcmeChallenge => "acme_challenge",
         }
     }
 }
@@ -138,7 +142,8 @@ impl Handshakes {
         let Reason { outcome, detail } = reason;
         self.counts.add(*outcome as usize, 1);
         // Whoever looks whether the port is open says nothing, and is gone: that tells nobody anything.
-        if *outcome != Outcome::Gone && may_log() {
+        let tells = !matches!(outcome, Outcome::Gone | Outcome::AcmeChallenge);
+        if tells && may_log() {
             tracing::info!(
                 listener = &*self.listener,
                 client = client.map(tracing::field::display),

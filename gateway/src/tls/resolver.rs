@@ -12,12 +12,15 @@ use rustls::sign::CertifiedKey;
 use rustls::{SignatureAlgorithm, SignatureScheme};
 
 use super::certificate::Certificate;
+use crate::acme::Issuer;
 
 /// Where a certificate comes from. Asked at every handshake, so it must be quick.
 #[derive(Clone, Debug)]
 pub(crate) enum Source {
     /// Read from files when the configuration was compiled.
     File(Arc<Certificate>),
+    /// Issued by an authority, once it is.
+    Issued(Arc<Issuer>),
 }
 
 /// Every certificate of a listener.
@@ -28,6 +31,8 @@ pub(crate) struct Resolver {
     /// By what stands behind `*.`.
     wildcards: FxHashMap<Box<str>, Candidates>,
     default: Candidates,
+    /// Whether there are sources that may have nothing yet.
+    awaits: bool,
 }
 
 /// Numbers of sources for the same name, with different kinds of keys.
@@ -53,14 +58,17 @@ pub(crate) enum Lack {
 impl Source {
     /// What to serve now; none while there is nothing yet.
     pub(crate) fn key(&self) -> Option<Arc<CertifiedKey>> {
-        self.certificate()
-            .map(|certificate| certificate.key.clone())
+        match self {
+            Self::File(certificate) => Some(certificate.key.clone()),
+            Self::Issued(issuer) => issuer.key(),
+        }
     }
 
     /// The certificate that it has now.
     pub(crate) fn certificate(&self) -> Option<Arc<Certificate>> {
         match self {
             Self::File(certificate) => Some(certificate.clone()),
+            Self::Issued(issuer) => issuer.certificate(),
         }
     }
 
@@ -68,13 +76,15 @@ impl Source {
     pub(crate) fn names(&self) -> &[Box<str>] {
         match self {
             Self::File(certificate) => &certificate.names,
+            Self::Issued(issuer) => issuer.names.as_slice(),
         }
     }
 
-    /// The kind of its key, as far as that is fixed.
+    /// The kind of its key; none for one that is issued, which a file with the same name stands in for.
     fn algorithm(&self) -> Option<SignatureAlgorithm> {
         match self {
             Self::File(certificate) => Some(certificate.algorithm()),
+            Self::Issued(_) => None,
         }
     }
 }
@@ -91,6 +101,7 @@ impl Resolver {
             exact: FxHashMap::default(),
             wildcards: FxHashMap::default(),
             default: Vec::new(),
+            awaits: sources.iter().any(|one| matches!(one, Source::Issued(_))),
         };
         for (at, source) in sources.iter().enumerate() {
             for name in source.names() {
@@ -100,9 +111,7 @@ impl Resolver {
                 };
                 let same = names.entry(key.into()).or_default();
                 let kind = source.algorithm();
-                let twice = |other: &&usize| {
-                    **other != at && (kind.is_none() || sources[**other].algorithm() == kind)
-                };
+                let twice = |other: &&usize| **other != at && sources[**other].algorithm() == kind;
                 if let Some(&first) = same.iter().find(twice) {
                     let (name, second) = (name.clone(), at);
                     return Err(Twice {
@@ -111,8 +120,11 @@ impl Resolver {
                         second,
                     });
                 }
-                if !same.contains(&at) {
-                    same.push(at);
+                match source {
+                    _ if same.contains(&at) => {}
+                    Source::File(_) => same.push(at),
+                    // What is issued comes before what stands in for it.
+                    Source::Issued(_) => same.insert(0, at),
                 }
             }
         }
@@ -135,16 +147,23 @@ impl Resolver {
         name: Option<&str>,
         schemes: &[SignatureScheme],
     ) -> Result<Arc<CertifiedKey>, Lack> {
-        let named = name.and_then(|name| self.candidates(name));
-        let candidates = named.unwrap_or(&self.default).iter();
         let mut lack = Lack::Certificate;
-        for key in candidates.filter_map(|at| self.sources[*at].key()) {
+        for key in self.keys(name) {
             if key.key.choose_scheme(schemes).is_some() {
                 return Ok(key);
             }
             lack = Lack::Signature;
         }
         Err(lack)
+    }
+
+    /// Certificates for a name; those of the default when there is none for it, or none yet.
+    fn keys(&self, name: Option<&str>) -> impl Iterator<Item = Arc<CertifiedKey>> {
+        let there = |at: &usize| self.sources[*at].key();
+        let named = name.and_then(|name| self.candidates(name));
+        let named =
+            named.filter(|named| !self.awaits || named.iter().any(|at| there(at).is_some()));
+        named.unwrap_or(&self.default).iter().filter_map(there)
     }
 
     fn candidates(&self, name: &str) -> Option<&Candidates> {

@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::challenge::{Challenges, is_challenge};
 use super::client_auth::ClientAuth;
 use super::client_certificate;
 use super::expiry::Dates;
@@ -33,6 +34,7 @@ pub(crate) struct Terminator {
     unknown_names: UnknownNames,
     speaks_tls12: bool,
     tickets: Option<Arc<Tickets>>,
+    challenges: Challenges,
     pub(crate) handshakes: Arc<Handshakes>,
     pub(crate) dates: Dates,
 }
@@ -52,6 +54,7 @@ pub(crate) struct Parts {
     pub(crate) tickets: Option<Arc<Tickets>>,
     /// Application protocols, in the order in which they are chosen (RFC 7301).
     pub(crate) alpn: &'static [&'static [u8]],
+    pub(crate) challenges: Challenges,
     pub(crate) handshakes: Arc<Handshakes>,
     pub(crate) dates: Dates,
 }
@@ -91,6 +94,7 @@ impl Terminator {
             unknown_names: parts.unknown_names,
             speaks_tls12: parts.versions.contains(&&TLS12),
             tickets: parts.tickets,
+            challenges: parts.challenges,
             handshakes: parts.handshakes,
             dates: parts.dates,
         })
@@ -134,6 +138,10 @@ impl Terminator {
             }
         };
         match start.into_stream(config).into_fallible().await {
+            Ok(stream) if is_challenge(stream.get_ref().1) => Err(Failure {
+                reason: Reason::of(Outcome::AcmeChallenge),
+                io: Some(stream.into_inner().0),
+            }),
             Ok(stream) => {
                 let session = session(stream.get_ref().1);
                 if has_expired(&session) {
@@ -153,13 +161,15 @@ impl Terminator {
         }
     }
 
-    /// What a ClientHello is answered with. A challenge of ACME (an ALPN list that is
-    /// `acme-tls/1` alone, RFC 8737) would be answered from here too, with a configuration of
-    /// its own.
+    /// What a ClientHello is answered with.
     fn answer(
         &self,
         hello: &ClientHello<'_>,
     ) -> Result<Arc<ServerConfig>, (Outcome, AlertDescription)> {
+        let known = |name: &str| self.resolver.knows(name);
+        if let Some(challenge) = self.challenges.answer(hello, known) {
+            return challenge.ok_or(NO_CHALLENGE);
+        }
         let name = hello.server_name();
         if self.unknown_names == UnknownNames::Refuse {
             match name {
@@ -195,6 +205,12 @@ impl Terminator {
         !self.speaks_tls12 || theirs.any(|suite| ours.iter().any(|our| our.suite() == *suite))
     }
 }
+
+/// An authority asks for a challenge that nobody waits for: what a server without ACME answers.
+const NO_CHALLENGE: (Outcome, AlertDescription) = (
+    Outcome::NoSharedProtocol,
+    AlertDescription::NoApplicationProtocol,
+);
 
 impl fmt::Debug for Terminator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
