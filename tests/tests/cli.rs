@@ -126,24 +126,23 @@ fn pages() -> Vec<PathBuf> {
     [below(&repository()), below(&repository().join("docs"))].concat()
 }
 
-/// The fenced blocks that say in their first line which role's file they are.
+/// The fenced blocks, each with the role whose file it is, as its first line says.
 fn blocks(text: &str) -> Vec<(&'static str, String)> {
     let fenced = text.split("```toml\n").skip(1);
     let whole = fenced.filter_map(|rest| rest.split_once("\n```"));
     whole
-        .filter_map(|(block, _)| {
-            let roles = ["gateway", "users"].into_iter();
-            let role = roles
-                .into_iter()
-                .find(|role| block.starts_with(&format!("# {role}.toml")))?;
-            Some((role, block.to_owned()))
+        .map(|(block, _)| {
+            let is_of = |role: &&str| block.starts_with(&format!("# {role}.toml"));
+            let role = ["gateway", "users"].into_iter().find(is_of);
+            let role = role.unwrap_or_else(|| panic!("whose file is it?\n{block}"));
+            (role, block.to_owned())
         })
         .collect()
 }
 
 #[test]
 fn blocks_are_found() {
-    let page = "x\n```toml\n# gateway.toml\na = 1\n```\n```toml\nb = 2\n```\n```toml\n# users.toml: y\nc = 3\n```\n";
+    let page = "x\n```toml\n# gateway.toml\na = 1\n```\n```toml\n# users.toml: y\nc = 3\n```\n";
     let expected = [
         ("gateway", "# gateway.toml\na = 1".to_owned()),
         ("users", "# users.toml: y\nc = 3".to_owned()),
