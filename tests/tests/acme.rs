@@ -2,15 +2,17 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::json;
 use tidegate_tests::certified::{A_TEST, AN_ORDER, HTTP, Site, files, leaf, orders};
 use tidegate_tests::eventually::{SOON, eventually};
 use tidegate_tests::gateway::Gateway;
+use tidegate_tests::nginx::Nginx;
 use tidegate_tests::openssl::s_client;
 use tidegate_tests::succession::Succession;
-use tidegate_tests::tokens::unix_now;
+use tidegate_tests::tokens::{unix_now, write_certificate};
 
 #[tokio::test]
 async fn a_certificate_is_had_over_http_for_all_names_of_an_entry() {
@@ -108,6 +110,52 @@ async fn a_certificate_is_renewed_without_a_restart() {
     let stored = files(&site.storage().join("certificates"));
     let stored = fs::read_to_string(&stored[0]).unwrap();
     assert!(stored.contains(second.lines().nth(1).unwrap()), "{stored}");
+}
+
+/// A directory of Pebble's resources, and of suggestions to renew, which Pebble has none of.
+const IMPATIENT: &str = r#"server {
+  listen ADDRESS ssl; ssl_certificate FOLDER/cert.pem; ssl_certificate_key FOLDER/key.pem;
+  location = /dir { return 200 '{"newNonce": "PEBBLE/nonce-plz", "newAccount": "PEBBLE/sign-me-up", "newOrder": "PEBBLE/order-plz", "renewalInfo": "https://ADDRESS/ari"}'; }
+  location /ari/ { add_header Retry-After 3600; return 200 '{"suggestedWindow": {"start": "2020-01-01T00:00:00Z", "end": "2020-01-02T00:00:00Z"}}'; }
+}"#;
+
+#[tokio::test]
+async fn an_authority_may_want_a_certificate_renewed_and_does_not_get_it_without_end() {
+    let site = Site::start(&json!({})).await;
+    let pebble = site.pebble.directory();
+    let pebble = pebble.trim_end_matches("/dir");
+    let roots = site.folder.path().join("roots.pem");
+    let impatient = Nginx::start(&IMPATIENT.replace("PEBBLE", pebble), |nginx| {
+        write_certificate(&nginx.join("cert.pem"), &nginx.join("key.pem"));
+        let both = [nginx.join("cert.pem"), site.pebble.certificate()];
+        let both = both.map(|file| fs::read_to_string(file).unwrap());
+        fs::write(&roots, both.concat()).unwrap();
+    })
+    .await;
+    let file = site.write(HTTP, A_TEST);
+    let certificate = site.pebble.certificate().display().to_string();
+    let text = fs::read_to_string(&file)
+        .unwrap()
+        .replace(
+            &format!("{pebble}/dir"),
+            &format!("https://{}/dir", impatient.address),
+        )
+        .replace(&certificate, &roots.display().to_string());
+    fs::write(&file, text).unwrap();
+    let mut gateway = Gateway::of(&file).await;
+    let first = site.issued("a.test").await;
+    gateway.process.signal(Signal::TERM);
+    gateway.process.ended(SOON).await;
+
+    // Pebble does not know what is replaced; then it is not said.
+    let gateway = Gateway::of(&file).await;
+    eventually("another certificate", AN_ORDER, async || {
+        let now = site.trusted("a.test").await?;
+        (now != first).then_some(())
+    })
+    .await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(orders(&gateway, "issued").await, 1.0);
 }
 
 #[tokio::test]
