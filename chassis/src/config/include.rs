@@ -32,7 +32,7 @@ fn read(path: &Path, named_at: Place, sources: &mut Sources) -> Result<Node, Dia
         Diagnostic::new(Place::new(file, span), error.message().trim())
             .label("this is not valid TOML")
     })?;
-    let mut node = Node::from_table(file, &table)?;
+    let mut node = Node::from_table(file, &table, sources)?;
     if let Some(include) = node.take("include") {
         for (pattern, place) in patterns(&include)? {
             for found in matches(&pattern, place, sources)? {

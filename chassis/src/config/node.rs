@@ -4,7 +4,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::diagnostic::Diagnostic;
-use super::source::Place;
+use super::source::{Place, Sources};
 use super::substitute::substitute;
 
 /// A value and where it was written.
@@ -40,16 +40,21 @@ impl Node {
     pub(super) fn from_table(
         file: usize,
         table: &Spanned<DeTable<'_>>,
+        sources: &mut Sources,
     ) -> Result<Self, Diagnostic> {
         let place = Place::new(file, table.span());
-        let entries = table_entries(file, table.get_ref())?;
+        let entries = table_entries(file, table.get_ref(), sources)?;
         Ok(Self {
             place,
             value: Value::Table(entries),
         })
     }
 
-    fn from_value(file: usize, spanned: &Spanned<DeValue<'_>>) -> Result<Self, Diagnostic> {
+    fn from_value(
+        file: usize,
+        spanned: &Spanned<DeValue<'_>>,
+        sources: &mut Sources,
+    ) -> Result<Self, Diagnostic> {
         let place = Place::new(file, spanned.span());
         let value = match spanned.get_ref() {
             DeValue::Boolean(bool) => Value::Bool(*bool),
@@ -62,7 +67,7 @@ impl Node {
                 .map(Value::Float)
                 .map_err(|_| Diagnostic::new(place, "the number is out of range"))?,
             DeValue::String(text) => {
-                let filled = substitute(text, place)?;
+                let filled = substitute(text, place, sources)?;
                 Value::Text {
                     substituted: filled.is_some(),
                     text: filled.unwrap_or_else(|| text.to_string()),
@@ -75,10 +80,10 @@ impl Node {
             DeValue::Array(array) => Value::Array(
                 array
                     .iter()
-                    .map(|item| Self::from_value(file, item))
+                    .map(|item| Self::from_value(file, item, sources))
                     .collect::<Result<_, _>>()?,
             ),
-            DeValue::Table(table) => Value::Table(table_entries(file, table)?),
+            DeValue::Table(table) => Value::Table(table_entries(file, table, sources)?),
         };
         Ok(Self { place, value })
     }
@@ -102,14 +107,18 @@ impl Node {
     }
 }
 
-fn table_entries(file: usize, table: &DeTable<'_>) -> Result<Vec<(Key, Node)>, Diagnostic> {
+fn table_entries(
+    file: usize,
+    table: &DeTable<'_>,
+    sources: &mut Sources,
+) -> Result<Vec<(Key, Node)>, Diagnostic> {
     let mut entries = Vec::with_capacity(table.len());
     for (key, value) in table {
         let name = Key {
             name: key.get_ref().to_string(),
             place: Place::new(file, key.span()),
         };
-        entries.push((name, Node::from_value(file, value)?));
+        entries.push((name, Node::from_value(file, value, sources)?));
     }
     Ok(entries)
 }

@@ -53,6 +53,8 @@ pub(super) struct Source {
 pub struct Sources {
     pub(super) files: Vec<Source>,
     pub(super) folders: Vec<PathBuf>,
+    /// Files that values were read from.
+    pub(super) values: Vec<PathBuf>,
 }
 
 impl Sources {
@@ -87,7 +89,8 @@ impl Sources {
 
     /// The files that were read.
     pub fn paths(&self) -> impl Iterator<Item = PathBuf> + '_ {
-        self.files.iter().map(|source| source.path.clone())
+        let files = self.files.iter().map(|source| source.path.clone());
+        files.chain(self.values.iter().cloned())
     }
 
     /// The folders that include patterns name: a new file there is a change too.

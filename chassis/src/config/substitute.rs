@@ -2,11 +2,17 @@
 //!
 //! Values are filled in after TOML was parsed, so a value can never become syntax.
 
+use std::path::Path;
+
 use super::diagnostic::Diagnostic;
-use super::source::Place;
+use super::source::{Place, Sources};
 
 /// The text with its variables filled in, or none when it has none.
-pub(super) fn substitute(text: &str, place: Place) -> Result<Option<String>, Diagnostic> {
+pub(super) fn substitute(
+    text: &str,
+    place: Place,
+    sources: &mut Sources,
+) -> Result<Option<String>, Diagnostic> {
     if !text.contains("${") {
         return Ok(None);
     }
@@ -26,18 +32,22 @@ pub(super) fn substitute(text: &str, place: Place) -> Result<Option<String>, Dia
                 .label("`${` is never closed")
                 .help("write `${NAME}`, or `$${` for a plain `${`")
         })?;
-        out.push_str(&value_of(&tail[..end], place)?);
+        out.push_str(&value_of(&tail[..end], place, sources)?);
         rest = &tail[end + 1..];
     }
     out.push_str(rest);
     Ok(Some(out))
 }
 
-fn value_of(expression: &str, place: Place) -> Result<String, Diagnostic> {
+fn value_of(expression: &str, place: Place, sources: &mut Sources) -> Result<String, Diagnostic> {
     if let Some(path) = expression.strip_prefix("file:") {
-        return std::fs::read_to_string(path)
-            .map(|text| text.trim_end_matches(['\r', '\n']).to_owned())
-            .map_err(|error| Diagnostic::new(place, format!("cannot read `{path}`: {error}")));
+        let path = sources.resolve(Path::new(path), place);
+        let text = std::fs::read_to_string(&path);
+        let text = text.map(|text| text.trim_end_matches(['\r', '\n']).to_owned());
+        let wrong = |error| format!("cannot read `{}`: {error}", path.display());
+        let text = text.map_err(|error| Diagnostic::new(place, wrong(error)));
+        sources.values.push(path);
+        return text;
     }
     let (name, default) = match expression.split_once(":-") {
         Some((name, default)) => (name, Some(default)),

@@ -140,6 +140,28 @@ fn variables_are_filled_in_and_may_be_numbers() {
 }
 
 #[test]
+fn a_value_in_a_file_is_sought_beside_the_file_that_names_it_and_is_watched() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "[cluster.a]\naddress = \"${file:secrets/key}\"";
+    let path = write(folder.path(), "c.toml", text);
+    let mistake = load::<Config>(&path).unwrap_err();
+    let secret = folder.path().join("secrets/key");
+    let line = mistake.lines().next().unwrap();
+    assert!(
+        line.contains(&format!("cannot read `{}`", secret.display())),
+        "{line}"
+    );
+    assert!(
+        mistake.sources().paths().any(|path| path == secret),
+        "it may come"
+    );
+    write(folder.path(), "secrets/key", "abc\n");
+    let loaded = load::<Config>(&path).unwrap();
+    assert_eq!(*loaded.config.cluster["a"].address, "abc");
+    assert!(loaded.sources.paths().any(|path| path == secret));
+}
+
+#[test]
 fn included_files_are_merged() {
     let folder = tempfile::tempdir().unwrap();
     let path = write(
