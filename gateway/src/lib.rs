@@ -15,7 +15,7 @@ mod compile;
 mod config;
 mod gateway;
 pub mod h1;
-mod h2;
+pub mod h2;
 mod metrics;
 mod pace;
 mod proxy;

@@ -81,6 +81,15 @@ async fn reload_until(admin: Admin, done: watch::Receiver<bool>) -> (usize, usiz
     (reloads, asked_again)
 }
 
+async fn every_listener_answers(gateway: &Gateway) {
+    for at in 1..LISTENERS {
+        let address = gateway.listener(&format!("l{at}"));
+        let mut wire = Wire::connect(address).await.expect("it accepts");
+        let answer = wire.exchange(REQUEST).await.expect("it answers");
+        answer.expect(200);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn hand_overs_under_load_lose_nothing() {
     let wanted = std::env::var("TIDEGATE_HANDOVERS").ok();
@@ -123,12 +132,7 @@ async fn hand_overs_under_load_lose_nothing() {
     load.assert_no_failure();
 
     // Every listener is still there, and what is gone leaves nothing behind.
-    for at in 1..LISTENERS {
-        let address = gateways.first.listener(&format!("l{at}"));
-        let mut wire = Wire::connect(address).await.expect("it accepts");
-        let answer = wire.exchange(REQUEST).await.expect("it answers");
-        answer.expect(200);
-    }
+    every_listener_answers(&gateways.first).await;
     for wire in &mut long_lived {
         wire.echo("still here").await.expect("it lives on");
     }

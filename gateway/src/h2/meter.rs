@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 /// What a client did too often.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Excess {
+pub enum Excess {
     /// Requests that it reset, or made us reset (CVE-2023-44487, CVE-2025-8671).
     Resets,
     /// PING (CVE-2019-9512).
@@ -63,7 +63,7 @@ impl Excess {
 
 /// Counts the frames of a connection.
 #[derive(Debug)]
-pub(super) struct Meter {
+pub struct Meter {
     incoming: Frames,
     outgoing: Frames,
     buckets: [Bucket; Excess::ALL.len()],
@@ -83,8 +83,8 @@ struct Bucket {
 const TOKEN: u32 = 1000;
 
 impl Meter {
-    /// For a connection whose client has sent nothing yet.
-    pub(super) fn new(resets: u32, now: Instant) -> Self {
+    /// For a connection whose client has sent nothing yet, and may reset so many streams at once.
+    pub fn new(resets: u32, now: Instant) -> Self {
         let bucket = |kind: Excess| {
             let (most, per_second) = kind.allowance(resets);
             let most = most.saturating_mul(TOKEN);
@@ -103,8 +103,8 @@ impl Meter {
         }
     }
 
-    /// Hears what the client sends.
-    pub(super) fn received(&mut self, bytes: &[u8], now: Instant) -> Option<Excess> {
+    /// Hears what the client sends, the preface included, in any pieces; what there was too much of.
+    pub fn received(&mut self, bytes: &[u8], now: Instant) -> Option<Excess> {
         self.fill(now);
         let (buckets, mut excess) = (&mut self.buckets, None);
         self.incoming.read(bytes, |frame| {
@@ -125,7 +125,7 @@ impl Meter {
     }
 
     /// Hears what is sent to the client.
-    pub(super) fn sent(&mut self, bytes: &[u8]) -> Option<Excess> {
+    pub fn sent(&mut self, bytes: &[u8]) -> Option<Excess> {
         let (buckets, goodbye) = (&mut self.buckets, &mut self.goodbye);
         let mut add = |kind: Excess, tokens| buckets[kind as usize].add(tokens);
         let mut resets = 0;

@@ -6,7 +6,7 @@
 //! ```
 
 mod guard;
-mod meter;
+pub mod meter;
 mod pingora;
 mod request;
 mod serve;
