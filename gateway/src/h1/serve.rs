@@ -36,18 +36,18 @@ enum Waited {
 }
 
 /// Serves a connection until it ends.
-pub(crate) async fn serve<App>(connection: Connection, app: &std::sync::Arc<App>)
+pub(crate) async fn serve<App>(mut connection: Box<Connection>, app: &std::sync::Arc<App>)
 where
     App: HttpServerApp + Send + Sync + 'static,
 {
-    let mut connection = Box::new(connection);
     let slot = Slot::default();
     let closing = connection.closing.clone();
     loop {
         let begin = match next(&mut connection).await {
             Waited::Begin(begin) => *begin,
-            Waited::Over => return connection.close(false).await,
-            Waited::Refused(refusal) => return refused(connection, refusal).await,
+            // In boxes of their own: a connection that waits is to need no room for its end.
+            Waited::Over => return Box::pin(connection.close(false)).await,
+            Waited::Refused(refusal) => return Box::pin(refused(connection, refusal)).await,
         };
         let session = Session::new(connection, slot.clone(), begin);
         let session = ServerSession::new_custom(Box::new(session));
@@ -57,11 +57,12 @@ where
         };
         connection = back;
         match then {
-            Then::Next => match drop_rest(&mut connection, body).await {
+            Then::Next if body.is_done() => {}
+            Then::Next => match Box::pin(drop_rest(&mut connection, body)).await {
                 true => {}
-                false => return connection.close(true).await,
+                false => return Box::pin(connection.close(true)).await,
             },
-            Then::Close => return connection.close(true).await,
+            Then::Close => return Box::pin(connection.close(true)).await,
             Then::Abort => return connection.abort(),
         }
     }

@@ -31,9 +31,33 @@ pub(super) struct Accepted {
     pub(super) closing: watch::Receiver<bool>,
 }
 
+/// A connection on which requests can come.
+enum Opened {
+    Http1(Box<h1::Connection>),
+    Http2(Stream),
+}
+
 impl Accepted {
     /// Serves it until it ends.
-    pub(super) async fn serve(mut self, proxies: Arc<Proxies>) {
+    pub(super) async fn serve(self, proxies: Arc<Proxies>) {
+        let (listener, closed) = (self.listener.clone(), self.closing.clone());
+        // In boxes of their own: an idle connection of HTTP/1 is to need the room of nothing else.
+        match Box::pin(self.open()).await {
+            None => {}
+            Some(Opened::Http1(connection)) => h1::serve(connection, proxies.proxy()).await,
+            Some(Opened::Http2(stream)) => {
+                let http2 = Http2 {
+                    listener,
+                    proxy: proxies.proxy().clone(),
+                    closed,
+                };
+                Box::pin(http2.serve(stream)).await;
+            }
+        }
+    }
+
+    /// Reads what comes before the first request; none when the connection has ended.
+    async fn open(mut self) -> Option<Opened> {
         let mut client = Client {
             address: self.peer,
             listener: self.listener.name.clone(),
@@ -55,9 +79,10 @@ impl Accepted {
         match header {
             Ok(()) => {}
             Err(Refused::For(refusal)) => {
-                return self.listener.refusals.count(refusal, self.peer);
+                self.listener.refusals.count(refusal, self.peer);
+                return None;
             }
-            Err(Refused::Gone) => return,
+            Err(Refused::Gone) => return None,
         }
         let connected = Connected {
             client,
@@ -65,12 +90,12 @@ impl Accepted {
             local: self.local,
         };
         match self.listener.tls.is_some() {
-            true => self.serve_tls(connected, ahead, &proxies).await,
-            false => self.serve_plain(connected, ahead, &proxies).await,
+            true => self.open_tls(connected, ahead).await,
+            false => self.open_plain(connected, ahead).await,
         }
     }
 
-    async fn serve_tls(self, connected: Connected, ahead: Vec<u8>, proxies: &Proxies) {
+    async fn open_tls(self, connected: Connected, ahead: Vec<u8>) -> Option<Opened> {
         let Self {
             socket,
             peer,
@@ -78,27 +103,21 @@ impl Accepted {
             listener,
             closing,
         } = self;
-        let Some(terminator) = &listener.tls else {
-            return;
-        };
+        let terminator = listener.tls.as_ref()?;
         let mut connection = Connection::new(socket, peer, local);
         connection.begin_with(ahead);
-        // In a box of its own: a handshake needs room that the connection then does not.
-        let handshake = Box::pin(tls::handshake(connection, connected, terminator, peer));
-        let Some(stream) = handshake.await else {
-            return;
-        };
+        let stream = tls::handshake(connection, connected, terminator, peer).await?;
         let h2 = stream.speaks_h2();
         let stream: Stream = Box::new(stream);
         if h2 {
-            return serve_h2(stream, listener, closing, proxies).await;
+            return Some(Opened::Http2(stream));
         }
         let digest = digest(&stream);
         let connection = h1::Connection::new(Transport::Tls(stream), digest, listener, closing);
-        h1::serve(connection, proxies.proxy()).await;
+        Some(Opened::Http1(Box::new(connection)))
     }
 
-    async fn serve_plain(self, connected: Connected, mut ahead: Vec<u8>, proxies: &Proxies) {
+    async fn open_plain(self, connected: Connected, mut ahead: Vec<u8>) -> Option<Opened> {
         let Self {
             mut socket,
             peer,
@@ -113,32 +132,18 @@ impl Accepted {
                     let connection = Connection::new(socket, peer, local);
                     let mut connection = connection.connected(connected);
                     connection.begin_with(ahead);
-                    return serve_h2(Box::new(connection), listener, closing, proxies).await;
+                    return Some(Opened::Http2(Box::new(connection)));
                 }
                 Ok(Ok(false)) => {}
-                Ok(Err(_)) | Err(_) => return,
+                Ok(Err(_)) | Err(_) => return None,
             }
         }
         let digest = Connection::digest_of(&socket, peer, local, connected);
         let mut connection =
             h1::Connection::new(Transport::Plain(socket), digest, listener, closing);
         connection.begin_with(&ahead);
-        h1::serve(connection, proxies.proxy()).await;
+        Some(Opened::Http1(Box::new(connection)))
     }
-}
-
-async fn serve_h2(
-    stream: Stream,
-    listener: Arc<ListenerState>,
-    closed: watch::Receiver<bool>,
-    proxies: &Proxies,
-) {
-    let http2 = Http2 {
-        listener,
-        proxy: proxies.proxy().clone(),
-        closed,
-    };
-    http2.serve(stream).await;
 }
 
 /// Whether the client begins as HTTP/2 does; what was read for that is in `ahead`.
