@@ -6,6 +6,8 @@ use tidegate_tests::eventually::eventually;
 use tidegate_tests::gateway::Gateway;
 use tidegate_tests::http1::message::Wire;
 use tidegate_tests::http1::recorder::Recorder;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpSocket;
 
 const HEAD: Duration = Duration::from_secs(2);
 const BODY: Duration = Duration::from_secs(2);
@@ -223,6 +225,35 @@ async fn who_has_closed_its_side_within_a_request_is_ended_at_once() {
         rest.expect("it is ended").unwrap();
         assert!(started.elapsed() < SLACK, "{:?}", started.elapsed());
     }
+}
+
+#[tokio::test]
+async fn who_reads_a_little_now_and_then_is_ended() {
+    let setup = Setup::start(TIMEOUTS).await;
+    let socket = TcpSocket::new_v4().unwrap();
+    // So that the gateway sees every little.
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut stream = socket
+        .connect(setup.gateway.listener("http"))
+        .await
+        .unwrap();
+    stream
+        .write_all(b"GET /large/64 HTTP/1.1\r\nHost: a.test\r\n\r\n")
+        .await
+        .unwrap();
+    let reading = tokio::spawn(async move {
+        // Too little for 64 KiB within the time for a write.
+        while matches!(stream.read(&mut [0; 1024]).await, Ok(1..)) {
+            tokio::time::sleep(WRITE / 8).await;
+        }
+    });
+    eventually("the upstream is let go", WRITE * 8, async || {
+        let seen = setup.recorder.seen();
+        seen.first()?.broken.clone()
+    })
+    .await;
+    assert_eq!(setup.refused("slow_reader").await, Some(1.0));
+    reading.abort();
 }
 
 #[tokio::test]
