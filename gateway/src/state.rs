@@ -78,6 +78,8 @@ pub(crate) struct ListenerState {
     pub(crate) body: Option<u64>,
     pub(crate) timeouts: Timeouts,
     pub(crate) paths: PathsConfig,
+    /// Whether headers may have an underscore in their name.
+    pub(crate) underscores: bool,
     /// Networks whose word about clients is believed.
     pub(crate) trusted: Vec<IpNet>,
     pub(crate) proxy_header: ProxyHeader,
@@ -108,6 +110,7 @@ impl ListenerState {
             body: None,
             timeouts: Timeouts::default(),
             paths: PathsConfig::default(),
+            underscores: false,
             trusted: Vec::new(),
             proxy_header: ProxyHeader::Off,
             refusals: Arc::new(Refusals::new("test".into())),

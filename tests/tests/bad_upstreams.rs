@@ -109,8 +109,8 @@ async fn upstream(answer: &'static [u8]) -> std::net::SocketAddr {
     address
 }
 
-/// What a client gets, until nothing more comes.
-async fn asked(answer: &'static [u8]) -> std::io::Result<String> {
+/// What a client gets for a request with these headers more, until nothing more comes.
+async fn asked(answer: &'static [u8], more: &str) -> std::io::Result<String> {
     let gateway = Gateway::with(&format!(
         r#"admin = {{ address = "127.0.0.1:0" }}
 [[listener]]
@@ -126,8 +126,8 @@ cluster = "up"
     ))
     .await;
     let mut client = TcpStream::connect(gateway.listener("http")).await?;
-    let request = b"GET / HTTP/1.1\r\nhost: a.test\r\n\r\n";
-    client.write_all(request).await?;
+    let request = format!("GET / HTTP/1.1\r\nhost: a.test\r\n{more}\r\n");
+    client.write_all(request.as_bytes()).await?;
     let mut told = Vec::new();
     let mut piece = [0; 4096];
     let pause = Duration::from_millis(300);
@@ -143,7 +143,7 @@ cluster = "up"
 #[tokio::test]
 async fn what_is_no_answer_is_502_and_what_is_doubtful_is_read_once() {
     for (what, answer, begins, ends) in CASES {
-        let told = asked(answer).await.expect("the gateway answers");
+        let told = asked(answer, "").await.expect("the gateway answers");
         assert!(
             told.starts_with(begins) && told.ends_with(ends),
             "{what}: {told:?}"
@@ -155,7 +155,17 @@ async fn what_is_no_answer_is_502_and_what_is_doubtful_is_read_once() {
 #[tokio::test]
 async fn what_breaks_off_ends_in_a_reset() {
     for (what, answer) in BROKEN {
-        let told = asked(answer).await.expect_err(what);
+        let told = asked(answer, "").await.expect_err(what);
         assert_eq!(told.kind(), std::io::ErrorKind::ConnectionReset, "{what}");
     }
+}
+
+#[tokio::test]
+async fn a_switch_to_another_protocol_than_was_asked_for_is_502() {
+    let answer =
+        b"HTTP/1.1 101 Switching Protocols\r\nupgrade: foo\r\nconnection: upgrade\r\n\r\nhi";
+    let websocket = "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
+                     sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    let told = asked(answer, websocket).await.expect("the gateway answers");
+    assert!(told.starts_with("HTTP/1.1 502 "), "{told:?}");
 }

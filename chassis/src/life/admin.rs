@@ -32,7 +32,8 @@ use crate::problem::{self, Problem};
 pub struct AdminConfig {
     /// Address and port; port 0 takes a free one. A change needs a restart.
     pub address: Located<SocketAddr>,
-    /// A bearer token that every request must carry; needed when the address is not loopback.
+    /// A bearer token of at least 16 characters that every request must carry; needed when the address
+    /// is not loopback.
     #[serde(default)]
     pub token: Option<Secret>,
 }

@@ -12,7 +12,7 @@ use chassis::units::Size;
 use super::http::{http1, networks, timeouts};
 use super::{Compiler, Findings};
 use crate::acme::Acme;
-use crate::config::{Config, ListenerConfig};
+use crate::config::{Config, ListenerConfig, ProxyHeader};
 use crate::serve::{ListenerCounts, Refusals};
 use crate::state::{ListenerLimits, ListenerState};
 
@@ -56,6 +56,7 @@ impl Compiler<'_> {
     ) -> Option<ListenerState> {
         let (address, options) = findings.keep(self.socket(listener))?;
         let limits = findings.keep(limits(listener))?;
+        findings.keep(protocols(listener));
         let tls = match &listener.tls {
             Some(tls) => Some(self.terminator(&listener.name, tls, acme, findings)?),
             None => None,
@@ -69,13 +70,14 @@ impl Compiler<'_> {
             options,
             limits,
             tls,
-            h2c: listener.h2c,
+            h2c: *listener.h2c,
             http1: http1(&listener.http1),
             body: listener.body.map(Size::bytes),
             timeouts: findings.keep(timeouts(&listener.timeouts))?,
             paths: listener.paths,
+            underscores: listener.underscores,
             trusted: networks(&listener.trusted, findings),
-            proxy_header: listener.proxy_protocol,
+            proxy_header: *listener.proxy_protocol,
             refusals: self.refusals(&listener.name),
             http2,
         })
@@ -135,6 +137,23 @@ impl Compiler<'_> {
         let before = named.or_else(there);
         before.map_or_else(Arc::default, |one| one.counts.clone())
     }
+}
+
+/// Settings that could never have an effect together.
+fn protocols(listener: &ListenerConfig) -> Result<(), Diagnostic> {
+    if listener.tls.is_some() && *listener.h2c {
+        let wrong = "`h2c` is for listeners without TLS: in TLS, HTTP/2 is offered anyway";
+        return Err(listener.h2c.wrong(wrong));
+    }
+    let believes_nobody = listener.trusted.is_empty() && listener.address.tcp().is_some();
+    if *listener.proxy_protocol != ProxyHeader::Off && believes_nobody {
+        let wrong = "no PROXY header would be read: the listener trusts nobody";
+        return Err(listener
+            .proxy_protocol
+            .wrong(wrong)
+            .help("add the balancers' networks: `trusted = [\"10.0.0.0/8\"]`"));
+    }
+    Ok(())
 }
 
 fn limits(listener: &ListenerConfig) -> Result<ListenerLimits, Diagnostic> {

@@ -43,7 +43,8 @@ pub struct ClusterConfig {
     /// How long an idle connection is kept for the next request.
     #[serde(default = "default_idle_timeout")]
     pub idle_timeout: Period,
-    /// How many other endpoints are tried when one cannot be connected to.
+    /// How many other endpoints are tried when one cannot be connected to. A request that may be
+    /// repeated, such as GET, is also sent again when a connection that was kept breaks before the answer.
     #[serde(default = "default_retries")]
     pub retries: Located<u8>,
 }

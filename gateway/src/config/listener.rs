@@ -38,7 +38,7 @@ pub struct ListenerConfig {
     pub tls: Option<Located<TlsConfig>>,
     /// Accepts HTTP/2 without TLS from clients that know that it does.
     #[serde(default)]
-    pub h2c: bool,
+    pub h2c: Located<bool>,
     /// The longest body of a request; 413 beyond it. No limit when it is not set.
     #[serde(default)]
     pub body: Option<Size>,
@@ -51,13 +51,17 @@ pub struct ListenerConfig {
     /// What is done with paths that servers read differently.
     #[serde(default)]
     pub paths: PathsConfig,
+    /// Lets through headers with an underscore in their name. They are dropped otherwise: a CGI, and much
+    /// that is made like one, takes `x_user_id` for `x-user-id`.
+    #[serde(default)]
+    pub underscores: bool,
     /// Networks of proxies before this one, such as `"10.0.0.0/8"`: what their PROXY headers,
     /// `Forwarded` and `X-Forwarded-For` say is believed. All others are not.
     #[serde(default)]
     pub trusted: Vec<Located<String>>,
     /// Whether connections begin with a PROXY header (version 1 or 2).
     #[serde(default)]
-    pub proxy_protocol: ProxyHeader,
+    pub proxy_protocol: Located<ProxyHeader>,
     /// How it speaks HTTP/2, and how much of it a client may ask for.
     #[serde(default)]
     pub http2: Http2Config,
@@ -80,8 +84,9 @@ pub struct ListenerLimitsConfig {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LimitsConfig {
-    /// Connections of clients at a time; one over it is closed at once. As many as the process may
-    /// have open files when it is not set.
+    /// Connections of clients at a time; one over it is closed at once. When it is not set, as many as
+    /// the process may have open files, less an eighth (at least 32) for checks, the admin listener
+    /// and files.
     #[serde(default)]
     pub connections: Option<Located<u32>>,
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::header;
+use http::{HeaderValue, header};
 use pingora_core::protocols::http::v2::server::HttpSession;
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::RequestHeader;
@@ -60,16 +60,47 @@ pub(super) async fn linger(mut session: HttpSession, listener: &ListenerState) {
     let _ = timeout(listener.timeouts.linger, rest).await;
 }
 
-/// Whether the body may be as long as the head says.
-pub(super) fn judge_length(
+/// Judges what neither the crate h2 nor Pingora does of a head.
+pub(super) fn judge(
     head: &RequestHeader,
     listener: &ListenerState,
 ) -> std::result::Result<(), Refusal> {
+    let padded = |value: &HeaderValue| {
+        let ends = [value.as_bytes().first(), value.as_bytes().last()];
+        ends.into_iter()
+            .flatten()
+            .any(|end| matches!(end, b' ' | b'\t'))
+    };
+    if head.headers.values().any(padded) {
+        return Err(Refusal::HeaderName); // RFC 9113, section 8.2.1
+    }
+    let expected = head.headers.get(header::EXPECT);
+    if expected.is_some_and(|what| !what.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+        return Err(Refusal::Expectation);
+    }
     let length = head.headers.get(header::CONTENT_LENGTH);
     let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     match (length, listener.body) {
         (Some(length), Some(limit)) if length > limit => Err(Refusal::BodyTooLong),
         _ => Ok(()),
+    }
+}
+
+/// Makes one line of the cookies: HTTP/2 may part them, and nothing else can read that (RFC 9113,
+/// section 8.2.3).
+fn join_cookies(head: &mut RequestHeader) {
+    let mut cookies = head.headers.get_all(header::COOKIE).iter();
+    let (Some(first), Some(second)) = (cookies.next(), cookies.next()) else {
+        return;
+    };
+    let mut joined = first.as_bytes().to_vec();
+    for cookie in [second].into_iter().chain(cookies) {
+        joined.extend_from_slice(b"; ");
+        joined.extend_from_slice(cookie.as_bytes());
+    }
+    if let Ok(joined) = HeaderValue::from_bytes(&joined) {
+        let set = head.insert_header(header::COOKIE, joined);
+        debug_assert!(set.is_ok(), "name and value are valid");
     }
 }
 
@@ -86,6 +117,7 @@ impl H2Request {
             // It names the same host (RFC 9113, section 8.3.1), and must not be able to differ later.
             head.remove_header(&header::HOST);
         }
+        join_cookies(head);
         Self {
             session: Some(session),
             slot,

@@ -32,7 +32,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, Interval, MissedTickBehavior, timeout};
 
 use super::guard::{Guarded, Watch};
-use super::request::{H2Request, H2Slot, judge_length, linger};
+use super::request::{H2Request, H2Slot, judge, linger};
 use crate::proxy::Proxy;
 use crate::refusal::Refusal;
 use crate::serve::Connected;
@@ -243,7 +243,7 @@ impl Serving {
             self.http2.count("header_count");
             return self.answer(session, Refusal::TooManyHeaders);
         }
-        if let Err(refusal) = judge_length(session.req_header(), listener) {
+        if let Err(refusal) = judge(session.req_header(), listener) {
             let connected = Connected::of(Some(&self.digest));
             let client = connected.and_then(|connected| connected.client.address);
             listener.refusals.count(refusal, client);

@@ -51,13 +51,14 @@ pub(super) fn tell(
             );
         }
     } else {
-        for name in [header::FORWARDED, PORT] {
+        for name in [header::FORWARDED, PORT, HOST] {
             head.remove_header(&name);
         }
-        match head.headers.get(header::HOST).cloned() {
-            Some(host) => set_value(head, HOST, host),
-            None => drop(head.remove_header(&HOST)),
-        }
+    }
+    if !head.headers.contains_key(&HOST)
+        && let Some(host) = host(head)
+    {
+        set_value(head, HOST, host);
     }
     if let Some(peer) = peer {
         let separator = if hops.is_empty() { "" } else { ", " };
@@ -68,6 +69,13 @@ pub(super) fn tell(
         false => set(head, FOR, hops),
     }
     set_value(head, PROTO, HeaderValue::from_static(scheme(client.tls)));
+}
+
+/// What the client calls this server: in HTTP/2 that is the authority.
+fn host(head: &RequestHeader) -> Option<HeaderValue> {
+    let authority = head.uri.authority();
+    let authority = authority.and_then(|one| HeaderValue::from_str(one.as_str()).ok());
+    authority.or_else(|| head.headers.get(header::HOST).cloned())
 }
 
 fn scheme(tls: bool) -> &'static str {

@@ -34,6 +34,9 @@ impl Proxy {
         let listener = listener.unwrap_or(&connected.listener);
         let mut client = connected.client;
         let head = session.req_header_mut();
+        if !listener.underscores {
+            request::drop_underscores(head);
+        }
         forwarded::tell(head, &mut client, |peer| listener.trusts(peer));
         let mut exchange = Exchange::new(client, Instant::now());
         let mut refused = false;

@@ -1,7 +1,7 @@
 //! Judging the head of a request and finding its route.
 
 use chassis::problem::Problem;
-use http::{HeaderValue, Version, header};
+use http::{HeaderName, HeaderValue, Version, header};
 use pingora_http::RequestHeader;
 use plugins::{Reply, RequestHead};
 
@@ -37,6 +37,14 @@ fn set_h2_target(head: &mut RequestHeader, target: &str) -> Result<(), Refusal> 
     parts.path_and_query = Some(target.parse().map_err(|_| Refusal::Target)?);
     head.set_uri(http::Uri::from_parts(parts).map_err(|_| Refusal::Target)?);
     Ok(())
+}
+
+/// Drops the headers that a CGI cannot tell from others: there `x_user_id` and `x-user-id` are one.
+pub(super) fn drop_underscores(head: &mut RequestHeader) {
+    let doubtful = |name: &&HeaderName| memchr::memchr(b'_', name.as_str().as_bytes()).is_some();
+    while let Some(name) = head.headers.keys().find(doubtful).cloned() {
+        head.remove_header(&name);
+    }
 }
 
 /// The number of the route, or the reply when there is none.

@@ -36,7 +36,9 @@ pub(super) fn keep_te(asked: &RequestHeader, head: &mut RequestHeader) -> Result
 /// Refuses an answer that would not mean to the client what it means to the upstream: Pingora
 /// takes a switch of protocols that nobody asked for, and drops a coding that it did not undo.
 pub(super) fn judge(head: &ResponseHeader, asked_to_upgrade: bool) -> Result<()> {
-    if head.status == StatusCode::SWITCHING_PROTOCOLS && !asked_to_upgrade {
+    let upgrade = head.headers.get(header::UPGRADE);
+    let websocket = upgrade.is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    if head.status == StatusCode::SWITCHING_PROTOCOLS && !(asked_to_upgrade && websocket) {
         let what = "switched protocols without being asked";
         return Err(Error::explain(ErrorType::InvalidHTTPHeader, what).into_up());
     }
