@@ -35,6 +35,8 @@ pub(super) struct Session {
     due: Option<Instant>,
     pub(super) answer: Answer,
     pub(super) retry: RetryBuffer,
+    /// The client takes nothing more.
+    stuck: bool,
 }
 
 /// What was sent of the answer.
@@ -103,6 +105,7 @@ impl Session {
             due: begin.due,
             answer: Answer::default(),
             retry: RetryBuffer::default(),
+            stuck: false,
         }
     }
 
@@ -369,7 +372,7 @@ impl Session {
         match self.connection_mut().send(bytes, patience).await {
             Ok(()) => Ok(()),
             Err(Broken::Late) => {
-                self.keep_alive = false;
+                self.stuck = true;
                 Err(self.refused(Refusal::SlowReader))
             }
             Err(Broken::Failed(error)) => Err(gone("writing the answer", error)),
@@ -396,6 +399,7 @@ impl Session {
 
     fn then(&self) -> Then {
         match (self.answer.complete, self.keep_alive) {
+            _ if self.stuck => Then::Abort,
             _ if self.tunnelled() => Then::Close,
             (true, true) => Then::Next,
             (true, false) => Then::Close,

@@ -17,6 +17,7 @@ use pingora_core::protocols::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::meter::{Excess, Meter};
+use crate::serve::reset_on_close;
 
 /// A stream whose frames are counted. After an excess nothing more is read.
 #[derive(Debug)]
@@ -54,6 +55,15 @@ impl Guarded {
             watch: watch.clone(),
         };
         (guarded, watch)
+    }
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        // The client takes nothing: what waits for it is not to outlive the connection.
+        if !self.watch.blocked().is_zero() {
+            reset_on_close(&self.inner);
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! A client's TLS connection, as Pingora wants one.
 
 use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -40,6 +41,12 @@ impl TlsStream {
 
     fn connection(&self) -> &Connection {
         self.inner.get_ref().0
+    }
+}
+
+impl AsFd for TlsStream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.connection().as_fd()
     }
 }
 

@@ -1,7 +1,7 @@
 //! What carries a client's bytes: a plain socket, or TLS over it.
 
 use std::io::{self, IoSlice};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -10,7 +10,9 @@ use pingora_core::protocols::Stream;
 use rustix::net::sockopt::set_socket_linger;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::connection::Connection;
 use super::socket::Socket;
+use super::tls_stream::TlsStream;
 
 /// A client's byte stream.
 #[derive(Debug)]
@@ -77,10 +79,24 @@ impl AsyncWrite for Transport {
 impl Transport {
     /// Makes the coming close a reset, which no client takes for the end of an answer.
     pub(crate) fn reset_on_close(&self) {
-        let fd = match self {
-            Self::Plain(stream) => stream.as_fd(),
-            Self::Tls(_) => return, // the missing close_notify tells
-        };
-        let _ = set_socket_linger(fd, Some(Duration::ZERO));
+        match self {
+            Self::Plain(socket) => reset(socket.as_fd()),
+            Self::Tls(stream) => reset_on_close(stream),
+        }
     }
+}
+
+/// The same for a stream as Pingora knows it. It also frees what the kernel still holds for a
+/// client that takes nothing, and would hold for minutes.
+pub(crate) fn reset_on_close(stream: &Stream) {
+    let any = (**stream).as_any();
+    if let Some(tls) = any.downcast_ref::<TlsStream>() {
+        reset(tls.as_fd());
+    } else if let Some(plain) = any.downcast_ref::<Connection>() {
+        reset(plain.as_fd());
+    }
+}
+
+fn reset(socket: BorrowedFd<'_>) {
+    let _ = set_socket_linger(socket, Some(Duration::ZERO));
 }
