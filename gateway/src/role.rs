@@ -11,7 +11,7 @@ use chassis::life::{
     Admin, Changes, Life, ReloadReceiver, ReloadRequests, Reloaded, RoleArgs, Stage, Watched,
 };
 use chassis::net::handover::Door;
-use chassis::net::{Bound, Inherited, raise_descriptor_limit};
+use chassis::net::{Bound, Inherited, raise_descriptor_limit, room_for_clients};
 use prometheus::core::Collector;
 use tokio::runtime::Handle;
 use tokio::sync::Mutex;
@@ -200,7 +200,8 @@ impl Running<'_> {
     /// Swaps the state, then accepts and closes.
     fn put_in_force(&mut self, state: State, plan: Plan) {
         tls::warn(&state);
-        self.workers.connections.set_limit(state.connections);
+        let most = state.connections.or_else(room_for_clients);
+        self.workers.connections.set_limit(most);
         let state = Arc::new(state);
         self.shared.state.store(Some(state.clone()));
         self.listeners.apply(plan, &self.workers);

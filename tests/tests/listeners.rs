@@ -188,7 +188,8 @@ async fn without_descriptors_it_pauses_and_recovers() {
     let upstream = Upstream::start("up").await;
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("gateway.toml");
-    fs::write(&file, configuration(&upstream, "", &[HTTP])).unwrap();
+    let text = configuration(&upstream, "limits = { connections = 1000 }", &[HTTP]);
+    fs::write(&file, text).unwrap();
     let args = ["gateway".into(), "-c".into(), file.into()];
     let process = Process::through("ulimit -n 64; exec \"$@\"", Stdio::null(), &args);
     let gateway = Gateway::running(process).await;
@@ -210,6 +211,34 @@ async fn without_descriptors_it_pauses_and_recovers() {
     drop(waiting);
     eventually("it serves again", SOON, async || served(address).await).await;
     assert!(refused(&gateway, "http", "no_descriptors").await >= 1.0);
+}
+
+#[tokio::test]
+async fn without_a_limit_clients_leave_descriptors_for_everything_else() {
+    let upstream = Upstream::start("up").await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("gateway.toml");
+    let check = "cluster.up.check = { path = \"/healthz\", interval = \"50ms\", fall = 1 }";
+    fs::write(&file, configuration(&upstream, check, &[HTTP])).unwrap();
+    let args = ["gateway".into(), "-c".into(), file.into()];
+    let process = Process::through("ulimit -n 128; exec \"$@\"", Stdio::null(), &args);
+    let gateway = Gateway::running(process).await;
+    let address = gateway.listener("http");
+    let mut held = Vec::new();
+    for _ in 0..150 {
+        held.push(Wire::connect(address).await.unwrap());
+    }
+    eventually("the limit is reached", SOON, async || {
+        (refused(&gateway, "http", "limit_all").await > 0.0).then_some(())
+    })
+    .await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(refused(&gateway, "http", "no_descriptors").await, 0.0);
+    let endpoint = format!("cluster=\"up\",endpoint=\"{}\"", upstream.address);
+    let healthy = format!("tidegate_gateway_endpoint_healthy{{{endpoint}}}");
+    assert_eq!(gateway.admin.metric(&healthy).await, Some(1.0));
+    drop(held.drain(..10));
+    eventually("there is room again", SOON, async || served(address).await).await;
 }
 
 #[tokio::test]

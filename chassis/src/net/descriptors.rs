@@ -23,6 +23,13 @@ pub fn raise_descriptor_limit() -> Option<u64> {
     }
 }
 
+/// How many connections of clients fit into the limit of open files, so that enough is left for
+/// health checks, the admin listener and files: an eighth, at least 32; none when there is no limit.
+pub fn room_for_clients() -> Option<usize> {
+    let limit = usize::try_from(getrlimit(Resource::Nofile).current?).ok()?;
+    Some(limit - (limit / 8).max(32).min(limit / 2))
+}
+
 /// Whether an `accept` failed because the process or the machine has no descriptor or memory
 /// left, so that it would fail again at once.
 pub fn is_exhaustion(error: &io::Error) -> bool {

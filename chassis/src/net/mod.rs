@@ -24,6 +24,6 @@ mod systemd;
 
 pub use self::address::{Address, validate_socket_path};
 pub use self::bind::{Bound, Listener, bind};
-pub use self::descriptors::{is_exhaustion, raise_descriptor_limit};
+pub use self::descriptors::{is_exhaustion, raise_descriptor_limit, room_for_clients};
 pub use self::inherited::{Inherited, InheritedSocket, Source};
 pub use self::options::{FileMode, ListenOptions, TcpConfig};

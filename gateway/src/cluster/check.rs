@@ -3,6 +3,7 @@
 use std::sync::Weak;
 use std::time::Duration;
 
+use chassis::net::is_exhaustion;
 use http::uri::PathAndQuery;
 use pingora_core::protocols::l4::socket::SocketAddr;
 use pingora_core::upstreams::peer::{HttpPeer, Peer};
@@ -64,7 +65,7 @@ pub(super) async fn keep_checking(endpoint: Weak<Endpoint>, settings: CheckSetti
                 return;
             };
             let outcome = match endpoint.peer() {
-                None => Err("its name has no address".to_owned()),
+                None => Err(Failed::because("its name has no address")),
                 Some(peer) => {
                     let fresh = probe
                         .as_ref()
@@ -74,22 +75,65 @@ pub(super) async fn keep_checking(endpoint: Weak<Endpoint>, settings: CheckSetti
                     }
                     match &probe {
                         Some((peer, check)) => ask(check, peer, settings.timeout).await,
-                        None => Err("not prepared".into()),
+                        None => Err(Failed::because("not prepared")),
                     }
                 }
             };
+            if outcome.as_ref().is_err_and(|failed| failed.ours) {
+                // This process lacks a descriptor: that says nothing about the endpoint.
+                drop(endpoint);
+                tokio::time::sleep(pause()).await;
+                continue;
+            }
             endpoint.count(match outcome {
                 Ok(()) => Count::ChecksPassed,
                 Err(_) => Count::ChecksFailed,
             });
             if let Some(healthy) = judgement.hear(outcome.is_ok(), settings.rise, settings.fall) {
-                let why = outcome.err().unwrap_or_default();
-                tracing::info!(endpoint = endpoint.address, healthy, why, "health");
+                tell(&endpoint.address, healthy, outcome.err());
                 endpoint.judge(healthy);
             }
         }
         tokio::time::sleep(pause()).await;
     }
+}
+
+/// Why a check failed.
+struct Failed {
+    why: String,
+    /// It failed in this process.
+    ours: bool,
+}
+
+impl Failed {
+    fn because(why: impl Into<String>) -> Self {
+        Self {
+            why: why.into(),
+            ours: false,
+        }
+    }
+}
+
+fn tell(endpoint: &str, healthy: bool, failed: Option<Failed>) {
+    match failed {
+        Some(Failed { why, .. }) => tracing::warn!(endpoint, healthy, why = why.trim(), "health"),
+        None => tracing::info!(endpoint, healthy, "health"),
+    }
+}
+
+/// Whether a check failed for want of descriptors or memory.
+fn is_ours(error: &pingora_core::Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(io) = error.downcast_ref::<std::io::Error>() {
+            return is_exhaustion(io);
+        }
+        cause = match error.downcast_ref::<pingora_core::Error>() {
+            Some(error) => error.cause.as_ref().map(|cause| &**cause as _),
+            None => error.source(),
+        };
+    }
+    false
 }
 
 fn prepare(address: &str, peer: &HttpPeer, settings: &CheckSettings) -> HttpHealthCheck {
@@ -136,15 +180,19 @@ fn name_authority(request: &mut RequestHeader, tls: bool, host: &str) -> pingora
     Ok(())
 }
 
-async fn ask(check: &HttpHealthCheck, peer: &HttpPeer, limit: Duration) -> Result<(), String> {
+async fn ask(check: &HttpHealthCheck, peer: &HttpPeer, limit: Duration) -> Result<(), Failed> {
     let SocketAddr::Inet(address) = peer.address() else {
-        return Err("not an Internet address".into());
+        return Err(Failed::because("not an Internet address"));
     };
-    let target = Backend::new(&address.to_string()).map_err(|error| error.to_string())?;
+    let target = Backend::new(&address.to_string());
+    let target = target.map_err(|error| Failed::because(error.to_string()))?;
     match tokio::time::timeout(limit, check.check(&target)).await {
         Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!("no answer within {limit:?}")),
+        Ok(Err(error)) => Err(Failed {
+            why: error.to_string(),
+            ours: is_ours(&error),
+        }),
+        Err(_) => Err(Failed::because(format!("no answer within {limit:?}"))),
     }
 }
 
