@@ -26,7 +26,7 @@ pub(crate) struct HandoverArgs {
 enum HandoverError {
     #[error("the successor could not be started: {0}")]
     Start(#[from] io::Error),
-    #[error("the successor (process {0}) ended with {1}; the process that served serves on")]
+    #[error("the successor (process {0}) ended with {1}: it has changed nothing")]
     Ended(u32, ExitStatus),
     #[error("the successor (process {0}) has not said whether it serves: see what it logs")]
     Silent(u32),

@@ -149,7 +149,7 @@ impl Drop for Succession {
 }
 
 impl Outcome {
-    /// Requires that the old process serves on, and that this was said.
+    /// Requires that nothing has changed, and that this was said.
     ///
     /// # Panics
     /// When it is otherwise.
@@ -157,7 +157,7 @@ impl Outcome {
     pub fn assert_failed(&self, why: &str) {
         assert!(!self.succeeded, "{self:?}");
         assert!(self.stderr.contains(why), "{why:?} is not in {self:?}");
-        assert!(self.stderr.contains("serves on"), "{self:?}");
+        assert!(self.stderr.contains("changed nothing"), "{self:?}");
     }
 
     /// Requires that the successor serves.

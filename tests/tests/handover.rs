@@ -245,7 +245,7 @@ async fn a_successor_that_is_killed_leaves_the_old_one_serving() {
         let output = command.wait_with_output().await.unwrap();
         assert_eq!(output.status.code(), Some(1));
         let told = String::from_utf8_lossy(&output.stderr);
-        assert!(told.contains("serves on"), "{told}");
+        assert!(told.contains("changed nothing"), "{told}");
         load.more(20).await;
     }
     let said = gateways.first.process.stderr();
@@ -295,6 +295,28 @@ async fn an_idle_connection_gets_one_more_answer_and_a_stop_is_still_obeyed() {
     gateways.gone(old, Duration::from_secs(3)).await;
     assert!(long_lived.echo("gone").await.is_err());
     assert_eq!(gateways.admin().get("/readyz").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_successor_takes_the_place_of_a_process_that_dies_under_its_hands() {
+    let upstream = Upstream::start("up").await;
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let (gateways, sound) = start(&upstream, 2).await;
+    let address = gateways.first.listener("http");
+    let file = gateways.other(&slow(&sound, &silent));
+    let mut command = command(&file).spawn().unwrap();
+    let successor = successor_of(command.id().unwrap()).await;
+    eventually("it has the sockets", SOON, async || {
+        (descriptors(successor) > 20).then_some(())
+    })
+    .await;
+    send(gateways.serving, Signal::KILL);
+    // Whoever comes now waits in the sockets' queues, which are the successor's too.
+    let mut waiting = Wire::connect(address).await.unwrap();
+    let answer = tokio::time::timeout(SOON, waiting.exchange(REQUEST)).await;
+    answer.expect("it is answered").unwrap().expect(200);
+    assert!(command.wait().await.unwrap().success());
+    send(successor, Signal::TERM);
 }
 
 #[tokio::test]

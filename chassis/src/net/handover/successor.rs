@@ -72,9 +72,18 @@ impl TakeOver {
 
     /// Says that this process can serve, and waits until the predecessor accepts no longer.
     ///
+    /// A predecessor that has died accepts no longer either.
+    ///
     /// # Errors
     /// When the predecessor serves on: then this process must not accept.
     pub async fn ready(mut self) -> Result<(), HandoverError> {
+        match self.confirm().await {
+            Err(HandoverError::Broken(_)) if is_gone(self.predecessor) => Ok(()),
+            outcome => outcome,
+        }
+    }
+
+    async fn confirm(&mut self) -> Result<(), HandoverError> {
         self.wire.send(&FromSuccessor::Ready, &[], PROMPTLY).await?;
         match self.wire.receive(PROMPTLY).await? {
             FromPredecessor::Draining => Ok(()),
@@ -87,6 +96,20 @@ impl TakeOver {
     pub async fn fail(self, why: &str) {
         let failed = FromSuccessor::Failed { why: why.into() };
         let _ = self.wire.send(&failed, &[], PROMPTLY).await;
+    }
+}
+
+/// Whether a process has ended, though perhaps nobody has heard of it yet.
+fn is_gone(process: u32) -> bool {
+    if process == 0 {
+        return false; // it is in a namespace that is hidden from here
+    }
+    match std::fs::read_to_string(format!("/proc/{process}/stat")) {
+        Ok(stat) => {
+            let state = stat.rsplit(") ").next().unwrap_or_default();
+            state.starts_with(['Z', 'X'])
+        }
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
     }
 }
 
