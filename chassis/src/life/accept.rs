@@ -23,6 +23,9 @@ pub(super) struct Accept {
     open: Arc<()>,
 }
 
+/// So many connections are served at a time; another is closed at once.
+const MOST: usize = 256;
+
 /// A connection; whoever holds `open` can count them.
 pub(super) struct Counted {
     stream: TcpStream,
@@ -58,10 +61,18 @@ impl axum::serve::Listener for Accept {
                 pending().await
             }
         };
+        let accept = async {
+            loop {
+                let accepted = axum::serve::Listener::accept(listener).await;
+                if Arc::strong_count(&self.open) <= MOST {
+                    return accepted;
+                }
+            }
+        };
         let accepted = tokio::select! {
             biased;
             () = closed => None,
-            accepted = axum::serve::Listener::accept(listener) => Some(accepted),
+            accepted = accept => Some(accepted),
         };
         match accepted {
             Some((stream, peer)) => {

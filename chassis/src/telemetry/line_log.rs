@@ -12,7 +12,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use thread_local::ThreadLocal;
@@ -31,7 +31,7 @@ pub enum LineTarget {
 pub struct LineLog {
     buffers: ThreadLocal<Buffer>,
     queue: Option<Sender<Vec<u8>>>,
-    dropped: AtomicU64,
+    dropped: Arc<AtomicU64>,
     reopen: Arc<AtomicBool>,
     writer: Mutex<Option<std::thread::JoinHandle<()>>>,
 }
@@ -53,10 +53,11 @@ impl LineLog {
         let out = open(&target)?;
         let (sender, receiver) = bounded(QUEUE_BUFFERS);
         let reopen = Arc::new(AtomicBool::new(false));
+        let dropped = Arc::new(AtomicU64::new(0));
         let log = Arc::new(Self {
             buffers: ThreadLocal::new(),
             queue: Some(sender),
-            dropped: AtomicU64::new(0),
+            dropped: dropped.clone(),
             reopen: reopen.clone(),
             writer: Mutex::new(None),
         });
@@ -68,6 +69,8 @@ impl LineLog {
                     target,
                     out,
                     reopen,
+                    dropped,
+                    told: None,
                 };
                 writer.run(&receiver, || {
                     if let Some(log) = flushed.upgrade() {
@@ -90,7 +93,7 @@ impl LineLog {
         }
     }
 
-    /// Lines that were thrown away because the writer did not keep up.
+    /// Lines that were thrown away because the writer did not keep up, or could not write.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Relaxed)
     }
@@ -113,9 +116,8 @@ impl LineLog {
     fn send(&self, bytes: Vec<u8>) {
         let Some(queue) = &self.queue else { return };
         if let Err(refused) = queue.try_send(bytes) {
-            let lines = refused.into_inner();
-            let lines = lines.iter().filter(|byte| **byte == b'\n').count();
-            self.dropped.fetch_add(lines as u64, Relaxed);
+            self.dropped
+                .fetch_add(lines(&refused.into_inner()), Relaxed);
         }
     }
 }
@@ -140,6 +142,16 @@ struct Writer {
     target: LineTarget,
     out: Box<dyn Write + Send>,
     reopen: Arc<AtomicBool>,
+    dropped: Arc<AtomicU64>,
+    /// When it was last told that nothing can be written.
+    told: Option<Instant>,
+}
+
+/// How often the same trouble is told.
+const TELL_EVERY: Duration = Duration::from_secs(10);
+
+fn lines(bytes: &[u8]) -> u64 {
+    bytes.iter().filter(|byte| **byte == b'\n').count() as u64
 }
 
 impl Writer {
@@ -161,7 +173,12 @@ impl Writer {
             self.out = out;
         }
         if let Err(error) = self.out.write_all(bytes) {
-            tracing::warn!(%error, "cannot write the log of lines");
+            self.dropped.fetch_add(lines(bytes), Relaxed);
+            let due = self.told.is_none_or(|told| told.elapsed() >= TELL_EVERY);
+            if due {
+                tracing::warn!(%error, "cannot write the log of lines: they are dropped, and counted");
+                self.told = Some(Instant::now());
+            }
         }
     }
 }
@@ -201,6 +218,19 @@ mod tests {
         let text = std::fs::read_to_string(path).unwrap();
         assert_eq!(text.lines().count(), 4000);
         assert!(text.lines().all(|line| line.split(' ').count() == 2));
+    }
+
+    #[test]
+    fn lines_for_a_full_disk_are_counted() {
+        let log = LineLog::open(LineTarget::File("/dev/full".into())).unwrap();
+        for _ in 0..3 {
+            log.line(|out| out.extend_from_slice(b"one"));
+        }
+        let soon = Instant::now() + Duration::from_secs(5);
+        while log.dropped() < 3 {
+            assert!(Instant::now() < soon, "{}", log.dropped());
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     #[test]

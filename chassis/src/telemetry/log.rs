@@ -70,9 +70,10 @@ impl LogConfig {
     }
 
     fn filter(&self) -> Result<EnvFilter, Diagnostic> {
-        // Pingora logs through the `log` crate and calls a client that goes away an error.
+        // Pingora logs through the `log` crate and calls a client that goes away an error; rustls
+        // warns of each alert that a client sends.
         let filter = format!(
-            "pingora_core=off,pingora_proxy=off,notify=warn,{}",
+            "pingora_core=off,pingora_proxy=off,notify=warn,rustls=error,{}",
             *self.level
         );
         EnvFilter::builder().parse(filter).map_err(|error| {

@@ -127,9 +127,9 @@ impl Meter {
     /// Hears what is sent to the client.
     pub fn sent(&mut self, bytes: &[u8]) -> Option<Excess> {
         let (buckets, goodbye) = (&mut self.buckets, &mut self.goodbye);
-        let mut add = |kind: Excess, tokens| buckets[kind as usize].add(tokens);
-        let mut resets = 0;
+        let mut excess = None;
         self.outgoing.read(bytes, |frame| {
+            let mut add = |kind: Excess, tokens| buckets[kind as usize].add(tokens);
             if frame.kind == DATA {
                 // It is acknowledged for its stream and its connection, and may be measured.
                 add(Excess::WindowUpdates, 4 * TOKEN);
@@ -139,8 +139,9 @@ impl Meter {
                 add(Excess::Resets, TOKEN / 2);
             }
             // "No error" is what follows an answer that did not wait for the request's body.
-            if frame.kind == RST_STREAM && frame.start != [0; 4] {
-                resets += 1;
+            let reset = frame.kind == RST_STREAM && frame.start != [0; 4];
+            if reset && !buckets[Excess::Resets as usize].take() {
+                excess = Some(Excess::Resets);
             }
             if frame.kind == GOAWAY {
                 let debug = frame.start.get(GOAWAY_FIXED..).unwrap_or_default();
@@ -148,12 +149,6 @@ impl Meter {
                 *goodbye = known.map(|(_, reason)| *reason);
             }
         });
-        let mut excess = None;
-        for _ in 0..resets {
-            if !self.buckets[Excess::Resets as usize].take() {
-                excess = Some(Excess::Resets);
-            }
-        }
         excess
     }
 
