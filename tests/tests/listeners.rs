@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -12,6 +12,7 @@ use rustix::process::Signal;
 use tidegate_tests::eventually::{SOON, eventually};
 use tidegate_tests::gateway::Gateway;
 use tidegate_tests::load::Load;
+use tidegate_tests::nginx::free_address;
 use tidegate_tests::process::Process;
 use tidegate_tests::succession::cpu_ticks;
 use tidegate_tests::upstream::Upstream;
@@ -244,11 +245,7 @@ async fn without_a_limit_clients_leave_descriptors_for_everything_else() {
 #[tokio::test]
 async fn a_reload_changes_names_options_and_addresses_while_it_serves() {
     let upstream = Upstream::start("up").await;
-    let port = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
+    let port = free_address().port();
     let fixed = |name: &str, address: &str, more: &str| {
         format!("name = \"{name}\", address = \"{address}:{port}\"{more}")
     };

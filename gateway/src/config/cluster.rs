@@ -43,8 +43,9 @@ pub struct ClusterConfig {
     /// How long an idle connection is kept for the next request.
     #[serde(default = "default_idle_timeout")]
     pub idle_timeout: Period,
-    /// How many other endpoints are tried when one cannot be connected to. A request that may be
-    /// repeated, such as GET, is also sent again when a connection that was kept breaks before the answer.
+    /// How many other endpoints are tried when one cannot be connected to, or breaks off before an
+    /// answer to a request that changes nothing (GET, HEAD). What is idempotent (PUT, DELETE) is only
+    /// sent again when a connection that was kept breaks.
     #[serde(default = "default_retries")]
     pub retries: Located<u8>,
 }

@@ -52,8 +52,20 @@ pub(crate) struct Context {
     started: Option<Started>,
     /// The endpoint in use.
     current: Option<Arc<Endpoint>>,
-    /// Endpoints that could not be connected to.
+    /// Endpoints that could not be connected to, or broke off before an answer.
     tried: Vec<Arc<Endpoint>>,
+}
+
+impl Context {
+    /// Gives up the endpoint in use; whether there is another to try.
+    fn try_another(&mut self) -> bool {
+        self.tried.extend(self.current.take());
+        let route = self.started.as_ref().map(|started| &started.route);
+        let cluster = route.and_then(|route| route.cluster.as_ref());
+        cluster.is_some_and(|cluster| {
+            self.tried.len() <= cluster.retries && self.tried.len() < cluster.members.len()
+        })
+    }
 }
 
 /// A request whose head was read.

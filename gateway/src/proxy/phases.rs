@@ -142,17 +142,28 @@ impl ProxyHttp for Proxy {
         ctx: &mut Context,
         mut error: Box<Error>,
     ) -> Box<Error> {
-        if let Some(endpoint) = ctx.current.take() {
+        if let Some(endpoint) = &ctx.current {
             endpoint.count(Count::ConnectFailures);
-            ctx.tried.push(endpoint);
         }
-        let route = ctx.started.as_ref().map(|started| &started.route);
-        let others_left = route
-            .and_then(|route| route.cluster.as_ref())
-            .is_some_and(|cluster| {
-                ctx.tried.len() <= cluster.retries && ctx.tried.len() < cluster.members.len()
-            });
-        error.set_retry(others_left);
+        error.set_retry(ctx.try_another());
+        error
+    }
+
+    fn error_while_proxy(
+        &self,
+        _: &HttpPeer,
+        session: &mut Session,
+        mut error: Box<Error>,
+        ctx: &mut Context,
+        reused: bool,
+    ) -> Box<Error> {
+        // A kept connection may have been closed just when the request was sent.
+        let whole = !session.as_ref().retry_buffer_truncated();
+        let idempotent = session.req_header().method.is_idempotent();
+        error.retry.decide_reuse(reused && whole && idempotent);
+        if !error.retry() && upstream::may_repeat(session, &error) {
+            error.set_retry(ctx.try_another());
+        }
         error
     }
 

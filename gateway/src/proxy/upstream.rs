@@ -3,7 +3,7 @@
 use http::{StatusCode, Version, header};
 use pingora_core::protocols::ALPN;
 use pingora_core::upstreams::peer::HttpPeer;
-use pingora_core::{Error, ErrorType, Result};
+use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 
@@ -31,6 +31,21 @@ pub(super) fn keep_te(asked: &RequestHeader, head: &mut RequestHeader) -> Result
         head.insert_header(header::TE, te.clone())?;
     }
     Ok(())
+}
+
+/// Whether a request whose connection broke before the answer may be sent to another endpoint: it
+/// changes nothing, however often it is done (RFC 9110, section 9.2.1).
+pub(super) fn may_repeat(session: &mut Session, error: &Error) -> bool {
+    let broke = matches!(
+        error.etype(),
+        ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError
+    );
+    let safe = session.req_header().method.is_safe();
+    broke
+        && *error.esource() == ErrorSource::Upstream
+        && safe
+        && session.as_mut().is_body_empty()
+        && session.response_written().is_none()
 }
 
 /// Refuses an answer that would not mean to the client what it means to the upstream: Pingora
