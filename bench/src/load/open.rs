@@ -1,0 +1,179 @@
+//! The open loop: requests are due at times that do not depend on the answers.
+//!
+//! Times are those of a Poisson process, the same for every peer. Latency counts from when a
+//! request was due, also while it waits for a free connection: so a proxy that stalls pays
+//! for all the requests that would have come meanwhile (no coordinated omission). A `timerfd` wakes
+//! the loop; tokio's own timers are no finer than a millisecond.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
+    timerfd_settime,
+};
+use tokio::io::unix::AsyncFd;
+use tokio::sync::Semaphore;
+
+use super::closed::drive;
+use super::exchange::Connection;
+use super::{Requests, Sample, Target};
+use crate::error::Error;
+
+/// An open loop.
+#[derive(Clone, Debug)]
+pub(crate) struct Open {
+    /// Requests a second.
+    pub(crate) rate: f64,
+    /// Connections that are kept; a request that is due while none is free waits for one.
+    pub(crate) connections: usize,
+    /// What is sent.
+    pub(crate) requests: Requests,
+}
+
+impl Open {
+    /// Drives it for so long.
+    pub(crate) fn run(&self, target: &Target, time: Duration) -> Result<Sample, Error> {
+        let shared = Rc::new(Shared {
+            due: RefCell::default(),
+            waiting: Semaphore::new(0),
+            sample: RefCell::new(Sample::new()?),
+        });
+        let start = Instant::now();
+        let pace = pace(self.rate, start, time, shared.clone());
+        let tasks = (0..self.connections).map(|_| {
+            let (shared, requests, target) =
+                (shared.clone(), self.requests.clone(), target.clone());
+            Box::pin(async move { shared.serve(&target, &requests).await }) as Task
+        });
+        drive(tasks.chain([Box::pin(pace) as Task]))?;
+        let mut sample = shared.sample.replace(Sample::new()?);
+        sample.time = start.elapsed();
+        Ok(sample)
+    }
+}
+
+type Task = std::pin::Pin<Box<dyn Future<Output = ()>>>;
+
+struct Shared {
+    /// When requests were due that nobody has sent yet.
+    due: RefCell<VecDeque<Instant>>,
+    /// As many permits as there are such; closed at the end.
+    waiting: Semaphore,
+    sample: RefCell<Sample>,
+}
+
+impl Shared {
+    /// Sends what is due over one connection after the other.
+    async fn serve(&self, target: &Target, requests: &Requests) {
+        let mut connection = None;
+        let mut turn = 0;
+        while let Some(due) = self.next().await {
+            turn += 1;
+            let mut open = match connection.take() {
+                Some(open) => open,
+                None => match Connection::open(target).await {
+                    Ok(open) => open,
+                    Err(error) => {
+                        self.sample.borrow_mut().failed(error.to_string());
+                        continue;
+                    }
+                },
+            };
+            let answer = open.exchange(requests.at(turn)).await;
+            let mut sample = self.sample.borrow_mut();
+            match answer {
+                Ok(answer) if answer.status == 200 => {
+                    sample.answered(due.elapsed());
+                    connection = (!answer.closes).then_some(open);
+                }
+                Ok(answer) => sample.failed(format!("status {}", answer.status)),
+                Err(error) => sample.failed(error.to_string()),
+            }
+        }
+    }
+
+    /// The next that is due; `None` at the end, when all are sent.
+    async fn next(&self) -> Option<Instant> {
+        if let Ok(permit) = self.waiting.acquire().await {
+            permit.forget();
+        }
+        self.due.borrow_mut().pop_front()
+    }
+}
+
+/// Says what is due when it is, until the time is up.
+async fn pace(rate: f64, start: Instant, time: Duration, shared: Rc<Shared>) {
+    if let Err(error) = release(rate, start, start + time, &shared).await {
+        shared.sample.borrow_mut().failed(format!("timer: {error}"));
+    }
+    shared.waiting.close();
+}
+
+async fn release(rate: f64, start: Instant, end: Instant, shared: &Shared) -> io::Result<()> {
+    let timer = Timer::new()?;
+    let mut random = SmallRng::seed_from_u64(1);
+    let mut due = start;
+    while due < end {
+        if due > Instant::now() {
+            timer.until(due).await?;
+        }
+        shared.due.borrow_mut().push_back(due);
+        shared.waiting.add_permits(1);
+        due += gap(rate, random.random());
+    }
+    Ok(())
+}
+
+/// The time to the next request of a Poisson process, of a uniform number in [0, 1).
+fn gap(rate: f64, uniform: f64) -> Duration {
+    Duration::from_secs_f64(-(1.0 - uniform).ln() / rate)
+}
+
+/// A timer of the kernel, accurate to some microseconds.
+struct Timer(AsyncFd<OwnedFd>);
+
+impl Timer {
+    /// Polled on the runtime that runs now.
+    fn new() -> io::Result<Self> {
+        let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
+        let descriptor = timerfd_create(TimerfdClockId::Monotonic, flags)?;
+        Ok(Self(AsyncFd::new(descriptor)?))
+    }
+
+    async fn until(&self, due: Instant) -> io::Result<()> {
+        let left = due.saturating_duration_since(Instant::now());
+        let left = left.max(Duration::from_nanos(1)); // nothing would switch the timer off
+        let spec = Itimerspec {
+            it_interval: Timespec::default(),
+            it_value: Timespec {
+                tv_sec: left.as_secs().cast_signed(),
+                tv_nsec: left.subsec_nanos().into(),
+            },
+        };
+        timerfd_settime(&self.0, TimerfdTimerFlags::empty(), &spec)?;
+        let mut ready = self.0.readable().await?;
+        let _ = ready.try_io(|inner| Ok(rustix::io::read(inner, &mut [0; 8])?));
+        ready.clear_ready();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_come_at_the_rate_on_average() {
+        let mut random = SmallRng::seed_from_u64(7);
+        let total: Duration = (0..100_000).map(|_| gap(1000.0, random.random())).sum();
+        let seconds = total.as_secs_f64();
+        assert!((98.0..102.0).contains(&seconds), "{seconds}");
+    }
+}

@@ -1,0 +1,93 @@
+//! The suites: each a file that says what it shows and how it is measured.
+//!
+//! A suite of proxies for HTTP is a list of [`Case`]s, which [`compare`] runs. One that measures something
+//! else brings its own function. To add one: a file here, and a line in [`SUITES`].
+
+mod bodies;
+mod idle;
+mod plain;
+mod post;
+mod short;
+mod tls;
+
+use crate::error::Error;
+use crate::load::{Closed, Resumption, Target, client};
+use crate::peer::{Front, Setup};
+use crate::report::Row;
+use crate::stage::{Context, Stage};
+
+/// A set of cases that belong together.
+#[derive(Debug)]
+pub(crate) struct Suite {
+    /// What it is called on the command line and in reports.
+    pub(crate) name: &'static str,
+    /// What it shows, in a line.
+    pub(crate) shows: &'static str,
+    /// Measures it.
+    pub(crate) run: fn(&Context) -> Result<Vec<Row>, Error>,
+}
+
+/// All, in the order in which `all` runs them.
+pub(crate) const SUITES: &[Suite] = &[
+    plain::SUITE,
+    bodies::SUITE,
+    post::SUITE,
+    short::SUITE,
+    tls::SUITE,
+    idle::SUITE,
+];
+
+/// One thing that is measured of every peer.
+#[derive(Clone, Debug)]
+pub(crate) struct Case {
+    /// What it is called in reports.
+    pub(crate) name: String,
+    /// What the peers are to do.
+    pub(crate) setup: Setup,
+    /// The load.
+    pub(crate) load: Closed,
+    /// What clients do with TLS sessions, when the peers speak TLS.
+    pub(crate) resumption: Resumption,
+}
+
+impl Case {
+    /// Without TLS.
+    pub(crate) fn new(name: impl Into<String>, setup: Setup, load: Closed) -> Self {
+        Self {
+            name: name.into(),
+            setup,
+            load,
+            resumption: Resumption::Never,
+        }
+    }
+}
+
+/// Measures these cases, one after the other.
+pub(crate) fn compare(
+    context: &Context,
+    suite: &'static str,
+    cases: &[Case],
+) -> Result<Vec<Row>, Error> {
+    let mut rows = Vec::new();
+    for case in cases {
+        let stage = Stage::start(context, &case.setup)?;
+        let tls = match case.setup.front {
+            Front::Http => None,
+            Front::Tls => Some(client(&context.certificate, case.resumption, b"http/1.1")?),
+        };
+        let target = |address| Target {
+            address,
+            tls: tls.clone(),
+        };
+        stage.check_answers(&case.load.requests, |running| target(running.address))?;
+        let measured =
+            stage.rounds(|running, time| case.load.run(&target(running.address), time))?;
+        rows.extend(Row::of_case(
+            suite,
+            &case.name,
+            context.options.workers,
+            &measured,
+        ));
+    }
+    Ok(rows)
+}
