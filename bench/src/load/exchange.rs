@@ -49,6 +49,11 @@ impl Connection {
         Ok(Self { stream, buffer })
     }
 
+    /// What is under HTTP.
+    pub(crate) fn into_stream(self) -> Stream {
+        self.stream
+    }
+
     /// Whether the handshake went on with an earlier session.
     pub(crate) fn is_resumed(&self) -> bool {
         let Stream::Tls(stream) = &self.stream else {
@@ -141,8 +146,10 @@ async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
 }
 
 /// With or without TLS.
-enum Stream {
+pub(crate) enum Stream {
+    /// Without.
     Plain(TcpStream),
+    /// With.
     Tls(Box<TlsStream<TcpStream>>),
 }
 

@@ -11,6 +11,7 @@
 mod closed;
 mod exchange;
 mod head;
+mod http2;
 mod open;
 mod tls;
 
@@ -26,6 +27,7 @@ use crate::error::Error;
 pub(crate) use self::closed::{Closed, Reuse};
 pub(crate) use self::exchange::Connection;
 pub(crate) use self::head::Head;
+pub(crate) use self::http2::Http2;
 pub(crate) use self::open::Open;
 pub(crate) use self::tls::{Certificate, Resumption, client};
 
@@ -42,6 +44,21 @@ impl Requests {
                 .into_bytes()
                 .into()
         });
+        Self(requests.collect())
+    }
+
+    /// A request to upgrade to a WebSocket.
+    pub(crate) fn upgrade(key: &str) -> Self {
+        let headers = format!(
+            "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Key: {key}\r\n"
+        );
+        Self::get(["/"], &headers)
+    }
+
+    /// Of several, one after the other.
+    pub(crate) fn join(all: impl IntoIterator<Item = Self>) -> Self {
+        let requests = all.into_iter().flat_map(|requests| requests.0.to_vec());
         Self(requests.collect())
     }
 

@@ -144,7 +144,10 @@ impl Timer {
     fn new() -> io::Result<Self> {
         let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
         let descriptor = timerfd_create(TimerfdClockId::Monotonic, flags)?;
-        Ok(Self(AsyncFd::new(descriptor)?))
+        // SAFETY: an `OwnedFd` is one open descriptor for all its life, and `Self` owns it.
+        #[expect(unsafe_code, reason = "tokio has no safe way to wait for a `timerfd`")]
+        let registered = unsafe { AsyncFd::register(descriptor) };
+        Ok(Self(registered?))
     }
 
     async fn until(&self, due: Instant) -> io::Result<()> {

@@ -58,11 +58,11 @@ fn configuration(setup: &Setup, place: &Place<'_>) -> String {
         _ => "use_backend %[path,map_beg(routes.map)]",
     };
     format!(
-        "global\n nbthread {workers}\n maxconn 15000\n log stdout format raw local0\n\
-         defaults\n mode http\n {log} timeout connect 1s\n timeout client 60s\n timeout server 30s\n \
+        "global\n nbthread {workers}\n maxconn 15000\n no strict-limits\n log stdout format raw local0\n\
+         defaults\n mode http\n timeout connect 1s\n timeout client 60s\n timeout server 30s\n \
          timeout http-keep-alive 60s\n timeout tunnel 1h\n option forwardfor\n\
-         frontend admin\n bind {admin}\n no log\n http-request use-service prometheus-exporter\n\
-         frontend front\n bind {address}{tls}\n {backend}\n\
+         frontend admin\n bind {admin}\n http-request use-service prometheus-exporter\n\
+         frontend front\n bind {address}{tls}\n {log}{backend}\n\
          backend origin\n http-reuse always\n server origin {origin}\n"
     )
 }

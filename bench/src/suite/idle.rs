@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
-use super::Suite;
+use super::{Suite, without_tls};
 use crate::error::Error;
-use crate::load::{Connection, Requests, Target};
+use crate::load::{Connection, Requests};
 use crate::machine::{Memory, raise_open_files};
 use crate::peer::{OURS, Running, Setup};
 use crate::report::Row;
@@ -51,7 +51,7 @@ fn run(context: &Context) -> Result<Vec<Row>, Error> {
     let count = wanted.min(usize::try_from(room).unwrap_or(wanted));
     let stage = Stage::start(context, &Setup::default())?;
     let requests = Requests::get(["/"], "");
-    stage.check_answers(&requests, target)?;
+    stage.check_answers(&requests, without_tls)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
@@ -94,13 +94,6 @@ fn rows(held: &[(&'static str, Held)]) -> Vec<Row> {
     held.iter().map(row).collect()
 }
 
-fn target(running: &Running) -> Target {
-    Target {
-        address: running.address,
-        tls: None,
-    }
-}
-
 async fn measure(running: &Running, requests: &Requests, count: usize) -> Held {
     drop(connect(running, requests, 200).await); // caches and pools fill
     tokio::time::sleep(SETTLE).await;
@@ -130,7 +123,7 @@ async fn connect(running: &Running, requests: &Requests, count: usize) -> Vec<Co
         if connecting.len() >= AT_ONCE {
             connections.extend(connecting.join_next().await.and_then(Result::ok).flatten());
         }
-        let (target, requests) = (target(running), requests.clone());
+        let (target, requests) = (without_tls(running), requests.clone());
         connecting.spawn(async move {
             let mut connection = Connection::open(&target).await.ok()?;
             let answered = is_answered(&mut connection, &requests).await;

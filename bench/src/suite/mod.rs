@@ -4,15 +4,21 @@
 //! else brings its own function. To add one: a file here, and a line in [`SUITES`].
 
 mod bodies;
+mod h2;
 mod idle;
 mod plain;
+mod policy;
 mod post;
+mod reload;
+mod routes;
 mod short;
+mod tail;
 mod tls;
+mod websocket;
 
 use crate::error::Error;
 use crate::load::{Closed, Resumption, Target, client};
-use crate::peer::{Front, Setup};
+use crate::peer::{Front, Running, Setup};
 use crate::report::Row;
 use crate::stage::{Context, Stage};
 
@@ -35,6 +41,12 @@ pub(crate) const SUITES: &[Suite] = &[
     short::SUITE,
     tls::SUITE,
     idle::SUITE,
+    h2::SUITE,
+    routes::SUITE,
+    tail::SUITE,
+    reload::SUITE,
+    websocket::SUITE,
+    policy::SUITE,
 ];
 
 /// One thing that is measured of every peer.
@@ -59,6 +71,14 @@ impl Case {
             load,
             resumption: Resumption::Never,
         }
+    }
+}
+
+/// Where a peer is without TLS.
+fn without_tls(running: &Running) -> Target {
+    Target {
+        address: running.address,
+        tls: None,
     }
 }
 
