@@ -34,7 +34,11 @@ pub(crate) struct CommandLine {
 pub(crate) enum Role {
     /// The origin.
     #[command(hide = true)]
-    Origin,
+    Origin {
+        /// Its threads.
+        #[arg(long, default_value_t = 1)]
+        threads: usize,
+    },
     /// A bare proxy on Pingora.
     #[command(hide = true)]
     Pingora(Bare),

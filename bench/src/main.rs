@@ -35,7 +35,9 @@ fn main() -> ExitCode {
     let command_line = CommandLine::parse();
     let done = match &command_line.role {
         None => command_line.run(),
-        Some(Role::Origin) => origin::serve().map_err(Error::machine("the origin")),
+        Some(Role::Origin { threads }) => {
+            origin::serve(*threads).map_err(Error::machine("the origin"))
+        }
         Some(Role::Launch(launch)) => {
             let source = launch.exec();
             Err(Error::machine("a program")(source))

@@ -27,13 +27,23 @@ const WEBSOCKET_ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 const LONGEST: usize = 16 << 20;
 
 /// Serves on a free port, whose address it prints, until it is ended.
-pub(crate) fn serve() -> io::Result<()> {
+pub(crate) fn serve(threads: usize) -> io::Result<()> {
+    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    listener.set_nonblocking(true)?;
+    println!("{}", listener.local_addr()?);
+    for _ in 1..threads {
+        let listener = listener.try_clone()?;
+        std::thread::spawn(move || serve_thread(listener));
+    }
+    serve_thread(listener)
+}
+
+fn serve_thread(listener: std::net::TcpListener) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     LocalSet::new().block_on(&runtime, async {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        println!("{}", listener.local_addr()?);
+        let listener = TcpListener::from_std(listener)?;
         let answers = Rc::new(Answers::default());
         loop {
             let (stream, _) = listener.accept().await?;

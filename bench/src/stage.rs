@@ -90,7 +90,7 @@ pub(crate) struct Measured {
 impl<'a> Stage<'a> {
     /// Starts all. A peer that fails is named and left out; ours must not fail.
     pub(crate) fn start(context: &'a Context, setup: &Setup) -> Result<Self, Error> {
-        let origin = Origin::start(&context.places.load)?;
+        let origin = Origin::start(context.options.workers, &context.places.load)?;
         let mut stage = Self {
             context,
             running: Vec::new(),

@@ -1,13 +1,10 @@
 //! The closed loop: each connection sends when the one before is answered.
 
 use std::cell::RefCell;
-use std::future::Future;
 use std::io;
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use tokio::task::LocalSet;
-
+use super::crew::drive;
 use super::exchange::Connection;
 use super::{Requests, Sample, Target};
 use crate::error::Error;
@@ -56,19 +53,15 @@ impl Closed {
 
     /// Drives it for so long.
     pub(crate) fn run(&self, target: &Target, time: Duration) -> Result<Sample, Error> {
-        let start = Instant::now();
-        let sample = Rc::new(RefCell::new(Sample::new()?));
-        let tasks = (0..self.connections).map(|number| {
-            let (this, target, sample) = (self.clone(), target.clone(), sample.clone());
-            async move {
-                this.connections(&target, number, start + time, &sample)
-                    .await
+        let end = Instant::now() + time;
+        drive(self.connections, |share, local, sample| {
+            for number in share.connections(self.connections) {
+                let (this, target, sample) = (self.clone(), target.of_one_client(), sample.clone());
+                local.spawn_local(async move {
+                    this.connections(&target, number, end, &sample).await;
+                });
             }
-        });
-        drive(tasks)?;
-        let mut sample = sample.replace(Sample::new()?);
-        sample.time = start.elapsed();
-        Ok(sample)
+        })
     }
 
     /// One connection after the other, until the time is up.
@@ -129,20 +122,4 @@ fn expect(status: u16, wanted: u16) -> io::Result<()> {
         true => Ok(()),
         false => Err(io::Error::other(format!("status {status}"))),
     }
-}
-
-/// Runs tasks on this thread until all have ended.
-pub(super) fn drive<T: Future<Output = ()> + 'static>(
-    tasks: impl Iterator<Item = T>,
-) -> Result<(), Error> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    let runtime = runtime.map_err(Error::machine("a runtime"))?;
-    let local = LocalSet::new();
-    for task in tasks {
-        local.spawn_local(task);
-    }
-    runtime.block_on(local);
-    Ok(())
 }

@@ -39,9 +39,9 @@ impl Connection {
         let tcp = connect(target.address).await?;
         let stream = match &target.tls {
             None => Stream::Plain(tcp),
-            Some(config) => {
+            Some(client) => {
                 let name = ServerName::try_from("bench.test").map_err(io::Error::other)?;
-                let connector = TlsConnector::from(config.clone());
+                let connector = TlsConnector::from(client.config.clone());
                 Stream::Tls(Box::new(connector.connect(name, tcp).await?))
             }
         };

@@ -1,8 +1,6 @@
 //! A closed loop over HTTP/2: some connections with TLS, each with several requests under way.
 
-use std::cell::RefCell;
 use std::io;
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -10,7 +8,7 @@ use h2::client::SendRequest;
 use http::Request;
 use tokio::task::{JoinSet, spawn_local};
 
-use super::closed::drive;
+use super::crew::{Shared, drive};
 use super::exchange::Connection;
 use super::{Sample, Target};
 use crate::error::Error;
@@ -27,29 +25,21 @@ pub(crate) struct Http2 {
 impl Http2 {
     /// Drives it for so long.
     pub(crate) fn run(self, target: &Target, time: Duration) -> Result<Sample, Error> {
-        let start = Instant::now();
-        let sample = Rc::new(RefCell::new(Sample::new()?));
-        let tasks = (0..self.connections).map(|_| {
-            let (target, sample) = (target.clone(), sample.clone());
-            async move {
-                let done = self.connection(&target, start + time, &sample).await;
-                if let Err(error) = done {
-                    sample.borrow_mut().failed(error.to_string());
-                }
+        let end = Instant::now() + time;
+        drive(self.connections, |share, local, sample| {
+            for _ in share.connections(self.connections) {
+                let (target, sample) = (target.clone(), sample.clone());
+                local.spawn_local(async move {
+                    let done = self.connection(&target, end, &sample).await;
+                    if let Err(error) = done {
+                        sample.borrow_mut().failed(error.to_string());
+                    }
+                });
             }
-        });
-        drive(tasks)?;
-        let mut sample = sample.replace(Sample::new()?);
-        sample.time = start.elapsed();
-        Ok(sample)
+        })
     }
 
-    async fn connection(
-        self,
-        target: &Target,
-        end: Instant,
-        sample: &Rc<RefCell<Sample>>,
-    ) -> io::Result<()> {
+    async fn connection(self, target: &Target, end: Instant, sample: &Shared) -> io::Result<()> {
         let stream = Connection::open(target).await?.into_stream();
         let (client, connection) = h2::client::handshake(stream)
             .await

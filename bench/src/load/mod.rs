@@ -9,6 +9,7 @@
 //!   from when a request was due. For tails.
 
 mod closed;
+mod crew;
 mod exchange;
 mod head;
 mod http2;
@@ -29,7 +30,7 @@ pub(crate) use self::exchange::Connection;
 pub(crate) use self::head::Head;
 pub(crate) use self::http2::Http2;
 pub(crate) use self::open::Open;
-pub(crate) use self::tls::{Certificate, Resumption, client};
+pub(crate) use self::tls::{Certificate, Client, Resumption};
 
 /// Requests as they go over the wire, taken in turn.
 #[derive(Clone, Debug)]
@@ -123,6 +124,17 @@ impl Sample {
         self.error.get_or_insert(error);
     }
 
+    /// What another part of the same load has seen.
+    fn merge(&mut self, other: Self) -> Result<(), Error> {
+        let merged = self.latency.add(&other.latency);
+        merged.map_err(|error| Error::Load(error.to_string()))?;
+        self.requests += other.requests;
+        self.errors += other.errors;
+        self.error = self.error.take().or(other.error);
+        self.resumed += other.resumed;
+        Ok(())
+    }
+
     /// Microseconds within which this share of the requests was answered.
     pub(crate) fn micros(&self, quantile: f64) -> f64 {
         self.latency.value_at_quantile(quantile) as f64 / 1e3
@@ -149,5 +161,14 @@ pub(crate) struct Target {
     /// Where the proxy listens.
     pub(crate) address: SocketAddr,
     /// How to speak TLS; plain text when there is none.
-    pub(crate) tls: Option<Arc<rustls::ClientConfig>>,
+    pub(crate) tls: Option<Client>,
+}
+
+impl Target {
+    /// For one client of the load, who has no sessions of others.
+    fn of_one_client(&self) -> Self {
+        let tls = self.tls.as_ref().map(Client::alone);
+        let address = self.address;
+        Self { address, tls }
+    }
 }

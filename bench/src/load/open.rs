@@ -21,7 +21,7 @@ use rustix::time::{
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Semaphore;
 
-use super::closed::drive;
+use super::crew::{Shared, drive};
 use super::exchange::Connection;
 use super::{Requests, Sample, Target};
 use crate::error::Error;
@@ -40,36 +40,39 @@ pub(crate) struct Open {
 impl Open {
     /// Drives it for so long.
     pub(crate) fn run(&self, target: &Target, time: Duration) -> Result<Sample, Error> {
-        let shared = Rc::new(Shared {
-            due: RefCell::default(),
-            waiting: Semaphore::new(0),
-            sample: RefCell::new(Sample::new()?),
-        });
         let start = Instant::now();
-        let pace = pace(self.rate, start, time, shared.clone());
-        let tasks = (0..self.connections).map(|_| {
-            let (shared, requests, target) =
-                (shared.clone(), self.requests.clone(), target.clone());
-            Box::pin(async move { shared.serve(&target, &requests).await }) as Task
-        });
-        drive(tasks.chain([Box::pin(pace) as Task]))?;
-        let mut sample = shared.sample.replace(Sample::new()?);
-        sample.time = start.elapsed();
-        Ok(sample)
+        drive(self.connections, |share, local, sample| {
+            let queue = Rc::new(Queue {
+                due: RefCell::default(),
+                waiting: Semaphore::new(0),
+                sample: sample.clone(),
+            });
+            for _ in share.connections(self.connections) {
+                let (queue, requests, target) =
+                    (queue.clone(), self.requests.clone(), target.clone());
+                local.spawn_local(async move { queue.serve(&target, &requests).await });
+            }
+            let times = Times {
+                rate: self.rate / share.of as f64,
+                seed: share.number as u64,
+                start,
+                end: start + time,
+            };
+            local.spawn_local(pace(times, queue));
+        })
     }
 }
 
-type Task = std::pin::Pin<Box<dyn Future<Output = ()>>>;
-
-struct Shared {
+/// What is due, and who waits for it.
+struct Queue {
     /// When requests were due that nobody has sent yet.
     due: RefCell<VecDeque<Instant>>,
     /// As many permits as there are such; closed at the end.
     waiting: Semaphore,
-    sample: RefCell<Sample>,
+    sample: Shared,
 }
 
-impl Shared {
+impl Queue {
     /// Sends what is due over one connection after the other.
     async fn serve(&self, target: &Target, requests: &Requests) {
         let mut connection = None;
@@ -108,25 +111,34 @@ impl Shared {
     }
 }
 
-/// Says what is due when it is, until the time is up.
-async fn pace(rate: f64, start: Instant, time: Duration, shared: Rc<Shared>) {
-    if let Err(error) = release(rate, start, start + time, &shared).await {
-        shared.sample.borrow_mut().failed(format!("timer: {error}"));
-    }
-    shared.waiting.close();
+/// When requests are due.
+#[derive(Clone, Copy)]
+struct Times {
+    rate: f64,
+    seed: u64,
+    start: Instant,
+    end: Instant,
 }
 
-async fn release(rate: f64, start: Instant, end: Instant, shared: &Shared) -> io::Result<()> {
+/// Says what is due when it is, until the time is up.
+async fn pace(times: Times, queue: Rc<Queue>) {
+    if let Err(error) = release(times, &queue).await {
+        queue.sample.borrow_mut().failed(format!("timer: {error}"));
+    }
+    queue.waiting.close();
+}
+
+async fn release(times: Times, queue: &Queue) -> io::Result<()> {
     let timer = Timer::new()?;
-    let mut random = SmallRng::seed_from_u64(1);
-    let mut due = start;
-    while due < end {
+    let mut random = SmallRng::seed_from_u64(times.seed);
+    let mut due = times.start;
+    while due < times.end {
         if due > Instant::now() {
             timer.until(due).await?;
         }
-        shared.due.borrow_mut().push_back(due);
-        shared.waiting.add_permits(1);
-        due += gap(rate, random.random());
+        queue.due.borrow_mut().push_back(due);
+        queue.waiting.add_permits(1);
+        due += gap(times.rate, random.random());
     }
     Ok(())
 }

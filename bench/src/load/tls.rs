@@ -53,28 +53,46 @@ pub(crate) enum Resumption {
     Tickets,
 }
 
-/// A client that trusts the certificate and speaks TLS 1.3 with `TLS_AES_128_GCM_SHA256` and X25519.
-pub(crate) fn client(
-    certificate: &Certificate,
+/// A client of TLS.
+#[derive(Clone, Debug)]
+pub(crate) struct Client {
+    /// What it asks for.
+    pub(crate) config: Arc<ClientConfig>,
     resumption: Resumption,
-    alpn: &[u8],
-) -> Result<Arc<ClientConfig>, Error> {
-    let mut provider = default_provider();
-    provider.cipher_suites = vec![cipher_suite::TLS13_AES_128_GCM_SHA256];
-    provider.kx_groups = vec![kx_group::X25519];
-    let wrong = |error: rustls::Error| Error::Load(error.to_string());
-    let mut roots = RootCertStore::empty();
-    roots.add(certificate.der.clone()).map_err(wrong)?;
-    let builder = ClientConfig::builder_with_provider(provider.into());
-    let builder = builder.with_protocol_versions(&[&rustls::version::TLS13]);
-    let mut config = builder
-        .map_err(wrong)?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![alpn.to_vec()];
-    config.resumption = match resumption {
-        Resumption::Never => Store::disabled(),
-        Resumption::Tickets => Store::in_memory_sessions(256),
-    };
-    Ok(Arc::new(config))
+}
+
+impl Client {
+    /// One that trusts the certificate and speaks TLS 1.3 with `TLS_AES_128_GCM_SHA256` and X25519.
+    pub(crate) fn new(
+        certificate: &Certificate,
+        resumption: Resumption,
+        alpn: &[u8],
+    ) -> Result<Self, Error> {
+        let mut provider = default_provider();
+        provider.cipher_suites = vec![cipher_suite::TLS13_AES_128_GCM_SHA256];
+        provider.kx_groups = vec![kx_group::X25519];
+        let wrong = |error: rustls::Error| Error::Load(error.to_string());
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate.der.clone()).map_err(wrong)?;
+        let builder = ClientConfig::builder_with_provider(provider.into());
+        let builder = builder.with_protocol_versions(&[&rustls::version::TLS13]);
+        let builder = builder.map_err(wrong)?.with_root_certificates(roots);
+        let mut config = builder.with_no_client_auth();
+        config.alpn_protocols = vec![alpn.to_vec()];
+        config.resumption = Store::disabled();
+        let config = Arc::new(config);
+        Ok(Self { config, resumption })
+    }
+
+    /// The same with no sessions yet, and a store of its own: a store keeps few tickets of a server,
+    /// not enough for all clients of the load.
+    pub(super) fn alone(&self) -> Self {
+        let mut alone = self.clone();
+        if self.resumption == Resumption::Tickets {
+            let mut config = ClientConfig::clone(&self.config);
+            config.resumption = Store::in_memory_sessions(8);
+            alone.config = Arc::new(config);
+        }
+        alone
+    }
 }

@@ -66,11 +66,15 @@ pub(crate) struct Origin {
 }
 
 impl Origin {
-    /// Starts it on these cores.
-    pub(crate) fn start(cpus: &[usize]) -> Result<Self, Error> {
+    /// Starts it with so many threads on these cores.
+    pub(crate) fn start(threads: usize, cpus: &[usize]) -> Result<Self, Error> {
         let this = std::env::current_exe().map_err(Error::machine("this program's file"))?;
         let mut command = launch(cpus, &this)?;
-        let child = command.arg("origin").stdout(Stdio::piped()).spawn();
+        command
+            .arg("origin")
+            .arg("--threads")
+            .arg(threads.to_string());
+        let child = command.stdout(Stdio::piped()).spawn();
         let mut process = Process(child.map_err(Error::machine("the origin"))?);
         let mut line = String::new();
         if let Some(out) = process.0.stdout.take() {

@@ -1,7 +1,7 @@
 //! HTTP/2 with TLS from the client, HTTP/1.1 to the origin.
 
 use super::Suite;
-use crate::load::{Http2, Requests, Resumption, Target, client};
+use crate::load::{Client, Http2, Requests, Resumption, Target};
 use crate::peer::{Front, Log, Running, Setup};
 use crate::report::Row;
 use crate::stage::Stage;
@@ -16,9 +16,9 @@ pub(super) const SUITE: Suite = Suite {
             ..Setup::default()
         };
         let stage = Stage::start(context, &setup)?;
-        let over = |alpn: &'static [u8]| client(&context.certificate, Resumption::Never, alpn);
+        let over = |alpn: &'static [u8]| Client::new(&context.certificate, Resumption::Never, alpn);
         let (http1, http2) = (over(b"http/1.1")?, over(b"h2")?);
-        let target = |running: &Running, tls| Target {
+        let target = |running: &Running, tls: Client| Target {
             address: running.address,
             tls: Some(tls),
         };

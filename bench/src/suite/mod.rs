@@ -17,7 +17,7 @@ mod tls;
 mod websocket;
 
 use crate::error::Error;
-use crate::load::{Closed, Resumption, Target, client};
+use crate::load::{Client, Closed, Resumption, Target};
 use crate::peer::{Front, Running, Setup};
 use crate::report::Row;
 use crate::stage::{Context, Stage};
@@ -93,7 +93,11 @@ pub(crate) fn compare(
         let stage = Stage::start(context, &case.setup)?;
         let tls = match case.setup.front {
             Front::Http => None,
-            Front::Tls => Some(client(&context.certificate, case.resumption, b"http/1.1")?),
+            Front::Tls => Some(Client::new(
+                &context.certificate,
+                case.resumption,
+                b"http/1.1",
+            )?),
         };
         let target = |address| Target {
             address,
