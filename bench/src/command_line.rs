@@ -51,6 +51,14 @@ pub(crate) enum Role {
 struct Run {
     /// Suites to run, or `all`
     suites: Vec<String>,
+    /// Only cases whose name contains this, such as `100 KB`
+    #[arg(
+        long,
+        value_name = "TEXT",
+        default_value = "",
+        hide_default_value = true
+    )]
+    case: String,
     /// Peers beside Tidegate
     #[arg(
         long,
@@ -157,6 +165,7 @@ impl Run {
             rounds: self.rounds,
             workers: self.workers,
             connections: self.connections,
+            case: self.case.clone(),
             idle_connections: self.idle_connections,
         };
         raise_open_files();

@@ -21,6 +21,8 @@ pub(crate) struct Options {
     pub(crate) workers: usize,
     /// Connections of the load.
     pub(crate) connections: usize,
+    /// What the names of cases must contain.
+    pub(crate) case: String,
     /// Connections that `idle` holds.
     pub(crate) idle_connections: usize,
 }

@@ -89,7 +89,8 @@ pub(crate) fn compare(
     cases: &[Case],
 ) -> Result<Vec<Row>, Error> {
     let mut rows = Vec::new();
-    for case in cases {
+    let wanted = &context.options.case;
+    for case in cases.iter().filter(|case| case.name.contains(wanted)) {
         let stage = Stage::start(context, &case.setup)?;
         let tls = match case.setup.front {
             Front::Http => None,

@@ -1,6 +1,6 @@
 //! Bodies on the way up.
 
-use super::bodies::SIZES;
+use super::bodies::{SIZES, connections};
 use super::{Case, Suite, compare};
 use crate::load::{Closed, Requests};
 use crate::peer::{Log, Setup};
@@ -10,7 +10,7 @@ pub(super) const SUITE: Suite = Suite {
     shows: "requests with bodies of 1 KB to 1 MB over HTTP/1.1 keep-alive, 80 bytes back",
     run: |context| {
         let cases = SIZES.map(|(name, length)| {
-            let load = Closed::new(context.options.connections, Requests::post(length));
+            let load = Closed::new(connections(context, length), Requests::post(length));
             let setup = Setup {
                 log: Log::Combined,
                 ..Setup::default()
