@@ -46,7 +46,7 @@ reference: ## write docs/reference anew from the types
 SUITES ?= all
 BENCH ?=
 
-bench: setup setup-bench ## beside nginx, HAProxy, Caddy and bare Pingora (all suites: 20 minutes)
+bench: setup setup-bench ## beside nginx, HAProxy, Caddy and bare Pingora (all suites: 25 minutes)
 	cargo build --release --locked
 	cargo run --release --locked -p tidegate-bench -- $(SUITES) --tidegate target/release/tidegate \
 		--report bench/reports $(BENCH)

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use crate::error::Error;
 use crate::load::{Certificate, Requests, Sample, Target, ask};
 use crate::machine::{Memory, Places, Usage, free_address};
-use crate::peer::{OURS, Origin, Place, Programs, Running, Setup};
+use crate::peer::{Back, OURS, Origin, Place, Programs, Running, Setup};
 
 /// How much is measured, and how.
 #[derive(Clone, Debug)]
@@ -104,7 +104,10 @@ impl<'a> Stage<'a> {
             let place = Place {
                 address: free()?,
                 admin: free()?,
-                origin: stage.origin.address,
+                origin: match setup.back {
+                    Back::Http => stage.origin.address,
+                    Back::Grpc => stage.origin.grpc,
+                },
                 folder: &folder,
                 workers: context.options.workers,
                 certificate: &context.certificate,

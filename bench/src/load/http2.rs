@@ -1,17 +1,20 @@
 //! A closed loop over HTTP/2: some connections with TLS, each with several requests under way.
+//! Requests are plain ones, or unary calls of gRPC.
 
 use std::io;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use h2::RecvStream;
 use h2::client::SendRequest;
-use http::Request;
+use http::{Request, Response};
 use tokio::task::{JoinSet, spawn_local};
 
 use super::crew::{Shared, drive};
 use super::exchange::Connection;
 use super::{Sample, Target};
 use crate::error::Error;
+use crate::origin::{BODY, grpc};
 
 /// A closed loop over HTTP/2.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +23,17 @@ pub(crate) struct Http2 {
     pub(crate) connections: usize,
     /// Requests that are under way on each.
     pub(crate) streams: usize,
+    /// What they are.
+    pub(crate) kind: Kind,
+}
+
+/// What requests are.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Kind {
+    /// GET.
+    Get,
+    /// Unary calls of gRPC, which send and get a message of [`grpc::MESSAGE`].
+    Grpc,
 }
 
 impl Http2 {
@@ -51,7 +65,7 @@ impl Http2 {
             streams.spawn_local(async move {
                 while Instant::now() < end {
                     let sent = Instant::now();
-                    let answered = exchange(client.clone()).await;
+                    let answered = self.exchange(client.clone()).await;
                     let mut sample = sample.borrow_mut();
                     match answered {
                         Ok(()) => sample.answered(sent.elapsed()),
@@ -66,23 +80,59 @@ impl Http2 {
     }
 }
 
-/// One request, and its whole answer.
-async fn exchange(client: SendRequest<Bytes>) -> io::Result<()> {
-    let request = Request::get("https://bench.test/").header("user-agent", "tidegate-bench");
-    let request = request.body(()).map_err(io::Error::other)?;
-    let mut client = client.ready().await.map_err(io::Error::other)?;
-    let (answer, _) = client
-        .send_request(request, true)
-        .map_err(io::Error::other)?;
-    let answer = answer.await.map_err(io::Error::other)?;
-    if answer.status() != 200 {
-        return Err(io::Error::other(format!("status {}", answer.status())));
+impl Http2 {
+    /// One request, and its whole answer.
+    async fn exchange(self, client: SendRequest<Bytes>) -> io::Result<()> {
+        let mut client = client.ready().await.map_err(io::Error::other)?;
+        let request = Request::builder().header("user-agent", "tidegate-bench");
+        let answer = match self.kind {
+            Kind::Get => {
+                let request = request.uri("https://bench.test/").body(());
+                let request = request.map_err(io::Error::other)?;
+                client.send_request(request, true).map(|(answer, _)| answer)
+            }
+            Kind::Grpc => {
+                let request = request
+                    .method("POST")
+                    .uri("https://bench.test/bench.Echo/Say");
+                let request = request
+                    .header("content-type", "application/grpc")
+                    .header("te", "trailers");
+                let request = request.body(()).map_err(io::Error::other)?;
+                client
+                    .send_request(request, false)
+                    .and_then(|(answer, mut body)| {
+                        body.send_data(grpc::message(), true)?;
+                        Ok(answer)
+                    })
+            }
+        };
+        let answer = answer.map_err(io::Error::other)?;
+        self.read(answer.await.map_err(io::Error::other)?).await
     }
-    let mut body = answer.into_body();
-    while let Some(piece) = body.data().await {
-        let piece = piece.map_err(io::Error::other)?;
-        let released = body.flow_control().release_capacity(piece.len());
-        released.map_err(io::Error::other)?;
+
+    /// Reads an answer to its end, which must be as it should.
+    async fn read(self, answer: Response<RecvStream>) -> io::Result<()> {
+        let status = answer.status();
+        let mut body = answer.into_body();
+        let mut length = 0;
+        while let Some(piece) = body.data().await {
+            let piece = piece.map_err(io::Error::other)?;
+            length += piece.len();
+            let released = body.flow_control().release_capacity(piece.len());
+            released.map_err(io::Error::other)?;
+        }
+        let is_whole = match self.kind {
+            Kind::Get => length == BODY.len(),
+            Kind::Grpc => {
+                let trailers = body.trailers().await.map_err(io::Error::other)?;
+                let result = trailers.and_then(|trailers| trailers.get("grpc-status").cloned());
+                length == grpc::message().len() && result.is_some_and(|result| result == "0")
+            }
+        };
+        match status.as_u16() == 200 && is_whole {
+            true => Ok(()),
+            false => Err(io::Error::other(format!("status {status}, {length} bytes"))),
+        }
     }
-    Ok(())
 }

@@ -28,7 +28,7 @@ use crate::error::Error;
 pub(crate) use self::closed::{Closed, Reuse};
 pub(crate) use self::exchange::Connection;
 pub(crate) use self::head::Head;
-pub(crate) use self::http2::Http2;
+pub(crate) use self::http2::{Http2, Kind};
 pub(crate) use self::open::Open;
 pub(crate) use self::tls::{Certificate, Client, Resumption};
 

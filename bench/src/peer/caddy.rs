@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Front, Log, Peer, Place, Plan, Program, Reload, Setup};
+use super::{Back, Front, Log, Peer, Place, Plan, Program, Reload, Setup};
 
 pub(super) const PEER: Peer = Peer {
     name: "caddy",
@@ -61,8 +61,12 @@ fn configuration(setup: &Setup, place: &Place<'_>) -> String {
             )
         }
     };
+    let versions = match setup.back {
+        Back::Http => "",
+        Back::Grpc => "versions h2c\n ",
+    };
     let pass = format!(
-        "reverse_proxy {origin} {{\n transport http {{\n keepalive_idle_conns_per_host 256\n }}\n }}\n"
+        "reverse_proxy {origin} {{\n transport http {{\n keepalive_idle_conns_per_host 256\n {versions}}}\n }}\n"
     );
     let mut routes = String::new();
     for number in 0..setup.routes {

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use rustix::process::Signal;
 
-use super::{Front, Log, Peer, Place, Plan, Program, Reload, Setup};
+use super::{Back, Front, Log, Peer, Place, Plan, Program, Reload, Setup};
 
 pub(super) const PEER: Peer = Peer {
     name: "haproxy",
@@ -53,6 +53,10 @@ fn configuration(setup: &Setup, place: &Place<'_>) -> String {
             place.certificate.both.display()
         ),
     };
+    let protocol = match setup.back {
+        Back::Http => "",
+        Back::Grpc => " proto h2",
+    };
     let backend = match setup.routes {
         0 => "default_backend origin",
         _ => "use_backend %[path,map_beg(routes.map)]",
@@ -63,6 +67,6 @@ fn configuration(setup: &Setup, place: &Place<'_>) -> String {
          timeout http-keep-alive 60s\n timeout tunnel 1h\n option forwardfor\n\
          frontend admin\n bind {admin}\n http-request use-service prometheus-exporter\n\
          frontend front\n bind {address}{tls}\n {log}{backend}\n\
-         backend origin\n http-reuse always\n server origin {origin}\n"
+         backend origin\n http-reuse always\n server origin {origin}{protocol}\n"
     )
 }

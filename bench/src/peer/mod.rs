@@ -66,6 +66,8 @@ pub(crate) const PEERS: &[Peer] = &[
 pub(crate) struct Setup {
     /// What clients speak.
     pub(crate) front: Front,
+    /// What the origin speaks.
+    pub(crate) back: Back,
     /// Whether there is an access log.
     pub(crate) log: Log,
     /// Routes by the first segment of the path, `/route-N/`; a single one for everything when 0.
@@ -82,6 +84,16 @@ pub(crate) enum Front {
     Http,
     /// HTTP/1.1 and HTTP/2 over TLS.
     Tls,
+}
+
+/// What the origin speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) enum Back {
+    /// HTTP/1.1.
+    #[default]
+    Http,
+    /// gRPC: HTTP/2 without TLS.
+    Grpc,
 }
 
 /// What is written down of a request.

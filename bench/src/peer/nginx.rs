@@ -8,7 +8,7 @@ use std::path::Path;
 
 use rustix::process::Signal;
 
-use super::{Front, Log, Peer, Place, Plan, Program, Reload, Setup};
+use super::{Back, Front, Log, Peer, Place, Plan, Program, Reload, Setup};
 use crate::policy::{Algorithm, Policy, RATE};
 
 pub(super) const PEER: Peer = Peer {
@@ -148,7 +148,10 @@ fn policy(setup: &Setup, njs: bool) -> String {
 
 fn locations(setup: &Setup, njs: bool) -> String {
     let guard = if njs { "auth_request /_token; " } else { "" };
-    let pass = format!("{{ {guard}proxy_pass http://origin; }}\n");
+    let pass = match setup.back {
+        Back::Http => format!("{{ {guard}proxy_pass http://origin; }}\n"),
+        Back::Grpc => "{ grpc_pass grpc://origin; }\n".into(),
+    };
     let mut text = String::new();
     if njs {
         text += "location = /_token { internal; js_content token.verify; }\n";

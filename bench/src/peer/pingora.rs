@@ -11,7 +11,7 @@ use pingora_core::server::configuration::ServerConf;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_proxy::{ProxyHttp, Session, http_proxy_service};
 
-use super::{Front, Peer, Place, Plan, Program, Setup};
+use super::{Back, Front, Peer, Place, Plan, Program, Setup};
 
 pub(super) const PEER: Peer = Peer {
     name: "pingora",
@@ -29,6 +29,9 @@ fn plan(setup: &Setup, place: &Place<'_>) -> Option<Plan> {
     args.extend(["--address".into(), place.address.to_string()]);
     args.extend(["--origin".into(), place.origin.to_string()]);
     args.extend(["--workers".into(), place.workers.to_string()]);
+    if setup.back == Back::Grpc {
+        args.push("--http2".into());
+    }
     if setup.front == Front::Tls {
         let certificate = place.certificate;
         args.extend([
@@ -53,6 +56,9 @@ pub(crate) struct Bare {
     origin: SocketAddr,
     #[arg(long)]
     workers: usize,
+    /// Speaks HTTP/2 with the origin.
+    #[arg(long)]
+    http2: bool,
     #[arg(long)]
     certificate: Option<PathBuf>,
     #[arg(long, requires = "certificate")]
@@ -68,7 +74,13 @@ pub(crate) fn serve(bare: &Bare) -> pingora_core::Result<()> {
     };
     let mut server = Server::new_with_opt_and_conf(None, configuration);
     server.bootstrap();
-    let mut service = http_proxy_service(&server.configuration, Forward(bare.origin));
+    let mut service = http_proxy_service(
+        &server.configuration,
+        Forward {
+            origin: bare.origin,
+            http2: bare.http2,
+        },
+    );
     let address = bare.address.to_string();
     match (&bare.certificate, &bare.key) {
         (Some(certificate), Some(key)) => {
@@ -83,7 +95,10 @@ pub(crate) fn serve(bare: &Bare) -> pingora_core::Result<()> {
     server.run_forever()
 }
 
-struct Forward(SocketAddr);
+struct Forward {
+    origin: SocketAddr,
+    http2: bool,
+}
 
 #[async_trait]
 impl ProxyHttp for Forward {
@@ -96,6 +111,11 @@ impl ProxyHttp for Forward {
         _: &mut Session,
         (): &mut (),
     ) -> pingora_core::Result<Box<HttpPeer>> {
-        Ok(Box::new(HttpPeer::new(self.0, false, String::new())))
+        let mut peer = HttpPeer::new(self.origin, false, String::new());
+        if self.http2 {
+            peer.options.set_http_version(2, 2);
+            peer.options.max_h2_streams = 100; // 1 by default, which is a connection a request
+        }
+        Ok(Box::new(peer))
     }
 }

@@ -60,8 +60,10 @@ fn launch(cpus: &[usize], program: &Path) -> Result<Command, Error> {
 /// The origin.
 #[derive(Debug)]
 pub(crate) struct Origin {
-    /// Where it listens.
+    /// Where it speaks HTTP/1.1.
     pub(crate) address: SocketAddr,
+    /// Where it speaks gRPC.
+    pub(crate) grpc: SocketAddr,
     process: Process,
 }
 
@@ -81,9 +83,15 @@ impl Origin {
             let read = BufReader::new(out).read_line(&mut line);
             read.map_err(Error::machine("the origin's address"))?;
         }
-        let address = line.trim().parse();
-        let address = address.map_err(|_| Error::Load("the origin does not start".into()))?;
-        Ok(Self { address, process })
+        let addresses: Vec<_> = line.split_whitespace().flat_map(str::parse).collect();
+        let [address, grpc] = addresses[..] else {
+            return Err(Error::Load("the origin does not start".into()));
+        };
+        Ok(Self {
+            address,
+            grpc,
+            process,
+        })
     }
 
     /// CPU time so far.

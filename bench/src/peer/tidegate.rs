@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use rustix::process::Signal;
 
-use super::{Front, Log, OURS, Peer, Place, Plan, Program, Reload, Setup};
+use super::{Back, Front, Log, OURS, Peer, Place, Plan, Program, Reload, Setup};
 use crate::policy::{AUDIENCE, ISSUER, KEY_ID, RATE};
 
 pub(super) const PEER: Peer = Peer {
@@ -52,6 +52,9 @@ fn configuration(setup: &Setup, place: &Place<'_>) -> String {
         text += &format!("tls = {{ certificate = {certificate:?}, key = {key:?} }}\n");
     }
     text += &format!("[cluster.origin]\nendpoints = [{{ address = \"{origin}\" }}]\n");
+    if setup.back == Back::Grpc {
+        text += "protocol = \"http2\"\n";
+    }
     if let Some(format) = format {
         text += &format!("[plugin.access_log]\nfile = \"access.log\"\nformat = \"{format}\"\n");
     }

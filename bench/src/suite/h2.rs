@@ -1,7 +1,7 @@
 //! HTTP/2 with TLS from the client, HTTP/1.1 to the origin.
 
 use super::Suite;
-use crate::load::{Client, Http2, Requests, Resumption, Target};
+use crate::load::{Client, Http2, Kind, Requests, Resumption, Target};
 use crate::peer::{Front, Log, Running, Setup};
 use crate::report::Row;
 use crate::stage::Stage;
@@ -27,6 +27,7 @@ pub(super) const SUITE: Suite = Suite {
         let load = Http2 {
             connections: context.options.connections.div_ceil(STREAMS),
             streams: STREAMS,
+            kind: Kind::Get,
         };
         let measured =
             stage.rounds(|running, time| load.run(&target(running, http2.clone()), time))?;

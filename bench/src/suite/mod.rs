@@ -4,6 +4,7 @@
 //! else brings its own function. To add one: a file here, and a line in [`SUITES`].
 
 mod bodies;
+mod grpc;
 mod h2;
 mod idle;
 mod plain;
@@ -47,6 +48,7 @@ pub(crate) const SUITES: &[Suite] = &[
     reload::SUITE,
     websocket::SUITE,
     policy::SUITE,
+    grpc::SUITE,
 ];
 
 /// One thing that is measured of every peer.

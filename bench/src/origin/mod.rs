@@ -2,6 +2,9 @@
 //!
 //! Every path gets 200 and 80 bytes; `/bytes/N` gets N bytes. Bodies of requests are read and
 //! dropped. A request to upgrade gets 101, and then everything comes back as it was sent.
+//! On a port of its own it speaks gRPC.
+
+pub(crate) mod grpc;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -12,7 +15,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::LocalSet;
+use tokio::task::{LocalSet, spawn_local};
 
 use crate::load::Head;
 
@@ -26,33 +29,69 @@ const WEBSOCKET_ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 /// Longest body that `/bytes/N` answers.
 const LONGEST: usize = 16 << 20;
 
-/// Serves on a free port, whose address it prints, until it is ended.
+/// Serves HTTP/1.1 and gRPC on two free ports, whose addresses it prints, until it is ended.
 pub(crate) fn serve(threads: usize) -> io::Result<()> {
-    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    listener.set_nonblocking(true)?;
-    println!("{}", listener.local_addr()?);
+    let listeners = Listeners::bind()?;
     for _ in 1..threads {
-        let listener = listener.try_clone()?;
-        std::thread::spawn(move || serve_thread(listener));
+        let listeners = listeners.try_clone()?;
+        std::thread::spawn(move || listeners.serve());
     }
-    serve_thread(listener)
+    println!(
+        "{} {}",
+        listeners.http.local_addr()?,
+        listeners.grpc.local_addr()?
+    );
+    listeners.serve()
 }
 
-fn serve_thread(listener: std::net::TcpListener) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    LocalSet::new().block_on(&runtime, async {
-        let listener = TcpListener::from_std(listener)?;
-        let answers = Rc::new(Answers::default());
-        loop {
-            let (stream, _) = listener.accept().await?;
-            stream.set_nodelay(true)?;
-            let answers = answers.clone();
+struct Listeners {
+    http: std::net::TcpListener,
+    grpc: std::net::TcpListener,
+}
+
+impl Listeners {
+    fn bind() -> io::Result<Self> {
+        let bind = || {
+            let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+            listener.set_nonblocking(true)?;
+            Ok::<_, io::Error>(listener)
+        };
+        let (http, grpc) = (bind()?, bind()?);
+        Ok(Self { http, grpc })
+    }
+
+    fn try_clone(&self) -> io::Result<Self> {
+        let (http, grpc) = (self.http.try_clone()?, self.grpc.try_clone()?);
+        Ok(Self { http, grpc })
+    }
+
+    /// Serves on this thread.
+    fn serve(self) -> io::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        LocalSet::new().block_on(&runtime, async {
+            let http = TcpListener::from_std(self.http)?;
+            let grpc = TcpListener::from_std(self.grpc)?;
+            let answers = Rc::new(Answers::default());
             // A connection that ends in the middle of something is the proxy's affair.
-            tokio::task::spawn_local(async move { connection(stream, &answers).await.ok() });
-        }
-    })
+            loop {
+                tokio::select! {
+                    accepted = http.accept() => {
+                        let (stream, _) = accepted?;
+                        stream.set_nodelay(true)?;
+                        let answers = answers.clone();
+                        spawn_local(async move { connection(stream, &answers).await.ok() });
+                    }
+                    accepted = grpc.accept() => {
+                        let (stream, _) = accepted?;
+                        stream.set_nodelay(true)?;
+                        spawn_local(async move { grpc::connection(stream).await.ok() });
+                    }
+                }
+            }
+        })
+    }
 }
 
 /// Answers that were made before.
