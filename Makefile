@@ -47,14 +47,12 @@ SUITES ?= all
 BENCH ?=
 
 bench: setup setup-bench ## beside nginx, HAProxy, Caddy and bare Pingora (all suites: 25 minutes)
-	cargo build --release --locked
-	cargo run --release --locked -p tidegate-bench -- $(SUITES) --tidegate target/release/tidegate \
-		--report bench/reports $(BENCH)
+	cargo build --release --locked -p tidegate -p tidegate-bench
+	target/release/tidegate-bench $(SUITES) --report bench/reports $(BENCH)
 
 idle: setup setup-bench ## memory of an idle connection beside nginx (a minute)
-	cargo build --profile quick --locked
-	cargo run --profile quick --locked -p tidegate-bench -- idle --peers nginx --workers 2 \
-		--tidegate target/quick/tidegate
+	cargo build --profile quick --locked -p tidegate -p tidegate-bench
+	target/quick/tidegate-bench idle --peers nginx --workers 2
 
 cost: setup ## CPU time of a request beside a bare Pingora proxy (3 minutes)
 	cargo bench --locked -p tidegate-gateway --bench cost

@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::error::Error;
 use crate::machine::{Machine, Places, pin, raise_open_files};
 use crate::peer::{Bare, Launch, Programs};
-use crate::report::{Report, Row, terminal};
+use crate::report::{Report, Row, terminal, terminal_summary};
 use crate::stage::{Context, Options};
 use crate::suite::{SUITES, Suite};
 
@@ -123,6 +123,10 @@ impl CommandLine {
                 }
             }
         }
+        println!(
+            "\nTidegate's over the peer's:\n{}",
+            terminal_summary(&report)
+        );
         self.run.write(&report)
     }
 }

@@ -63,7 +63,7 @@ mod tests {
     fn this_process_is_found_by_its_port() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("it is bound").port();
-        assert_eq!(owners_of_port(port), BTreeSet::from([std::process::id()]));
+        assert!(owners_of_port(port).contains(&std::process::id()));
         drop(listener);
     }
 }

@@ -35,10 +35,6 @@ pub(super) fn has_njs() -> bool {
 }
 
 /// With a policy: the same but for tokens, of which nginx alone knows nothing.
-#[expect(
-    clippy::unnecessary_wraps,
-    reason = "it is the signature of a peer's plan"
-)]
 fn without_njs(setup: &Setup, place: &Place<'_>) -> Option<Plan> {
     Some(plan(setup, place, None))
 }

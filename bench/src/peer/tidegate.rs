@@ -16,10 +16,6 @@ pub(super) const PEER: Peer = Peer {
 };
 
 /// Metrics are always on.
-#[expect(
-    clippy::unnecessary_wraps,
-    reason = "it is the signature of a peer's plan"
-)]
 fn plan(setup: &Setup, place: &Place<'_>) -> Option<Plan> {
     let text = configuration(setup, place);
     Some(Plan {

@@ -1,6 +1,7 @@
 //! What a run found: on the terminal and as JSON, Markdown and SVG.
 
 mod row;
+mod summary;
 mod svg;
 mod table;
 
@@ -11,7 +12,7 @@ use std::path::Path;
 use serde::Serialize;
 
 pub(crate) use self::row::Row;
-pub(crate) use self::table::{markdown, terminal};
+pub(crate) use self::table::{markdown, terminal, terminal_summary};
 use crate::error::Error;
 use crate::machine::Machine;
 

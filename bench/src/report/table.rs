@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use super::{Report, Row};
+use super::summary::summary;
+use super::{Report, Row, svg};
 use crate::peer::OURS;
 
 /// A column: its heading, and a row's cell; `None` when the row has none.
@@ -93,11 +94,19 @@ fn cells(rows: &[&Row], wanted: impl Fn(&str) -> bool) -> Vec<Vec<String>> {
 
 /// The table of a suite for a terminal.
 pub(crate) fn terminal(rows: &[&Row]) -> String {
-    let lines = cells(rows, |_| true);
+    aligned(&cells(rows, |_| true))
+}
+
+/// The summary for a terminal: Tidegate's figures over the peers'.
+pub(crate) fn terminal_summary(report: &Report) -> String {
+    aligned(&summary(report))
+}
+
+fn aligned(lines: &[Vec<String>]) -> String {
     let width = |at: usize| lines.iter().map(|line| line[at].len()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..lines[0].len()).map(width).collect();
     let mut text = String::new();
-    for line in &lines {
+    for line in lines {
         for (at, (cell, width)) in line.iter().zip(&widths).enumerate() {
             let _ = match at < 2 {
                 true => write!(text, "{cell:<width$}  "),
@@ -133,18 +142,16 @@ pub(crate) fn markdown(report: &Report) -> String {
          A ratio below 1 means that Tidegate needs less CPU time than the peer.\n",
         machine.cores, machine.processor, machine.kernel, machine.load_average,
     );
+    text += "\n## Summary: Tidegate's over the peer's\n\n";
+    text += &markdown_table(&summary(report));
     for suite in report.suites() {
         let rows: Vec<&Row> = report.rows_of(suite).collect();
         let _ = write!(text, "\n## {suite}\n\n"); // text takes everything
-        for (at, line) in cells(&rows, |name| !ONLY_ON_TERMINALS.contains(&name))
-            .iter()
-            .enumerate()
-        {
-            let _ = writeln!(text, "| {} |", line.join(" | "));
-            if at == 0 {
-                let _ = writeln!(text, "|{}", "-|".repeat(line.len()));
-            }
+        if svg::plot(suite, &rows).is_some() {
+            let _ = write!(text, "![{suite}]({suite}.svg)\n\n");
         }
+        let wanted = |name: &str| !ONLY_ON_TERMINALS.contains(&name);
+        text += &markdown_table(&cells(&rows, wanted));
     }
     text += "\n## Programs\n\n";
     for (name, version) in &report.programs {
@@ -155,6 +162,17 @@ pub(crate) fn markdown(report: &Report) -> String {
     }
     for (suite, error) in &report.failed {
         let _ = writeln!(text, "- {suite} failed: {error}");
+    }
+    text
+}
+
+fn markdown_table(lines: &[Vec<String>]) -> String {
+    let mut text = String::new();
+    for (at, line) in lines.iter().enumerate() {
+        let _ = writeln!(text, "| {} |", line.join(" | ")); // text takes everything
+        if at == 0 {
+            let _ = writeln!(text, "|{}", "-|".repeat(line.len()));
+        }
     }
     text
 }

@@ -99,6 +99,18 @@ fn tables_leave_out_what_nobody_measured() {
 }
 
 #[test]
+fn the_summary_has_a_line_for_each_case() {
+    let mut report = report();
+    let mut idle = Row::new("idle", "connections", "haproxy");
+    idle.more.insert("memory_ratio", 2.5);
+    report.rows.push(idle);
+    let lines = summary::summary(&report);
+    assert_eq!(lines[0], ["suite", "case", "of", "nginx", "haproxy"]);
+    assert_eq!(lines[1], ["plain", "80 B", "CPU time", "0.80", "-"]);
+    assert_eq!(lines[2], ["idle", "connections", "memory", "-", "2.50"]);
+}
+
+#[test]
 fn a_plot_has_a_bar_for_each_row() {
     let report = report();
     let rows: Vec<&Row> = report.rows.iter().collect();

@@ -49,11 +49,15 @@ fn run(context: &Context) -> Result<Vec<Row>, Error> {
         };
         let measured = stage.rounds(|running, time| load.run(&without_tls(running), time))?;
         let workers = context.options.workers;
-        let case = Row::of_case(SUITE.name, name, workers, &measured);
-        rows.extend(case.into_iter().map(|mut row| {
+        let mut case = Row::of_case(SUITE.name, name, workers, &measured);
+        let ours = case.iter().find(|row| row.peer == OURS);
+        let ours = ours.and_then(|row| row.p999_us);
+        for row in &mut case {
             row.more.insert("rate", load.rate);
-            row
-        }));
+            let ratio = ours.zip(row.p999_us).map(|(ours, theirs)| ours / theirs);
+            row.more.extend(ratio.map(|ratio| ("p999_ratio", ratio)));
+        }
+        rows.extend(case);
     }
     Ok(rows)
 }
