@@ -32,7 +32,7 @@ pub(crate) struct Http2 {
 pub(crate) enum Kind {
     /// GET.
     Get,
-    /// Unary calls of gRPC, which send and get a message of [`grpc::MESSAGE`].
+    /// Unary calls of gRPC, which send a message and get one of the same length.
     Grpc,
 }
 

@@ -191,4 +191,47 @@ mod tests {
         let seconds = total.as_secs_f64();
         assert!((98.0..102.0).contains(&seconds), "{seconds}");
     }
+
+    /// A server that answers at once, but for the 50th request: then nobody is answered for a while.
+    fn stalling_server(stall: Duration) -> io::Result<std::net::SocketAddr> {
+        use std::io::{Read, Write};
+        let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+        let address = listener.local_addr()?;
+        let count = std::sync::Arc::new(std::sync::Mutex::new(0));
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                let count = count.clone();
+                std::thread::spawn(move || {
+                    let mut buffer = [0; 1000]; // the load waits for an answer: one request at a time
+                    while stream.read(&mut buffer).is_ok_and(|count| count > 0) {
+                        let mut count = count.lock().expect("no thread panics");
+                        *count += 1;
+                        if *count == 50 {
+                            std::thread::sleep(stall);
+                        }
+                        let sent =
+                            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+                        sent.expect("the load waits");
+                    }
+                });
+            }
+        });
+        Ok(address)
+    }
+
+    #[test]
+    fn a_stall_is_paid_for_by_all_that_were_due_meanwhile() {
+        let address = stalling_server(Duration::from_millis(300)).expect("a free port");
+        let load = Open {
+            rate: 1000.0,
+            connections: 2,
+            requests: Requests::get(["/"], ""),
+        };
+        let sample = load.run(&Target { address, tls: None }, Duration::from_millis(500));
+        let sample = sample.expect("it runs");
+        assert_eq!(sample.errors, 0, "{:?}", sample.error);
+        // Those that were due in the first 200 ms; a closed loop with two connections sees two.
+        let slow = sample.latency.count_between(100_000_000, u64::MAX);
+        assert!(slow > 100, "{slow} of {}", sample.requests);
+    }
 }
