@@ -161,6 +161,23 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
+    /// Makes sure that every peer that verifies tokens refuses this request, which has a forged one.
+    pub(crate) fn check_refusal(
+        &self,
+        forged: &Requests,
+        target: impl Fn(&Running) -> Target,
+    ) -> Result<(), Error> {
+        for running in self.running.iter().filter(|running| running.peer.tokens) {
+            let answer = ask(&target(running), forged.at(0));
+            let (status, _) =
+                answer.map_err(|error| running.failed(&format!("no answer: {error}")))?;
+            if status != 401 {
+                return Err(running.failed(&format!("it answers a forged token with {status}")));
+            }
+        }
+        Ok(())
+    }
+
     /// Warms each peer up, then runs rounds in turn, A B C A B C, so that what drifts drifts for all.
     pub(crate) fn rounds(
         &self,
@@ -176,6 +193,7 @@ impl<'a> Stage<'a> {
                 rounds.push(self.round(running, || load(running, time))?);
             }
         }
+        self.running.iter().try_for_each(Running::check_log)?;
         let measured = self
             .running
             .iter()

@@ -9,6 +9,7 @@ pub(super) const PEER: Peer = Peer {
     program: Program::Installed("caddy"),
     version: &["version"],
     install: "apt-get install caddy",
+    tokens: false,
     plan,
 };
 
@@ -37,6 +38,7 @@ fn plan(setup: &Setup, place: &Place<'_>) -> Option<Plan> {
             ("XDG_CONFIG_HOME", home),
         ],
         reload: Some(Reload::Command(reload.into_iter().chain(files).collect())),
+        log: setup.log.file("access.log"),
     })
 }
 

@@ -11,6 +11,7 @@ pub(super) const PEER: Peer = Peer {
     program: Program::Installed("haproxy"),
     version: &["-v"],
     install: "apt-get install haproxy",
+    tokens: false,
     plan,
 };
 
@@ -30,6 +31,7 @@ fn plan(setup: &Setup, place: &Place<'_>) -> Option<Plan> {
         files,
         args: ["-W", "-f", "haproxy.cfg"].map(Into::into).into(),
         reload: Some(Reload::Signal(Signal::USR2)),
+        log: setup.log.file("output.log"),
         ..Plan::default()
     })
 }

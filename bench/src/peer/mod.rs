@@ -33,6 +33,8 @@ pub(crate) struct Peer {
     pub(crate) version: &'static [&'static str],
     /// How to get it.
     pub(crate) install: &'static str,
+    /// Whether it verifies tokens where a policy asks for that.
+    pub(crate) tokens: bool,
     /// How it is configured for this; `None` when it cannot do that.
     pub(crate) plan: fn(&Setup, &Place<'_>) -> Option<Plan>,
 }
@@ -108,6 +110,13 @@ pub(crate) enum Log {
     Json,
 }
 
+impl Log {
+    /// The name of a log's file, when there is a log.
+    fn file(self, name: &'static str) -> Option<&'static str> {
+        (self != Self::Off).then_some(name)
+    }
+}
+
 /// Where a proxy is to run.
 #[derive(Debug)]
 pub(crate) struct Place<'a> {
@@ -136,6 +145,8 @@ pub(crate) struct Plan {
     pub(crate) environment: Vec<(&'static str, String)>,
     /// How it is told that its files have changed; `None` when it cannot be.
     pub(crate) reload: Option<Reload>,
+    /// The file that its access log ends up in, when it has one.
+    pub(crate) log: Option<&'static str>,
 }
 
 /// How a proxy is told that its files have changed.

@@ -16,6 +16,7 @@ pub(super) const PEER: Peer = Peer {
     program: Program::Installed("nginx"),
     version: &["-v"],
     install: "apt-get install nginx-light",
+    tokens: false,
     plan: without_njs,
 };
 
@@ -24,6 +25,7 @@ pub(super) const WITH_NJS: Peer = Peer {
     program: Program::Installed("nginx"),
     version: &["-v"],
     install: "apt-get install nginx-light libnginx-mod-http-js",
+    tokens: true,
     plan: with_njs,
 };
 
@@ -55,6 +57,7 @@ fn plan(setup: &Setup, place: &Place<'_>, njs: Option<&Policy>) -> Plan {
             .map(Into::into)
             .into(),
         reload: Some(Reload::Signal(Signal::HUP)),
+        log: setup.log.file("access.log"),
         ..Plan::default()
     }
 }

@@ -18,6 +18,7 @@ pub(super) const PEER: Peer = Peer {
     program: Program::Here,
     version: &["pingora", "--version"],
     install: "it is part of tidegate-bench",
+    tokens: false,
     plan,
 };
 
@@ -70,6 +71,8 @@ pub(crate) fn serve(bare: &Bare) -> pingora_core::Result<()> {
     let _ = rustls::crypto::ring::default_provider().install_default(); // fails when there is one
     let configuration = ServerConf {
         threads: bare.workers,
+        grace_period_seconds: Some(0), // it would wait for five minutes
+        graceful_shutdown_timeout_seconds: Some(0),
         ..ServerConf::default()
     };
     let mut server = Server::new_with_opt_and_conf(None, configuration);

@@ -18,6 +18,9 @@ use crate::machine::{Memory, Usage, owners_of_port, pin, tree};
 /// How long a proxy may take to listen: ten thousand routes take a while.
 const START: Duration = Duration::from_secs(60);
 
+/// More bytes than a program writes at its start, and fewer than a log of a round has.
+const MORE_THAN_GREETINGS: u64 = 4096;
+
 /// How long a process may take to end.
 const END: Duration = Duration::from_secs(3);
 
@@ -190,6 +193,18 @@ impl Running {
     /// Whether it can be told to read its files again.
     pub(crate) fn can_reload(&self) -> bool {
         self.plan.reload.is_some()
+    }
+
+    /// That its access log, if it is to have one, is written.
+    pub(crate) fn check_log(&self) -> Result<(), Error> {
+        let Some(name) = self.plan.log else {
+            return Ok(());
+        };
+        let file = fs::metadata(self.folder.join(name));
+        match file.is_ok_and(|file| file.len() > MORE_THAN_GREETINGS) {
+            true => Ok(()),
+            false => Err(self.failed("it writes no access log")),
+        }
     }
 
     /// That it does something wrong, with the end of what it has written.

@@ -12,6 +12,7 @@ pub(super) const PEER: Peer = Peer {
     program: Program::UnderTest,
     version: &["--version"],
     install: "cargo build --release",
+    tokens: true,
     plan,
 };
 
@@ -22,6 +23,7 @@ fn plan(setup: &Setup, place: &Place<'_>) -> Option<Plan> {
         files: vec![("gateway.toml", text)],
         args: vec!["gateway".into(), "-c".into(), "gateway.toml".into()],
         reload: Some(Reload::Signal(Signal::HUP)),
+        log: setup.log.file("access.log"),
         ..Plan::default()
     })
 }

@@ -18,7 +18,7 @@ mod tls;
 mod websocket;
 
 use crate::error::Error;
-use crate::load::{Client, Closed, Resumption, Target};
+use crate::load::{Client, Closed, Requests, Resumption, Target};
 use crate::peer::{Front, Running, Setup};
 use crate::report::Row;
 use crate::stage::{Context, Stage};
@@ -62,6 +62,8 @@ pub(crate) struct Case {
     pub(crate) load: Closed,
     /// What clients do with TLS sessions, when the peers speak TLS.
     pub(crate) resumption: Resumption,
+    /// A request with a forged token, which is to be refused.
+    pub(crate) forged: Option<Requests>,
 }
 
 impl Case {
@@ -72,6 +74,7 @@ impl Case {
             setup,
             load,
             resumption: Resumption::Never,
+            forged: None,
         }
     }
 }
@@ -107,6 +110,9 @@ pub(crate) fn compare(
             tls: tls.clone(),
         };
         stage.check_answers(&case.load.requests, |running| target(running.address))?;
+        if let Some(forged) = &case.forged {
+            stage.check_refusal(forged, |running| target(running.address))?;
+        }
         let measured =
             stage.rounds(|running, time| case.load.run(&target(running.address), time))?;
         rows.extend(Row::of_case(

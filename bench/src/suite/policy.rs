@@ -36,20 +36,24 @@ fn case(
     remember: bool,
 ) -> Result<Case, Error> {
     let policy = Policy::new(algorithm, remember)?;
-    let mut requests = Vec::new();
-    for user in 0..TOKENS {
-        let token = policy.token(user)?;
-        let route = user as usize * ROUTES / TOKENS as usize;
-        let target = format!("/route-{route}/item");
-        let headers = format!("Authorization: Bearer {token}\r\n");
-        requests.push(Requests::get([target], &headers));
-    }
+    let requests = (0..TOKENS).map(|user| Ok(request(user, &policy.token(user)?)));
+    let requests = requests.collect::<Result<Vec<_>, Error>>()?;
     let load = Closed::new(context.options.connections, Requests::join(requests));
+    let forged = Policy::new(algorithm, remember)?.token(0)?; // of another key
     let setup = Setup {
         log: Log::Json,
         routes: ROUTES,
         policy: Some(policy),
         ..Setup::default()
     };
-    Ok(Case::new(name, setup, load))
+    Ok(Case {
+        forged: Some(request(0, &forged)),
+        ..Case::new(name, setup, load)
+    })
+}
+
+fn request(user: u32, token: &str) -> Requests {
+    let route = user as usize * ROUTES / TOKENS as usize;
+    let headers = format!("Authorization: Bearer {token}\r\n");
+    Requests::get([format!("/route-{route}/item")], &headers)
 }
