@@ -6,6 +6,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::error::Error;
+use crate::interrupt::remove_on_interrupt;
 use crate::load::{Certificate, Requests, Sample, Target, ask};
 use crate::machine::{Memory, Places, Usage, free_address};
 use crate::peer::{Back, OURS, Origin, Place, Programs, Running, Setup};
@@ -46,6 +47,7 @@ impl Context {
     pub(crate) fn new(options: Options, programs: Programs, places: Places) -> Result<Self, Error> {
         let folder = TempDir::with_prefix("tidegate-bench-");
         let folder = folder.map_err(Error::machine("a temporary folder"))?;
+        remove_on_interrupt(folder.path().to_owned());
         Ok(Self {
             certificate: Certificate::make(folder.path())?,
             options,
