@@ -2,7 +2,7 @@
 
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: help run test check fuzz reference cost idle setup setup-tests tools
+.PHONY: help run test check fuzz reference bench idle cost setup setup-tests setup-bench tools
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -42,13 +42,20 @@ reference: ## write docs/reference anew from the types
 		target/debug/tidegate schema $$role --format markdown > docs/reference/$$role.md; \
 	done
 
+# Figures of the release build. `make bench SUITES="plain tls" BENCH="--rounds 9"`; bench/README.md says more.
+SUITES ?= all
+BENCH ?=
+
+bench: setup setup-bench ## beside nginx, HAProxy, Caddy and bare Pingora (all suites: 25 minutes)
+	cargo build --release --locked -p tidegate -p tidegate-bench
+	target/release/tidegate-bench $(SUITES) --report bench/reports $(BENCH)
+
+idle: setup setup-bench ## memory of an idle connection beside nginx (a minute)
+	cargo build --profile quick --locked -p tidegate -p tidegate-bench
+	target/quick/tidegate-bench idle --peers nginx --workers 2
+
 cost: setup ## CPU time of a request beside a bare Pingora proxy (3 minutes)
 	cargo bench --locked -p tidegate-gateway --bench cost
-
-idle: setup setup-tests ## memory of an idle connection beside nginx (half a minute)
-	cargo build --profile quick --locked
-	TIDEGATE_BIN=$(CURDIR)/target/quick/tidegate \
-		cargo bench --profile dev --locked -p tidegate-tests --bench idle
 
 # Pingora's zlib needs cmake; ring, SQLite and mimalloc a C compiler.
 setup:
@@ -59,6 +66,10 @@ setup-tests:
 	@$(call install,curl:curl openssl:openssl nginx:nginx-light pebble:pebble)
 	@/usr/bin/python3 -c "import grpc, websockets" 2>/dev/null || \
 		{ $(call packages,python3 python3-grpcio python3-websockets); }
+
+setup-bench:
+	@$(call install,nginx:nginx-light haproxy:haproxy caddy:caddy)
+	@test -e /usr/lib/nginx/modules/ngx_http_js_module.so || { $(call packages,libnginx-mod-http-js); }
 
 tools: target/tools/bin/cargo-machete
 

@@ -1,0 +1,124 @@
+//! The least that Pingora can do: one listener, one peer, no filter, no log. This program itself, with a
+//! hidden subcommand. It shows what stands under the gateway.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use async_trait::async_trait;
+use pingora_core::listeners::tls::TlsSettings;
+use pingora_core::server::Server;
+use pingora_core::server::configuration::ServerConf;
+use pingora_core::upstreams::peer::HttpPeer;
+use pingora_proxy::{ProxyHttp, Session, http_proxy_service};
+
+use super::{Back, Front, Peer, Place, Plan, Program, Setup};
+
+pub(super) const PEER: Peer = Peer {
+    name: "pingora",
+    program: Program::Here,
+    version: &["pingora", "--version"],
+    install: "it is part of tidegate-bench",
+    tokens: false,
+    plan,
+};
+
+fn plan(setup: &Setup, place: &Place<'_>) -> Option<Plan> {
+    if setup.policy.is_some() || setup.routes > 0 {
+        return None;
+    }
+    let mut args: Vec<String> = vec!["pingora".into()];
+    args.extend(["--address".into(), place.address.to_string()]);
+    args.extend(["--origin".into(), place.origin.to_string()]);
+    args.extend(["--workers".into(), place.workers.to_string()]);
+    if setup.back == Back::Grpc {
+        args.push("--http2".into());
+    }
+    if setup.front == Front::Tls {
+        let certificate = place.certificate;
+        args.extend([
+            "--certificate".into(),
+            certificate.certificate.display().to_string(),
+        ]);
+        args.extend(["--key".into(), certificate.key.display().to_string()]);
+    }
+    Some(Plan {
+        args,
+        ..Plan::default()
+    })
+}
+
+/// The arguments of the hidden subcommand.
+#[derive(Clone, Debug, clap::Args)]
+#[command(version = "pingora-proxy 0.9.1, bare `ProxyHttp`")]
+pub(crate) struct Bare {
+    #[arg(long)]
+    address: SocketAddr,
+    #[arg(long)]
+    origin: SocketAddr,
+    #[arg(long)]
+    workers: usize,
+    /// Speaks HTTP/2 with the origin.
+    #[arg(long)]
+    http2: bool,
+    #[arg(long)]
+    certificate: Option<PathBuf>,
+    #[arg(long, requires = "certificate")]
+    key: Option<PathBuf>,
+}
+
+/// Serves until it is ended.
+pub(crate) fn serve(bare: &Bare) -> pingora_core::Result<()> {
+    let _ = rustls::crypto::ring::default_provider().install_default(); // fails when there is one
+    let configuration = ServerConf {
+        threads: bare.workers,
+        grace_period_seconds: Some(0), // it would wait for five minutes
+        graceful_shutdown_timeout_seconds: Some(0),
+        ..ServerConf::default()
+    };
+    let mut server = Server::new_with_opt_and_conf(None, configuration);
+    server.bootstrap();
+    let mut service = http_proxy_service(
+        &server.configuration,
+        Forward {
+            origin: bare.origin,
+            http2: bare.http2,
+        },
+    );
+    let address = bare.address.to_string();
+    match (&bare.certificate, &bare.key) {
+        (Some(certificate), Some(key)) => {
+            let [certificate, key] = [certificate, key].map(|path| path.display().to_string());
+            let mut settings = TlsSettings::intermediate(&certificate, &key)?;
+            settings.enable_h2();
+            service.add_tls_with_settings(&address, None, settings);
+        }
+        _ => service.add_tcp(&address),
+    }
+    server.add_service(service);
+    server.run_forever()
+}
+
+struct Forward {
+    origin: SocketAddr,
+    http2: bool,
+}
+
+#[async_trait]
+impl ProxyHttp for Forward {
+    type CTX = ();
+
+    fn new_ctx(&self) {}
+
+    async fn upstream_peer(
+        &self,
+        _: &mut Session,
+        (): &mut (),
+    ) -> pingora_core::Result<Box<HttpPeer>> {
+        let mut peer = HttpPeer::new(self.origin, false, String::new());
+        if self.http2 {
+            peer.options.set_http_version(2, 2);
+            peer.options.max_h2_streams = 100; // 1 by default, which is a connection a request
+        }
+        Ok(Box::new(peer))
+    }
+}

@@ -1,0 +1,238 @@
+//! A stage: the origin and all peers with the same setup, and rounds of load in turn.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::error::Error;
+use crate::interrupt::remove_on_interrupt;
+use crate::load::{Certificate, Requests, Sample, Target, ask};
+use crate::machine::{Memory, Places, Usage, free_address};
+use crate::peer::{Back, OURS, Origin, Place, Programs, Running, Setup};
+
+/// How much is measured, and how.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    /// Of a round.
+    pub(crate) time: Duration,
+    /// How many each peer gets.
+    pub(crate) rounds: usize,
+    /// Workers or threads of each proxy.
+    pub(crate) workers: usize,
+    /// Connections of the load.
+    pub(crate) connections: usize,
+    /// What the names of cases must contain.
+    pub(crate) case: String,
+    /// Connections that `idle` holds.
+    pub(crate) idle_connections: usize,
+}
+
+/// What all suites of a run share.
+#[derive(Debug)]
+pub(crate) struct Context {
+    /// How much is measured.
+    pub(crate) options: Options,
+    /// The peers.
+    pub(crate) programs: Programs,
+    /// Which side has which cores.
+    pub(crate) places: Places,
+    /// Of all peers that speak TLS.
+    pub(crate) certificate: Certificate,
+    folder: TempDir,
+}
+
+impl Context {
+    /// With a temporary folder of its own.
+    pub(crate) fn new(options: Options, programs: Programs, places: Places) -> Result<Self, Error> {
+        let folder = TempDir::with_prefix("tidegate-bench-");
+        let folder = folder.map_err(Error::machine("a temporary folder"))?;
+        remove_on_interrupt(folder.path().to_owned());
+        Ok(Self {
+            certificate: Certificate::make(folder.path())?,
+            options,
+            programs,
+            places,
+            folder,
+        })
+    }
+}
+
+/// The origin and the peers, running.
+#[derive(Debug)]
+pub(crate) struct Stage<'a> {
+    context: &'a Context,
+    /// The peers that can do what is asked, ours first.
+    pub(crate) running: Vec<Running>,
+    origin: Origin,
+}
+
+/// What one round showed of one peer.
+#[derive(Debug)]
+pub(crate) struct Round {
+    /// What the load saw.
+    pub(crate) sample: Sample,
+    /// CPU time of the proxy, in microseconds.
+    pub(crate) proxy: f64,
+    /// Of the load.
+    pub(crate) load: f64,
+    /// Of the origin.
+    pub(crate) origin: f64,
+}
+
+/// All rounds of a peer.
+#[derive(Debug)]
+pub(crate) struct Measured {
+    /// Which.
+    pub(crate) peer: &'static str,
+    /// In the order in which they were run.
+    pub(crate) rounds: Vec<Round>,
+    /// After the last.
+    pub(crate) memory: Memory,
+}
+
+impl<'a> Stage<'a> {
+    /// Starts all. A peer that fails is named and left out; ours must not fail.
+    pub(crate) fn start(context: &'a Context, setup: &Setup) -> Result<Self, Error> {
+        let origin = Origin::start(context.options.workers, &context.places.load)?;
+        let mut stage = Self {
+            context,
+            running: Vec::new(),
+            origin,
+        };
+        for (peer, program) in &context.programs.found {
+            let folder = stage.folder(peer.name)?;
+            let free = || free_address().ok_or_else(|| Error::Load("no port is free".into()));
+            let place = Place {
+                address: free()?,
+                admin: free()?,
+                origin: match setup.back {
+                    Back::Http => stage.origin.address,
+                    Back::Grpc => stage.origin.grpc,
+                },
+                folder: &folder,
+                workers: context.options.workers,
+                certificate: &context.certificate,
+            };
+            let cpus = &context.places.proxy;
+            match Running::start(peer, program, setup, &place, cpus) {
+                Ok(running) => stage.running.extend(running),
+                Err(error) if peer.name == OURS => return Err(error),
+                Err(error) => eprintln!("left out: {error}"),
+            }
+        }
+        Ok(stage)
+    }
+
+    /// A folder that nothing was in before.
+    fn folder(&self, name: &str) -> Result<PathBuf, Error> {
+        let folder = self.context.folder.path().join(name);
+        if folder.exists() {
+            let removed = std::fs::remove_dir_all(&folder);
+            removed.map_err(Error::machine("the folder of the case before"))?;
+        }
+        Ok(folder)
+    }
+
+    /// Makes sure that every peer answers a request as the origin itself does.
+    pub(crate) fn check_answers(
+        &self,
+        requests: &Requests,
+        target: impl Fn(&Running) -> Target,
+    ) -> Result<(), Error> {
+        let request = requests.at(0);
+        let direct = Target {
+            address: self.origin.address,
+            tls: None,
+        };
+        let wanted = ask(&direct, request).map_err(Error::machine("the origin"))?;
+        for running in &self.running {
+            let answer = ask(&target(running), request);
+            let answer = answer.map_err(|error| running.failed(&format!("no answer: {error}")))?;
+            if answer != wanted {
+                let what = format!(
+                    "it answers {} with {} bytes, the origin {} with {}",
+                    answer.0,
+                    answer.1.len(),
+                    wanted.0,
+                    wanted.1.len()
+                );
+                return Err(running.failed(&what));
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes sure that every peer that verifies tokens refuses this request, which has a forged one.
+    pub(crate) fn check_refusal(
+        &self,
+        forged: &Requests,
+        target: impl Fn(&Running) -> Target,
+    ) -> Result<(), Error> {
+        for running in self.running.iter().filter(|running| running.peer.tokens) {
+            let answer = ask(&target(running), forged.at(0));
+            let (status, _) =
+                answer.map_err(|error| running.failed(&format!("no answer: {error}")))?;
+            if status != 401 {
+                return Err(running.failed(&format!("it answers a forged token with {status}")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Warms each peer up, then runs rounds in turn, A B C A B C, so that what drifts drifts for all.
+    pub(crate) fn rounds(
+        &self,
+        load: impl Fn(&Running, Duration) -> Result<Sample, Error>,
+    ) -> Result<Vec<Measured>, Error> {
+        let Options { time, rounds, .. } = self.context.options;
+        for running in &self.running {
+            load(running, time.min(Duration::from_secs(1)))?;
+        }
+        let mut all: Vec<Vec<Round>> = self.running.iter().map(|_| Vec::new()).collect();
+        for _ in 0..rounds {
+            for (running, rounds) in self.running.iter().zip(&mut all) {
+                rounds.push(self.round(running, || load(running, time))?);
+            }
+        }
+        self.running.iter().try_for_each(Running::check_log)?;
+        let measured = self
+            .running
+            .iter()
+            .zip(all)
+            .map(|(running, rounds)| Measured {
+                peer: running.peer.name,
+                rounds,
+                memory: running.memory(),
+            });
+        Ok(measured.collect())
+    }
+
+    fn round(
+        &self,
+        running: &Running,
+        load: impl FnOnce() -> Result<Sample, Error>,
+    ) -> Result<Round, Error> {
+        let usage = || {
+            [
+                running.usage(),
+                Usage::of_this_process(),
+                self.origin.usage(),
+            ]
+        };
+        let before = usage();
+        let sample = load()?;
+        let after = usage();
+        if sample.requests == 0 {
+            let error = sample.error.as_deref().unwrap_or("no answer in time");
+            return Err(running.failed(&format!("no request succeeds: {error}")));
+        }
+        let [proxy, load, origin] = [0, 1, 2].map(|at| (after[at] - before[at]).micros());
+        Ok(Round {
+            sample,
+            proxy,
+            load,
+            origin,
+        })
+    }
+}

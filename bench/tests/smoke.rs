@@ -1,0 +1,102 @@
+//! The command as people type it, against a real nginx: what it writes, not how fast anything is.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+/// `TIDEGATE_BIN`, or what `cargo build` has put beside this test's folder.
+fn tidegate() -> PathBuf {
+    let beside = || Path::new(env!("CARGO_BIN_EXE_tidegate-bench")).with_file_name("tidegate");
+    let path = std::env::var_os("TIDEGATE_BIN").map_or_else(beside, PathBuf::from);
+    assert!(
+        path.is_file(),
+        "there is no {}: run cargo build first",
+        path.display()
+    );
+    path
+}
+
+#[test]
+fn plain_beside_nginx_writes_every_field() {
+    let folder = tempfile::TempDir::new().expect("temporary folders can be made");
+    let json = folder.path().join("rows.json");
+    let report = folder.path().join("report");
+    let output = Command::new(env!("CARGO_BIN_EXE_tidegate-bench"))
+        .args([
+            "plain",
+            "--peers",
+            "nginx",
+            "--seconds",
+            "1",
+            "--rounds",
+            "1",
+        ])
+        .args(["--connections", "4"])
+        .arg("--tidegate")
+        .arg(tidegate())
+        .arg("--json")
+        .arg(&json)
+        .arg("--report")
+        .arg(&report)
+        .output()
+        .expect("the program starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+
+    let text = std::fs::read_to_string(json).expect("it was written");
+    let json: Value = serde_json::from_str(&text).expect("it is JSON");
+    let rows = json["rows"].as_array().expect("there are rows");
+    let peers: Vec<_> = rows.iter().filter_map(|row| row["peer"].as_str()).collect();
+    assert_eq!(peers, ["tidegate", "nginx"], "nginx is installed: {said}");
+    for row in rows {
+        assert_eq!(
+            (&row["suite"], &row["case"]),
+            (&"plain".into(), &"80 B".into())
+        );
+        for field in [
+            "cpu_us_per_request",
+            "cpu_ratio",
+            "requests_per_second",
+            "p50_us",
+            "p99_us",
+            "p999_us",
+            "rss_bytes",
+        ] {
+            let value = row[field].as_f64();
+            assert!(value.is_some_and(|value| value > 0.0), "{field} in {row}");
+        }
+        assert_eq!(row["errors"], 0, "{row}");
+    }
+    assert_eq!(rows[0]["cpu_ratio"], 1.0);
+    assert!(
+        json["programs"]["nginx"]
+            .as_str()
+            .is_some_and(|text| text.contains("nginx/"))
+    );
+    for file in ["report.json", "report.md", "plain.svg"] {
+        assert!(report.join(file).is_file(), "{file}");
+    }
+}
+
+#[test]
+fn without_arguments_it_lists_the_suites() {
+    let output = Command::new(env!("CARGO_BIN_EXE_tidegate-bench")).output();
+    let output = output.expect("the program starts");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && said.contains("plain") && said.contains("tls"),
+        "{said}"
+    );
+}
+
+#[test]
+fn an_unknown_peer_is_named() {
+    let output = Command::new(env!("CARGO_BIN_EXE_tidegate-bench"))
+        .args(["plain", "--peers", "ngnix", "--tidegate"])
+        .arg(tidegate())
+        .output();
+    let output = output.expect("the program starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("ngnix"), "{said}");
+}
