@@ -25,6 +25,27 @@ pub struct Gateway {
 }
 
 impl Gateway {
+    /// Starts one with a listener `http` of these keys, in front of one upstream.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    pub async fn before(upstream: SocketAddr, listener: &str) -> Self {
+        Self::with(&format!(
+            r#"admin = {{ address = "127.0.0.1:0" }}
+[[listener]]
+name = "http"
+address = "127.0.0.1:0"
+{listener}
+[cluster.up]
+endpoints = [{{ address = "{upstream}" }}]
+[[route]]
+name = "all"
+cluster = "up"
+"#
+        ))
+        .await
+    }
+
     /// Starts one with this configuration, in a folder of its own.
     ///
     /// # Panics

@@ -113,20 +113,7 @@ async fn upstream(answer: &'static [u8]) -> std::net::SocketAddr {
 
 /// What a client gets for a request with these headers more, until nothing more comes.
 async fn asked(answer: &'static [u8], more: &str) -> std::io::Result<String> {
-    let gateway = Gateway::with(&format!(
-        r#"admin = {{ address = "127.0.0.1:0" }}
-[[listener]]
-name = "http"
-address = "127.0.0.1:0"
-[cluster.up]
-endpoints = [{{ address = "{}" }}]
-[[route]]
-name = "all"
-cluster = "up"
-"#,
-        upstream(answer).await
-    ))
-    .await;
+    let gateway = Gateway::before(upstream(answer).await, "").await;
     let mut client = TcpStream::connect(gateway.listener("http")).await?;
     let request = format!("GET / HTTP/1.1\r\nhost: a.test\r\n{more}\r\n");
     client.write_all(request.as_bytes()).await?;

@@ -12,22 +12,7 @@ use tokio::process::Command;
 
 /// A gateway that accepts HTTP/2 without TLS, with more keys of its listener.
 async fn gateway(upstream: &Upstream, keys: &str) -> Gateway {
-    Gateway::with(&format!(
-        r#"admin = {{ address = "127.0.0.1:0" }}
-[[listener]]
-name = "http"
-address = "127.0.0.1:0"
-h2c = true
-{keys}
-[cluster.up]
-endpoints = [{{ address = "{}" }}]
-[[route]]
-name = "all"
-cluster = "up"
-"#,
-        upstream.address
-    ))
-    .await
+    Gateway::before(upstream.address, &format!("h2c = true\n{keys}")).await
 }
 
 async fn refused(gateway: &Gateway, reason: &str, times: f64) {

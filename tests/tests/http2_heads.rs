@@ -6,22 +6,7 @@ use tidegate_tests::upstream::{Seen, Upstream};
 
 /// A gateway that accepts HTTP/2 without TLS, with more keys of its listener.
 async fn gateway(upstream: &Upstream, keys: &str) -> Gateway {
-    Gateway::with(&format!(
-        r#"admin = {{ address = "127.0.0.1:0" }}
-[[listener]]
-name = "http"
-address = "127.0.0.1:0"
-h2c = true
-{keys}
-[cluster.up]
-endpoints = [{{ address = "{}" }}]
-[[route]]
-name = "all"
-cluster = "up"
-"#,
-        upstream.address
-    ))
-    .await
+    Gateway::before(upstream.address, &format!("h2c = true\n{keys}")).await
 }
 
 /// How the answer to a request with these headers begins: its status, indexed (RFC 7541, appendix A)

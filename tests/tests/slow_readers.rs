@@ -13,21 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
 
 async fn gateway(upstream: SocketAddr, tls: &str) -> Gateway {
-    Gateway::with(&format!(
-        r#"admin = {{ address = "127.0.0.1:0" }}
-[[listener]]
-name = "one"
-address = "127.0.0.1:0"
-timeouts = {{ write = "1s" }}
-{tls}
-[cluster.up]
-endpoints = [{{ address = "{upstream}" }}]
-[[route]]
-name = "all"
-cluster = "up"
-"#
-    ))
-    .await
+    Gateway::before(upstream, &format!("timeouts = {{ write = \"1s\" }}\n{tls}")).await
 }
 
 /// Sockets at this port whose process has let go of them, and which still hold bytes.
@@ -44,17 +30,17 @@ fn left(address: SocketAddr) -> usize {
 }
 
 async fn is_ended(gateway: &Gateway) {
-    let series = "tidegate_gateway_refused_total{listener=\"one\",reason=\"slow_reader\"}";
+    let series = "tidegate_gateway_refused_total{listener=\"http\",reason=\"slow_reader\"}";
     eventually("it is ended", SOON, async || {
         (gateway.admin.metric(series).await == Some(1.0)).then_some(())
     })
     .await;
-    let open = "tidegate_gateway_connections{listener=\"one\"}";
+    let open = "tidegate_gateway_connections{listener=\"http\"}";
     eventually("its connection is gone", SOON, async || {
         (gateway.admin.metric(open).await == Some(0.0)).then_some(())
     })
     .await;
-    assert_eq!(left(gateway.listener("one")), 0);
+    assert_eq!(left(gateway.listener("http")), 0);
 }
 
 #[tokio::test]
@@ -69,7 +55,7 @@ async fn over_tls() {
         file("key.pem")
     );
     let gateway = gateway(recorder.address, &tls).await;
-    let address = gateway.listener("one").to_string();
+    let address = gateway.listener("http").to_string();
     let mut client = Command::new("openssl")
         .args([
             "s_client", "-quiet", "-alpn", "http/1.1", "-connect", &address,
@@ -106,7 +92,7 @@ async fn talker() -> SocketAddr {
 #[tokio::test]
 async fn on_a_websocket() {
     let gateway = gateway(talker().await, "").await;
-    let mut client = TcpStream::connect(gateway.listener("one")).await.unwrap();
+    let mut client = TcpStream::connect(gateway.listener("http")).await.unwrap();
     let request =
         b"GET /ws HTTP/1.1\r\nHost: a.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
           Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
