@@ -2,7 +2,7 @@
 //! taken for a head holds nothing that could be read differently.
 #![no_main]
 
-use gateway::h1::head::{HeadLimits, HeadParser};
+use gateway::h1::head::{HeadLimits, RequestParser};
 use gateway::h1::message::judge;
 use libfuzzer_sys::fuzz_target;
 
@@ -17,9 +17,9 @@ fuzz_target!(|bytes: &[u8]| {
         headers: 512,
         count: 8,
     };
-    let mut whole = HeadParser::default();
+    let mut whole = RequestParser::default();
     let at_once = whole.parse(bytes, &limits).map(|head| head.map(|head| head.len));
-    let mut pieces = HeadParser::default();
+    let mut pieces = RequestParser::default();
     let first = pieces.parse(&bytes[..cut], &limits).map(|head| head.map(|head| head.len));
     let in_two = match first {
         Ok(None) => pieces.parse(bytes, &limits).map(|head| head.map(|head| head.len)),

@@ -37,9 +37,7 @@ fn build(setting: &Setting<'_>) -> Result<Arc<dyn Plugin>, Diagnostic> {
 impl Plugin for RefuseAgents {
     fn request(&self, request: &mut Request<'_>) -> Flow {
         let agent = request.head.header(&header::USER_AGENT);
-        let agent = agent
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default();
+        let agent = agent.and_then(|value| value.to_str()).unwrap_or_default();
         let agent = agent.to_lowercase();
         match self.words.iter().any(|word| agent.contains(word)) {
             true => {

@@ -17,9 +17,10 @@ use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 
 use crate::config::Config;
+use crate::exchange::Shared;
 use crate::gateway::Gateway;
 use crate::metrics::StateCollector;
-use crate::proxy::{Proxies, Shared};
+use crate::proxy::Proxies;
 use crate::serve::{Listeners, Plan, Workers};
 use crate::start_error::StartError;
 use crate::state::State;

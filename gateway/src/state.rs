@@ -42,6 +42,12 @@ pub(crate) struct State {
 }
 
 impl State {
+    /// This listener as it is in this state.
+    pub(crate) fn listener_of(&self, one: &Arc<ListenerState>) -> Option<&Arc<ListenerState>> {
+        let same = self.listeners.iter().find(|other| Arc::ptr_eq(other, one));
+        same.or_else(|| self.listener(&one.name))
+    }
+
     /// The listener of this name.
     pub(crate) fn listener(&self, name: &str) -> Option<&Arc<ListenerState>> {
         self.listeners.iter().find(|one| *one.name == *name)

@@ -9,6 +9,7 @@ use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::head::Value;
 use crate::plugin::{Flow, Plugin, Reply, Request, Response};
 use crate::registry::{Registration, Setting};
 
@@ -109,17 +110,17 @@ fn list(items: &[Located<String>]) -> HeaderValue {
 
 impl Cors {
     /// The value of `access-control-allow-origin`, if this origin may call.
-    fn allow(&self, origin: &HeaderValue) -> Option<HeaderValue> {
+    fn allow(&self, origin: Value<'_>) -> Option<HeaderValue> {
         match self.any {
             true => Some(HeaderValue::from_static("*")),
-            false => self
-                .origins
-                .contains(origin.as_bytes())
-                .then(|| origin.clone()),
+            false => match self.origins.contains(origin.as_bytes()) {
+                true => origin.to_header_value(),
+                false => None,
+            },
         }
     }
 
-    fn preflight(&self, origin: &HeaderValue) -> Reply {
+    fn preflight(&self, origin: Value<'_>) -> Reply {
         let vary = HeaderValue::from_static("origin, access-control-request-method");
         let reply = Reply::new(StatusCode::NO_CONTENT).header(header::VARY, vary);
         let Some(allow) = self.allow(origin) else {

@@ -26,7 +26,7 @@ pub use http;
 
 pub use self::chain::{Chain, Link, metrics};
 pub use self::exchange::{Client, Exchange, Identity, RequestId};
-pub use self::head::{RequestHead, RequestView, ResponseHead};
+pub use self::head::{Field, Fields, RequestHead, ResponseHead, Value};
 pub use self::plugin::{
     Bodies, Finished, Flow, Later, Piece, Plugin, Reply, ReplyBody, Request, Response,
 };

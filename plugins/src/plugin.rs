@@ -17,7 +17,7 @@ use chassis::problem::{self, Problem};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 
 use crate::exchange::Exchange;
-use crate::head::{RequestHead, RequestView, ResponseHead};
+use crate::head::{RequestHead, ResponseHead};
 
 /// A plugin's compiled state: one value serves every request of its instance, on every thread.
 ///
@@ -81,7 +81,7 @@ pub enum Flow {
 #[derive(Debug)]
 pub struct Request<'a> {
     /// Its head.
-    pub head: RequestHead<'a>,
+    pub head: &'a mut RequestHead,
     /// What else is known of it.
     pub exchange: &'a mut Exchange,
 }
@@ -90,9 +90,9 @@ pub struct Request<'a> {
 #[derive(Debug)]
 pub struct Response<'a> {
     /// The head of the request, as it was forwarded.
-    pub request: RequestView<'a>,
+    pub request: &'a RequestHead,
     /// The head of the response.
-    pub head: ResponseHead<'a>,
+    pub head: &'a mut ResponseHead,
     /// What else is known.
     pub exchange: &'a mut Exchange,
 }
@@ -121,7 +121,7 @@ pub struct Piece<'a> {
 #[derive(Debug)]
 pub struct Finished<'a> {
     /// The head of the request.
-    pub request: RequestView<'a>,
+    pub request: &'a RequestHead,
     /// What else is known.
     pub exchange: &'a Exchange,
     /// The status that the client got; 0 when it got none.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use chassis::config::{Diagnostic, Located};
-use http::{HeaderName, HeaderValue};
+use http::HeaderName;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -58,21 +58,14 @@ impl Plugin for RequestIds {
             .and_then(|id| RequestId::parse(id.as_bytes()))
             .unwrap_or_else(RequestId::generate);
         request.exchange.request_id = id;
-        if let Some(value) = value(&id) {
-            request.head.set_header(&self.header, value);
-        }
+        request.head.set_header_text(&self.header, id.as_str());
         Flow::Continue
     }
 
     fn response(&self, response: &mut Response<'_>) {
-        if let Some(value) = value(&response.exchange.request_id) {
-            response.head.set_header(&self.header, value);
-        }
+        let id = &response.exchange.request_id;
+        response.head.set_header_text(&self.header, id.as_str());
     }
-}
-
-fn value(id: &RequestId) -> Option<HeaderValue> {
-    HeaderValue::from_str(id.as_str()).ok()
 }
 
 #[cfg(test)]

@@ -5,12 +5,11 @@ use std::time::{Duration, Instant};
 
 use chassis::config::{Diagnostic, Raw, Sources, load};
 use futures::executor::block_on;
-use http::HeaderMap;
-use pingora_http::{RequestHeader, ResponseHeader};
+use http::{HeaderName, HeaderValue, Method, StatusCode, Version};
 
 use crate::chain::{Chain, Link};
 use crate::exchange::{Client, Exchange};
-use crate::head::{RequestHead, RequestView, ResponseHead};
+use crate::head::{Fields, RequestHead, ResponseHead, Value};
 use crate::plugin::{Finished, Plugin, Request, Response};
 use crate::registry::{Registration, Setting};
 use crate::tls::TlsSession;
@@ -18,7 +17,7 @@ use crate::tls::TlsSession;
 /// One plugin, and the request that it saw last.
 pub struct Bench {
     chain: Chain,
-    request: RequestHeader,
+    request: RequestHead,
     /// What is known of the last request.
     pub exchange: Exchange,
     client: Client,
@@ -29,7 +28,7 @@ pub struct Bench {
 pub struct Seen {
     /// The status; 0 for a request.
     pub status: u16,
-    headers: Box<HeaderMap>,
+    headers: Fields,
     /// The body of a plugin's own reply.
     pub body: String,
 }
@@ -37,7 +36,8 @@ pub struct Seen {
 impl Seen {
     /// The first value of a header.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).and_then(|value| value.to_str().ok())
+        let name = HeaderName::try_from(name).ok()?;
+        self.headers.get(&name).and_then(Value::to_str)
     }
 }
 
@@ -93,7 +93,7 @@ impl Bench {
                 name: "tested".into(),
                 plugin,
             }]),
-            request: RequestHeader::build("GET", b"/", None).expect("is a valid request"),
+            request: RequestHead::new(Method::GET, Version::HTTP_11, "/"),
             exchange: Exchange::new(client.clone(), Instant::now()),
             client,
         }
@@ -135,29 +135,32 @@ impl Bench {
         path: &str,
         headers: &[(&'static str, &str)],
     ) -> Result<Seen, Seen> {
-        let mut head =
-            RequestHeader::build(method, path.as_bytes(), None).expect("is a valid request");
-        for (name, value) in headers {
-            head.append_header(*name, *value)
-                .expect("is a valid header");
-        }
+        let method = Method::from_bytes(method.as_bytes()).expect("is a valid method");
+        let mut head = RequestHead::new(method, Version::HTTP_11, path);
+        add_all(head.fields_mut(), headers);
         self.exchange = Exchange::new(self.client.clone(), Instant::now());
         let reply = block_on(self.chain.request(&mut Request {
-            head: RequestHead::new(&mut head),
+            head: &mut head,
             exchange: &mut self.exchange,
         }));
         self.request = head;
         match reply {
             None => Ok(Seen {
                 status: 0,
-                headers: Box::new(self.request.headers.clone()),
+                headers: self.request.fields().clone(),
                 body: String::new(),
             }),
-            Some(reply) => Err(Seen {
-                status: reply.status.as_u16(),
-                body: String::from_utf8_lossy(&reply.body_for(&self.exchange)).into_owned(),
-                headers: Box::new(reply.headers.into_iter().collect()),
-            }),
+            Some(reply) => {
+                let mut fields = Fields::default();
+                for (name, value) in &reply.headers {
+                    fields.add(name, value);
+                }
+                Err(Seen {
+                    status: reply.status.as_u16(),
+                    body: String::from_utf8_lossy(&reply.body_for(&self.exchange)).into_owned(),
+                    headers: fields,
+                })
+            }
         }
     }
 
@@ -166,20 +169,18 @@ impl Bench {
     /// # Panics
     /// When the response is not valid, or the plugin panics.
     pub fn response(&mut self, status: u16, headers: &[(&'static str, &str)]) -> Seen {
-        let mut head = ResponseHeader::build(status, None).expect("is a valid response");
-        for (name, value) in headers {
-            head.append_header(*name, *value)
-                .expect("is a valid header");
-        }
+        let status = StatusCode::from_u16(status).expect("is a valid status");
+        let mut head = ResponseHead::new(status);
+        add_all(head.fields_mut(), headers);
         let sound = self.chain.response(&mut Response {
-            request: RequestView::new(&self.request),
-            head: ResponseHead::new(&mut head),
+            request: &self.request,
+            head: &mut head,
             exchange: &mut self.exchange,
         });
         assert!(sound, "the plugin panicked");
         Seen {
-            status: head.status.as_u16(),
-            headers: Box::new(head.headers.clone()),
+            status: head.status().as_u16(),
+            headers: head.fields().clone(),
             body: String::new(),
         }
     }
@@ -187,7 +188,7 @@ impl Bench {
     /// Ends the last request.
     pub fn finish(&mut self, status: u16, bytes_sent: u64, duration: Duration) {
         self.chain.finished(&Finished {
-            request: RequestView::new(&self.request),
+            request: &self.request,
             exchange: &self.exchange,
             status,
             bytes_received: 0,
@@ -203,6 +204,13 @@ impl std::fmt::Debug for Bench {
         f.debug_struct("Bench")
             .field("exchange", &self.exchange)
             .finish_non_exhaustive()
+    }
+}
+
+fn add_all(fields: &mut Fields, headers: &[(&'static str, &str)]) {
+    for (name, value) in headers {
+        let value = HeaderValue::from_str(value).expect("is a valid header");
+        fields.add(&HeaderName::from_static(name), &value);
     }
 }
 

@@ -111,9 +111,24 @@ async fn upstream(answer: &'static [u8]) -> std::net::SocketAddr {
     address
 }
 
+/// A gateway in front of an upstream, with its relay or without.
+async fn gateway(upstream: std::net::SocketAddr, relay: bool) -> Gateway {
+    let text = r#"admin = { address = "127.0.0.1:0" }
+[[listener]]
+name = "http"
+address = "127.0.0.1:0"
+[[route]]
+name = "all"
+cluster = "up"
+[cluster.up]
+"#;
+    let cluster = format!("endpoints = [{{ address = \"{upstream}\" }}]\nrelay = {relay}\n");
+    Gateway::with(&format!("{text}{cluster}")).await
+}
+
 /// What a client gets for a request with these headers more, until nothing more comes.
-async fn asked(answer: &'static [u8], more: &str) -> std::io::Result<String> {
-    let gateway = Gateway::before(upstream(answer).await, "").await;
+async fn asked(answer: &'static [u8], more: &str, relay: bool) -> std::io::Result<String> {
+    let gateway = gateway(upstream(answer).await, relay).await;
     let mut client = TcpStream::connect(gateway.listener("http")).await?;
     let request = format!("GET / HTTP/1.1\r\nhost: a.test\r\n{more}\r\n");
     client.write_all(request.as_bytes()).await?;
@@ -132,20 +147,25 @@ async fn asked(answer: &'static [u8], more: &str) -> std::io::Result<String> {
 #[tokio::test]
 async fn what_is_no_answer_is_502_and_what_is_doubtful_is_read_once() {
     for (what, answer, begins, ends) in CASES {
-        let told = asked(answer, "").await.expect("the gateway answers");
-        assert!(
-            told.starts_with(begins) && told.ends_with(ends),
-            "{what}: {told:?}"
-        );
-        assert_eq!(told.matches("HTTP/1.1").count(), 1, "{what}: {told:?}");
+        for relay in [true, false] {
+            let told = asked(answer, "", relay).await;
+            let told = told.expect("the gateway answers");
+            assert!(
+                told.starts_with(begins) && told.ends_with(ends),
+                "{what}, relay {relay}: {told:?}"
+            );
+            assert_eq!(told.matches("HTTP/1.1").count(), 1, "{what}: {told:?}");
+        }
     }
 }
 
 #[tokio::test]
 async fn what_breaks_off_ends_in_a_reset() {
     for (what, answer) in BROKEN {
-        let told = asked(answer, "").await.expect_err(what);
-        assert_eq!(told.kind(), std::io::ErrorKind::ConnectionReset, "{what}");
+        for relay in [true, false] {
+            let told = asked(answer, "", relay).await.expect_err(what);
+            assert_eq!(told.kind(), std::io::ErrorKind::ConnectionReset, "{what}");
+        }
     }
 }
 
@@ -155,7 +175,9 @@ async fn a_switch_to_another_protocol_than_was_asked_for_is_502() {
         b"HTTP/1.1 101 Switching Protocols\r\nupgrade: foo\r\nconnection: upgrade\r\n\r\nhi";
     let websocket = "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
                      sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
-    let told = asked(answer, websocket).await.expect("the gateway answers");
+    let told = asked(answer, websocket, false)
+        .await
+        .expect("the gateway answers");
     assert!(told.starts_with("HTTP/1.1 502 "), "{told:?}");
 }
 

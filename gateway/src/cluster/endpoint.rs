@@ -12,21 +12,34 @@ use pingora_core::utils::tls::WrappedX509;
 use tokio::sync::watch;
 
 use super::check::{CheckSettings, keep_checking};
-use super::introduce::introduce;
+use super::introduce::{group, introduce, introduction};
 use crate::config::{Protocol, ProxyProtocol};
+use crate::relay::TlsTarget;
 
 /// An endpoint of a cluster.
 #[derive(Debug)]
 pub(crate) struct Endpoint {
     /// As written: host and port.
     pub(crate) address: String,
-    settings: PeerSettings,
+    pub(crate) settings: PeerSettings,
+    /// How TLS is spoken with it.
+    pub(crate) tls: Option<TlsTarget>,
     check: Option<CheckSettings>,
     /// What to connect to; none while the name has no address.
     peer: ArcSwapOption<HttpPeer>,
+    /// The same for our own relay.
+    target: ArcSwapOption<Target>,
     healthy: AtomicBool,
     judged: watch::Sender<bool>,
     counts: Cells,
+}
+
+/// What the relay connects to.
+#[derive(Debug)]
+pub(crate) struct Target {
+    /// No other target of this process has it.
+    pub(crate) id: u64,
+    pub(crate) address: SocketAddr,
 }
 
 /// How to connect to the endpoints of a cluster.
@@ -92,6 +105,8 @@ impl Endpoint {
         let endpoint = Arc::new(Self {
             address: address.into(),
             peer: ArcSwapOption::empty(),
+            target: ArcSwapOption::empty(),
+            tls: settings.tls.as_ref().and_then(TlsTarget::new),
             healthy: AtomicBool::new(check.is_none()),
             judged: watch::channel(check.is_none()).0,
             counts: Cells::new(4),
@@ -140,6 +155,25 @@ impl Endpoint {
             introduce(&mut peer, version, client);
         }
         Some(peer)
+    }
+
+    /// What the relay connects to; none while the name has no address.
+    pub(crate) fn target(&self) -> Option<Arc<Target>> {
+        self.target.load_full()
+    }
+
+    /// What a new connection begins with.
+    pub(crate) fn introduction(&self, client: Option<(SocketAddr, SocketAddr)>) -> Option<Vec<u8>> {
+        let version = self.settings.proxy_protocol?;
+        Some(introduction(version, client))
+    }
+
+    /// Connections are shared within a group only.
+    pub(crate) fn group(&self, client: Option<(SocketAddr, SocketAddr)>) -> u64 {
+        match self.settings.proxy_protocol {
+            Some(_) => client.map_or(0, group),
+            None => 0,
+        }
     }
 
     /// Whether no request goes to it over HTTP/1.1.
@@ -195,6 +229,9 @@ impl Endpoint {
             introduce(&mut peer, version, None);
         }
         self.peer.store(Some(Arc::new(peer)));
+        static IDS: AtomicU64 = AtomicU64::new(0);
+        let id = IDS.fetch_add(1, Relaxed);
+        self.target.store(Some(Arc::new(Target { id, address })));
     }
 
     async fn keep_resolving(this: Weak<Self>) {

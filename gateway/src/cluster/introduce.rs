@@ -23,7 +23,16 @@ pub(super) fn introduce(
     version: ProxyProtocol,
     client: Option<(SocketAddr, SocketAddr)>,
 ) {
-    let header = match (version, client) {
+    peer.group_key = client.map_or(0, group);
+    peer.options.custom_l4 = Some(Arc::new(Introduction(introduction(version, client))));
+}
+
+/// The header with these addresses.
+pub(super) fn introduction(
+    version: ProxyProtocol,
+    client: Option<(SocketAddr, SocketAddr)>,
+) -> Vec<u8> {
+    match (version, client) {
         (ProxyProtocol::V1, None) => LOCAL_V1.to_vec(),
         (ProxyProtocol::V2, None) => LOCAL_V2.to_vec(),
         (ProxyProtocol::V1, Some((source, destination))) => encode_v1(source, destination),
@@ -31,14 +40,12 @@ pub(super) fn introduce(
             let header = encode_v2(source, destination, &Tlvs::default());
             header.expect("a header without TLVs is not too long")
         }
-    };
-    peer.group_key = client.map_or(0, group);
-    peer.options.custom_l4 = Some(Arc::new(Introduction(header)));
+    }
 }
 
 /// Pooled connections are shared within a group only. Its key is secret to this process, so
 /// that nobody can choose a port that gives the key of another client.
-fn group(client: (SocketAddr, SocketAddr)) -> u64 {
+pub(super) fn group(client: (SocketAddr, SocketAddr)) -> u64 {
     static KEYED: LazyLock<RandomState> = LazyLock::new(RandomState::new);
     KEYED.hash_one(client)
 }

@@ -17,7 +17,7 @@ use arc_swap::ArcSwap;
 
 pub(crate) use self::check::CheckSettings;
 use self::endpoint::health_epoch;
-pub(crate) use self::endpoint::{Count, Endpoint, PeerHttp, PeerSettings, PeerTls};
+pub(crate) use self::endpoint::{Count, Endpoint, PeerHttp, PeerSettings, PeerTls, Target};
 use self::schedule::schedule;
 
 /// A named set of endpoints.
@@ -28,6 +28,8 @@ pub(crate) struct Cluster {
     pub(crate) members: Vec<(Arc<Endpoint>, u32)>,
     /// How many other endpoints to try after one could not be connected to.
     pub(crate) retries: usize,
+    /// Whether our own relay carries its requests: its endpoints speak HTTP/1.1 and nothing else.
+    pub(crate) relayed: bool,
     current: ArcSwap<Schedule>,
     next: AtomicUsize,
 }
@@ -40,13 +42,20 @@ struct Schedule {
 }
 
 impl Cluster {
-    pub(crate) fn new(name: Arc<str>, members: Vec<(Arc<Endpoint>, u32)>, retries: usize) -> Self {
+    pub(crate) fn new(
+        name: Arc<str>,
+        members: Vec<(Arc<Endpoint>, u32)>,
+        retries: usize,
+        relay: bool,
+    ) -> Self {
         let nothing = Schedule {
             epoch: u64::MAX,
             turns: Box::default(),
         };
+        let http2 = |(endpoint, _): &(Arc<Endpoint>, u32)| endpoint.may_speak_http2();
         Self {
             name,
+            relayed: relay && !members.iter().any(http2),
             members,
             retries,
             current: ArcSwap::from_pointee(nothing),
@@ -55,7 +64,7 @@ impl Cluster {
     }
 
     /// The next healthy endpoint by smooth weighted round robin that was not tried yet.
-    pub(crate) fn pick(&self, tried: &[Arc<Endpoint>]) -> Option<&Arc<Endpoint>> {
+    pub(crate) fn pick(&self, tried: &[Arc<Endpoint>]) -> Option<Arc<Endpoint>> {
         let epoch = health_epoch();
         let mut schedule = self.current.load();
         if schedule.epoch != epoch {
@@ -68,6 +77,7 @@ impl Cluster {
             .map(|step| turns[start.wrapping_add(step) % turns.len()])
             .map(|member| &self.members[member as usize].0)
             .find(|endpoint| !tried.iter().any(|one| Arc::ptr_eq(one, endpoint)))
+            .cloned()
     }
 
     fn schedule(&self, epoch: u64) -> Schedule {

@@ -26,7 +26,7 @@ fn cluster(weights: &[u32]) -> Cluster {
             *weight,
         )
     });
-    Cluster::new("c".into(), members.collect(), 1)
+    Cluster::new("c".into(), members.collect(), 1, true)
 }
 
 fn picks(cluster: &Cluster, count: usize) -> HashMap<String, usize> {
@@ -62,7 +62,7 @@ fn an_endpoint_that_was_tried_is_passed_over() {
     let first = cluster.pick(&[]).unwrap().clone();
     for _ in 0..4 {
         let second = cluster.pick(std::slice::from_ref(&first)).unwrap();
-        assert!(!Arc::ptr_eq(&first, second));
+        assert!(!Arc::ptr_eq(&first, &second));
     }
     let both: Vec<_> = cluster.members.iter().map(|(one, _)| one.clone()).collect();
     assert!(cluster.pick(&both).is_none());

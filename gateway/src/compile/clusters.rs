@@ -84,6 +84,7 @@ impl Compiler<'_> {
             name.as_str().into(),
             members,
             usize::from(*config.retries),
+            config.relay,
         ))
     }
 

@@ -43,6 +43,10 @@ pub struct ClusterConfig {
     /// How long an idle connection is kept for the next request.
     #[serde(default = "default_idle_timeout")]
     pub idle_timeout: Period,
+    /// Carries requests by the gateway's own relay. When it is false they go through Pingora's proxy, as
+    /// WebSockets and requests to HTTP/2 endpoints always do: the same answers, for more CPU time.
+    #[serde(default = "default_relay")]
+    pub relay: bool,
     /// How many other endpoints are tried when one cannot be connected to, or breaks off before an
     /// answer to a request that changes nothing (GET, HEAD). What is idempotent (PUT, DELETE) is only
     /// sent again when a connection that was kept breaks.
@@ -104,6 +108,9 @@ const fn default_read_timeout() -> Period {
 }
 const fn default_idle_timeout() -> Period {
     Period::from_secs(60)
+}
+const fn default_relay() -> bool {
+    true
 }
 fn default_retries() -> Located<u8> {
     Located::nowhere(1)

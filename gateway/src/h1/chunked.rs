@@ -37,6 +37,19 @@ pub enum Piece {
     End,
 }
 
+/// What the beginning of what has arrived is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// So many bytes of framing.
+    Skip(usize),
+    /// So many bytes of the body.
+    Data(usize),
+    /// More bytes must arrive first.
+    More,
+    /// The body is complete.
+    End,
+}
+
 /// The longest line with a size and extensions.
 const SIZE_LINE: usize = 256;
 /// Hexadecimal digits of a size: more would overflow 64 bits.
@@ -58,44 +71,56 @@ impl Chunked {
     /// When the coding is malformed.
     pub fn next(&mut self, arrived: &mut BytesMut, limits: &HeadLimits) -> Result<Piece, Refusal> {
         loop {
-            match self.state {
-                State::Size => match line(arrived, SIZE_LINE).map_err(|_| Refusal::Chunk)? {
-                    None => return Ok(Piece::More),
-                    Some(end) => {
-                        let size = chunk_size(&arrived[..end])?;
-                        arrived.advance(end + 2);
-                        self.state = match size {
-                            0 => State::Trailers,
-                            size => State::Data(size),
-                        };
-                    }
-                },
-                State::Data(_) if arrived.is_empty() => return Ok(Piece::More),
-                State::Data(left) => {
-                    let here = usize::try_from(left)
-                        .unwrap_or(usize::MAX)
-                        .min(arrived.len());
-                    self.state = match left - here as u64 {
-                        0 => State::DataEnd,
-                        left => State::Data(left),
-                    };
-                    return Ok(Piece::Data(arrived.split_to(here).freeze()));
-                }
-                State::DataEnd => match &arrived[..] {
-                    [b'\r', b'\n', ..] => {
-                        arrived.advance(2);
-                        self.state = State::Size;
-                    }
-                    [] | [b'\r'] => return Ok(Piece::More),
-                    _ => return Err(Refusal::Chunk),
-                },
-                State::Trailers => match self.trailer(arrived, limits)? {
-                    true => {}
-                    false => return Ok(Piece::More),
-                },
-                State::Done => return Ok(Piece::End),
+            match self.step(arrived, limits)? {
+                Step::Skip(bytes) => arrived.advance(bytes),
+                Step::Data(bytes) => return Ok(Piece::Data(arrived.split_to(bytes).freeze())),
+                Step::More => return Ok(Piece::More),
+                Step::End => return Ok(Piece::End),
             }
         }
+    }
+
+    /// What the beginning of what has arrived is.
+    ///
+    /// # Errors
+    /// When the coding is malformed.
+    pub fn step(&mut self, arrived: &[u8], limits: &HeadLimits) -> Result<Step, Refusal> {
+        Ok(match self.state {
+            State::Size => match line(arrived, SIZE_LINE).map_err(|_| Refusal::Chunk)? {
+                None => Step::More,
+                Some(end) => {
+                    self.state = match chunk_size(&arrived[..end])? {
+                        0 => State::Trailers,
+                        size => State::Data(size),
+                    };
+                    Step::Skip(end + 2)
+                }
+            },
+            State::Data(_) if arrived.is_empty() => Step::More,
+            State::Data(left) => {
+                let here = usize::try_from(left)
+                    .unwrap_or(usize::MAX)
+                    .min(arrived.len());
+                self.state = match left - here as u64 {
+                    0 => State::DataEnd,
+                    left => State::Data(left),
+                };
+                Step::Data(here)
+            }
+            State::DataEnd => match arrived {
+                [b'\r', b'\n', ..] => {
+                    self.state = State::Size;
+                    Step::Skip(2)
+                }
+                [] | [b'\r'] => Step::More,
+                _ => return Err(Refusal::Chunk),
+            },
+            State::Trailers => match self.trailer(arrived, limits)? {
+                Some(bytes) => Step::Skip(bytes),
+                None => Step::More,
+            },
+            State::Done => Step::End,
+        })
     }
 
     /// Bytes of the chunk that has begun which are still to come.
@@ -121,14 +146,14 @@ impl Chunked {
         here
     }
 
-    /// Judges one trailer and drops it; false when it is not complete.
-    fn trailer(&mut self, arrived: &mut BytesMut, limits: &HeadLimits) -> Result<bool, Refusal> {
+    /// Judges one trailer; how long its line is, none when it is not complete.
+    fn trailer(&mut self, arrived: &[u8], limits: &HeadLimits) -> Result<Option<usize>, Refusal> {
         let Some(end) = line(arrived, limits.header).map_err(|why| match why {
             LineError::TooLong => Refusal::HeaderTooLong,
             LineError::BareEnd => Refusal::Trailer,
         })?
         else {
-            return Ok(false);
+            return Ok(None);
         };
         if end == 0 {
             self.state = State::Done;
@@ -143,8 +168,7 @@ impl Chunked {
                 return Err(Refusal::HeadersTooLong);
             }
         }
-        arrived.advance(end + 2);
-        Ok(true)
+        Ok(Some(end + 2))
     }
 }
 

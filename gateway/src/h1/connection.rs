@@ -1,10 +1,9 @@
 //! A client's connection: what is read and written on it, each with a deadline.
 
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
-use std::pin::Pin;
-use std::sync::Arc;
+use std::pin::{Pin, pin};
 use std::task::{Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -15,7 +14,7 @@ use tokio::sync::watch;
 
 use crate::refusal::Refusal;
 use crate::serve::{Connected, Transport};
-use crate::state::ListenerState;
+use crate::state::{ListenerState, Timeouts};
 
 /// A client's connection between and during requests.
 #[derive(Debug)]
@@ -27,8 +26,7 @@ pub(crate) struct Connection {
     pub(super) out: Vec<u8>,
     /// How much of `out` was sent already.
     sent: usize,
-    pub(super) digest: Digest,
-    pub(super) listener: Arc<ListenerState>,
+    pub(super) connected: Connected,
     /// True once its listener closes: the next answer says so and is the last.
     pub(super) closing: watch::Receiver<bool>,
     /// The client has sent its last byte.
@@ -37,7 +35,7 @@ pub(crate) struct Connection {
 
 /// Why nothing could be read or written.
 #[derive(Debug)]
-pub(super) enum Broken {
+pub(crate) enum Broken {
     /// The deadline passed.
     Late,
     /// The connection failed.
@@ -50,25 +48,21 @@ const SCRATCH: usize = 16 << 10;
 const BODY_READ: usize = 32 << 10;
 /// A piece up to this size is copied behind what is to be sent already; a larger one is sent from where it is.
 const COPY: usize = 4 << 10;
+/// What waits to be sent, at most.
+const GATHER: usize = 32 << 10;
 
 thread_local! {
     static SCRATCH_BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH].into());
 }
 
 impl Connection {
-    pub(crate) fn new(
-        io: Transport,
-        digest: Digest,
-        listener: Arc<ListenerState>,
-        closing: watch::Receiver<bool>,
-    ) -> Self {
+    pub(crate) fn new(io: Transport, connected: Connected, closing: watch::Receiver<bool>) -> Self {
         Self {
             io,
             arrived: BytesMut::new(),
             out: Vec::new(),
             sent: 0,
-            digest,
-            listener,
+            connected,
             closing,
             ended: false,
         }
@@ -82,7 +76,7 @@ impl Connection {
     /// Waits for bytes and adds them to what has arrived; 0 at the end. Safe to cancel.
     pub(super) async fn read(&mut self) -> io::Result<usize> {
         let Self { io, arrived, .. } = self;
-        let count = std::future::poll_fn(|cx| {
+        let count = poll_fn(|cx| {
             SCRATCH_BUFFER.with_borrow_mut(|scratch| {
                 let mut buffer = ReadBuf::new(scratch);
                 ready!(Pin::new(&mut *io).poll_read(cx, &mut buffer))?;
@@ -101,6 +95,15 @@ impl Connection {
         let count = self.io.read_buf(&mut self.arrived).await?;
         self.ended |= count == 0;
         Ok(count)
+    }
+
+    /// Takes bytes that may wait for more; sends them at once when they are many.
+    pub(super) async fn gather(&mut self, bytes: &[u8], patience: Duration) -> Result<(), Broken> {
+        match bytes.len() <= COPY && self.out.len() <= GATHER {
+            true => self.out.extend_from_slice(bytes),
+            false => self.send(bytes, patience).await?,
+        }
+        Ok(())
     }
 
     /// Sends what is gathered, and then these bytes. Each piece must be taken within `patience`.
@@ -131,23 +134,34 @@ impl Connection {
         self.out = Vec::new();
     }
 
-    /// What the client has connected to; none on a Unix socket.
-    pub(super) fn local(&self) -> Option<SocketAddr> {
-        let local = self.digest.socket_digest.as_ref()?.local_addr()?;
-        local.as_inet().copied()
+    /// The listener, as it was when the connection came.
+    pub(super) fn listener(&self) -> &ListenerState {
+        &self.connected.listener
+    }
+
+    pub(super) fn timeouts(&self) -> &Timeouts {
+        &self.connected.listener.timeouts
+    }
+
+    /// What Pingora wants to know of a connection.
+    pub(super) fn digest(&self) -> Digest {
+        Digest {
+            socket_digest: Some(self.io.socket_digest(&self.connected)),
+            proxy_digest: self.connected.clone().into_digest(),
+            ..Digest::default()
+        }
     }
 
     /// Counts a refusal and tells the log.
     pub(super) fn refuse(&self, refusal: Refusal) {
-        let connected = Connected::of(Some(&self.digest));
-        let client = connected.and_then(|connected| connected.client.address);
-        self.listener.refusals.count(refusal, client);
+        let client = self.connected.client.address;
+        self.listener().refusals.count(refusal, client);
     }
 
     /// Ends the connection so that the client can read the last answer: an end in our direction,
     /// and then what still comes is read and dropped for a while (RFC 9112, section 9.6).
     pub(super) async fn close(mut self, linger: bool) {
-        let patience = self.listener.timeouts.linger;
+        let patience = self.timeouts().linger;
         let _ = tokio::time::timeout(patience, self.io.shutdown()).await;
         if linger && !self.ended {
             let rest = async {
@@ -171,7 +185,7 @@ impl Connection {
 }
 
 async fn write_some(io: &mut Transport, first: &[u8], second: &[u8]) -> io::Result<usize> {
-    let count = std::future::poll_fn(|cx| {
+    let count = poll_fn(|cx| {
         let io = Pin::new(&mut *io);
         match (first, second) {
             (first, []) => io.poll_write(cx, first),
@@ -190,11 +204,15 @@ async fn write_some(io: &mut Transport, first: &[u8], second: &[u8]) -> io::Resu
 /// How much of the rest of a refused request is read.
 const LINGER_BYTES: usize = 1 << 20;
 
-/// Waits for an outcome, at most so long.
-pub(super) async fn within<T>(
+/// Waits for an outcome, at most so long. A timer is set only when there is something to wait for.
+pub(crate) async fn within<T>(
     patience: Duration,
     outcome: impl Future<Output = io::Result<T>>,
 ) -> Result<T, Broken> {
+    let mut outcome = pin!(outcome);
+    if let Poll::Ready(outcome) = poll_once(outcome.as_mut()).await {
+        return outcome.map_err(Broken::Failed);
+    }
     match tokio::time::timeout(patience, outcome).await {
         Ok(outcome) => outcome.map_err(Broken::Failed),
         Err(_) => Err(Broken::Late),
@@ -202,12 +220,20 @@ pub(super) async fn within<T>(
 }
 
 /// The same until a moment.
-pub(super) async fn until<T>(
+pub(crate) async fn until<T>(
     due: Instant,
     outcome: impl Future<Output = io::Result<T>>,
 ) -> Result<T, Broken> {
+    let mut outcome = pin!(outcome);
+    if let Poll::Ready(outcome) = poll_once(outcome.as_mut()).await {
+        return outcome.map_err(Broken::Failed);
+    }
     match tokio::time::timeout_at(due.into(), outcome).await {
         Ok(outcome) => outcome.map_err(Broken::Failed),
         Err(_) => Err(Broken::Late),
     }
+}
+
+async fn poll_once<T>(mut outcome: Pin<&mut impl Future<Output = T>>) -> Poll<T> {
+    poll_fn(|cx| Poll::Ready(outcome.as_mut().poll(cx))).await
 }

@@ -1,7 +1,8 @@
-//! The head of a request, split into its lines: strict, and each byte is looked at once.
+//! The head of a request or of an answer, split into its lines: strict, and each byte is looked at once.
 //!
 //! ```text
 //! GET /a HTTP/1.1 CRLF          request line: limits, method, target, version
+//! HTTP/1.1 200 OK CRLF          or status line: limits, version, status, reason
 //! name: value CRLF              fields: limits, token, no space before the colon, no fold, no control
 //! CRLF                          the end
 //! ```
@@ -9,6 +10,9 @@
 //! Pure: it sees bytes and says what they are. What the fields mean is `message`'s matter.
 
 use std::ops::Range;
+
+use http::StatusCode;
+pub use plugins::Field;
 
 use crate::refusal::Refusal;
 
@@ -36,15 +40,6 @@ impl Default for HeadLimits {
     }
 }
 
-/// A header line, as ranges of the bytes of the head.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Field {
-    /// The name.
-    pub name: Range<usize>,
-    /// The value, without spaces around it.
-    pub value: Range<usize>,
-}
-
 /// The request line, as ranges of the bytes of the head.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RequestLine {
@@ -56,9 +51,38 @@ pub struct RequestLine {
     pub http11: bool,
 }
 
+/// The status line, its reason as a range of the bytes of the head.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StatusLine {
+    /// The status.
+    pub status: StatusCode,
+    /// The words after it.
+    pub reason: Range<usize>,
+    /// Whether the version is HTTP/1.1; else it is HTTP/1.0.
+    pub http11: bool,
+}
+
+/// The first line of a head.
+pub trait FirstLine: Default {
+    /// Empty lines that are ignored before it.
+    const BLANK_LINES: u8;
+
+    /// Takes a line apart that holds at least one byte.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    fn parse(bytes: &[u8], line: Range<usize>) -> Result<Self, Refusal>;
+}
+
+/// Splits the head of a request.
+pub type RequestParser = HeadParser<RequestLine>;
+
+/// Splits the head of an answer.
+pub type AnswerParser = HeadParser<StatusLine>;
+
 /// Splits a head that arrives in pieces.
 #[derive(Debug, Default)]
-pub struct HeadParser {
+pub struct HeadParser<L> {
     /// Where the line begins that is not complete yet.
     line: usize,
     /// Up to where no line end was found.
@@ -67,27 +91,27 @@ pub struct HeadParser {
     blank: u8,
     /// Where the first header line begins; 0 before the request line is complete.
     fields_start: usize,
-    request_line: RequestLine,
+    first: L,
     fields: Vec<Field>,
 }
 
 /// A head that is complete.
 #[derive(Debug)]
-pub struct Head<'a> {
+pub struct Head<'a, L> {
     /// The bytes that it was read from; the ranges count from their start.
     pub bytes: &'a [u8],
-    /// Its request line.
-    pub line: &'a RequestLine,
+    /// Its first line.
+    pub line: &'a L,
     /// Its fields, in order.
     pub fields: &'a [Field],
     /// Its length with the empty line at its end.
     pub len: usize,
 }
 
-/// Empty lines that are ignored before a request line (RFC 9112, section 2.2).
-const BLANK_LINES: u8 = 2;
+/// Room for the fields of most heads.
+const FIELDS: usize = 16;
 
-impl HeadParser {
+impl<L: FirstLine> HeadParser<L> {
     /// Looks at what has arrived; `bytes` begins as in the calls before, and may have grown.
     /// None while more is needed.
     ///
@@ -97,7 +121,7 @@ impl HeadParser {
         &'a mut self,
         bytes: &'a [u8],
         limits: &HeadLimits,
-    ) -> Result<Option<Head<'a>>, Refusal> {
+    ) -> Result<Option<Head<'a, L>>, Refusal> {
         loop {
             let Some(end) = find(bytes, self.scanned, b'\n') else {
                 self.judge_unfinished(bytes, limits)?;
@@ -116,7 +140,7 @@ impl HeadParser {
             self.judge_length(line.clone(), limits)?;
             self.line = end + 1;
             if self.fields_start == 0 {
-                self.take_request_line(bytes, line)?;
+                self.take_first_line(bytes, line)?;
             } else if line.is_empty() {
                 return Ok(Some(self.head(bytes, self.line)));
             } else {
@@ -128,26 +152,37 @@ impl HeadParser {
         }
     }
 
+    /// Begins anew, with the head behind the one that is complete.
+    pub(crate) fn restart(&mut self) {
+        let mut fields = std::mem::take(&mut self.fields);
+        fields.clear();
+        *self = Self {
+            fields,
+            ..Self::default()
+        };
+    }
+
     /// The head that [`HeadParser::parse`] found complete, over the same bytes in another place.
-    pub fn head<'a>(&'a self, bytes: &'a [u8], len: usize) -> Head<'a> {
+    pub fn head<'a>(&'a self, bytes: &'a [u8], len: usize) -> Head<'a, L> {
         Head {
             bytes,
-            line: &self.request_line,
+            line: &self.first,
             fields: &self.fields,
             len,
         }
     }
 
-    fn take_request_line(&mut self, bytes: &[u8], line: Range<usize>) -> Result<(), Refusal> {
+    fn take_first_line(&mut self, bytes: &[u8], line: Range<usize>) -> Result<(), Refusal> {
         if line.is_empty() {
             self.blank += 1;
-            return match self.blank > BLANK_LINES {
+            return match self.blank > L::BLANK_LINES {
                 true => Err(Refusal::RequestLine),
                 false => Ok(()),
             };
         }
-        self.request_line = request_line(bytes, line)?;
+        self.first = L::parse(bytes, line)?;
         self.fields_start = self.line;
+        self.fields.reserve(FIELDS);
         Ok(())
     }
 
@@ -179,7 +214,7 @@ impl HeadParser {
     }
 }
 
-impl Head<'_> {
+impl Head<'_, RequestLine> {
     /// The method.
     pub fn method(&self) -> &[u8] {
         &self.bytes[self.line.method.clone()]
@@ -189,7 +224,9 @@ impl Head<'_> {
     pub fn target(&self) -> &[u8] {
         &self.bytes[self.line.target.clone()]
     }
+}
 
+impl<L> Head<'_, L> {
     /// Names and values, in order.
     pub fn pairs(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         let bytes = self.bytes;
@@ -231,6 +268,44 @@ fn wrong_name(text: &[u8], at: usize) -> Refusal {
         (true, Some(b':')) => Refusal::SpaceBeforeColon,
         (false, Some(byte)) if byte.is_ascii_control() => control(*byte),
         _ => Refusal::HeaderName,
+    }
+}
+
+impl FirstLine for RequestLine {
+    /// RFC 9112, section 2.2.
+    const BLANK_LINES: u8 = 2;
+
+    fn parse(bytes: &[u8], line: Range<usize>) -> Result<Self, Refusal> {
+        request_line(bytes, line)
+    }
+}
+
+impl FirstLine for StatusLine {
+    const BLANK_LINES: u8 = 0;
+
+    /// The space after the status may be missing when there is no reason, as from many servers.
+    fn parse(bytes: &[u8], line: Range<usize>) -> Result<Self, Refusal> {
+        let text = &bytes[line.clone()];
+        let (http11, rest) = match text.split_at_checked(9) {
+            Some((b"HTTP/1.1 ", rest)) => (true, rest),
+            Some((b"HTTP/1.0 ", rest)) => (false, rest),
+            _ => return Err(Refusal::Version),
+        };
+        let (digits, reason) = rest.split_at_checked(3).ok_or(Refusal::RequestLine)?;
+        let status = StatusCode::from_bytes(digits).map_err(|_| Refusal::RequestLine)?;
+        let spaces = match reason {
+            [] => 0,
+            [b' ', ..] => 1,
+            _ => return Err(Refusal::RequestLine),
+        };
+        if let Some(wrong) = reason.iter().find(|byte| !is_value(**byte)) {
+            return Err(control(*wrong));
+        }
+        Ok(Self {
+            status,
+            reason: line.end - reason.len() + spaces..line.end,
+            http11,
+        })
     }
 }
 
@@ -340,7 +415,7 @@ mod tests {
 
     fn parse(text: &str) -> Result<Option<usize>, Refusal> {
         let limits = HeadLimits::default();
-        let mut parser = HeadParser::default();
+        let mut parser = RequestParser::default();
         parser
             .parse(text.as_bytes(), &limits)
             .map(|head| head.map(|head| head.len))
@@ -349,7 +424,7 @@ mod tests {
     #[test]
     fn a_head_is_split() {
         let text = "\r\nGET /a?b HTTP/1.1\r\nHost:\t h \r\nx-empty:\r\n\r\nrest";
-        let mut parser = HeadParser::default();
+        let mut parser = RequestParser::default();
         let limits = HeadLimits::default();
         let head = parser.parse(text.as_bytes(), &limits).unwrap().unwrap();
         assert_eq!(head.method(), b"GET");
@@ -407,9 +482,9 @@ mod tests {
         fn pieces_make_no_difference(text in "(GET|P) /[a-z]{0,3} HTTP/1.[01]\r?\n([a-z:]{0,3}: ?[a-z\t]{0,3}\r\n){0,3}\r\n", cut in 0usize..60) {
             let bytes = text.as_bytes();
             let limits = HeadLimits::default();
-            let mut whole = HeadParser::default();
+            let mut whole = RequestParser::default();
             let at_once = whole.parse(bytes, &limits).map(|head| head.map(|head| head.len));
-            let mut pieces = HeadParser::default();
+            let mut pieces = RequestParser::default();
             let first = pieces.parse(&bytes[..cut.min(bytes.len())], &limits).map(|head| head.map(|head| head.len));
             match first {
                 Ok(None) => {
@@ -422,7 +497,7 @@ mod tests {
 
         #[test]
         fn any_bytes_are_judged(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let mut parser = HeadParser::default();
+            let mut parser = RequestParser::default();
             let _ = parser.parse(&bytes, &HeadLimits::default());
         }
     }

@@ -3,7 +3,7 @@
 
 use std::net::Ipv6Addr;
 
-use super::head::{Head, is_token};
+use super::head::{Head, RequestLine, is_token};
 use crate::refusal::Refusal;
 
 /// Where a body ends.
@@ -66,7 +66,7 @@ struct Seen<'a> {
 ///
 /// # Errors
 /// The first thing that is wrong.
-pub fn judge<'a>(head: &'a Head<'_>) -> Result<Message<'a>, Refusal> {
+pub fn judge<'a>(head: &'a Head<'_, RequestLine>) -> Result<Message<'a>, Refusal> {
     let http11 = head.line.http11;
     let mut seen = Seen::default();
     for (name, value) in head.pairs() {
@@ -143,7 +143,7 @@ fn is_protected(name: &[u8]) -> bool {
 }
 
 /// The members of a list, without empty ones (RFC 9110, section 5.6.1).
-fn options(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(crate) fn options(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     let members = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
     members.filter(|member| !member.is_empty())
 }
@@ -165,7 +165,7 @@ fn framing(seen: &Seen<'_>, http11: bool) -> Result<Framing, Refusal> {
 }
 
 /// A plain number: digits alone, no zero in front, below 2^64.
-pub(super) fn content_length(text: &[u8]) -> Option<u64> {
+pub(crate) fn content_length(text: &[u8]) -> Option<u64> {
     let plain = text == b"0" || (text.first() != Some(&b'0') && !text.is_empty());
     if !plain || !text.iter().all(u8::is_ascii_digit) {
         return None;
@@ -200,7 +200,7 @@ fn wrong_encoding(encodings: &[&[u8]]) -> Refusal {
 
 /// Authority, and path and query of the target (RFC 9112, section 3.2). Its host must be the one
 /// of the Host header.
-fn target<'a>(head: &'a Head<'_>, host: Option<&[u8]>) -> Result<Target<'a>, Refusal> {
+fn target<'a>(head: &'a Head<'_, RequestLine>, host: Option<&[u8]>) -> Result<Target<'a>, Refusal> {
     if let Some(host) = host
         && !is_host(host)
     {
@@ -272,12 +272,12 @@ fn is_host(text: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::head::{HeadLimits, HeadParser};
+    use super::super::head::{HeadLimits, RequestParser};
     use super::*;
 
     fn outcome<T>(line: &str, fields: &str, look: impl Fn(Message<'_>) -> T) -> Result<T, Refusal> {
         let text = format!("{line}\r\n{fields}\r\n");
-        let mut parser = HeadParser::default();
+        let mut parser = RequestParser::default();
         let head = parser.parse(text.as_bytes(), &HeadLimits::default())?;
         judge(&head.expect("it is complete")).map(look)
     }

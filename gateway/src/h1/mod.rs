@@ -1,9 +1,10 @@
-//! HTTP/1.1 with clients: our own session in front of Pingora's proxy.
+//! HTTP/1.1 with clients.
 //!
 //! ```text
-//! bytes -> head (lines) -> message (meaning) -> request (RequestHeader) -> session -> Pingora
+//! bytes -> head (lines) -> message (meaning) -> request (RequestHead) -> session -> exchange
 //!          chunked, body (with their deadlines)
-//! Pingora -> session -> response (framing) -> bytes
+//! exchange -> session -> response (framing) -> bytes
+//! session -> forwarded -> Pingora's proxy, for what our relay does not carry
 //! serve: one request after the other; connection: reads and writes with deadlines
 //! ```
 //!
@@ -13,7 +14,9 @@
 
 mod body;
 pub mod chunked;
+mod client;
 mod connection;
+mod forwarded;
 pub mod head;
 pub mod message;
 mod pingora;
@@ -23,6 +26,7 @@ mod retry;
 mod serve;
 mod session;
 
-pub(crate) use self::connection::Connection;
+pub(crate) use self::connection::{Broken, Connection, within};
+pub(crate) use self::request::is_hop_by_hop;
+pub(crate) use self::response::line;
 pub(crate) use self::serve::serve;
-pub(crate) use self::session::CloseAfter;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::Stream;
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 use pingora_core::protocols::Digest;
 use pingora_core::protocols::http::HttpTask;
 use pingora_core::protocols::http::custom::{CustomMessageWrite, server};
@@ -13,7 +13,9 @@ use pingora_core::protocols::l4::socket::SocketAddr;
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 
+use super::forwarded::Forwarded;
 use super::session::Session;
+use crate::proxy::from_pingora;
 
 /// What Pingora calls messages beside the body: there are none in HTTP/1.
 type Messages = Box<dyn Stream<Item = Result<Bytes>> + Unpin + Send + Sync + 'static>;
@@ -21,11 +23,11 @@ type Messages = Box<dyn Stream<Item = Result<Bytes>> + Unpin + Send + Sync + 'st
 #[async_trait]
 impl server::Session for Session {
     fn req_header(&self) -> &RequestHeader {
-        &self.head
+        &self.forwarded().head
     }
 
     fn req_header_mut(&mut self) -> &mut RequestHeader {
-        &mut self.head
+        &mut self.forwarded_mut().head
     }
 
     async fn read_body_bytes(&mut self) -> Result<Option<Bytes>> {
@@ -38,18 +40,18 @@ impl server::Session for Session {
     }
 
     async fn write_response_header(&mut self, head: Box<ResponseHeader>, end: bool) -> Result<()> {
-        self.write_answer_head(head, end).await
+        self.answer_in_pingora(head, end).await
     }
 
     async fn write_response_header_ref(&mut self, head: &ResponseHeader, end: bool) -> Result<()> {
-        self.write_answer_head(Box::new(head.clone()), end).await
+        self.answer_in_pingora(Box::new(head.clone()), end).await
     }
 
     async fn write_body(&mut self, data: Bytes, end: bool) -> Result<()> {
         self.write_piece(&data).await?;
         match end {
             true => self.finish_answer(None).await,
-            false => self.send(&[]).await,
+            false => self.send().await,
         }
     }
 
@@ -62,7 +64,7 @@ impl server::Session for Session {
         for task in tasks {
             end |= task.is_end();
             match task {
-                HttpTask::Header(head, end) => self.write_answer_head(head, end).await?,
+                HttpTask::Header(head, end) => self.answer_in_pingora(head, end).await?,
                 HttpTask::Body(Some(bytes), _) | HttpTask::UpgradedBody(Some(bytes), _) => {
                     self.write_piece(&bytes).await?;
                 }
@@ -72,14 +74,14 @@ impl server::Session for Session {
                 | HttpTask::Trailer(None)
                 | HttpTask::Done => {}
                 HttpTask::Failed(error) => {
-                    self.send(&[]).await?;
+                    self.send().await?;
                     return Err(error);
                 }
             }
         }
         match end {
             true => self.finish_answer(None).await?,
-            false => self.send(&[]).await?,
+            false => self.send().await?,
         }
         Ok(end)
     }
@@ -104,11 +106,12 @@ impl server::Session for Session {
     }
 
     fn request_summary(&self) -> String {
-        format!("{} {}", self.head.method, self.head.uri.path())
+        let head = &self.forwarded().head;
+        format!("{} {}", head.method, head.uri.path())
     }
 
     fn response_written(&self) -> Option<&ResponseHeader> {
-        self.answer.head.as_deref()
+        self.forwarded().answer.as_deref()
     }
 
     async fn shutdown(&mut self, _: u32, _: &str) {}
@@ -141,23 +144,19 @@ impl server::Session for Session {
     }
 
     fn digest(&self) -> Option<&Digest> {
-        Some(&self.connection().digest)
+        Some(&self.forwarded().digest)
     }
 
     fn digest_mut(&mut self) -> Option<&mut Digest> {
-        Some(&mut self.connection_mut().digest)
+        Some(&mut self.forwarded_mut().digest)
     }
 
     fn client_addr(&self) -> Option<&SocketAddr> {
-        self.connection().digest.socket_digest.as_ref()?.peer_addr()
+        self.forwarded().digest.socket_digest.as_ref()?.peer_addr()
     }
 
     fn server_addr(&self) -> Option<&SocketAddr> {
-        self.connection()
-            .digest
-            .socket_digest
-            .as_ref()?
-            .local_addr()
+        self.forwarded().digest.socket_digest.as_ref()?.local_addr()
     }
 
     fn pseudo_raw_h1_request_header(&self) -> Bytes {
@@ -201,10 +200,28 @@ impl server::Session for Session {
     }
 
     fn is_upgrade_req(&self) -> bool {
-        self.asks_for_tunnel()
+        Self::asks_for_tunnel(self)
     }
 
     fn was_upgraded(&self) -> bool {
         self.tunnelled()
+    }
+}
+
+impl Session {
+    fn forwarded(&self) -> &Forwarded {
+        self.forwarded.as_ref().expect("it was handed over")
+    }
+
+    fn forwarded_mut(&mut self) -> &mut Forwarded {
+        self.forwarded.as_mut().expect("it was handed over")
+    }
+
+    async fn answer_in_pingora(&mut self, head: Box<ResponseHeader>, end: bool) -> Result<()> {
+        self.write_answer_head(from_pingora(&head), end).await?;
+        if !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS {
+            self.forwarded_mut().answer = Some(head);
+        }
+        Ok(())
     }
 }

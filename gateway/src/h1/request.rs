@@ -1,77 +1,68 @@
-//! A judged head as the request that the proxy works on.
+//! A judged head as the request that is forwarded.
 
-use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, Version, header};
-use pingora_http::RequestHeader;
+use http::{Method, Version};
+use plugins::RequestHead;
 
-use super::head::Head;
+use super::head::{Head, RequestLine};
 use super::message::Message;
 use crate::refusal::Refusal;
 
-/// The request without what concerns this connection alone. `bytes` are those of `head`: the
-/// values are parts of them, not copies.
+/// The request without what concerns this connection alone.
 ///
 /// # Errors
-/// When the method or the target is beyond what the `http` crate can hold.
+/// When the method is longer than any that is known.
 pub(super) fn request(
-    head: &Head<'_>,
+    head: &Head<'_, RequestLine>,
     message: &Message<'_>,
-    bytes: &Bytes,
-) -> Result<Box<RequestHeader>, Refusal> {
+) -> Result<RequestHead, Refusal> {
     let method = Method::from_bytes(head.method()).map_err(|_| Refusal::Method)?;
-    let room = Some(head.fields.len() + ROOM);
-    let built = match message.target {
-        [] => RequestHeader::build_no_case(method, b"/", room),
-        target @ [b'?', ..] => RequestHeader::build_no_case(method, &[b"/", target].concat(), room),
-        target => RequestHeader::build_no_case(method, target, room),
-    };
-    let mut request = Box::new(built.map_err(|_| Refusal::Target)?);
-    request.set_version(match head.line.http11 {
+    let version = match head.line.http11 {
         true => Version::HTTP_11,
         false => Version::HTTP_10,
-    });
-    for field in head.fields {
-        let name =
-            HeaderName::from_bytes(&bytes[field.name.clone()]).map_err(|_| Refusal::HeaderName)?;
-        if HOP_BY_HOP.contains(&name) {
-            continue;
-        }
-        let value = HeaderValue::from_maybe_shared(bytes.slice(field.value.clone()))
-            .map_err(|_| Refusal::ControlCharacter)?;
-        request
-            .append_header(name, value)
-            .map_err(|_| Refusal::TooManyHeaders)?;
-    }
-    for name in &message.nominated {
-        if let Ok(name) = HeaderName::from_bytes(name) {
-            request.remove_header(&name);
-        }
-    }
-    if message.websocket {
-        set(&mut request, header::CONNECTION, "Upgrade");
-        set(&mut request, header::UPGRADE, "websocket");
-    }
-    if !message.expects_continue {
-        request.remove_header(&header::EXPECT);
+    };
+    let stays = |name: &[u8]| {
+        !is_hop_by_hop(name)
+            && !message
+                .nominated
+                .iter()
+                .any(|one| one.eq_ignore_ascii_case(name))
+            && (message.expects_continue || !name.eq_ignore_ascii_case(b"expect"))
+    };
+    let mut fields = Vec::with_capacity(head.fields.len() + ROOM);
+    let kept = head.fields.iter();
+    fields.extend(
+        kept.filter(|field| stays(&head.bytes[field.name.clone()]))
+            .cloned(),
+    );
+    let mut text = Vec::with_capacity(head.len + TEXT_ROOM);
+    text.extend_from_slice(&head.bytes[..head.len]);
+    // In origin form it is what the target ends with.
+    let end = head.line.target.end;
+    let target = end - message.target.len()..end;
+    let mut request = RequestHead::of_text(method, version, text, target, fields);
+    if !request.target().starts_with('/') {
+        let target = format!("/{}", request.target());
+        request.set_target(&target);
     }
     Ok(request)
 }
 
-/// Room for the headers that the proxy and its plugins add.
+/// Room for the headers that the gateway and its plugins add.
 const ROOM: usize = 8;
+const TEXT_ROOM: usize = 256;
 
-/// Headers that concern the client's connection alone (RFC 9110, section 7.6.1). Transfer-Encoding
-/// stays: the proxy frames the forwarded body by it.
-const HOP_BY_HOP: [HeaderName; 6] = [
-    header::CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    header::TE,
-    header::TRAILER,
-    header::UPGRADE,
-];
-
-fn set(request: &mut RequestHeader, name: HeaderName, value: &'static str) {
-    let set = request.insert_header(name, HeaderValue::from_static(value));
-    debug_assert!(set.is_ok(), "name and value are valid");
+/// Headers that concern one connection alone (RFC 9110, section 7.6.1). Transfer-Encoding stays: the
+/// forwarded body is framed by it.
+pub(crate) fn is_hop_by_hop(name: &[u8]) -> bool {
+    let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
+    match name.len() {
+        2 => is("te"),
+        7 => is("upgrade") || is("trailer"),
+        10 => is("connection") || is("keep-alive"),
+        14 => is("http2-settings"),
+        16 => is("proxy-connection"),
+        18 => is("proxy-authenticate"),
+        19 => is("proxy-authorization"),
+        _ => false,
+    }
 }

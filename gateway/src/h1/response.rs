@@ -1,11 +1,11 @@
 //! How an answer is framed for an HTTP/1.x client, and its head as bytes.
 
-use bytes::BufMut;
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 use pingora_core::protocols::http::date::get_cached_date;
-use pingora_http::ResponseHeader;
+use plugins::ResponseHead;
 
-use super::message::content_length;
+use super::message::{content_length, options};
+use super::request::is_hop_by_hop;
 
 /// What an answer's framing depends on.
 #[derive(Clone, Copy, Debug)]
@@ -39,114 +39,130 @@ pub(super) enum Ends {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct BadLength;
 
-/// Headers that concern one connection alone (RFC 9110, section 7.6.1).
-const HOP_BY_HOP: [HeaderName; 6] = [
-    header::CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    header::TE,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-];
-
 /// Decides the framing (RFC 9112, section 6) and makes the headers say so; `end` when it is known
 /// that no body follows.
 ///
 /// # Errors
 /// When the answer's own length is malformed.
-pub(super) fn frame(head: &mut ResponseHeader, end: bool, asked: Asked) -> Result<Ends, BadLength> {
-    let status = head.status;
+pub(super) fn frame(head: &mut ResponseHead, end: bool, asked: Asked) -> Result<Ends, BadLength> {
+    let status = head.status();
     let tunnel = status == StatusCode::SWITCHING_PROTOCOLS && asked.websocket;
-    let chunked = head.headers.contains_key(header::TRANSFER_ENCODING);
-    strip_hop_by_hop(head);
+    let stated = stated(head)?;
+    strip(head, stated.nominates);
     if tunnel {
-        set(head, header::CONNECTION, "Upgrade");
-        set(head, header::UPGRADE, "websocket");
+        head.set_header(&header::CONNECTION, HeaderValue::from_static("Upgrade"));
+        head.set_header(&header::UPGRADE, HeaderValue::from_static("websocket"));
         head.remove_header(&header::CONTENT_LENGTH);
         return Ok(Ends::Tunnel);
     }
     if status.is_informational() {
         return Ok(Ends::Interim);
     }
-    let mut lengths = head.headers.get_all(header::CONTENT_LENGTH).iter();
-    let length = match (lengths.next(), lengths.next()) {
-        _ if chunked => None,
-        (None, _) => None,
-        (Some(one), None) => Some(content_length(one.as_bytes()).ok_or(BadLength)?),
-        (Some(_), Some(_)) => return Err(BadLength),
-    };
-    if status == StatusCode::NO_CONTENT || chunked {
+    if stated.length.is_some() && (status == StatusCode::NO_CONTENT || stated.chunked) {
         head.remove_header(&header::CONTENT_LENGTH);
     }
     let bodiless =
         asked.head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    Ok(match length {
+    Ok(match stated.length.filter(|_| !stated.chunked) {
         _ if bodiless => Ends::Bodiless,
         Some(0) => Ends::Bodiless,
         Some(length) => Ends::Length(length),
         None if end => {
-            set(head, header::CONTENT_LENGTH, "0");
+            head.set_header(&header::CONTENT_LENGTH, HeaderValue::from_static("0"));
             Ends::Bodiless
         }
         None if asked.http11 => {
-            set(head, header::TRANSFER_ENCODING, "chunked");
+            let chunked = HeaderValue::from_static("chunked");
+            head.set_header(&header::TRANSFER_ENCODING, chunked);
             Ends::Chunked
         }
         None => Ends::Close,
     })
 }
 
-fn strip_hop_by_hop(head: &mut ResponseHeader) {
-    // The names are copied out only when there are any beyond the usual ones.
-    let usual = |name: &[u8]| {
-        [&b"close"[..], b"keep-alive", b"upgrade"]
-            .iter()
-            .any(|one| name.eq_ignore_ascii_case(one))
-    };
-    let nominated: Vec<HeaderName> = head
-        .headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-        .map(<[u8]>::trim_ascii)
-        .filter(|name| !usual(name))
-        .filter_map(|name| HeaderName::from_bytes(name).ok())
-        .collect();
-    for name in HOP_BY_HOP.iter().chain(&nominated) {
-        head.remove_header(name);
-    }
+/// What a head says of its framing.
+#[derive(Default)]
+struct Stated {
+    chunked: bool,
+    length: Option<u64>,
+    /// It has a Connection header.
+    nominates: bool,
 }
 
-fn set(head: &mut ResponseHeader, name: HeaderName, value: &'static str) {
-    let set = head.insert_header(name, HeaderValue::from_static(value));
-    debug_assert!(set.is_ok(), "name and value are valid");
+fn stated(head: &ResponseHead) -> Result<Stated, BadLength> {
+    let mut stated = Stated::default();
+    let mut lengths = 0;
+    let mut length = None;
+    for (name, value) in head.fields().raw() {
+        match name.len() {
+            10 => stated.nominates |= name.eq_ignore_ascii_case(b"connection"),
+            14 if name.eq_ignore_ascii_case(b"content-length") => {
+                lengths += 1;
+                length = Some(value);
+            }
+            17 => stated.chunked |= name.eq_ignore_ascii_case(b"transfer-encoding"),
+            _ => {}
+        }
+    }
+    if let Some(text) = length {
+        stated.length = content_length(text);
+        let sound = lengths == 1 && stated.length.is_some();
+        if !sound && !stated.chunked {
+            return Err(BadLength);
+        }
+        stated.length = stated.length.or(Some(0));
+    }
+    Ok(stated)
+}
+
+/// Removes what concerns the upstream's connection alone (RFC 9110, section 7.6.1).
+fn strip(head: &mut ResponseHead, nominates: bool) {
+    let mut nominated: Vec<Vec<u8>> = Vec::new();
+    if nominates {
+        // The names are copied out only when there are any beyond the usual ones.
+        let usual = |name: &&[u8]| {
+            [&b"close"[..], b"keep-alive", b"upgrade"]
+                .iter()
+                .any(|one| name.eq_ignore_ascii_case(one))
+        };
+        let all = head.header_all(&header::CONNECTION);
+        let all = all.flat_map(|value| options(value.as_bytes()));
+        nominated.extend(all.filter(|name| !usual(name)).map(<[u8]>::to_vec));
+    }
+    head.fields_mut().retain(|name, _| {
+        !is_hop_by_hop(name)
+            && !name.eq_ignore_ascii_case(b"transfer-encoding")
+            && !nominated.iter().any(|one| one.eq_ignore_ascii_case(name))
+    });
 }
 
 /// Writes a head. `connection` is the value of the Connection header; none writes none.
-pub(super) fn write_head(
-    out: &mut Vec<u8>,
-    head: &ResponseHeader,
-    connection: Option<&'static str>,
-) {
+pub(super) fn write_head(out: &mut Vec<u8>, head: &ResponseHead, connection: Option<&'static str>) {
     out.extend_from_slice(b"HTTP/1.1 ");
-    out.extend_from_slice(head.status.as_str().as_bytes());
+    out.extend_from_slice(head.status().as_str().as_bytes());
     out.push(b' ');
-    let reason = head.get_reason_phrase().unwrap_or_default();
-    out.extend_from_slice(reason.as_bytes());
+    out.extend_from_slice(head.reason().as_bytes());
     out.extend_from_slice(b"\r\n");
-    let is_final = !head.status.is_informational();
-    if is_final && !head.headers.contains_key(header::DATE) {
-        out.extend_from_slice(b"Date: ");
-        out.extend_from_slice(get_cached_date().as_bytes());
-        out.extend_from_slice(b"\r\n");
+    let mut dated = head.status().is_informational();
+    for (name, value) in head.fields().raw() {
+        dated |= name.len() == 4 && name.eq_ignore_ascii_case(b"date");
+        line(out, name, value);
+    }
+    if !dated {
+        line(out, b"Date", get_cached_date().as_bytes());
     }
     if let Some(connection) = connection {
-        out.extend_from_slice(b"Connection: ");
-        out.extend_from_slice(connection.as_bytes());
-        out.extend_from_slice(b"\r\n");
+        line(out, b"Connection", connection.as_bytes());
     }
-    head.header_to_h1_wire(out);
-    out.put_slice(b"\r\n");
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Writes a header.
+pub(crate) fn line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    out.extend_from_slice(name);
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
 }
 
 /// Writes a chunk's size line.
@@ -173,10 +189,11 @@ mod tests {
         status: u16,
         headers: &[(&'static str, &'static str)],
         asked: Asked,
-    ) -> (Result<Ends, BadLength>, ResponseHeader) {
-        let mut head = ResponseHeader::build(status, None).unwrap();
+    ) -> (Result<Ends, BadLength>, ResponseHead) {
+        let mut head = ResponseHead::new(StatusCode::from_u16(status).unwrap());
         for (name, value) in headers {
-            head.append_header(*name, *value).unwrap();
+            let name = http::HeaderName::from_static(name);
+            head.add_header(&name, HeaderValue::from_static(value));
         }
         let ends = frame(&mut head, false, asked);
         (ends, head)
@@ -235,8 +252,7 @@ mod tests {
             ("x-public", "2"),
         ];
         let (_, head) = framed(200, &headers, GET);
-        let mut names: Vec<_> = head.headers.keys().map(HeaderName::as_str).collect();
-        names.sort_unstable();
+        let names: Vec<_> = head.headers().map(|(name, _)| name).collect();
         assert_eq!(names, ["content-length", "x-public"]);
     }
 

@@ -1,58 +1,53 @@
 //! The life of an HTTP/1.x connection: one request after the other, in order.
 //!
 //! ```text
-//! idle -> head -> Session -> Pingora -> Slot -> (rest of the body dropped) -> idle
-//!   |       |                             |
-//!   end     refused: answer, linger       close or abort
+//! idle -> head -> Session -> exchange -> (rest of the body dropped) -> idle
+//!   |       |                 |  |
+//!   |       |                 |  Pingora's proxy -> Slot
+//!   end     refused: answer   close or abort
 //! ```
 
-use std::net::SocketAddr;
 use std::time::Instant;
 
-use bytes::Bytes;
+use bytes::Buf;
 use chassis::problem;
-use http::{HeaderValue, header};
+use http::{HeaderValue, StatusCode, header};
 use pingora_core::apps::HttpServerApp;
 use pingora_core::protocols::http::ServerSession;
-use pingora_http::{RequestHeader, ResponseHeader};
+use plugins::{RequestHead, ResponseHead};
 
 use super::body::Body;
 use super::chunked::Piece;
 use super::connection::{Broken, Connection, until, within};
-use super::head::HeadParser;
+use super::head::{Head, RequestLine, RequestParser};
 use super::message::judge;
 use super::request::request;
 use super::response::write_head;
-use super::session::{Begin, Session, Slot, Then};
+use super::session::{Back, Begin, Session, Slot, Then};
+use crate::exchange;
 use crate::pace::DROP;
+use crate::proxy::{Proxies, hand_over};
 use crate::refusal::Refusal;
 
 /// How the wait for a head ended.
 enum Waited {
-    Begin(Box<Begin>),
+    Begin(Box<(RequestHead, Begin)>),
     /// There is no further request.
     Over,
     Refused(Refusal),
 }
 
 /// Serves a connection until it ends.
-pub(crate) async fn serve<App>(mut connection: Box<Connection>, app: &std::sync::Arc<App>)
-where
-    App: HttpServerApp + Send + Sync + 'static,
-{
-    let slot = Slot::default();
-    let closing = connection.closing.clone();
+pub(crate) async fn serve(mut connection: Box<Connection>, proxies: &Proxies) {
     loop {
-        let begin = match next(&mut connection).await {
+        let (head, begin) = match next(&mut connection).await {
             Waited::Begin(begin) => *begin,
             // In boxes of their own: a connection that waits is to need no room for its end.
             Waited::Over => return Box::pin(connection.close(false)).await,
             Waited::Refused(refusal) => return Box::pin(refused(connection, refusal)).await,
         };
-        let session = Session::new(connection, slot.clone(), begin);
-        let session = ServerSession::new_custom(Box::new(session));
-        app.process_new_http(session, &closing).await;
-        let Some((back, then, body)) = slot.take() else {
+        let session = Session::new(connection, begin);
+        let Some((back, then, body)) = Box::pin(answer(session, head, proxies)).await else {
             return; // a panic took it along
         };
         connection = back;
@@ -68,23 +63,44 @@ where
     }
 }
 
+/// Answers a request; what is left afterwards.
+async fn answer(mut session: Session, head: RequestHead, proxies: &Proxies) -> Option<Back> {
+    let shared = proxies.shared();
+    let mut started = exchange::serve(shared, &mut session, head).await;
+    if started.is_none() {
+        return session.release();
+    }
+    let slot = Slot::default();
+    let closing = session.connection().closing.clone();
+    let handed = hand_over(&mut started).and_then(|head| session.forward(head, slot.clone()));
+    if let (Err(error), Some(started)) = (handed, &mut started) {
+        exchange::end(shared, &mut session, started, Err(error)).await;
+        return session.release();
+    }
+    let session = ServerSession::new_custom(Box::new(session));
+    proxies.proxy().process_new_http(session, &closing).await;
+    slot.take()
+}
+
 /// Waits for the next head.
 async fn next(connection: &mut Connection) -> Waited {
     match wait(connection).await {
         Ok(true) => {}
         Ok(false) | Err(_) => return Waited::Over,
     }
-    let due = Instant::now() + connection.listener.timeouts.head;
-    let whole = connection.listener.timeouts.request;
+    let due = Instant::now() + connection.timeouts().head;
+    let whole = connection.timeouts().request;
     let whole = whole.map(|whole| Instant::now() + whole);
-    let mut parser = HeadParser::default();
+    let mut parser = RequestParser::default();
     loop {
-        let limits = connection.listener.http1;
+        let limits = connection.listener().http1;
         match parser.parse(&connection.arrived, &limits) {
             Err(refusal) => return Waited::Refused(refusal),
             Ok(Some(head)) => {
+                let outcome = begin(&head, connection, whole);
                 let len = head.len;
-                return match begin(connection, &parser, len, whole) {
+                connection.arrived.advance(len);
+                return match outcome {
                     Ok(begin) => Waited::Begin(Box::new(begin)),
                     Err(refusal) => Waited::Refused(refusal),
                 };
@@ -108,56 +124,53 @@ async fn wait(connection: &mut Connection) -> Result<bool, Broken> {
         return Ok(false);
     }
     connection.release_room();
-    let idle = connection.listener.timeouts.idle;
+    let idle = connection.timeouts().idle;
     Ok(within(idle, connection.read()).await? > 0)
 }
 
-/// Takes a complete head out of what has arrived.
+/// Makes a request of a complete head.
 fn begin(
-    connection: &mut Connection,
-    parser: &HeadParser,
-    len: usize,
+    head: &Head<'_, RequestLine>,
+    connection: &Connection,
     due: Option<Instant>,
-) -> Result<Begin, Refusal> {
-    let bytes: Bytes = connection.arrived.split_to(len).freeze();
-    let head = parser.head(&bytes, len);
-    let message = judge(&head)?;
-    let limit = connection.listener.body;
+) -> Result<(RequestHead, Begin), Refusal> {
+    let message = judge(head)?;
+    let limit = connection.listener().body;
     let body = Body::new(message.framing, limit, Instant::now())?;
-    let mut request = request(&head, &message, &bytes)?;
-    if !request.headers.contains_key(header::HOST) {
-        name_host(&mut request, message.authority, connection.local());
+    let mut request = request(head, &message)?;
+    if request.header(&header::HOST).is_none() {
+        name_host(&mut request, message.authority, connection);
     }
-    Ok(Begin {
-        head: request,
+    let begin = Begin {
         body,
+        head: *request.method() == http::Method::HEAD,
         http11: head.line.http11,
         keep_alive: message.keep_alive,
         expects_continue: message.expects_continue,
         websocket: message.websocket,
         due,
-    })
+    };
+    Ok((request, begin))
 }
 
 /// Gives a request of HTTP/1.0 the host that it must have further on: the target's, or else the
 /// address that the client has connected to (RFC 9112, section 3.3).
-fn name_host(request: &mut RequestHeader, authority: Option<&[u8]>, local: Option<SocketAddr>) {
-    let host = match (authority, local) {
+fn name_host(request: &mut RequestHead, authority: Option<&[u8]>, connection: &Connection) {
+    let host = match (authority, connection.connected.local) {
         (Some(authority), _) => HeaderValue::from_bytes(authority).ok(),
         (None, Some(local)) => HeaderValue::try_from(local.to_string()).ok(),
         (None, None) => None,
     };
     let host = host.unwrap_or(HeaderValue::from_static("localhost"));
-    let set = request.insert_header(header::HOST, host);
-    debug_assert!(set.is_ok(), "name and value are valid");
+    request.set_header(&header::HOST, host);
 }
 
 /// Reads what is left of a body that nobody wanted; false when the connection cannot go on.
 async fn drop_rest(connection: &mut Connection, mut body: Body) -> bool {
     let enough = body.pace.received.saturating_add(DROP);
     while body.pace.received <= enough {
-        let limits = &connection.listener.http1;
-        match body.next(&mut connection.arrived, limits, Instant::now()) {
+        let limits = connection.listener().http1;
+        match body.next(&mut connection.arrived, &limits, Instant::now()) {
             Ok(Piece::End) => return true,
             Ok(Piece::Data(_)) => continue,
             Ok(Piece::More) => {}
@@ -166,7 +179,7 @@ async fn drop_rest(connection: &mut Connection, mut body: Body) -> bool {
                 return false;
             }
         }
-        let due = body.due(&connection.listener.timeouts);
+        let due = body.due(connection.timeouts());
         if !matches!(until(due, connection.read_body()).await, Ok(1..)) {
             return false;
         }
@@ -178,15 +191,13 @@ async fn drop_rest(connection: &mut Connection, mut body: Body) -> bool {
 async fn refused(mut connection: Box<Connection>, refusal: Refusal) {
     connection.refuse(refusal);
     let body = refusal.problem().to_json();
-    if let Ok(mut head) = ResponseHeader::build_no_case(refusal.status(), Some(2)) {
-        let length = body.len().to_string();
-        let set = head
-            .insert_header(header::CONTENT_TYPE, problem::CONTENT_TYPE)
-            .and_then(|()| head.insert_header(header::CONTENT_LENGTH, length));
-        debug_assert!(set.is_ok(), "names and values are valid");
-        write_head(&mut connection.out, &head, Some("close"));
-    }
-    let patience = connection.listener.timeouts.linger;
+    let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::BAD_REQUEST);
+    let mut head = ResponseHead::new(status);
+    let kind = HeaderValue::from_static(problem::CONTENT_TYPE);
+    head.set_header(&header::CONTENT_TYPE, kind);
+    head.set_header(&header::CONTENT_LENGTH, body.len().into());
+    write_head(&mut connection.out, &head, Some("close"));
+    let patience = connection.timeouts().linger;
     let _ = connection.send(&body, patience).await;
     connection.close(true).await;
 }

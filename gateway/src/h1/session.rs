@@ -1,19 +1,20 @@
-//! One request on a client's connection, as Pingora's proxy sees it.
+//! One request on a client's connection.
 //!
-//! The connection comes back through [`Slot`] when the proxy lets go of the session, together
-//! with what may become of it.
+//! The connection comes back when the session is released, together with what may become of it:
+//! through [`Slot`] when Pingora's proxy had it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header;
+use http::{StatusCode, header};
 use pingora_core::{Error, ErrorType};
-use pingora_http::{RequestHeader, ResponseHeader};
+use plugins::ResponseHead;
 
 use super::body::Body;
 use super::chunked::Piece;
 use super::connection::{Broken, Connection, until};
+use super::forwarded::Forwarded;
 use super::response::{Asked, Ends, frame, write_chunk_size, write_head};
 use super::retry::RetryBuffer;
 use crate::pace::DROP;
@@ -23,8 +24,8 @@ use crate::refusal::Refusal;
 pub(super) struct Session {
     /// Some until it is dropped.
     connection: Option<Box<Connection>>,
-    slot: Slot,
-    pub(super) head: Box<RequestHeader>,
+    /// What Pingora's proxy needs of it; none until it is handed over.
+    pub(super) forwarded: Option<Box<Forwarded>>,
     pub(super) body: Body,
     pub(super) bodiless: bool,
     asked: Asked,
@@ -42,8 +43,8 @@ pub(super) struct Session {
 /// What was sent of the answer.
 #[derive(Debug, Default)]
 pub(super) struct Answer {
-    /// The final head.
-    pub(super) head: Option<Box<ResponseHeader>>,
+    /// The status of the final head; 0 before it.
+    pub(super) status: u16,
     ends: Option<Ends>,
     /// Bytes of the body that are still owed.
     owed: u64,
@@ -72,14 +73,11 @@ pub(super) struct Slot(Arc<Mutex<Option<Back>>>);
 /// What comes back: the connection, what may become of it, and the rest of the body.
 pub(super) type Back = (Box<Connection>, Then, Body);
 
-/// Marks an answer after which the connection ends.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct CloseAfter;
-
 /// What a session begins with.
 pub(super) struct Begin {
-    pub(super) head: Box<RequestHeader>,
     pub(super) body: Body,
+    /// The request is HEAD.
+    pub(super) head: bool,
     pub(super) http11: bool,
     pub(super) keep_alive: bool,
     pub(super) expects_continue: bool,
@@ -88,16 +86,15 @@ pub(super) struct Begin {
 }
 
 impl Session {
-    pub(super) fn new(connection: Box<Connection>, slot: Slot, begin: Begin) -> Self {
+    pub(super) fn new(connection: Box<Connection>, begin: Begin) -> Self {
         Self {
             connection: Some(connection),
-            slot,
+            forwarded: None,
             asked: Asked {
-                head: begin.head.method == http::Method::HEAD,
+                head: begin.head,
                 http11: begin.http11,
                 websocket: begin.websocket,
             },
-            head: begin.head,
             bodiless: begin.body.is_done(),
             body: begin.body,
             keep_alive: begin.keep_alive,
@@ -121,16 +118,38 @@ impl Session {
             .expect("it is there until the drop")
     }
 
+    /// Gives the connection back, with what may become of it.
+    pub(super) fn release(mut self) -> Option<Back> {
+        self.take_back()
+    }
+
+    fn take_back(&mut self) -> Option<Back> {
+        let connection = self.connection.take()?;
+        Some((connection, self.then(), self.body.take()))
+    }
+
     /// Whether it asks for a WebSocket, and the header that does was left to it.
     pub(super) fn asks_for_tunnel(&self) -> bool {
-        self.asked.websocket && self.head.headers.contains_key(header::UPGRADE)
+        let left = |forwarded: &Forwarded| forwarded.head.headers.contains_key(header::UPGRADE);
+        self.asked.websocket && self.forwarded.as_deref().is_none_or(left)
+    }
+
+    /// Nothing comes after the answer.
+    pub(super) fn end_after(&mut self) {
+        self.keep_alive = false;
+    }
+
+    /// Whether the upstream is asked to invite the body (RFC 9110, section 10.1.1).
+    fn leaves_the_invitation(&self) -> bool {
+        let asked = |forwarded: &Forwarded| forwarded.head.headers.contains_key(header::EXPECT);
+        self.forwarded.as_deref().is_none_or(asked)
     }
 
     /// Whether it is not known yet if this becomes a tunnel. Until then Pingora must not hear that
     /// the body has ended: when the upstream's 101 comes before it has passed that on, it takes the
     /// end of the request's body for the end of the tunnel.
     pub(super) fn is_undecided(&self) -> bool {
-        self.answer.head.is_none() && self.asks_for_tunnel()
+        self.answer.status == 0 && self.asks_for_tunnel()
     }
 
     /// Whether it is or was a tunnel.
@@ -145,7 +164,7 @@ impl Session {
                 .connection
                 .as_mut()
                 .expect("it is there until the drop");
-            let limits = &connection.listener.http1;
+            let limits = &connection.connected.listener.http1;
             let piece = self
                 .body
                 .next(&mut connection.arrived, limits, Instant::now());
@@ -199,17 +218,17 @@ impl Session {
 
     /// Tells a waiting client to send the body, unless the upstream is asked to (RFC 9110, section 10.1.1).
     async fn invite(&mut self) -> pingora_core::Result<()> {
-        if !self.waits || self.answer.begun || self.head.headers.contains_key(header::EXPECT) {
+        if !self.waits || self.answer.begun || self.leaves_the_invitation() {
             return Ok(());
         }
         self.waits = false;
         let out = &mut self.connection_mut().out;
         out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
-        self.send(&[]).await
+        self.send().await
     }
 
     fn body_due(&self) -> Instant {
-        let due = self.body.due(&self.connection().listener.timeouts);
+        let due = self.body.due(self.connection().timeouts());
         match self.due {
             Some(whole) if !self.body.is_tunnel() => due.min(whole),
             _ => due,
@@ -244,13 +263,12 @@ impl Session {
     /// Writes a head; `end` when no body follows.
     pub(super) async fn write_answer_head(
         &mut self,
-        mut head: Box<ResponseHeader>,
+        mut head: ResponseHead,
         end: bool,
     ) -> pingora_core::Result<()> {
-        if self.answer.head.is_some() {
+        if self.answer.status != 0 {
             return Ok(());
         }
-        let asked_to_close = head.extensions.get::<CloseAfter>().is_some();
         let ends = frame(&mut head, end, self.asked).map_err(|_| {
             Error::explain(ErrorType::InvalidHTTPHeader, "a malformed Content-Length").into_up()
         })?;
@@ -262,7 +280,7 @@ impl Session {
         // Whoever waits to be invited may never send the body.
         let waits = self.waits && ahead == 0 && !self.body.is_done();
         let unread = waits || !self.body.may_be_nearly_done(DROP + ahead);
-        if asked_to_close || draining || unread || ends == Ends::Close {
+        if draining || unread || ends == Ends::Close {
             self.keep_alive = false;
         }
         let connection = match (ends, self.keep_alive) {
@@ -278,23 +296,22 @@ impl Session {
         };
         self.answer.complete = ends == Ends::Bodiless;
         self.answer.ends = Some(ends);
-        self.answer.head = Some(head);
+        self.answer.status = head.status().as_u16();
         self.answer.begun = true;
         match ends {
             Ends::Tunnel => {
                 self.body.become_tunnel();
-                self.send(&[]).await
+                self.send().await
             }
-            Ends::Bodiless => self.send(&[]).await,
             _ => Ok(()),
         }
     }
 
-    async fn write_interim(&mut self, head: &ResponseHeader) -> pingora_core::Result<()> {
+    async fn write_interim(&mut self, head: &ResponseHead) -> pingora_core::Result<()> {
         if !self.asked.http11 {
             return Ok(());
         }
-        if head.status == http::StatusCode::CONTINUE {
+        if head.status() == StatusCode::CONTINUE {
             if !self.waits {
                 return Ok(());
             }
@@ -302,7 +319,7 @@ impl Session {
         }
         write_head(&mut self.connection_mut().out, head, None);
         self.answer.begun = true;
-        self.send(&[]).await
+        self.send().await
     }
 
     /// Writes a piece of the body, framed.
@@ -318,19 +335,19 @@ impl Session {
                 let bytes = &bytes[..bytes.len().min(fits)];
                 self.answer.owed -= bytes.len() as u64;
                 self.answer.complete = self.answer.owed == 0;
-                self.send(bytes).await
+                self.gather(bytes).await
             }
             Some(Ends::Chunked) => {
                 write_chunk_size(&mut self.connection_mut().out, bytes.len());
-                self.send(bytes).await?;
+                self.gather(bytes).await?;
                 self.connection_mut().out.extend_from_slice(b"\r\n");
                 Ok(())
             }
             Some(Ends::Tunnel) => {
                 self.body.touch(Instant::now());
-                self.send(bytes).await
+                self.gather(bytes).await
             }
-            Some(Ends::Close) => self.send(bytes).await,
+            Some(Ends::Close) => self.gather(bytes).await,
             Some(Ends::Bodiless | Ends::Interim) | None => Ok(()),
         }
     }
@@ -360,16 +377,28 @@ impl Session {
                 _ => {}
             }
         }
-        self.send(&[]).await
+        self.send().await
     }
 
-    /// Sends what is gathered, and then these bytes.
-    pub(super) async fn send(&mut self, bytes: &[u8]) -> pingora_core::Result<()> {
-        if bytes.is_empty() && self.connection().out.is_empty() {
+    /// Sends what is gathered.
+    pub(super) async fn send(&mut self) -> pingora_core::Result<()> {
+        if self.connection().out.is_empty() {
             return Ok(());
         }
         let patience = self.patience();
-        match self.connection_mut().send(bytes, patience).await {
+        let sent = self.connection_mut().send(&[], patience).await;
+        self.judge_sent(sent)
+    }
+
+    /// Takes bytes of the answer; small ones wait for more.
+    async fn gather(&mut self, bytes: &[u8]) -> pingora_core::Result<()> {
+        let patience = self.patience();
+        let sent = self.connection_mut().gather(bytes, patience).await;
+        self.judge_sent(sent)
+    }
+
+    fn judge_sent(&mut self, sent: Result<(), Broken>) -> pingora_core::Result<()> {
+        match sent {
             Ok(()) => Ok(()),
             Err(Broken::Late) => {
                 self.stuck = true;
@@ -380,7 +409,7 @@ impl Session {
     }
 
     fn patience(&self) -> Duration {
-        let patience = self.connection().listener.timeouts.write;
+        let patience = self.connection().timeouts().write;
         match self.due {
             Some(due) if !self.body.is_tunnel() => {
                 patience.min(due.saturating_duration_since(Instant::now()))
@@ -436,14 +465,17 @@ impl Slot {
     pub(super) fn take(&self) -> Option<Back> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
+
+    fn put(&self, back: Back) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(back);
+    }
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
-        if let Some(connection) = self.connection.take() {
-            let then = self.then();
-            let back = (connection, then, self.body.take());
-            *self.slot.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(back);
+        let back = self.take_back();
+        if let (Some(back), Some(forwarded)) = (back, &self.forwarded) {
+            forwarded.slot.put(back);
         }
     }
 }

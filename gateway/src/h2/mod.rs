@@ -2,9 +2,10 @@
 //!
 //! ```text
 //! bytes -> guard (counts frames by meter) -> h2, the crate (framing, windows, header blocks)
-//!   -> serve (the accept loop) -> request (a session with the listener's limits) -> Pingora
+//!   -> serve (the accept loop) -> request (a session with the listener's limits) -> exchange
 //! ```
 
+mod client;
 mod guard;
 pub mod meter;
 mod pingora;

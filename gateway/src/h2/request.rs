@@ -26,6 +26,10 @@ pub(super) struct H2Request {
     pace: Pace,
     /// By when everything must be over.
     due: Option<Instant>,
+    /// The final head of the answer was sent, with this status.
+    pub(super) status: u16,
+    /// Bytes of the answer's body.
+    pub(super) sent: u64,
     /// The whole answer was sent.
     pub(super) answered: bool,
 }
@@ -122,6 +126,8 @@ impl H2Request {
             session: Some(session),
             slot,
             pace: Pace::new(now),
+            status: 0,
+            sent: 0,
             answered: false,
             due: listener.timeouts.request.map(|whole| now + whole),
             listener,

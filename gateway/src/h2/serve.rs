@@ -25,15 +25,16 @@ use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::http::v2::server::{H2Accept, HttpSession, handshake};
 use pingora_core::protocols::{Digest, Stream};
 use pingora_http::ResponseHeader;
-use pingora_proxy::HttpProxy;
 use prometheus::core::Collector;
 use prometheus::{IntCounterVec, Opts};
 use tokio::sync::watch;
 use tokio::time::{Instant, Interval, MissedTickBehavior, timeout};
 
+use super::client::head;
 use super::guard::{Guarded, Watch};
 use super::request::{H2Request, H2Slot, judge, linger};
-use crate::proxy::Proxy;
+use crate::exchange;
+use crate::proxy::{Proxies, hand_over};
 use crate::refusal::Refusal;
 use crate::serve::Connected;
 use crate::state::{Http2Limits, ListenerState, Timeouts};
@@ -41,7 +42,7 @@ use crate::state::{Http2Limits, ListenerState, Timeouts};
 /// What serves the requests of a connection.
 pub(crate) struct Http2 {
     pub(crate) listener: Arc<ListenerState>,
-    pub(crate) proxy: Arc<HttpProxy<Proxy>>,
+    pub(crate) proxies: Arc<Proxies>,
     /// True once the listener is closed.
     pub(crate) closed: watch::Receiver<bool>,
 }
@@ -251,12 +252,11 @@ impl Serving {
         }
         let slot = H2Slot::default();
         let request = H2Request::new(session, listener.clone(), slot.clone());
-        let (guard, proxy) = (Active::new(&self.active), self.http2.proxy.clone());
+        let (guard, proxies) = (Active::new(&self.active), self.http2.proxies.clone());
         let (closed, listener) = (closed.clone(), listener.clone());
         tokio::spawn(async move {
             let _guard = guard;
-            let session = ServerSession::new_custom(Box::new(request));
-            proxy.process_new_http(session, &closed).await;
+            answer(request, &proxies, &closed).await;
             slot.linger(&listener).await;
         });
     }
@@ -313,6 +313,27 @@ impl Serving {
         connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
         ControlFlow::Break(())
     }
+}
+
+/// Answers a request.
+async fn answer(mut request: H2Request, proxies: &Proxies, closed: &watch::Receiver<bool>) {
+    let head = head(request.session().req_header());
+    let shared = proxies.shared();
+    let mut started = exchange::serve(shared, &mut request, head).await;
+    if started.is_none() {
+        return;
+    }
+    match hand_over(&mut started) {
+        Ok(head) => *request.session_mut().req_header_mut() = *head,
+        Err(error) => {
+            if let Some(started) = &mut started {
+                exchange::end(shared, &mut request, started, Err(error)).await;
+            }
+            return;
+        }
+    }
+    let session = ServerSession::new_custom(Box::new(request));
+    proxies.proxy().process_new_http(session, closed).await;
 }
 
 /// Counts a request while it is under way.

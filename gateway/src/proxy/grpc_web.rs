@@ -8,27 +8,25 @@ use pingora_core::protocols::http::bridge::grpc_web::GrpcWebCtx;
 use pingora_http::RequestHeader;
 use plugins::Reply;
 
-use super::Started;
-
 /// Makes a gRPC request of a gRPC-Web request; a reply for a kind of it that is not understood.
-pub(super) fn request(started: &mut Started, head: &mut RequestHeader) -> Option<Reply> {
-    if !started.route.grpc_web {
-        return None;
-    }
+pub(super) fn request(grpc_web: &mut GrpcWebCtx, head: &mut RequestHeader) -> Option<Reply> {
     if is_text(head) {
         let problem = Problem::new(415, "grpc-web-text", "Unsupported media type");
         return Some(Reply::problem(
             problem.detail("only application/grpc-web is translated"),
         ));
     }
-    started.grpc_web.init();
-    started.grpc_web.request_header_filter(head);
+    grpc_web.init();
+    grpc_web.request_header_filter(head);
     None
 }
 
 /// Says to the service that trailers are understood: Pingora has taken that of the client away.
-pub(super) fn upstream(started: &Started, head: &mut RequestHeader) -> pingora_core::Result<()> {
-    match started.grpc_web {
+pub(super) fn upstream(
+    grpc_web: &GrpcWebCtx,
+    head: &mut RequestHeader,
+) -> pingora_core::Result<()> {
+    match grpc_web {
         GrpcWebCtx::Upgrade => head.insert_header(header::TE, "trailers"),
         _ => Ok(()),
     }

@@ -1,91 +1,46 @@
-//! The life of a request on Pingora's phases.
+//! Pingora's proxy: how requests go on that our own relay does not carry, WebSockets and those for
+//! HTTP/2 upstreams.
 //!
 //! ```text
-//! request_filter          load the State, judge the head, find the route, say who asks, run plugins
+//! request_filter          takes the request over, behind the plugins' way in
 //! upstream_peer           pick an endpoint, again after a failed connection
 //! response_filter         plugins in reverse
 //! logging                 plugins' `finished`, counters
 //! ```
 
-mod challenge;
-mod forwarded;
 mod grpc_web;
+mod heads;
 mod phases;
-mod reply;
-mod request;
 mod upstream;
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwapOption;
-use chassis::telemetry::Pressure;
 use pingora_core::apps::{HttpServerApp, HttpServerOptions};
 use pingora_core::protocols::http::bridge::grpc_web::GrpcWebCtx;
 use pingora_core::server::configuration::ServerConf;
 use pingora_proxy::HttpProxy;
-use plugins::Exchange;
 
-use crate::cluster::Endpoint;
-use crate::state::{Route, State};
-
-/// What all requests share.
-pub(crate) struct Shared {
-    /// Set before the first listener opens, and replaced by each reload.
-    pub(crate) state: Arc<ArcSwapOption<State>>,
-    pub(crate) pressure: Arc<Pressure>,
-}
+pub(crate) use self::heads::{answer_to_pingora, from_pingora, hand_over};
+use crate::exchange::{Attempts, Shared, Started};
 
 /// Our part in Pingora's proxy.
 pub(crate) struct Proxy {
     shared: Arc<Shared>,
 }
 
-/// Pingora's proxy, and what the listeners are to do with it.
+/// What serves requests: what they share, and Pingora's proxy.
 pub(crate) struct Proxies {
+    shared: Arc<Shared>,
     proxy: Arc<HttpProxy<Proxy>>,
 }
 
 /// What Pingora keeps for us from phase to phase.
 #[derive(Default)]
 pub(crate) struct Context {
-    /// None until the head was read.
-    started: Option<Started>,
-    /// The endpoint in use.
-    current: Option<Arc<Endpoint>>,
-    /// Endpoints that could not be connected to, or broke off before an answer.
-    tried: Vec<Arc<Endpoint>>,
-}
-
-impl Context {
-    /// Gives up the endpoint in use; whether there is another to try.
-    fn try_another(&mut self) -> bool {
-        self.tried.extend(self.current.take());
-        let route = self.started.as_ref().map(|started| &started.route);
-        let cluster = route.and_then(|route| route.cluster.as_ref());
-        cluster.is_some_and(|cluster| {
-            self.tried.len() <= cluster.retries && self.tried.len() < cluster.members.len()
-        })
-    }
-}
-
-/// A request whose head was read.
-struct Started {
-    route: Arc<Route>,
-    exchange: Exchange,
-    /// It was refused for what it is: the connection ends after the answer.
-    refused: bool,
+    /// None until it was taken over.
+    started: Option<Box<Started>>,
+    attempts: Attempts,
     grpc_web: GrpcWebCtx,
-    /// The state that it began with, whole until the end.
-    state: Arc<State>,
-}
-
-impl Shared {
-    pub(crate) fn new(pressure: Arc<Pressure>) -> Self {
-        Self {
-            state: Arc::default(),
-            pressure,
-        }
-    }
 }
 
 impl Proxies {
@@ -102,11 +57,17 @@ impl Proxies {
         proxy.server_options = Some(HttpServerOptions::default());
         proxy.handle_init_modules();
         Self {
+            shared: shared.clone(),
             proxy: Arc::new(proxy),
         }
     }
 
-    /// What serves requests.
+    /// What all requests share.
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Pingora's proxy.
     pub(crate) fn proxy(&self) -> &Arc<HttpProxy<Proxy>> {
         &self.proxy
     }

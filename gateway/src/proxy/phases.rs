@@ -1,6 +1,6 @@
 //! Pingora's phases, each handing over to what decides.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -12,57 +12,14 @@ use pingora_core::upstreams::peer::{HttpPeer, Peer};
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
-use plugins::{
-    Exchange, Finished, Reply, Request, RequestHead, RequestView, Response, ResponseHead,
-};
+use plugins::Reply;
 
-use super::{Context, Proxy, Started, challenge, forwarded, grpc_web, reply, request, upstream};
+use super::heads::Handed;
+use super::{Context, Proxy, answer_to_pingora, from_pingora, grpc_web, upstream};
 use crate::cluster::Count;
+use crate::exchange::{Answer, Ending, Started, for_error, plugin_panicked};
 use crate::h2::Conversation;
 use crate::serve::Connected;
-
-impl Proxy {
-    /// Judges the request and finds its route; a reply when that ends it.
-    fn begin(&self, session: &mut Session) -> (Option<Started>, Option<Reply>) {
-        let Some(state) = self.shared.state.load_full() else {
-            return (None, None);
-        };
-        let Some(connected) = Connected::of(session.digest()).cloned() else {
-            return (None, None);
-        };
-        let listener = state.listener(&connected.client.listener);
-        let listener = listener.unwrap_or(&connected.listener);
-        let mut client = connected.client;
-        let head = session.req_header_mut();
-        if !listener.underscores {
-            request::drop_underscores(head);
-        }
-        forwarded::tell(head, &mut client, |peer| listener.trusts(peer));
-        let mut exchange = Exchange::new(client, Instant::now());
-        let mut refused = false;
-        let found = match request::normalise_head(head, listener.paths) {
-            Ok(()) => request::find_route(&state, head),
-            Err(refusal) => {
-                refused = true;
-                listener.refusals.count(refusal, exchange.client.address);
-                Err(Reply::problem(refusal.problem()))
-            }
-        };
-        let (route, reply) = match found {
-            Ok(number) => (state.routes[number as usize].clone(), None),
-            Err(reply) => (state.unmatched.clone(), Some(reply)),
-        };
-        exchange.route = route.cluster.as_ref().map(|_| route.name.clone());
-        let started = Started {
-            route,
-            exchange,
-            refused,
-            grpc_web: GrpcWebCtx::default(),
-            state,
-        };
-        (Some(started), reply)
-    }
-}
 
 #[async_trait]
 impl ProxyHttp for Proxy {
@@ -75,32 +32,17 @@ impl ProxyHttp for Proxy {
     fn init_downstream_modules(&self, _: &mut HttpModules) {}
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
-        let (Some(started), refusal) = self.begin(session) else {
-            return Err(Error::new(ErrorType::HTTPStatus(503)));
+        let handed = session.req_header().extensions.get::<Handed>();
+        ctx.started = handed.and_then(Handed::take);
+        let Some(started) = &mut ctx.started else {
+            return Err(Error::new_in(ErrorType::InternalError));
         };
-        self.shared.pressure.begin();
-        let started = ctx.started.insert(started);
-        // Before plugins: an authority has no token, and must not be told to come back later.
-        if let Some(answer) = challenge::answer(session, started).await {
-            return reply::send(session, started, answer).await.map(|()| true);
+        if !started.route.grpc_web {
+            return Ok(false);
         }
-        let Started {
-            route, exchange, ..
-        } = started;
-        let mut request = Request {
-            head: RequestHead::new(session.req_header_mut()),
-            exchange,
-        };
-        let reply = route
-            .chain
-            .request(&mut request)
-            .await
-            .map(|reply| *reply)
-            .or(refusal)
-            .or_else(|| grpc_web::request(started, session.req_header_mut()));
-        match reply {
+        match grpc_web::request(&mut ctx.grpc_web, session.req_header_mut()) {
             None => Ok(false),
-            Some(reply) => reply::send(session, started, reply).await.map(|()| true),
+            Some(reply) => send(session, started, &reply).await.map(|()| true),
         }
     }
 
@@ -112,14 +54,13 @@ impl ProxyHttp for Proxy {
         let unavailable = || Error::new_up(ErrorType::HTTPStatus(503));
         let started = ctx.started.as_mut().ok_or_else(unavailable)?;
         let cluster = started.route.cluster.as_ref().ok_or_else(unavailable)?;
-        let endpoint = cluster.pick(&ctx.tried).ok_or_else(unavailable)?;
+        let endpoint = ctx.attempts.pick(cluster).ok_or_else(unavailable)?;
         let client = Connected::of(session.digest()).and_then(Connected::addresses);
         let peer = endpoint.peer_for(client).ok_or_else(unavailable)?;
         endpoint.count(Count::Requests);
         if let SocketAddr::Inet(address) = peer.address() {
             started.exchange.upstream = Some(*address);
         }
-        ctx.current = Some(endpoint.clone());
         if endpoint.may_speak_http2() {
             let head = session.req_header_mut();
             // Its 100 would not come through Pingora: the connection itself invites the body.
@@ -142,7 +83,7 @@ impl ProxyHttp for Proxy {
         ctx: &mut Context,
         mut error: Box<Error>,
     ) -> Box<Error> {
-        if let Some(endpoint) = &ctx.current {
+        if let Some(endpoint) = ctx.attempts.current() {
             endpoint.count(Count::ConnectFailures);
         }
         error.set_retry(ctx.try_another());
@@ -174,10 +115,7 @@ impl ProxyHttp for Proxy {
         ctx: &mut Context,
     ) -> Result<()> {
         upstream::keep_te(session.req_header(), head)?;
-        match &ctx.started {
-            Some(started) => grpc_web::upstream(started, head),
-            None => Ok(()),
-        }
+        grpc_web::upstream(&ctx.grpc_web, head)
     }
 
     async fn request_body_filter(
@@ -187,15 +125,9 @@ impl ProxyHttp for Proxy {
         last: bool,
         ctx: &mut Context,
     ) -> Result<()> {
-        let Some(Started {
-            route, exchange, ..
-        }) = &mut ctx.started
-        else {
-            return Ok(());
-        };
-        match !route.chain.bodies().request || route.chain.request_body(body, last, exchange) {
-            true => Ok(()),
-            false => Err(plugin_panicked()),
+        match &mut ctx.started {
+            Some(started) => started.request_body(body, last),
+            None => Ok(()),
         }
     }
 
@@ -205,27 +137,19 @@ impl ProxyHttp for Proxy {
         head: &mut ResponseHeader,
         ctx: &mut Context,
     ) -> Result<()> {
-        let Some(Started {
-            route,
-            exchange,
-            grpc_web,
-            ..
-        }) = &mut ctx.started
-        else {
+        let Some(started) = &mut ctx.started else {
             return Ok(());
         };
         upstream::judge(head, session.is_upgrade_req())?;
-        grpc_web.response_header_filter(head);
-        let sound = route.chain.response(&mut Response {
-            request: RequestView::new(session.req_header()),
-            head: ResponseHead::new(head),
-            exchange,
-        });
-        if sound {
-            Ok(())
-        } else {
-            Err(plugin_panicked())
+        ctx.grpc_web.response_header_filter(head);
+        let mut ours = from_pingora(head);
+        if !started.way_out(&mut ours) {
+            return Err(plugin_panicked());
         }
+        let version = head.version;
+        *head = answer_to_pingora(&ours)?;
+        head.set_version(version);
+        Ok(())
     }
 
     fn response_body_filter(
@@ -235,15 +159,9 @@ impl ProxyHttp for Proxy {
         last: bool,
         ctx: &mut Context,
     ) -> Result<Option<Duration>> {
-        let Some(Started {
-            route, exchange, ..
-        }) = &mut ctx.started
-        else {
-            return Ok(None);
-        };
-        match !route.chain.bodies().response || route.chain.response_body(body, last, exchange) {
-            true => Ok(None),
-            false => Err(plugin_panicked()),
+        match &mut ctx.started {
+            Some(started) => started.response_body(body, last).map(|()| None),
+            None => Ok(None),
         }
     }
 
@@ -253,10 +171,8 @@ impl ProxyHttp for Proxy {
         trailers: &mut HeaderMap,
         ctx: &mut Context,
     ) -> Result<Option<Bytes>> {
-        match &mut ctx.started {
-            Some(Started { grpc_web, .. }) if *grpc_web == GrpcWebCtx::Trailers => {
-                grpc_web.response_trailer_filter(trailers)
-            }
+        match ctx.grpc_web {
+            GrpcWebCtx::Trailers => ctx.grpc_web.response_trailer_filter(trailers),
             _ => Ok(None),
         }
     }
@@ -267,13 +183,13 @@ impl ProxyHttp for Proxy {
         error: &Error,
         ctx: &mut Context,
     ) -> FailToProxy {
-        let reply = reply::for_error(error);
+        let reply = for_error(error);
         let error_code = reply.as_ref().map_or(0, |reply| reply.status.as_u16());
         if let (Some(reply), Some(started), None) =
             (reply, &mut ctx.started, session.response_written())
         {
             // The client may be gone; then there is nobody left to tell.
-            let _ = reply::send(session, started, reply).await;
+            let _ = send(session, started, &reply).await;
         }
         FailToProxy {
             error_code,
@@ -286,39 +202,39 @@ impl ProxyHttp for Proxy {
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Context) {
-        let Some(Started {
-            route, exchange, ..
-        }) = &ctx.started
-        else {
+        let Some(started) = &ctx.started else {
             return;
         };
         let status = session
             .response_written()
             .map_or(0, |head| head.status.as_u16());
-        let error = error.map(ToString::to_string);
-        let finished = Finished {
-            request: RequestView::new(session.req_header()),
-            exchange,
+        let ending = Ending {
             status,
-            bytes_received: session.body_bytes_read() as u64,
-            bytes_sent: session.body_bytes_sent() as u64,
-            duration: exchange.started.elapsed(),
-            error: error.as_deref(),
+            received: session.body_bytes_read() as u64,
+            sent: session.body_bytes_sent() as u64,
+            error,
         };
-        route.chain.finished(&finished);
-        self.shared.pressure.end(finished.duration, status >= 500);
-        let Finished {
-            duration,
-            bytes_received,
-            bytes_sent,
-            ..
-        } = finished;
-        route
-            .counters
-            .count(status, duration, bytes_received, bytes_sent);
+        started.finish(&self.shared, &ending);
     }
 }
 
-fn plugin_panicked() -> Box<Error> {
-    Error::explain(ErrorType::InternalError, "a plugin panicked").into_in()
+impl Context {
+    /// Gives up the endpoint in use; whether there is another to try.
+    fn try_another(&mut self) -> bool {
+        let route = self.started.as_ref().map(|started| &started.route);
+        let cluster = route.and_then(|route| route.cluster.as_ref());
+        cluster.is_some_and(|cluster| self.attempts.try_another(cluster))
+    }
+}
+
+/// Sends a reply of our own.
+async fn send(session: &mut Session, started: &mut Started, reply: &Reply) -> Result<()> {
+    let Answer { head, body } = Answer::compose(started, reply);
+    let ends = body.is_empty();
+    let head = Box::new(answer_to_pingora(&head)?);
+    session.write_response_header(head, ends).await?;
+    if !ends {
+        session.write_response_body(Some(body), true).await?;
+    }
+    Ok(())
 }

@@ -60,9 +60,11 @@ impl Conditions {
         self.methods.is_empty() || self.methods.contains(method)
     }
 
-    pub(super) fn headers_fit(&self, head: &RequestHead<'_>) -> bool {
+    pub(super) fn headers_fit(&self, head: &RequestHead) -> bool {
         self.headers.iter().all(|(name, wanted)| match wanted {
-            Some(value) => head.header_all(name).any(|given| given == value),
+            Some(value) => head
+                .header_all(name)
+                .any(|given| given.as_bytes() == value.as_bytes()),
             None => head.header(name).is_some(),
         })
     }

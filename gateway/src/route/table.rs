@@ -25,7 +25,7 @@ pub(crate) struct Wanted<'a> {
     pub(crate) host: &'a str,
     /// In its normal spelling.
     pub(crate) path: &'a str,
-    pub(crate) head: &'a RequestHead<'a>,
+    pub(crate) head: &'a RequestHead,
 }
 
 /// What was found.
@@ -120,7 +120,7 @@ fn plain_host(host: &str) -> Cow<'_, str> {
 }
 
 /// A browser's preflight request takes the route of the request that it asks about.
-fn effective_method<'a>(head: &'a RequestHead<'_>) -> Cow<'a, Method> {
+fn effective_method<'a>(head: &'a RequestHead) -> Cow<'a, Method> {
     let asked = || {
         let value = head.header(&header::ACCESS_CONTROL_REQUEST_METHOD)?;
         Method::from_bytes(value.as_bytes()).ok()
@@ -136,7 +136,6 @@ mod tests {
     use super::*;
     use crate::config::RouteConfig;
     use chassis::config::Located;
-    use pingora_http::RequestHeader;
 
     /// Routes as (hosts, path, methods, headers).
     type Row = (
@@ -176,11 +175,12 @@ mod tests {
         path: &str,
         headers: &[(&'static str, &str)],
     ) -> Found {
-        let mut head = RequestHeader::build(method, path.as_bytes(), None).unwrap();
+        let method = Method::from_bytes(method.as_bytes()).unwrap();
+        let mut head = RequestHead::new(method, http::Version::HTTP_11, path);
         for (name, value) in headers {
-            head.append_header(*name, *value).unwrap();
+            let value = http::HeaderValue::from_str(value).unwrap();
+            head.add_header(&http::HeaderName::from_static(name), value);
         }
-        let head = RequestHead::new(&mut head);
         table.find(Wanted {
             host,
             path,

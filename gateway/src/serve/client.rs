@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use pingora_core::protocols::{Digest, Stream};
+use pingora_core::protocols::Stream;
 use plugins::Client;
 use tokio::io::AsyncReadExt;
 use tokio::sync::watch;
@@ -44,11 +44,11 @@ impl Accepted {
         // In boxes of their own: an idle connection of HTTP/1 is to need the room of nothing else.
         match Box::pin(self.open()).await {
             None => {}
-            Some(Opened::Http1(connection)) => h1::serve(connection, proxies.proxy()).await,
+            Some(Opened::Http1(connection)) => h1::serve(connection, &proxies).await,
             Some(Opened::Http2(stream)) => {
                 let http2 = Http2 {
                     listener,
-                    proxy: proxies.proxy().clone(),
+                    proxies,
                     closed,
                 };
                 Box::pin(http2.serve(stream)).await;
@@ -106,14 +106,13 @@ impl Accepted {
         let terminator = listener.tls.as_ref()?;
         let mut connection = Connection::new(socket, peer, local);
         connection.begin_with(ahead);
-        let stream = tls::handshake(connection, connected, terminator, peer).await?;
+        let (stream, connected) = tls::handshake(connection, connected, terminator, peer).await?;
         let h2 = stream.speaks_h2();
-        let stream: Stream = Box::new(stream);
         if h2 {
-            return Some(Opened::Http2(stream));
+            return Some(Opened::Http2(Box::new(stream.connected(connected))));
         }
-        let digest = digest(&stream);
-        let connection = h1::Connection::new(Transport::Tls(stream), digest, listener, closing);
+        let transport = Transport::Tls(Box::new(stream));
+        let connection = h1::Connection::new(transport, connected, closing);
         Some(Opened::Http1(Box::new(connection)))
     }
 
@@ -138,9 +137,8 @@ impl Accepted {
                 Ok(Err(_)) | Err(_) => return None,
             }
         }
-        let digest = Connection::digest_of(&socket, peer, local, connected);
-        let mut connection =
-            h1::Connection::new(Transport::Plain(socket), digest, listener, closing);
+        let transport = Transport::Plain(socket);
+        let mut connection = h1::Connection::new(transport, connected, closing);
         connection.begin_with(&ahead);
         Some(Opened::Http1(Box::new(connection)))
     }
@@ -161,14 +159,5 @@ async fn is_preface(stream: &mut Socket, ahead: &mut Vec<u8>) -> std::io::Result
             0 => return Ok(false),
             count => ahead.extend_from_slice(&rest[..count]),
         }
-    }
-}
-
-fn digest(stream: &Stream) -> Digest {
-    Digest {
-        ssl_digest: stream.get_ssl_digest(),
-        timing_digest: Vec::new(),
-        proxy_digest: stream.get_proxy_digest(),
-        socket_digest: stream.get_socket_digest(),
     }
 }

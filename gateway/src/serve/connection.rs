@@ -18,7 +18,7 @@ use async_trait::async_trait;
 use pingora_core::protocols::l4::socket::SocketAddr as PingoraAddr;
 use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_core::protocols::{
-    Digest, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
+    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
     TimingDigest, UniqueID, UniqueIDType,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
@@ -60,20 +60,6 @@ impl Connection {
     pub(super) fn connected(mut self, connected: Connected) -> Self {
         self.connected = connected.into_digest();
         self
-    }
-
-    /// What requests on such a connection can know of it.
-    pub(super) fn digest_of(
-        stream: &Socket,
-        peer: Option<SocketAddr>,
-        local: Option<SocketAddr>,
-        connected: Connected,
-    ) -> Digest {
-        Digest {
-            socket_digest: Some(socket_digest(stream, peer, local)),
-            proxy_digest: connected.into_digest(),
-            ..Digest::default()
-        }
     }
 
     /// Puts bytes that were read already before all others.
@@ -119,8 +105,8 @@ impl AsFd for Connection {
     }
 }
 
-fn socket_digest(
-    stream: &Socket,
+pub(super) fn socket_digest(
+    stream: &impl AsRawFd,
     peer: Option<SocketAddr>,
     local: Option<SocketAddr>,
 ) -> Arc<SocketDigest> {

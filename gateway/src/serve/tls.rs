@@ -21,7 +21,7 @@ pub(super) async fn handshake(
     mut connected: Connected,
     terminator: &Terminator,
     peer: Option<SocketAddr>,
-) -> Option<TlsStream> {
+) -> Option<(TlsStream, Connected)> {
     let listener = connected.listener.clone();
     // It holds the connection until this function ends: a client that sees its end finds it counted.
     let mut attempt = pin!(attempt(connection, terminator));
@@ -29,7 +29,7 @@ pub(super) async fn handshake(
         Ok(Ok((stream, session))) => {
             terminator.handshakes.done(session.resumed);
             connected.client.session = Some(Arc::new(session));
-            return Some(TlsStream::new(stream, connected));
+            return Some((TlsStream::new(stream), connected));
         }
         Ok(Err(failure)) => failure,
         Err(_) => Failure {

@@ -20,18 +20,24 @@ use super::connection::Connection;
 
 /// A client's TLS connection after the handshake.
 #[derive(Debug)]
-pub(super) struct TlsStream {
+pub(crate) struct TlsStream {
     inner: Inner<Connection>,
     connected: Option<Arc<ProxyDigest>>,
 }
 
 impl TlsStream {
-    /// A connection of which this is known.
-    pub(super) fn new(inner: Inner<Connection>, connected: Connected) -> Self {
+    /// A connection after its handshake.
+    pub(super) fn new(inner: Inner<Connection>) -> Self {
         Self {
             inner,
-            connected: connected.into_digest(),
+            connected: None,
         }
+    }
+
+    /// Adds what is known of the client.
+    pub(super) fn connected(mut self, connected: Connected) -> Self {
+        self.connected = connected.into_digest();
+        self
     }
 
     /// Whether HTTP/2 was agreed on.
@@ -39,7 +45,7 @@ impl TlsStream {
         self.inner.get_ref().1.alpn_protocol() == Some(b"h2")
     }
 
-    fn connection(&self) -> &Connection {
+    pub(super) fn connection(&self) -> &Connection {
         self.inner.get_ref().0
     }
 }

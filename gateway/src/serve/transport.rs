@@ -3,14 +3,16 @@
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use pingora_core::protocols::Stream;
+use pingora_core::protocols::{SocketDigest, Stream};
 use rustix::net::sockopt::set_socket_linger;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::connection::Connection;
+use super::connected::Connected;
+use super::connection::{Connection, socket_digest};
 use super::socket::Socket;
 use super::tls_stream::TlsStream;
 
@@ -20,7 +22,7 @@ pub(crate) enum Transport {
     /// Without TLS.
     Plain(Socket),
     /// With TLS.
-    Tls(Stream),
+    Tls(Box<TlsStream>),
 }
 
 /// Calls the same method of whatever carries the bytes.
@@ -77,11 +79,20 @@ impl AsyncWrite for Transport {
 }
 
 impl Transport {
+    /// What Pingora wants to know of the socket.
+    pub(crate) fn socket_digest(&self, connected: &Connected) -> Arc<SocketDigest> {
+        let socket = match self {
+            Self::Plain(socket) => socket.as_fd(),
+            Self::Tls(stream) => stream.as_fd(),
+        };
+        socket_digest(&socket, connected.client.address, connected.local)
+    }
+
     /// Makes the coming close a reset, which no client takes for the end of an answer.
     pub(crate) fn reset_on_close(&self) {
         match self {
             Self::Plain(socket) => reset(socket.as_fd()),
-            Self::Tls(stream) => reset_on_close(stream),
+            Self::Tls(stream) => reset(stream.as_fd()),
         }
     }
 }

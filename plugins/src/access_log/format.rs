@@ -235,18 +235,17 @@ fn escaped(out: &mut Vec<u8>, bytes: &[u8]) {
 mod tests {
     use std::time::Instant;
 
-    use pingora_http::RequestHeader;
+    use http::{Method, Version};
     use proptest::prelude::*;
 
     use super::*;
     use crate::exchange::{Client, Exchange, RequestId};
-    use crate::head::RequestView;
+    use crate::head::RequestHead;
 
     fn line(agent: &[u8], path: &str, json_format: bool) -> String {
-        let mut head = RequestHeader::build("GET", path.as_bytes(), None).unwrap();
-        let agent = http::HeaderValue::from_bytes(agent).unwrap();
-        head.insert_header("user-agent", agent).unwrap();
-        head.insert_header("host", "a.example").unwrap();
+        let mut head = RequestHead::new(Method::GET, Version::HTTP_11, path);
+        head.fields_mut().set_text(&header::USER_AGENT, agent);
+        head.fields_mut().set_text(&header::HOST, b"a.example");
         let client = Client {
             address: "192.0.2.1:5000".parse().ok(),
             listener: "http".into(),
@@ -258,7 +257,7 @@ mod tests {
         exchange.route = Some("r".into());
         exchange.upstream = "10.0.0.200:7001".parse().ok();
         let finished = Finished {
-            request: RequestView::new(&head),
+            request: &head,
             exchange: &exchange,
             status: 200,
             bytes_received: 0,

@@ -144,13 +144,13 @@ fn claims(raw: RawClaims) -> Result<Claims, Refusal> {
 }
 
 /// The token of `Authorization: Bearer TOKEN`.
-pub(super) fn bearer<'a>(head: &'a RequestHead<'_>) -> Result<&'a str, Refusal> {
+pub(super) fn bearer<'a>(head: &'a RequestHead) -> Result<&'a str, Refusal> {
     let mut values = head.header_all(&header::AUTHORIZATION);
     let value = values.next().ok_or(Refusal::Missing)?;
     if values.next().is_some() {
         return Err(Refusal::Malformed);
     }
-    let text = value.to_str().map_err(|_| Refusal::Malformed)?;
+    let text = value.to_str().ok_or(Refusal::Malformed)?;
     let (scheme, token) = text.split_once(' ').ok_or(Refusal::Malformed)?;
     if !scheme.eq_ignore_ascii_case("bearer") {
         return Err(Refusal::Missing);

@@ -21,7 +21,7 @@ use crate::binary;
 use crate::eventually::eventually;
 use crate::gateway::Gateway;
 
-/// Plays the file `tests/http1/NAME.txt`.
+/// Plays the file `tests/http1/NAME.txt`, with the gateway's relay and without: both must answer the same.
 ///
 /// # Panics
 /// When something is not as it should be, after all was played.
@@ -31,17 +31,19 @@ pub async fn check(name: &str) {
     for case in case::read(&file) {
         groups.entry(case.listener.clone()).or_default().push(case);
     }
-    let mut report = Report::default();
-    for (keys, cases) in groups {
-        report.cases += cases.len();
-        match Setup::start(&keys).await {
-            Ok(setup) => setup.play_all(cases, &mut report).await,
-            Err(wrong) => cases
-                .iter()
-                .for_each(|case| report.add(case, "", std::slice::from_ref(&wrong))),
+    for carrier in ["relay", "Pingora"] {
+        let mut report = Report::default();
+        for (keys, cases) in &groups {
+            report.cases += cases.len();
+            match Setup::start(keys, carrier == "relay").await {
+                Ok(setup) => setup.play_all(cases.clone(), &mut report).await,
+                Err(wrong) => cases
+                    .iter()
+                    .for_each(|case| report.add(case, "", std::slice::from_ref(&wrong))),
+            }
         }
+        report.tell(name, carrier);
     }
-    report.tell(name);
 }
 
 /// The folder of the files.
@@ -76,12 +78,12 @@ const SETTLE: Duration = Duration::from_millis(3);
 
 impl Setup {
     /// Starts both; if the listener cannot have these keys, what is wrong with them.
-    async fn start(keys: &str) -> Result<Self, Wrong> {
+    async fn start(keys: &str, relay: bool) -> Result<Self, Wrong> {
         let recorder = Recorder::start().await;
         let configuration = format!(
             "admin = {{ address = \"127.0.0.1:0\" }}\n\
              [[listener]]\nname = \"http\"\naddress = \"127.0.0.1:0\"\n{}\n\
-             [cluster.up]\nendpoints = [{{ address = \"{}\" }}]\n\
+             [cluster.up]\nendpoints = [{{ address = \"{}\" }}]\nrelay = {relay}\n\
              [[route]]\nname = \"all\"\ncluster = \"up\"\n",
             keys.replace("; ", "\n"),
             recorder.address
@@ -247,20 +249,20 @@ impl Report {
         });
     }
 
-    fn tell(&self, theme: &str) {
+    fn tell(&self, theme: &str, carrier: &str) {
         let Self {
             cases,
             conversations,
             failed,
         } = self;
-        println!("{theme}: {cases} cases, {conversations} conversations");
+        println!("{theme} by {carrier}: {cases} cases, {conversations} conversations");
         let texts: Vec<String> = failed
             .iter()
             .map(|(line, text)| format!("{theme}.txt:{line} {text}"))
             .collect();
         assert!(
             failed.is_empty(),
-            "{} of {cases} cases of {theme} went wrong\n{}",
+            "{} of {cases} cases of {theme} went wrong by {carrier}\n{}",
             failed.len(),
             texts.concat()
         );

@@ -6,9 +6,8 @@
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 
-use http::{HeaderName, HeaderValue, header};
-use pingora_http::RequestHeader;
-use plugins::Client;
+use http::{HeaderName, header};
+use plugins::{Client, RequestHead, Value};
 
 const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -19,7 +18,7 @@ const PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 ///
 /// Set on the request itself and not on the copy for the upstream, so that plugins see it.
 pub(super) fn tell(
-    head: &mut RequestHeader,
+    head: &mut RequestHead,
     client: &mut Client,
     trusts: impl Fn(Option<IpAddr>) -> bool,
 ) {
@@ -34,8 +33,7 @@ pub(super) fn tell(
         };
         client.address = named.map_or(client.address, |ip| Some(SocketAddr::new(ip, 0)));
         let tls = head
-            .headers
-            .get(PROTO)
+            .header(&PROTO)
             .map(|proto| proto.as_bytes() == b"https");
         client.tls = tls.unwrap_or(client.tls);
         if let Some(peer) = peer.filter(|_| !standard.is_empty()) {
@@ -46,8 +44,8 @@ pub(super) fn tell(
             };
             set(
                 head,
-                header::FORWARDED,
-                format!("{standard}, for={node};proto={scheme}"),
+                &header::FORWARDED,
+                &format!("{standard}, for={node};proto={scheme}"),
             );
         }
     } else {
@@ -55,27 +53,22 @@ pub(super) fn tell(
             head.remove_header(&name);
         }
     }
-    if !head.headers.contains_key(&HOST)
-        && let Some(host) = host(head)
-    {
-        set_value(head, HOST, host);
+    if head.header(&HOST).is_none() {
+        // In HTTP/2 that is the authority.
+        let host = head.authority().or_else(|| head.host());
+        if let Some(host) = host.map(str::to_owned) {
+            set(head, &HOST, &host);
+        }
     }
     if let Some(peer) = peer {
         let separator = if hops.is_empty() { "" } else { ", " };
         let _ = write!(hops, "{separator}{peer}");
     }
     match hops.is_empty() {
-        true => drop(head.remove_header(&FOR)),
-        false => set(head, FOR, hops),
+        true => head.remove_header(&FOR),
+        false => set(head, &FOR, &hops),
     }
-    set_value(head, PROTO, HeaderValue::from_static(scheme(client.tls)));
-}
-
-/// What the client calls this server: in HTTP/2 that is the authority.
-fn host(head: &RequestHeader) -> Option<HeaderValue> {
-    let authority = head.uri.authority();
-    let authority = authority.and_then(|one| HeaderValue::from_str(one.as_str()).ok());
-    authority.or_else(|| head.headers.get(header::HOST).cloned())
+    set(head, &PROTO, scheme(client.tls));
 }
 
 fn scheme(tls: bool) -> &'static str {
@@ -83,12 +76,15 @@ fn scheme(tls: bool) -> &'static str {
 }
 
 /// All values of a header as one list.
-fn list(head: &RequestHeader, name: &HeaderName) -> String {
-    let values = head.headers.get_all(name).iter();
-    let values: Vec<&str> = values
-        .map(|value| value.to_str().unwrap_or("unknown"))
-        .collect();
-    values.join(", ")
+fn list(head: &RequestHead, name: &HeaderName) -> String {
+    let mut list = String::new();
+    for value in head.header_all(name).map(Value::to_str) {
+        if !list.is_empty() {
+            list.push_str(", ");
+        }
+        list.push_str(value.unwrap_or("unknown"));
+    }
+    list
 }
 
 /// Who an element of `Forwarded` is for (RFC 7239, section 4).
@@ -125,16 +121,10 @@ fn address(hop: &str) -> Option<IpAddr> {
     bare.unwrap_or(hop).parse().ok().or_else(with_port)
 }
 
-fn set(head: &mut RequestHeader, name: HeaderName, value: String) {
-    match HeaderValue::try_from(value) {
-        Ok(value) => set_value(head, name, value),
-        Err(_) => drop(head.remove_header(&name)),
+fn set(head: &mut RequestHead, name: &HeaderName, value: &str) {
+    if !head.set_header_text(name, value) {
+        head.remove_header(name);
     }
-}
-
-fn set_value(head: &mut RequestHeader, name: HeaderName, value: HeaderValue) {
-    let set = head.insert_header(name, value);
-    debug_assert!(set.is_ok(), "name and value are valid");
 }
 
 #[cfg(test)]
@@ -142,9 +132,10 @@ mod tests {
     use super::*;
 
     fn told(peer: &str, headers: &[(&'static str, &str)]) -> (String, String, Option<String>) {
-        let mut head = RequestHeader::build("GET", b"/", None).unwrap();
+        let mut head = RequestHead::new(http::Method::GET, http::Version::HTTP_11, "/");
         for (name, value) in headers {
-            head.append_header(*name, *value).unwrap();
+            let name = HeaderName::from_static(name);
+            head.add_header(&name, http::HeaderValue::from_str(value).unwrap());
         }
         let mut client = Client {
             address: Some(SocketAddr::new(peer.parse().unwrap(), 9)),
@@ -156,7 +147,7 @@ mod tests {
             address.is_some_and(|address| address.to_string().starts_with("10."))
         });
         let text = |name: &HeaderName| {
-            let value = head.headers.get(name);
+            let value = head.header(name);
             value.map(|value| value.to_str().unwrap().to_owned())
         };
         let address = client.address.unwrap().ip().to_string();

@@ -1,8 +1,7 @@
 //! Judging the head of a request and finding its route.
 
 use chassis::problem::Problem;
-use http::{HeaderName, HeaderValue, Version, header};
-use pingora_http::RequestHeader;
+use http::{HeaderValue, header};
 use plugins::{Reply, RequestHead};
 
 use crate::config::PathsConfig;
@@ -11,50 +10,31 @@ use crate::route::{Found, Wanted, normalise};
 use crate::state::State;
 
 /// Brings the path into its one form. Host and target have been judged by the connection.
-pub(super) fn normalise_head(head: &mut RequestHeader, policy: PathsConfig) -> Result<(), Refusal> {
-    let h2 = head.version == Version::HTTP_2;
-    let path = head.uri.path();
+pub(super) fn normalise_head(head: &mut RequestHead, policy: PathsConfig) -> Result<(), Refusal> {
+    let path = head.path();
     let normal = normalise(path, policy)?;
     if normal == path {
         return Ok(());
     }
-    let target = match head.uri.query() {
+    let target = match head.query() {
         Some(query) => format!("{normal}?{query}"),
         None => normal.into_owned(),
     };
-    match h2 {
-        true => set_h2_target(head, &target),
-        false => {
-            let set = head.set_raw_path(target.as_bytes());
-            set.map_err(|_| Refusal::Target)
-        }
-    }
-}
-
-/// In HTTP/2 the authority is part of the URI and must stay.
-fn set_h2_target(head: &mut RequestHeader, target: &str) -> Result<(), Refusal> {
-    let mut parts = head.uri.clone().into_parts();
-    parts.path_and_query = Some(target.parse().map_err(|_| Refusal::Target)?);
-    head.set_uri(http::Uri::from_parts(parts).map_err(|_| Refusal::Target)?);
+    head.set_target(&target);
     Ok(())
 }
 
 /// Drops the headers that a CGI cannot tell from others: there `x_user_id` and `x-user-id` are one.
-pub(super) fn drop_underscores(head: &mut RequestHeader) {
-    let doubtful = |name: &&HeaderName| memchr::memchr(b'_', name.as_str().as_bytes()).is_some();
-    while let Some(name) = head.headers.keys().find(doubtful).cloned() {
-        head.remove_header(&name);
-    }
+pub(super) fn drop_underscores(head: &mut RequestHead) {
+    let plain = |name: &[u8]| memchr::memchr(b'_', name).is_none();
+    head.fields_mut().retain(|name, _| plain(name));
 }
 
 /// The number of the route, or the reply when there is none.
-pub(super) fn find_route(state: &State, head: &mut RequestHeader) -> Result<u32, Reply> {
-    let head = &RequestHead::new(head);
-    let view = head.view();
-    let host = view.host().unwrap_or_default();
+pub(super) fn find_route(state: &State, head: &RequestHead) -> Result<u32, Reply> {
     let found = state.table.find(Wanted {
-        host,
-        path: view.path(),
+        host: head.host().unwrap_or_default(),
+        path: head.path(),
         head,
     });
     match found {
@@ -72,6 +52,8 @@ pub(super) fn find_route(state: &State, head: &mut RequestHeader) -> Result<u32,
 
 #[cfg(test)]
 mod tests {
+    use http::{Method, Version};
+
     use super::*;
 
     #[test]
@@ -82,11 +64,11 @@ mod tests {
             ("/a%2fb", Err(Refusal::PathSlash)),
             ("/../a", Err(Refusal::PathAboveRoot)),
         ] {
-            let mut head = RequestHeader::build("GET", target.as_bytes(), None).unwrap();
+            let mut head = RequestHead::new(Method::GET, Version::HTTP_11, target);
             let outcome = normalise_head(&mut head, PathsConfig::default());
             assert_eq!(outcome, expected.map(drop), "{target}");
             if let Ok(expected) = expected {
-                assert_eq!(head.raw_path(), expected.as_bytes());
+                assert_eq!(head.target(), expected);
             }
         }
     }

@@ -1,57 +1,52 @@
-//! Sending answers of our own, and saying what an error means to a client.
+//! Answers of our own, and what an error means to a client.
 
+use bytes::Bytes;
 use chassis::problem::Problem;
-use http::{HeaderValue, Method, header};
+use http::{HeaderValue, Method, StatusCode, header};
 use pingora_core::{Error, ErrorSource, ErrorType};
-use pingora_http::ResponseHeader;
-use pingora_proxy::Session;
-use plugins::{Reply, RequestView, Response, ResponseHead};
+use plugins::{Reply, ResponseHead};
 
 use super::Started;
-use crate::h1::CloseAfter;
 use crate::refusal::Refusal;
 
-/// Sends a reply through the plugins' way out.
-pub(super) async fn send(
-    session: &mut Session,
-    started: &mut Started,
-    reply: Reply,
-) -> pingora_core::Result<()> {
-    let mut head = ResponseHeader::build(reply.status, Some(reply.headers.len() + 4))?;
-    for (name, value) in &reply.headers {
-        head.append_header(name.clone(), value.clone())?;
-    }
-    let mut body = reply.body_for(&started.exchange);
-    let sound = started.route.chain.response(&mut Response {
-        request: RequestView::new(session.req_header()),
-        head: ResponseHead::new(&mut head),
-        exchange: &mut started.exchange,
-    });
-    if !sound {
-        let internal = internal_error();
-        body = internal.body_for(&started.exchange);
-        head = ResponseHeader::build(internal.status, Some(2))?;
-        for (name, value) in internal.headers {
-            head.append_header(name, value)?;
+/// An answer of our own, ready to be sent.
+pub(crate) struct Answer {
+    pub(crate) head: ResponseHead,
+    /// Empty when the answer has none, or the client wants none.
+    pub(crate) body: Bytes,
+}
+
+impl Answer {
+    /// Makes an answer of a reply and takes it through the plugins' way out.
+    pub(crate) fn compose(started: &mut Started, reply: &Reply) -> Self {
+        let (mut head, mut body) = begin(reply, started);
+        if !started.way_out(&mut head) {
+            (head, body) = begin(&internal_error(), started);
         }
+        let bodiless = matches!(
+            head.status(),
+            StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
+        );
+        if !bodiless {
+            head.set_header(&header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+        }
+        if bodiless || *started.head.method() == Method::HEAD {
+            body = Bytes::new();
+        }
+        Self { head, body }
     }
-    if started.refused {
-        head.extensions_mut().insert(CloseAfter);
+}
+
+fn begin(reply: &Reply, started: &Started) -> (ResponseHead, Bytes) {
+    let mut head = ResponseHead::new(reply.status);
+    for (name, value) in &reply.headers {
+        head.add_header(name, value.clone());
     }
-    let bodiless = reply.status == 204 || reply.status == 304;
-    if !bodiless {
-        head.insert_header(header::CONTENT_LENGTH, HeaderValue::from(body.len()))?;
-    }
-    let ends = bodiless || body.is_empty() || session.req_header().method == Method::HEAD;
-    session.write_response_header(Box::new(head), ends).await?;
-    if !ends {
-        session.write_response_body(Some(body), true).await?;
-    }
-    Ok(())
+    (head, reply.body_for(&started.exchange))
 }
 
 /// The answer to a request that failed, or none when the client is gone.
-pub(super) fn for_error(error: &Error) -> Option<Reply> {
+pub(crate) fn for_error(error: &Error) -> Option<Reply> {
     let problem = match (error.esource(), error.etype()) {
         (_, ErrorType::HTTPStatus(503)) => {
             let problem = Problem::new(503, "no-endpoint", "Service unavailable");

@@ -1,0 +1,121 @@
+//! New connections to endpoints: TCP, the PROXY header, TLS.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, LazyLock};
+
+use pingora_core::{Error, ErrorType, Result};
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::{CertificateDer, ServerName};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use super::error::{because, upstream};
+use super::upstream::{Io, Key, Upstream};
+use crate::cluster::{Endpoint, PeerTls, Target};
+
+/// How TLS is spoken with the endpoints of a cluster.
+#[derive(Clone, Debug)]
+pub(crate) struct TlsTarget {
+    config: Arc<ClientConfig>,
+    name: ServerName<'static>,
+}
+
+impl TlsTarget {
+    /// None when there is no such host name.
+    pub(crate) fn new(peer: &PeerTls) -> Option<Self> {
+        let name = ServerName::try_from(peer.server_name.clone()).ok()?;
+        let roots = match &peer.ca {
+            None => SYSTEM.clone(),
+            Some(authorities) => {
+                let mut roots = RootCertStore::empty();
+                let authorities = authorities.iter().cloned().map(CertificateDer::from);
+                roots.add_parsable_certificates(authorities);
+                Arc::new(roots)
+            }
+        };
+        let mut config = ClientConfig::builder()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Some(Self {
+            config: Arc::new(config),
+            name,
+        })
+    }
+}
+
+/// The authorities that the system trusts.
+static SYSTEM: LazyLock<Arc<RootCertStore>> = LazyLock::new(|| {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    Arc::new(roots)
+});
+
+/// Connects within the cluster's time. `client` is who the PROXY header names, and what it
+/// connected to.
+///
+/// # Errors
+/// When the endpoint cannot be connected to.
+pub(super) async fn connect(
+    endpoint: &Endpoint,
+    target: &Target,
+    client: Option<(SocketAddr, SocketAddr)>,
+) -> Result<Upstream> {
+    let limit = endpoint.settings.connect_timeout;
+    let mut tls = false;
+    let connected = async {
+        let stream = open(target.address, endpoint.introduction(client)).await?;
+        match &endpoint.tls {
+            None => Ok(Io::Plain(stream)),
+            Some(target) => {
+                tls = true;
+                shake_hands(target, stream).await
+            }
+        }
+    };
+    let io = match tokio::time::timeout(limit, connected).await {
+        Ok(io) => io?,
+        Err(_) if tls => return Err(upstream(ErrorType::TLSHandshakeTimedout, "connecting")),
+        Err(_) => return Err(upstream(ErrorType::ConnectTimedout, "connecting")),
+    };
+    let key = Key::new(target, endpoint.group(client));
+    Ok(Upstream::new(io, key, &endpoint.settings))
+}
+
+async fn open(address: SocketAddr, introduction: Option<Vec<u8>>) -> Result<TcpStream> {
+    let opened = async {
+        let mut stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        if let Some(introduction) = introduction {
+            // It fits into the empty send buffer, so this waits for nobody.
+            stream.write_all(&introduction).await?;
+        }
+        Ok(stream)
+    };
+    opened.await.map_err(|error: io::Error| {
+        let kind = match error.kind() {
+            io::ErrorKind::ConnectionRefused => ErrorType::ConnectRefused,
+            io::ErrorKind::TimedOut => ErrorType::ConnectTimedout,
+            io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
+                ErrorType::ConnectNoRoute
+            }
+            _ => ErrorType::ConnectError,
+        };
+        let what = format!("cannot connect to {address}");
+        Error::because(kind, what, error).into_up()
+    })
+}
+
+async fn shake_hands(target: &TlsTarget, stream: TcpStream) -> Result<Io> {
+    let connector = TlsConnector::from(target.config.clone());
+    match connector.connect(target.name.clone(), stream).await {
+        Ok(stream) => Ok(Io::Tls(Box::new(stream))),
+        Err(error) => Err(because(
+            ErrorType::TLSHandshakeFailure,
+            "no TLS with the endpoint",
+            error,
+        )),
+    }
+}

@@ -1,0 +1,300 @@
+//! A connection to an endpoint: what is written to it and what arrives.
+
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use http::Method;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+
+use super::answer::{Answer, LIMITS, judge};
+use super::buffer::Buffer;
+use crate::cluster::{PeerSettings, Target};
+use crate::h1::head::AnswerParser;
+use crate::h1::{Broken, within};
+use crate::refusal::Refusal;
+
+/// What carries the bytes.
+#[derive(Debug)]
+pub(super) enum Io {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// Which connections can stand for each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    target: u64,
+    /// The client that the PROXY header names.
+    client: u64,
+}
+
+impl Key {
+    pub(super) fn new(target: &Target, client: u64) -> Self {
+        Self {
+            target: target.id,
+            client,
+        }
+    }
+}
+
+/// A connection to an endpoint.
+#[derive(Debug)]
+pub(super) struct Upstream {
+    io: Io,
+    key: Key,
+    read_timeout: Duration,
+    write_timeout: Duration,
+    /// It has carried a request before.
+    pub(super) reused: bool,
+    /// What is to be written: this, then `piece`, then `tail`.
+    out: Vec<u8>,
+    written: usize,
+    piece: Bytes,
+    tail: &'static [u8],
+    /// What has arrived and was not taken yet: `buffer[start..end]`.
+    buffer: Option<Buffer>,
+    start: usize,
+    end: usize,
+    parser: AnswerParser,
+}
+
+/// What has happened on a connection.
+#[derive(Debug)]
+pub(super) enum Progress {
+    /// All that was to be written was taken.
+    Written,
+    /// Nothing more can be written; there may be an answer nevertheless.
+    Unwritable(io::Error),
+    /// Bytes have arrived.
+    Arrived,
+    /// No more bytes will arrive.
+    Ended,
+}
+
+/// A piece up to this size is copied behind what is to be written already.
+const COPY: usize = 4 << 10;
+
+impl Upstream {
+    pub(super) fn new(io: Io, key: Key, settings: &PeerSettings) -> Self {
+        Self {
+            io,
+            key,
+            read_timeout: settings.read_timeout,
+            write_timeout: settings.write_timeout,
+            reused: false,
+            out: Vec::new(),
+            written: 0,
+            piece: Bytes::new(),
+            tail: b"",
+            buffer: None,
+            start: 0,
+            end: 0,
+            parser: AnswerParser::default(),
+        }
+    }
+
+    pub(super) fn key(&self) -> Key {
+        self.key
+    }
+
+    /// Whether nothing has arrived while it waited: an end, or bytes that nobody asked for.
+    pub(super) fn is_quiet(&mut self) -> bool {
+        let socket = match &self.io {
+            Io::Plain(stream) => stream,
+            Io::Tls(stream) => stream.get_ref().0,
+        };
+        let mut nobody = Context::from_waker(Waker::noop());
+        self.start == self.end && socket.poll_read_ready(&mut nobody).is_pending()
+    }
+
+    /// Where to write what stands before the next piece.
+    pub(super) fn out(&mut self) -> &mut Vec<u8> {
+        &mut self.out
+    }
+
+    /// Adds a piece of the body and what stands behind it. Nothing may wait but `out`.
+    pub(super) fn write_piece(&mut self, piece: Bytes, tail: &'static [u8]) {
+        debug_assert!(self.piece.is_empty(), "one piece at a time");
+        match piece.len() <= COPY {
+            true => {
+                self.out.extend_from_slice(&piece);
+                self.out.extend_from_slice(tail);
+            }
+            false => (self.piece, self.tail) = (piece, tail),
+        }
+    }
+
+    /// Adds what stands at the end of the body.
+    pub(super) fn write_end(&mut self, end: &'static [u8]) {
+        match (self.piece.is_empty(), self.tail, end) {
+            (true, _, end) => self.out.extend_from_slice(end),
+            (false, b"", end) => self.tail = end,
+            (false, _, b"") => {}
+            // The end of a chunk, and the end of all.
+            (false, ..) => self.tail = b"\r\n0\r\n\r\n",
+        }
+    }
+
+    /// Whether something waits to be written.
+    pub(super) fn is_writing(&self) -> bool {
+        !self.out.is_empty() || !self.piece.is_empty() || !self.tail.is_empty()
+    }
+
+    /// Forgets what was to be written.
+    fn give_up_writing(&mut self) {
+        self.out.clear();
+        self.written = 0;
+        self.piece = Bytes::new();
+        self.tail = b"";
+    }
+
+    /// What has arrived.
+    pub(super) fn arrived(&self) -> &[u8] {
+        match &self.buffer {
+            Some(buffer) => &buffer[self.start..self.end],
+            None => &[],
+        }
+    }
+
+    /// So much of it was taken.
+    pub(super) fn consume(&mut self, bytes: usize) {
+        self.start += bytes;
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+            self.buffer = None;
+        }
+    }
+
+    /// The head of the answer, once it is complete.
+    ///
+    /// # Errors
+    /// When it is malformed.
+    pub(super) fn head(&mut self, method: &Method) -> Result<Option<Answer>, Refusal> {
+        let Some(buffer) = &self.buffer else {
+            return Ok(None);
+        };
+        let arrived = &buffer[self.start..self.end];
+        let Some(head) = self.parser.parse(arrived, &LIMITS)? else {
+            return Ok(None);
+        };
+        let answer = judge(&head, method)?;
+        let len = head.len;
+        self.parser.restart();
+        self.consume(len);
+        Ok(Some(answer))
+    }
+
+    /// Waits until something happens. May be dropped before without losing anything.
+    pub(super) async fn progress(&mut self) -> Result<Progress, Broken> {
+        let patience = match self.is_writing() {
+            true => self.write_timeout,
+            false => self.read_timeout,
+        };
+        within(patience, poll_fn(|cx| self.poll_progress(cx))).await
+    }
+
+    fn poll_progress(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Progress>> {
+        if self.is_writing() {
+            match self.poll_write(cx) {
+                Poll::Ready(Ok(())) => return Poll::Ready(Ok(Progress::Written)),
+                Poll::Ready(Err(error)) => {
+                    self.give_up_writing();
+                    return Poll::Ready(Ok(Progress::Unwritable(error)));
+                }
+                Poll::Pending => {}
+            }
+        }
+        let count = ready!(self.poll_read(cx))?;
+        Poll::Ready(Ok(match count {
+            0 => Progress::Ended,
+            _ => Progress::Arrived,
+        }))
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.is_writing() {
+            let out = &self.out[self.written..];
+            let count = if self.piece.is_empty() && self.tail.is_empty() {
+                ready!(self.io.poll_write(cx, &[IoSlice::new(out)]))?
+            } else {
+                let parts = [out, &self.piece, self.tail].map(IoSlice::new);
+                ready!(self.io.poll_write(cx, &parts))?
+            };
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.note_written(count);
+        }
+        self.io.poll_flush(cx)
+    }
+
+    fn note_written(&mut self, mut count: usize) {
+        let of_out = count.min(self.out.len() - self.written);
+        self.written += of_out;
+        if self.written == self.out.len() {
+            self.out.clear();
+            self.written = 0;
+        }
+        count -= of_out;
+        let of_piece = count.min(self.piece.len());
+        self.piece.advance(of_piece);
+        if self.piece.is_empty() {
+            self.piece = Bytes::new();
+        }
+        self.tail = &self.tail[count - of_piece..];
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut buffer = self.buffer.take().unwrap_or_else(Buffer::take);
+        if self.end == buffer.len() {
+            buffer.copy_within(self.start.., 0);
+            (self.start, self.end) = (0, self.end - self.start);
+        }
+        if self.end == buffer.len() {
+            self.buffer = Some(buffer);
+            return Poll::Ready(Err(io::Error::other("a line that is too long")));
+        }
+        let mut room = ReadBuf::new(&mut buffer[self.end..]);
+        let read = self.io.poll_read(cx, &mut room);
+        let count = room.filled().len();
+        self.end += count;
+        if self.end > 0 {
+            self.buffer = Some(buffer);
+        }
+        read.map_ok(|()| count)
+    }
+}
+
+impl Io {
+    fn poll_read(&mut self, cx: &mut Context<'_>, room: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, room),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, room),
+        }
+    }
+
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match (self, parts) {
+            (Self::Plain(stream), [one]) => Pin::new(stream).poll_write(cx, one),
+            (Self::Plain(stream), parts) => Pin::new(stream).poll_write_vectored(cx, parts),
+            (Self::Tls(stream), parts) => Pin::new(stream).poll_write_vectored(cx, parts),
+        }
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(_) => Poll::Ready(Ok(())),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+}

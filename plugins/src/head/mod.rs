@@ -1,0 +1,255 @@
+//! Request and response heads, behind accessors: plugins do not see what carries them.
+
+mod fields;
+
+use std::ops::Range;
+
+use http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
+
+pub use self::fields::{Field, Fields, Value};
+
+/// The head of a request, to read and to change before it is forwarded.
+#[derive(Clone, Debug)]
+pub struct RequestHead {
+    method: Method,
+    version: Version,
+    /// Path and query.
+    target: Range<usize>,
+    /// How long the path is.
+    path: usize,
+    /// Host and port of HTTP/2.
+    authority: Option<Range<usize>>,
+    fields: Fields,
+}
+
+impl RequestHead {
+    /// A head without fields. The target is a path, and a query if there is one.
+    pub fn new(method: Method, version: Version, target: &str) -> Self {
+        let text = target.as_bytes().to_vec();
+        Self::of_text(method, version, text, 0..target.len(), Vec::new())
+    }
+
+    /// A head whose target and fields stand in `text`.
+    pub fn of_text(
+        method: Method,
+        version: Version,
+        text: Vec<u8>,
+        target: Range<usize>,
+        fields: Vec<Field>,
+    ) -> Self {
+        let path = path_length(&text[target.clone()]);
+        Self {
+            method,
+            version,
+            target,
+            path,
+            authority: None,
+            fields: Fields::new(text, fields),
+        }
+    }
+
+    /// The method.
+    pub fn method(&self) -> &Method {
+        &self.method
+    }
+
+    /// The protocol version.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// Path and query.
+    pub fn target(&self) -> &str {
+        self.fields.text(&self.target)
+    }
+
+    /// The path without the query, `/` at least.
+    pub fn path(&self) -> &str {
+        &self.target()[..self.path]
+    }
+
+    /// The query, without the question mark.
+    pub fn query(&self) -> Option<&str> {
+        self.target().get(self.path + 1..)
+    }
+
+    /// Host and port as the client named them: the `Host` header, or `:authority` in HTTP/2.
+    pub fn host(&self) -> Option<&str> {
+        match self.header(&header::HOST) {
+            Some(host) => host.to_str(),
+            None => self.authority(),
+        }
+    }
+
+    /// The `:authority` of HTTP/2.
+    pub fn authority(&self) -> Option<&str> {
+        let authority = self.authority.as_ref()?;
+        Some(self.fields.text(authority))
+    }
+
+    /// Another path and query.
+    pub fn set_target(&mut self, target: &str) {
+        self.path = path_length(target.as_bytes());
+        self.target = self.fields.write(target.as_bytes());
+    }
+
+    /// The `:authority` of HTTP/2.
+    pub fn set_authority(&mut self, authority: &str) {
+        self.authority = Some(self.fields.write(authority.as_bytes()));
+    }
+}
+
+fn path_length(target: &[u8]) -> usize {
+    let query = target.iter().position(|byte| *byte == b'?');
+    query.unwrap_or(target.len())
+}
+
+/// The head of a response, to read and to change before the client gets it.
+#[derive(Clone, Debug)]
+pub struct ResponseHead {
+    status: StatusCode,
+    /// As the upstream wrote it.
+    reason: Option<Range<usize>>,
+    fields: Fields,
+}
+
+impl ResponseHead {
+    /// A head without fields.
+    pub fn new(status: StatusCode) -> Self {
+        Self::of_text(status, Vec::new(), None, Vec::new())
+    }
+
+    /// A head whose reason and fields stand in `text`.
+    pub fn of_text(
+        status: StatusCode,
+        text: Vec<u8>,
+        reason: Option<Range<usize>>,
+        fields: Vec<Field>,
+    ) -> Self {
+        Self {
+            status,
+            reason,
+            fields: Fields::new(text, fields),
+        }
+    }
+
+    /// The status.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The words after the status: the upstream's, or else the usual ones.
+    pub fn reason(&self) -> &str {
+        match &self.reason {
+            Some(reason) => self.fields.text(reason),
+            None => self.status.canonical_reason().unwrap_or_default(),
+        }
+    }
+
+    /// Words of one's own after the status.
+    pub fn set_reason(&mut self, reason: &str) {
+        self.reason = Some(self.fields.write(reason.as_bytes()));
+    }
+}
+
+/// What is the same for both.
+macro_rules! fields {
+    ($head:ident) => {
+        impl $head {
+            /// The first value of a header.
+            pub fn header(&self, name: &HeaderName) -> Option<Value<'_>> {
+                self.fields.get(name)
+            }
+
+            /// Every value of a header, in order.
+            pub fn header_all<'a>(&'a self, name: &HeaderName) -> impl Iterator<Item = Value<'a>> {
+                self.fields.get_all(name)
+            }
+
+            /// Every header in order, under its name as it was written, in any case.
+            pub fn headers(&self) -> impl Iterator<Item = (&str, Value<'_>)> {
+                self.fields.iter()
+            }
+
+            /// Sets a header, in place of all that it had.
+            pub fn set_header(&mut self, name: &HeaderName, value: HeaderValue) {
+                self.fields.set(name, &value);
+            }
+
+            /// The same for a text. False, and nothing changes, when it is no value of a header.
+            pub fn set_header_text(&mut self, name: &HeaderName, text: &str) -> bool {
+                self.fields.set_text(name, text.as_bytes())
+            }
+
+            /// Adds a header to those of the same name.
+            pub fn add_header(&mut self, name: &HeaderName, value: HeaderValue) {
+                self.fields.add(name, &value);
+            }
+
+            /// Removes every header of this name.
+            pub fn remove_header(&mut self, name: &HeaderName) {
+                self.fields.remove(name);
+            }
+
+            /// All headers.
+            pub fn fields(&self) -> &Fields {
+                &self.fields
+            }
+
+            /// All headers, to change.
+            pub fn fields_mut(&mut self) -> &mut Fields {
+                &mut self.fields
+            }
+        }
+    };
+}
+
+fields!(RequestHead);
+fields!(ResponseHead);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_are_set_in_place_of_all_others_of_the_name() {
+        let mut head = RequestHead::new(Method::GET, Version::HTTP_11, "/a?b?c");
+        let name = HeaderName::from_static("x-a");
+        for value in ["1", "2"] {
+            head.add_header(&name, HeaderValue::from_static(value));
+        }
+        assert!(head.fields_mut().set_text(&header::HOST, b"h:1"));
+        let all: Vec<_> = head.header_all(&name).map(Value::as_bytes).collect();
+        assert_eq!(all, [b"1", b"2"]);
+        head.set_header(&name, HeaderValue::from_static("3"));
+        assert_eq!(head.header(&name).and_then(Value::to_str), Some("3"));
+        assert_eq!(head.headers().count(), 2);
+        head.remove_header(&name);
+        assert_eq!(head.header(&name), None);
+        assert_eq!((head.path(), head.query()), ("/a", Some("b?c")));
+        assert_eq!(head.host(), Some("h:1"));
+        head.set_target("/d");
+        assert_eq!((head.path(), head.query()), ("/d", None));
+    }
+
+    #[test]
+    fn names_are_compared_in_any_case_and_kept_as_they_were() {
+        let text = b"X-A: b".to_vec();
+        let field = Field {
+            name: 0..3,
+            value: 5..6,
+        };
+        let head = ResponseHead::of_text(StatusCode::OK, text, None, vec![field]);
+        let value = head.header(&HeaderName::from_static("x-a"));
+        assert_eq!(value.map(Value::as_bytes), Some(&b"b"[..]));
+        assert_eq!(head.headers().next().map(|(name, _)| name), Some("X-A"));
+        assert_eq!(head.reason(), "OK");
+    }
+
+    #[test]
+    fn no_text_becomes_a_second_header() {
+        let mut head = ResponseHead::new(StatusCode::OK);
+        assert!(!head.set_header_text(&header::SERVER, "a\r\nx-b: c"));
+        assert_eq!(head.headers().count(), 0);
+    }
+}
