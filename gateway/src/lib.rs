@@ -13,6 +13,7 @@ mod acme;
 mod cluster;
 mod compile;
 mod config;
+mod deadline;
 mod exchange;
 mod gateway;
 pub mod h1;

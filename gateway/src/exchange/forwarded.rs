@@ -3,7 +3,6 @@
 //! `Forwarded` (RFC 7239) and `X-Forwarded-*` are believed from trusted networks alone. From
 //! anybody else they are dropped, so that an upstream may believe what it gets.
 
-use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 
 use http::{HeaderName, header};
@@ -12,63 +11,94 @@ use plugins::{Client, RequestHead, Value};
 const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 
-/// Tells the upstream who asks, and `client` who it really is when the peer is trusted.
+/// Tells the upstream who asks, and `client` who it really is when the peer is trusted. `shown` is
+/// the peer's address as text.
 ///
 /// Set on the request itself and not on the copy for the upstream, so that plugins see it.
 pub(super) fn tell(
     head: &mut RequestHead,
     client: &mut Client,
+    shown: &str,
     trusts: impl Fn(Option<IpAddr>) -> bool,
 ) {
     let peer = client.address.map(|peer| peer.ip());
+    let known = head.fields().raw().any(|(name, _)| says_who(name));
     let mut hops = String::new();
-    if trusts(peer) {
-        hops = list(head, &FOR);
-        let standard = list(head, &header::FORWARDED);
-        let named = match hops.is_empty() {
-            true => origin(standard.split(',').map(for_of), &trusts),
-            false => origin(hops.split(',').map(str::trim), &trusts),
+    if known && trusts(peer) {
+        hops = believe(head, client, peer, &trusts);
+    } else if known {
+        head.fields_mut().retain(|name, _| !says_who(name));
+    }
+    if !known || head.header(&HOST).is_none() {
+        match head.authority().map(str::to_owned) {
+            Some(authority) => drop(head.fields_mut().add_text(&HOST, authority.as_bytes())),
+            None => head.fields_mut().add_same(&HOST, &header::HOST),
+        }
+    }
+    if known {
+        head.remove_header(&FOR);
+        head.remove_header(&PROTO);
+    }
+    if !hops.is_empty() && !shown.is_empty() {
+        hops.push_str(", ");
+    }
+    let hops = match hops.is_empty() {
+        true => shown,
+        false => {
+            hops.push_str(shown);
+            &hops
+        }
+    };
+    if !hops.is_empty() {
+        head.fields_mut().add_text(&FOR, hops.as_bytes());
+    }
+    head.fields_mut()
+        .add_text(&PROTO, scheme(client.tls).as_bytes());
+}
+
+/// Whether a header says who asks, or what for.
+fn says_who(name: &[u8]) -> bool {
+    let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
+    match name.len() {
+        9 => is("forwarded"),
+        15 => is("x-forwarded-for"),
+        16 => is("x-forwarded-host") || is("x-forwarded-port"),
+        17 => is("x-forwarded-proto"),
+        _ => false,
+    }
+}
+
+/// Takes what a trusted peer says about the client; the proxies before it.
+fn believe(
+    head: &mut RequestHead,
+    client: &mut Client,
+    peer: Option<IpAddr>,
+    trusts: &impl Fn(Option<IpAddr>) -> bool,
+) -> String {
+    let hops = list(head, &FOR);
+    let standard = list(head, &header::FORWARDED);
+    let named = match hops.is_empty() {
+        true => origin(standard.split(',').map(for_of), trusts),
+        false => origin(hops.split(',').map(str::trim), trusts),
+    };
+    client.address = named.map_or(client.address, |ip| Some(SocketAddr::new(ip, 0)));
+    let tls = head
+        .header(&PROTO)
+        .map(|proto| proto.as_bytes() == b"https");
+    client.tls = tls.unwrap_or(client.tls);
+    if let Some(peer) = peer.filter(|_| !standard.is_empty()) {
+        let scheme = scheme(client.tls);
+        let node = match peer {
+            IpAddr::V4(peer) => peer.to_string(),
+            IpAddr::V6(peer) => format!("\"[{peer}]\""),
         };
-        client.address = named.map_or(client.address, |ip| Some(SocketAddr::new(ip, 0)));
-        let tls = head
-            .header(&PROTO)
-            .map(|proto| proto.as_bytes() == b"https");
-        client.tls = tls.unwrap_or(client.tls);
-        if let Some(peer) = peer.filter(|_| !standard.is_empty()) {
-            let scheme = scheme(client.tls);
-            let node = match peer {
-                IpAddr::V4(peer) => peer.to_string(),
-                IpAddr::V6(peer) => format!("\"[{peer}]\""),
-            };
-            set(
-                head,
-                &header::FORWARDED,
-                &format!("{standard}, for={node};proto={scheme}"),
-            );
-        }
-    } else {
-        for name in [header::FORWARDED, PORT, HOST] {
-            head.remove_header(&name);
+        let told = format!("{standard}, for={node};proto={scheme}");
+        if !head.set_header_text(&header::FORWARDED, &told) {
+            head.remove_header(&header::FORWARDED);
         }
     }
-    if head.header(&HOST).is_none() {
-        // In HTTP/2 that is the authority.
-        let host = head.authority().or_else(|| head.host());
-        if let Some(host) = host.map(str::to_owned) {
-            set(head, &HOST, &host);
-        }
-    }
-    if let Some(peer) = peer {
-        let separator = if hops.is_empty() { "" } else { ", " };
-        let _ = write!(hops, "{separator}{peer}");
-    }
-    match hops.is_empty() {
-        true => head.remove_header(&FOR),
-        false => set(head, &FOR, &hops),
-    }
-    set(head, &PROTO, scheme(client.tls));
+    hops
 }
 
 fn scheme(tls: bool) -> &'static str {
@@ -99,7 +129,7 @@ fn for_of(element: &str) -> &str {
 /// The last address that no trusted proxy has; the first one when all are trusted.
 fn origin<'a>(
     hops: impl DoubleEndedIterator<Item = &'a str>,
-    trusts: impl Fn(Option<IpAddr>) -> bool,
+    trusts: &impl Fn(Option<IpAddr>) -> bool,
 ) -> Option<IpAddr> {
     let mut origin = None;
     for hop in hops.rev() {
@@ -121,12 +151,6 @@ fn address(hop: &str) -> Option<IpAddr> {
     bare.unwrap_or(hop).parse().ok().or_else(with_port)
 }
 
-fn set(head: &mut RequestHead, name: &HeaderName, value: &str) {
-    if !head.set_header_text(name, value) {
-        head.remove_header(name);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -143,7 +167,7 @@ mod tests {
             tls: false,
             session: None,
         };
-        tell(&mut head, &mut client, |address| {
+        tell(&mut head, &mut client, peer, |address| {
             address.is_some_and(|address| address.to_string().starts_with("10."))
         });
         let text = |name: &HeaderName| {

@@ -20,14 +20,16 @@ pub(super) fn normalise_head(head: &mut RequestHead, policy: PathsConfig) -> Res
         Some(query) => format!("{normal}?{query}"),
         None => normal.into_owned(),
     };
-    head.set_target(&target);
+    head.set_target(target);
     Ok(())
 }
 
 /// Drops the headers that a CGI cannot tell from others: there `x_user_id` and `x-user-id` are one.
 pub(super) fn drop_underscores(head: &mut RequestHead) {
-    let plain = |name: &[u8]| memchr::memchr(b'_', name).is_none();
-    head.fields_mut().retain(|name, _| plain(name));
+    let doubtful = |name: &[u8]| memchr::memchr(b'_', name).is_some();
+    if head.fields().raw().any(|(name, _)| doubtful(name)) {
+        head.fields_mut().retain(|name, _| !doubtful(name));
+    }
 }
 
 /// The number of the route, or the reply when there is none.

@@ -57,6 +57,8 @@ pub(crate) struct Started {
     refused: bool,
     /// The state that it began with, whole until the end.
     state: Arc<State>,
+    /// When the answer was complete, if that is known already.
+    pub(crate) ended: Option<Instant>,
 }
 
 /// How a request ended.
@@ -76,6 +78,7 @@ impl Started {
         shared: &Shared,
         connected: &Connected,
         mut head: RequestHead,
+        now: Instant,
     ) -> Option<(Self, Option<Reply>)> {
         let state = shared.state.load_full()?;
         let listener = state.listener_of(&connected.listener);
@@ -84,8 +87,9 @@ impl Started {
         if !listener.underscores {
             head::drop_underscores(&mut head);
         }
-        forwarded::tell(&mut head, &mut client, |peer| listener.trusts(peer));
-        let mut exchange = Exchange::new(client, Instant::now());
+        let shown = &connected.shown;
+        forwarded::tell(&mut head, &mut client, shown, |peer| listener.trusts(peer));
+        let mut exchange = Exchange::new(client, now);
         let mut refused = false;
         let found = match head::normalise_head(&mut head, listener.paths) {
             Ok(()) => head::find_route(&state, &head),
@@ -107,6 +111,7 @@ impl Started {
             exchange,
             refused,
             state,
+            ended: None,
         };
         Some((started, reply))
     }
@@ -158,7 +163,8 @@ impl Started {
     /// Tells plugins and counters that it is over.
     pub(crate) fn finish(&self, shared: &Shared, ending: &Ending<'_>) {
         let error = ending.error.map(ToString::to_string);
-        let duration = self.exchange.started.elapsed();
+        let ended = self.ended.unwrap_or_else(Instant::now);
+        let duration = ended.saturating_duration_since(self.exchange.started);
         let Ending {
             status,
             received,

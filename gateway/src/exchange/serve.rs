@@ -1,18 +1,21 @@
 //! One request from its head to its end.
 
+use std::time::Instant;
+
 use pingora_core::{Error, Result};
 use plugins::{Reply, RequestHead};
 
 use super::{Answer, Client, Ending, Shared, Started, challenge, for_error};
 use crate::relay;
 
-/// Serves a request; one that is for Pingora's proxy comes back, with the plugins' way in behind it.
+/// Serves a request whose head was read at `now`; one that is for Pingora's proxy comes back, with the plugins' way in behind it.
 pub(crate) async fn serve<C: Client>(
     shared: &Shared,
     client: &mut C,
     head: RequestHead,
+    now: Instant,
 ) -> Option<Box<Started>> {
-    let Some((started, refusal)) = Started::begin(shared, client.connected(), head) else {
+    let Some((started, refusal)) = Started::begin(shared, client.connected(), head, now) else {
         client.close_after();
         return None;
     };
@@ -21,7 +24,7 @@ pub(crate) async fn serve<C: Client>(
         client.close_after();
     }
     let outcome = match local(&mut started, client, refusal).await {
-        Some(reply) => send(client, &mut started, reply).await,
+        Some(reply) => Box::pin(send(client, &mut started, reply)).await,
         None if !relay::speaks(&started, client) => return Some(started),
         None => relay::forward(client, &mut started).await,
     };
@@ -37,7 +40,7 @@ pub(crate) async fn end<C: Client>(
     outcome: Result<()>,
 ) {
     if let Err(error) = &outcome {
-        fail(client, started, error).await;
+        Box::pin(fail(client, started, error)).await;
     }
     started.finish(
         shared,

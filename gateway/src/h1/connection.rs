@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,7 @@ use pingora_core::protocols::Digest;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::sync::watch;
 
+use crate::deadline::{Broken, Deadline};
 use crate::refusal::Refusal;
 use crate::serve::{Connected, Transport};
 use crate::state::{ListenerState, Timeouts};
@@ -31,15 +32,7 @@ pub(crate) struct Connection {
     pub(super) closing: watch::Receiver<bool>,
     /// The client has sent its last byte.
     pub(super) ended: bool,
-}
-
-/// Why nothing could be read or written.
-#[derive(Debug)]
-pub(crate) enum Broken {
-    /// The deadline passed.
-    Late,
-    /// The connection failed.
-    Failed(io::Error),
+    deadline: Deadline,
 }
 
 /// Reads of heads go through one buffer a thread, so that an idle connection needs none.
@@ -65,6 +58,7 @@ impl Connection {
             connected,
             closing,
             ended: false,
+            deadline: Deadline::default(),
         }
     }
 
@@ -74,9 +68,14 @@ impl Connection {
     }
 
     /// Waits for bytes and adds them to what has arrived; 0 at the end. Safe to cancel.
-    pub(super) async fn read(&mut self) -> io::Result<usize> {
-        let Self { io, arrived, .. } = self;
-        let count = poll_fn(|cx| {
+    pub(super) async fn read(&mut self, limit: Limit) -> Result<usize, Broken> {
+        let Self {
+            io,
+            arrived,
+            deadline,
+            ..
+        } = self;
+        let read = poll_fn(|cx| {
             SCRATCH_BUFFER.with_borrow_mut(|scratch| {
                 let mut buffer = ReadBuf::new(scratch);
                 ready!(Pin::new(&mut *io).poll_read(cx, &mut buffer))?;
@@ -84,17 +83,28 @@ impl Connection {
                 Poll::Ready(io::Result::Ok(buffer.filled().len()))
             })
         });
-        let count = count.await?;
+        let count = limit.apply(deadline, read).await?;
         self.ended |= count == 0;
         Ok(count)
     }
 
     /// The same for bodies, which are many bytes and are not copied.
-    pub(super) async fn read_body(&mut self) -> io::Result<usize> {
+    pub(super) async fn read_body(&mut self, due: Instant) -> Result<usize, Broken> {
         self.arrived.reserve(BODY_READ);
-        let count = self.io.read_buf(&mut self.arrived).await?;
+        let read = self.io.read_buf(&mut self.arrived);
+        let count = self.deadline.until(due, read).await?;
         self.ended |= count == 0;
         Ok(count)
+    }
+
+    /// Waits until a moment, or for ever.
+    pub(super) async fn wait(&mut self, due: Option<Instant>) -> Broken {
+        let never = std::future::pending::<io::Result<()>>();
+        match due {
+            Some(due) => self.deadline.until(due, never).await.err(),
+            None => never.await.err().map(Broken::Failed),
+        }
+        .unwrap_or(Broken::Late)
     }
 
     /// Takes bytes that may wait for more; sends them at once when they are many.
@@ -116,14 +126,15 @@ impl Connection {
         }
         while self.sent < self.out.len() || !bytes.is_empty() {
             let gathered = &self.out[self.sent..];
-            let count = within(patience, write_some(&mut self.io, gathered, bytes)).await?;
+            let write = write_some(&mut self.io, gathered, bytes);
+            let count = self.deadline.within(patience, write).await?;
             let of_gathered = count.min(gathered.len());
             self.sent += of_gathered;
             bytes = &bytes[count - of_gathered..];
         }
         self.out.clear();
         self.sent = 0;
-        within(patience, self.io.flush()).await
+        self.deadline.within(patience, self.io.flush()).await
     }
 
     /// Gives back the room that an idle connection does not need.
@@ -161,6 +172,9 @@ impl Connection {
     /// Ends the connection so that the client can read the last answer: an end in our direction,
     /// and then what still comes is read and dropped for a while (RFC 9112, section 9.6).
     pub(super) async fn close(mut self, linger: bool) {
+        if !linger && self.io.is_plain() {
+            return; // the kernel says goodbye
+        }
         let patience = self.timeouts().linger;
         let _ = tokio::time::timeout(patience, self.io.shutdown()).await;
         if linger && !self.ended {
@@ -168,7 +182,7 @@ impl Connection {
                 let mut dropped = 0;
                 while dropped < LINGER_BYTES {
                     self.arrived.clear();
-                    match self.read().await {
+                    match self.read(Limit::None).await {
                         Ok(0) | Err(_) => return,
                         Ok(count) => dropped += count,
                     }
@@ -181,6 +195,28 @@ impl Connection {
     /// Ends the connection so that the client cannot take what it has for a whole answer.
     pub(super) fn abort(self) {
         self.io.reset_on_close();
+    }
+}
+
+/// How long something may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Limit {
+    None,
+    Within(Duration),
+    Until(Instant),
+}
+
+impl Limit {
+    async fn apply<T>(
+        self,
+        deadline: &mut Deadline,
+        outcome: impl Future<Output = io::Result<T>>,
+    ) -> Result<T, Broken> {
+        match self {
+            Self::None => outcome.await.map_err(Broken::Failed),
+            Self::Within(patience) => deadline.within(patience, outcome).await,
+            Self::Until(due) => deadline.until(due, outcome).await,
+        }
     }
 }
 
@@ -203,37 +239,3 @@ async fn write_some(io: &mut Transport, first: &[u8], second: &[u8]) -> io::Resu
 
 /// How much of the rest of a refused request is read.
 const LINGER_BYTES: usize = 1 << 20;
-
-/// Waits for an outcome, at most so long. A timer is set only when there is something to wait for.
-pub(crate) async fn within<T>(
-    patience: Duration,
-    outcome: impl Future<Output = io::Result<T>>,
-) -> Result<T, Broken> {
-    let mut outcome = pin!(outcome);
-    if let Poll::Ready(outcome) = poll_once(outcome.as_mut()).await {
-        return outcome.map_err(Broken::Failed);
-    }
-    match tokio::time::timeout(patience, outcome).await {
-        Ok(outcome) => outcome.map_err(Broken::Failed),
-        Err(_) => Err(Broken::Late),
-    }
-}
-
-/// The same until a moment.
-pub(crate) async fn until<T>(
-    due: Instant,
-    outcome: impl Future<Output = io::Result<T>>,
-) -> Result<T, Broken> {
-    let mut outcome = pin!(outcome);
-    if let Poll::Ready(outcome) = poll_once(outcome.as_mut()).await {
-        return outcome.map_err(Broken::Failed);
-    }
-    match tokio::time::timeout_at(due.into(), outcome).await {
-        Ok(outcome) => outcome.map_err(Broken::Failed),
-        Err(_) => Err(Broken::Late),
-    }
-}
-
-async fn poll_once<T>(mut outcome: Pin<&mut impl Future<Output = T>>) -> Poll<T> {
-    poll_fn(|cx| Poll::Ready(outcome.as_mut().poll(cx))).await
-}

@@ -249,8 +249,11 @@ pub(super) fn field(bytes: &[u8], line: Range<usize>) -> Result<Field, Refusal> 
         None => return Err(Refusal::HeaderName),
     };
     let value = trimmed(bytes, line.start + colon + 1..line.end);
-    if let Some(wrong) = bytes[value.clone()].iter().find(|byte| !is_value(**byte)) {
-        return Err(control(*wrong));
+    // Without an early end, so that many bytes are looked at at once.
+    let text = &bytes[value.clone()];
+    if text.iter().fold(false, |bad, byte| bad | !is_value(*byte)) {
+        let wrong = text.iter().find(|byte| !is_value(**byte));
+        return Err(control(wrong.copied().unwrap_or_default()));
     }
     Ok(Field {
         name: line.start..line.start + colon,

@@ -26,7 +26,7 @@ mod retry;
 mod serve;
 mod session;
 
-pub(crate) use self::connection::{Broken, Connection, within};
+pub(crate) use self::connection::Connection;
 pub(crate) use self::request::is_hop_by_hop;
 pub(crate) use self::response::line;
 pub(crate) use self::serve::serve;

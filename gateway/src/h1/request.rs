@@ -36,15 +36,12 @@ pub(super) fn request(
     );
     let mut text = Vec::with_capacity(head.len + TEXT_ROOM);
     text.extend_from_slice(&head.bytes[..head.len]);
-    // In origin form it is what the target ends with.
-    let end = head.line.target.end;
-    let target = end - message.target.len()..end;
-    let mut request = RequestHead::of_text(method, version, text, target, fields);
-    if !request.target().starts_with('/') {
-        let target = format!("/{}", request.target());
-        request.set_target(&target);
-    }
-    Ok(request)
+    let target = std::str::from_utf8(message.target).map_err(|_| Refusal::Target)?;
+    let target = match target.starts_with('/') {
+        true => target.to_owned(),
+        false => format!("/{target}"),
+    };
+    Ok(RequestHead::of_text(method, version, target, text, fields))
 }
 
 /// Room for the headers that the gateway and its plugins add.

@@ -48,7 +48,9 @@ pub(super) fn frame(head: &mut ResponseHead, end: bool, asked: Asked) -> Result<
     let status = head.status();
     let tunnel = status == StatusCode::SWITCHING_PROTOCOLS && asked.websocket;
     let stated = stated(head)?;
-    strip(head, stated.nominates);
+    if stated.ends_here {
+        strip(head);
+    }
     if tunnel {
         head.set_header(&header::CONNECTION, HeaderValue::from_static("Upgrade"));
         head.set_header(&header::UPGRADE, HeaderValue::from_static("websocket"));
@@ -85,8 +87,8 @@ pub(super) fn frame(head: &mut ResponseHead, end: bool, asked: Asked) -> Result<
 struct Stated {
     chunked: bool,
     length: Option<u64>,
-    /// It has a Connection header.
-    nominates: bool,
+    /// It has headers that concern the upstream's connection alone.
+    ends_here: bool,
 }
 
 fn stated(head: &ResponseHead) -> Result<Stated, BadLength> {
@@ -95,13 +97,15 @@ fn stated(head: &ResponseHead) -> Result<Stated, BadLength> {
     let mut length = None;
     for (name, value) in head.fields().raw() {
         match name.len() {
-            10 => stated.nominates |= name.eq_ignore_ascii_case(b"connection"),
             14 if name.eq_ignore_ascii_case(b"content-length") => {
                 lengths += 1;
                 length = Some(value);
             }
-            17 => stated.chunked |= name.eq_ignore_ascii_case(b"transfer-encoding"),
-            _ => {}
+            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
+                stated.chunked = true;
+                stated.ends_here = true;
+            }
+            _ => stated.ends_here |= is_hop_by_hop(name),
         }
     }
     if let Some(text) = length {
@@ -116,19 +120,19 @@ fn stated(head: &ResponseHead) -> Result<Stated, BadLength> {
 }
 
 /// Removes what concerns the upstream's connection alone (RFC 9110, section 7.6.1).
-fn strip(head: &mut ResponseHead, nominates: bool) {
-    let mut nominated: Vec<Vec<u8>> = Vec::new();
-    if nominates {
-        // The names are copied out only when there are any beyond the usual ones.
-        let usual = |name: &&[u8]| {
-            [&b"close"[..], b"keep-alive", b"upgrade"]
-                .iter()
-                .any(|one| name.eq_ignore_ascii_case(one))
-        };
-        let all = head.header_all(&header::CONNECTION);
-        let all = all.flat_map(|value| options(value.as_bytes()));
-        nominated.extend(all.filter(|name| !usual(name)).map(<[u8]>::to_vec));
-    }
+fn strip(head: &mut ResponseHead) {
+    // The names are copied out only when there are any beyond the usual ones.
+    let usual = |name: &&[u8]| {
+        [&b"close"[..], b"keep-alive", b"upgrade"]
+            .iter()
+            .any(|one| name.eq_ignore_ascii_case(one))
+    };
+    let nominated: Vec<Vec<u8>> = head
+        .header_all(&header::CONNECTION)
+        .flat_map(|value| options(value.as_bytes()))
+        .filter(|name| !usual(name))
+        .map(<[u8]>::to_vec)
+        .collect();
     head.fields_mut().retain(|name, _| {
         !is_hop_by_hop(name)
             && !name.eq_ignore_ascii_case(b"transfer-encoding")
@@ -136,12 +140,16 @@ fn strip(head: &mut ResponseHead, nominates: bool) {
     });
 }
 
+/// Room for most heads with a small body.
+const HEAD: usize = 1 << 10;
+
 /// Writes a head. `connection` is the value of the Connection header; none writes none.
 pub(super) fn write_head(out: &mut Vec<u8>, head: &ResponseHead, connection: Option<&'static str>) {
+    out.reserve(HEAD);
     out.extend_from_slice(b"HTTP/1.1 ");
     out.extend_from_slice(head.status().as_str().as_bytes());
     out.push(b' ');
-    out.extend_from_slice(head.reason().as_bytes());
+    out.extend_from_slice(head.reason_bytes());
     out.extend_from_slice(b"\r\n");
     let mut dated = head.status().is_informational();
     for (name, value) in head.fields().raw() {

@@ -18,12 +18,13 @@ use plugins::{RequestHead, ResponseHead};
 
 use super::body::Body;
 use super::chunked::Piece;
-use super::connection::{Broken, Connection, until, within};
+use super::connection::{Connection, Limit};
 use super::head::{Head, RequestLine, RequestParser};
 use super::message::judge;
 use super::request::request;
 use super::response::write_head;
 use super::session::{Back, Begin, Session, Slot, Then};
+use crate::deadline::Broken;
 use crate::exchange;
 use crate::pace::DROP;
 use crate::proxy::{Proxies, hand_over};
@@ -31,7 +32,7 @@ use crate::refusal::Refusal;
 
 /// How the wait for a head ended.
 enum Waited {
-    Begin(Box<(RequestHead, Begin)>),
+    Begin(RequestHead, Begin, Instant),
     /// There is no further request.
     Over,
     Refused(Refusal),
@@ -39,34 +40,51 @@ enum Waited {
 
 /// Serves a connection until it ends.
 pub(crate) async fn serve(mut connection: Box<Connection>, proxies: &Proxies) {
-    loop {
-        let (head, begin) = match next(&mut connection).await {
-            Waited::Begin(begin) => *begin,
-            // In boxes of their own: a connection that waits is to need no room for its end.
-            Waited::Over => return Box::pin(connection.close(false)).await,
-            Waited::Refused(refusal) => return Box::pin(refused(connection, refusal)).await,
-        };
-        let session = Session::new(connection, begin);
-        let Some((back, then, body)) = Box::pin(answer(session, head, proxies)).await else {
-            return; // a panic took it along
-        };
-        connection = back;
-        match then {
-            Then::Next if body.is_done() => {}
-            Then::Next => match Box::pin(drop_rest(&mut connection, body)).await {
-                true => {}
-                false => return Box::pin(connection.close(true)).await,
-            },
-            Then::Close => return Box::pin(connection.close(true)).await,
-            Then::Abort => return connection.abort(),
+    while matches!(wait(&mut connection).await, Ok(true)) {
+        // In a box of its own: a connection that waits is to need no room for a request.
+        match Box::pin(one(connection, proxies)).await {
+            Some(back) => connection = back,
+            None => return,
         }
     }
+    Box::pin(connection.close(false)).await;
+}
+
+/// Serves one request; the connection, when it goes on.
+async fn one(mut connection: Box<Connection>, proxies: &Proxies) -> Option<Box<Connection>> {
+    let (head, begin, now) = match next(&mut connection).await {
+        Waited::Begin(head, begin, now) => (head, begin, now),
+        // In boxes of their own, as is all that is rare: it is to need no room in every request.
+        Waited::Over => {
+            Box::pin(connection.close(false)).await;
+            return None;
+        }
+        Waited::Refused(refusal) => {
+            Box::pin(refused(connection, refusal)).await;
+            return None;
+        }
+    };
+    let session = Session::new(connection, begin);
+    // Nothing comes back when a panic took it along.
+    let (mut connection, then, body) = answer(session, head, now, proxies).await?;
+    match then {
+        Then::Next if body.is_done() => return Some(connection),
+        Then::Next if Box::pin(drop_rest(&mut connection, body)).await => return Some(connection),
+        Then::Next | Then::Close => Box::pin(connection.close(true)).await,
+        Then::Abort => connection.abort(),
+    }
+    None
 }
 
 /// Answers a request; what is left afterwards.
-async fn answer(mut session: Session, head: RequestHead, proxies: &Proxies) -> Option<Back> {
+async fn answer(
+    mut session: Session,
+    head: RequestHead,
+    now: Instant,
+    proxies: &Proxies,
+) -> Option<Back> {
     let shared = proxies.shared();
-    let mut started = exchange::serve(shared, &mut session, head).await;
+    let mut started = exchange::serve(shared, &mut session, head, now).await;
     if started.is_none() {
         return session.release();
     }
@@ -84,32 +102,28 @@ async fn answer(mut session: Session, head: RequestHead, proxies: &Proxies) -> O
 
 /// Waits for the next head.
 async fn next(connection: &mut Connection) -> Waited {
-    match wait(connection).await {
-        Ok(true) => {}
-        Ok(false) | Err(_) => return Waited::Over,
-    }
-    let due = Instant::now() + connection.timeouts().head;
-    let whole = connection.timeouts().request;
-    let whole = whole.map(|whole| Instant::now() + whole);
+    let mut now = Instant::now();
+    let due = now + connection.timeouts().head;
+    let whole = connection.timeouts().request.map(|whole| now + whole);
     let mut parser = RequestParser::default();
     loop {
         let limits = connection.listener().http1;
         match parser.parse(&connection.arrived, &limits) {
             Err(refusal) => return Waited::Refused(refusal),
             Ok(Some(head)) => {
-                let outcome = begin(&head, connection, whole);
+                let outcome = begin(&head, connection, now, whole);
                 let len = head.len;
                 connection.arrived.advance(len);
                 return match outcome {
-                    Ok(begin) => Waited::Begin(Box::new(begin)),
+                    Ok((head, begin)) => Waited::Begin(head, begin, now),
                     Err(refusal) => Waited::Refused(refusal),
                 };
             }
             Ok(None) => {}
         }
-        match until(due, connection.read()).await {
+        match connection.read(Limit::Until(due)).await {
             Ok(0) | Err(Broken::Failed(_)) => return Waited::Over,
-            Ok(_) => {}
+            Ok(_) => now = Instant::now(),
             Err(Broken::Late) => return Waited::Refused(Refusal::SlowHead),
         }
     }
@@ -125,18 +139,19 @@ async fn wait(connection: &mut Connection) -> Result<bool, Broken> {
     }
     connection.release_room();
     let idle = connection.timeouts().idle;
-    Ok(within(idle, connection.read()).await? > 0)
+    Ok(connection.read(Limit::Within(idle)).await? > 0)
 }
 
 /// Makes a request of a complete head.
 fn begin(
     head: &Head<'_, RequestLine>,
     connection: &Connection,
+    now: Instant,
     due: Option<Instant>,
 ) -> Result<(RequestHead, Begin), Refusal> {
     let message = judge(head)?;
     let limit = connection.listener().body;
-    let body = Body::new(message.framing, limit, Instant::now())?;
+    let body = Body::new(message.framing, limit, now)?;
     let mut request = request(head, &message)?;
     if request.header(&header::HOST).is_none() {
         name_host(&mut request, message.authority, connection);
@@ -180,7 +195,7 @@ async fn drop_rest(connection: &mut Connection, mut body: Body) -> bool {
             }
         }
         let due = body.due(connection.timeouts());
-        if !matches!(until(due, connection.read_body()).await, Ok(1..)) {
+        if !matches!(connection.read_body(due).await, Ok(1..)) {
             return false;
         }
     }

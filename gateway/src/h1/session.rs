@@ -13,10 +13,11 @@ use plugins::ResponseHead;
 
 use super::body::Body;
 use super::chunked::Piece;
-use super::connection::{Broken, Connection, until};
+use super::connection::{Connection, Limit};
 use super::forwarded::Forwarded;
 use super::response::{Asked, Ends, frame, write_chunk_size, write_head};
 use super::retry::RetryBuffer;
+use crate::deadline::Broken;
 use crate::pace::DROP;
 use crate::refusal::Refusal;
 
@@ -195,13 +196,11 @@ impl Session {
     async fn fill(&mut self) -> pingora_core::Result<Filled> {
         let (due, tunnel) = (self.body_due(), self.body.is_tunnel());
         let connection = self.connection_mut();
-        let read = async {
-            match connection.ended && tunnel {
-                true => std::future::pending().await,
-                false => connection.read_body().await,
-            }
+        let read = match connection.ended && tunnel {
+            true => Err(connection.wait(Some(due)).await),
+            false => connection.read_body(due).await,
         };
-        match until(due, read).await {
+        match read {
             Ok(0) => Ok(Filled::End),
             Ok(_) => Ok(Filled::Some),
             Err(Broken::Late) if tunnel => Ok(Filled::Late),
@@ -241,16 +240,11 @@ impl Session {
             let due = self.due;
             let connection = self.connection_mut();
             let room = connection.arrived.len() < AHEAD && !connection.ended;
-            let read = async {
-                match room {
-                    true => connection.read().await,
-                    // A client that has said all it has to say may still listen.
-                    false => std::future::pending().await,
-                }
-            };
-            let outcome = match due {
-                Some(due) => until(due, read).await,
-                None => read.await.map_err(Broken::Failed),
+            let outcome = match (room, due) {
+                (true, Some(due)) => connection.read(Limit::Until(due)).await,
+                (true, None) => connection.read(Limit::None).await,
+                // A client that has said all it has to say may still listen.
+                (false, due) => Err(connection.wait(due).await),
             };
             match outcome {
                 Ok(_) => {}

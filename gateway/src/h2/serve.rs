@@ -317,9 +317,10 @@ impl Serving {
 
 /// Answers a request.
 async fn answer(mut request: H2Request, proxies: &Proxies, closed: &watch::Receiver<bool>) {
+    let now = std::time::Instant::now();
     let head = head(request.session().req_header());
     let shared = proxies.shared();
-    let mut started = exchange::serve(shared, &mut request, head).await;
+    let mut started = exchange::serve(shared, &mut request, head, now).await;
     if started.is_none() {
         return;
     }

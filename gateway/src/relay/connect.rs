@@ -62,7 +62,7 @@ pub(super) async fn connect(
     endpoint: &Endpoint,
     target: &Target,
     client: Option<(SocketAddr, SocketAddr)>,
-) -> Result<Upstream> {
+) -> Result<Box<Upstream>> {
     let limit = endpoint.settings.connect_timeout;
     let mut tls = false;
     let connected = async {
@@ -81,7 +81,7 @@ pub(super) async fn connect(
         Err(_) => return Err(upstream(ErrorType::ConnectTimedout, "connecting")),
     };
     let key = Key::new(target, endpoint.group(client));
-    Ok(Upstream::new(io, key, &endpoint.settings))
+    Ok(Box::new(Upstream::new(io, key, &endpoint.settings)))
 }
 
 async fn open(address: SocketAddr, introduction: Option<Vec<u8>>) -> Result<TcpStream> {

@@ -37,7 +37,7 @@ pub(super) async fn converse<C: Client>(
     let mut answer = loop {
         match up.head(started.head.method()).map_err(malformed)? {
             Some(answer) if answer.head.status().is_informational() => {
-                interim(client, started, answer).await?;
+                Box::pin(interim(client, started, answer)).await?;
             }
             Some(answer) => break answer,
             None => match sending.wait(client, started, up).await? {
@@ -61,7 +61,10 @@ pub(super) async fn converse<C: Client>(
         bring(client, started, up, &mut sending, &mut body).await?;
     }
     client.finish().await?;
-    let sent = sending.complete(client, started, up).await;
+    let sent = match sending.done && !up.is_writing() {
+        true => sending.failed.is_none(),
+        false => Box::pin(sending.complete(client, started, up)).await,
+    };
     Ok(keep_alive && whole && sent && up.arrived().is_empty())
 }
 
@@ -108,7 +111,7 @@ async fn bring<C: Client>(
             }
             Piece::End => {
                 if shown {
-                    show(client, started, None, true).await?;
+                    Box::pin(show(client, started, None, true)).await?;
                 }
                 return Ok(());
             }

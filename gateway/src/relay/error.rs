@@ -4,7 +4,7 @@ use std::io;
 
 use pingora_core::{Error, ErrorType};
 
-use crate::h1::Broken;
+use crate::deadline::Broken;
 
 /// An error of the upstream.
 pub(super) fn upstream(kind: ErrorType, what: &'static str) -> Box<Error> {

@@ -1,5 +1,7 @@
 //! Which endpoint a request goes to, and to which one after that.
 
+use std::time::Instant;
+
 use http::Method;
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
 
@@ -38,7 +40,9 @@ pub(crate) async fn forward<C: Client>(client: &mut C, started: &mut Started) ->
         }
         match converse(client, started, &mut upstream).await {
             Ok(true) => {
-                pool::put(upstream, endpoint.settings.idle_timeout);
+                let now = Instant::now();
+                started.ended = Some(now);
+                pool::put(upstream, now + endpoint.settings.idle_timeout);
                 return Ok(());
             }
             Ok(false) => return Ok(()),
@@ -64,17 +68,17 @@ async fn reach<C: Client>(
     client: &C,
     started: &mut Started,
     fresh: bool,
-) -> Result<Upstream> {
+) -> Result<Box<Upstream>> {
     let target = endpoint.target().ok_or_else(unavailable)?;
     started.exchange.upstream = Some(target.address);
     let addresses = client.connected().addresses();
     let key = Key::new(&target, endpoint.group(addresses));
     match fresh {
-        false if let Some(mut kept) = pool::take(key) => {
+        false if let Some(mut kept) = pool::take(key, started.exchange.started) => {
             kept.reused = true;
             Ok(kept)
         }
-        _ => connect(endpoint, &target, addresses).await,
+        _ => Box::pin(connect(endpoint, &target, addresses)).await,
     }
 }
 

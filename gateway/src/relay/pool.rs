@@ -22,7 +22,7 @@ struct Pool {
 }
 
 struct Idle {
-    upstream: Upstream,
+    upstream: Box<Upstream>,
     until: Instant,
 }
 
@@ -31,15 +31,10 @@ thread_local! {
 }
 
 /// The connection that was used last, if there is one that can be used.
-pub(super) fn take(key: Key) -> Option<Upstream> {
+pub(super) fn take(key: Key, now: Instant) -> Option<Box<Upstream>> {
     POOL.with_borrow_mut(|pool| {
         let idle = pool.idle.get_mut(&key)?;
-        let now = Instant::now();
-        while let Some(Idle {
-            mut upstream,
-            until,
-        }) = idle.pop()
-        {
+        while let Some(Idle { upstream, until }) = idle.pop() {
             pool.count -= 1;
             if until > now && upstream.is_quiet() {
                 return Some(upstream);
@@ -49,9 +44,8 @@ pub(super) fn take(key: Key) -> Option<Upstream> {
     })
 }
 
-/// Keeps a connection whose answer is complete.
-pub(super) fn put(upstream: Upstream, wait: Duration) {
-    let until = Instant::now() + wait;
+/// Keeps a connection whose answer is complete, for so long.
+pub(super) fn put(upstream: Box<Upstream>, until: Instant) {
     let begin = POOL.with_borrow_mut(|pool| {
         if pool.count >= LIMIT {
             return false; // it closes
@@ -76,7 +70,7 @@ async fn sweep() {
         let left = POOL.with_borrow_mut(|pool| {
             let now = Instant::now();
             pool.idle.retain(|_, idle| {
-                idle.retain_mut(|one| one.until > now && one.upstream.is_quiet());
+                idle.retain(|one| one.until > now && one.upstream.is_quiet());
                 !idle.is_empty()
             });
             pool.count = pool.idle.values().map(Vec::len).sum();

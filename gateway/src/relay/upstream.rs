@@ -15,8 +15,8 @@ use tokio_rustls::client::TlsStream;
 use super::answer::{Answer, LIMITS, judge};
 use super::buffer::Buffer;
 use crate::cluster::{PeerSettings, Target};
+use crate::deadline::{Broken, Deadline};
 use crate::h1::head::AnswerParser;
-use crate::h1::{Broken, within};
 use crate::refusal::Refusal;
 
 /// What carries the bytes.
@@ -46,12 +46,20 @@ impl Key {
 /// A connection to an endpoint.
 #[derive(Debug)]
 pub(super) struct Upstream {
-    io: Io,
+    wire: Wire,
+    deadline: Deadline,
     key: Key,
     read_timeout: Duration,
     write_timeout: Duration,
     /// It has carried a request before.
     pub(super) reused: bool,
+    parser: AnswerParser,
+}
+
+/// Its bytes.
+#[derive(Debug)]
+struct Wire {
+    io: Io,
     /// What is to be written: this, then `piece`, then `tail`.
     out: Vec<u8>,
     written: usize,
@@ -61,7 +69,6 @@ pub(super) struct Upstream {
     buffer: Option<Buffer>,
     start: usize,
     end: usize,
-    parser: AnswerParser,
 }
 
 /// What has happened on a connection.
@@ -79,22 +86,27 @@ pub(super) enum Progress {
 
 /// A piece up to this size is copied behind what is to be written already.
 const COPY: usize = 4 << 10;
+/// Room for most heads.
+const HEAD: usize = 512;
 
 impl Upstream {
     pub(super) fn new(io: Io, key: Key, settings: &PeerSettings) -> Self {
         Self {
-            io,
+            wire: Wire {
+                io,
+                out: Vec::with_capacity(HEAD),
+                written: 0,
+                piece: Bytes::new(),
+                tail: b"",
+                buffer: None,
+                start: 0,
+                end: 0,
+            },
+            deadline: Deadline::default(),
             key,
             read_timeout: settings.read_timeout,
             write_timeout: settings.write_timeout,
             reused: false,
-            out: Vec::new(),
-            written: 0,
-            piece: Bytes::new(),
-            tail: b"",
-            buffer: None,
-            start: 0,
-            end: 0,
             parser: AnswerParser::default(),
         }
     }
@@ -104,45 +116,93 @@ impl Upstream {
     }
 
     /// Whether nothing has arrived while it waited: an end, or bytes that nobody asked for.
-    pub(super) fn is_quiet(&mut self) -> bool {
-        let socket = match &self.io {
+    pub(super) fn is_quiet(&self) -> bool {
+        let socket = match &self.wire.io {
             Io::Plain(stream) => stream,
             Io::Tls(stream) => stream.get_ref().0,
         };
         let mut nobody = Context::from_waker(Waker::noop());
-        self.start == self.end && socket.poll_read_ready(&mut nobody).is_pending()
+        self.arrived().is_empty() && socket.poll_read_ready(&mut nobody).is_pending()
     }
 
     /// Where to write what stands before the next piece.
     pub(super) fn out(&mut self) -> &mut Vec<u8> {
-        &mut self.out
+        &mut self.wire.out
     }
 
     /// Adds a piece of the body and what stands behind it. Nothing may wait but `out`.
     pub(super) fn write_piece(&mut self, piece: Bytes, tail: &'static [u8]) {
-        debug_assert!(self.piece.is_empty(), "one piece at a time");
+        let wire = &mut self.wire;
+        debug_assert!(wire.piece.is_empty(), "one piece at a time");
         match piece.len() <= COPY {
             true => {
-                self.out.extend_from_slice(&piece);
-                self.out.extend_from_slice(tail);
+                wire.out.extend_from_slice(&piece);
+                wire.out.extend_from_slice(tail);
             }
-            false => (self.piece, self.tail) = (piece, tail),
+            false => (wire.piece, wire.tail) = (piece, tail),
         }
     }
 
     /// Adds what stands at the end of the body.
     pub(super) fn write_end(&mut self, end: &'static [u8]) {
-        match (self.piece.is_empty(), self.tail, end) {
-            (true, _, end) => self.out.extend_from_slice(end),
-            (false, b"", end) => self.tail = end,
+        let wire = &mut self.wire;
+        match (wire.piece.is_empty(), wire.tail, end) {
+            (true, _, end) => wire.out.extend_from_slice(end),
+            (false, b"", end) => wire.tail = end,
             (false, _, b"") => {}
             // The end of a chunk, and the end of all.
-            (false, ..) => self.tail = b"\r\n0\r\n\r\n",
+            (false, ..) => wire.tail = b"\r\n0\r\n\r\n",
         }
     }
 
     /// Whether something waits to be written.
     pub(super) fn is_writing(&self) -> bool {
+        self.wire.is_writing()
+    }
+
+    /// What has arrived.
+    pub(super) fn arrived(&self) -> &[u8] {
+        self.wire.arrived()
+    }
+
+    /// So much of it was taken.
+    pub(super) fn consume(&mut self, bytes: usize) {
+        self.wire.consume(bytes);
+    }
+
+    /// The head of the answer, once it is complete.
+    ///
+    /// # Errors
+    /// When it is malformed.
+    pub(super) fn head(&mut self, method: &Method) -> Result<Option<Answer>, Refusal> {
+        let arrived = self.wire.arrived();
+        if arrived.is_empty() {
+            return Ok(None);
+        }
+        let Some(head) = self.parser.parse(arrived, &LIMITS)? else {
+            return Ok(None);
+        };
+        let answer = judge(&head, method)?;
+        let len = head.len;
+        self.parser.restart();
+        self.wire.consume(len);
+        Ok(Some(answer))
+    }
+
+    /// Waits until something happens. May be dropped before without losing anything.
+    pub(super) async fn progress(&mut self) -> Result<Progress, Broken> {
+        let patience = match self.is_writing() {
+            true => self.write_timeout,
+            false => self.read_timeout,
+        };
+        let Self { wire, deadline, .. } = self;
+        let progress = poll_fn(|cx| wire.poll_progress(cx));
+        deadline.within(patience, progress).await
+    }
+}
+
+impl Wire {
+    fn is_writing(&self) -> bool {
         !self.out.is_empty() || !self.piece.is_empty() || !self.tail.is_empty()
     }
 
@@ -154,49 +214,19 @@ impl Upstream {
         self.tail = b"";
     }
 
-    /// What has arrived.
-    pub(super) fn arrived(&self) -> &[u8] {
+    fn arrived(&self) -> &[u8] {
         match &self.buffer {
             Some(buffer) => &buffer[self.start..self.end],
             None => &[],
         }
     }
 
-    /// So much of it was taken.
-    pub(super) fn consume(&mut self, bytes: usize) {
+    fn consume(&mut self, bytes: usize) {
         self.start += bytes;
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
             self.buffer = None;
         }
-    }
-
-    /// The head of the answer, once it is complete.
-    ///
-    /// # Errors
-    /// When it is malformed.
-    pub(super) fn head(&mut self, method: &Method) -> Result<Option<Answer>, Refusal> {
-        let Some(buffer) = &self.buffer else {
-            return Ok(None);
-        };
-        let arrived = &buffer[self.start..self.end];
-        let Some(head) = self.parser.parse(arrived, &LIMITS)? else {
-            return Ok(None);
-        };
-        let answer = judge(&head, method)?;
-        let len = head.len;
-        self.parser.restart();
-        self.consume(len);
-        Ok(Some(answer))
-    }
-
-    /// Waits until something happens. May be dropped before without losing anything.
-    pub(super) async fn progress(&mut self) -> Result<Progress, Broken> {
-        let patience = match self.is_writing() {
-            true => self.write_timeout,
-            false => self.read_timeout,
-        };
-        within(patience, poll_fn(|cx| self.poll_progress(cx))).await
     }
 
     fn poll_progress(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Progress>> {

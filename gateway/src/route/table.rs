@@ -96,7 +96,8 @@ impl RouteTable {
 
     /// The tries for a host, the most specific first.
     fn tries<'a>(&'a self, host: &'a str) -> impl Iterator<Item = &'a Trie> {
-        let suffixes = host.match_indices('.').map(|(dot, _)| &host[dot + 1..]);
+        let searched = if self.below.is_empty() { "" } else { host };
+        let suffixes = searched.match_indices('.').map(|(dot, _)| &host[dot + 1..]);
         let below = suffixes.filter_map(|suffix| self.below.get(suffix));
         self.exact
             .get(host)
@@ -108,7 +109,7 @@ impl RouteTable {
 
 /// A host without its port and final dot, in lower case.
 fn plain_host(host: &str) -> Cow<'_, str> {
-    let name = match host.rfind(':') {
+    let name = match memchr::memrchr(b':', host.as_bytes()) {
         Some(colon) if !host[colon..].contains(']') => &host[..colon],
         _ => host,
     };

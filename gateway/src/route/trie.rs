@@ -100,8 +100,8 @@ impl Trie {
         let Some(rest) = rest else {
             return first(&self.exact).or_else(|| first(&self.prefix));
         };
-        let (segment, tail) = match rest.split_once('/') {
-            Some((segment, tail)) => (segment, Some(tail)),
+        let (segment, tail) = match memchr::memchr(b'/', rest.as_bytes()) {
+            Some(slash) => (&rest[..slash], Some(&rest[slash + 1..])),
             None => (rest, None),
         };
         if let Some(child) = self.literal.get(segment)

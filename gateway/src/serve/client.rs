@@ -84,11 +84,7 @@ impl Accepted {
             }
             Err(Refused::Gone) => return None,
         }
-        let connected = Connected {
-            client,
-            listener: self.listener.clone(),
-            local: self.local,
-        };
+        let connected = Connected::new(client, self.listener.clone(), self.local);
         match self.listener.tls.is_some() {
             true => self.open_tls(connected, ahead).await,
             false => self.open_plain(connected, ahead).await,

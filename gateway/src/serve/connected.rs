@@ -18,9 +18,25 @@ pub(crate) struct Connected {
     pub(crate) listener: Arc<ListenerState>,
     /// What the client connected to; none on a Unix socket.
     pub(crate) local: Option<SocketAddr>,
+    /// The client's address as upstreams are told it; empty on a Unix socket.
+    pub(crate) shown: Box<str>,
 }
 
 impl Connected {
+    pub(crate) fn new(
+        client: Client,
+        listener: Arc<ListenerState>,
+        local: Option<SocketAddr>,
+    ) -> Self {
+        let shown = client.address.map(|address| address.ip().to_string());
+        Self {
+            client,
+            listener,
+            local,
+            shown: shown.unwrap_or_default().into(),
+        }
+    }
+
     /// What was put into a connection's digest.
     pub(crate) fn of(digest: Option<&Digest>) -> Option<&Self> {
         let data = digest?.proxy_digest.as_ref()?.user_data.as_ref()?;

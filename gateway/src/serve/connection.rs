@@ -219,16 +219,14 @@ mod tests {
         let local = listener.local_addr().unwrap();
         let client = TcpStream::connect(local).await.unwrap();
         let (stream, peer) = listener.accept().await.unwrap();
-        let connected = Connected {
-            client: plugins::Client {
-                address: Some(peer),
-                listener: "test".into(),
-                tls: false,
-                session: None,
-            },
-            listener: crate::state::ListenerState::for_tests(),
-            local: None,
+        let client_of = plugins::Client {
+            address: Some(peer),
+            listener: "test".into(),
+            tls: false,
+            session: None,
         };
+        let listener = crate::state::ListenerState::for_tests();
+        let connected = Connected::new(client_of, listener, None);
         (
             Connection::new(Socket::Tcp(stream), Some(peer), Some(local)).connected(connected),
             client,

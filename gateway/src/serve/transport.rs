@@ -79,6 +79,11 @@ impl AsyncWrite for Transport {
 }
 
 impl Transport {
+    /// Whether it is without TLS.
+    pub(crate) fn is_plain(&self) -> bool {
+        matches!(self, Self::Plain(_))
+    }
+
     /// What Pingora wants to know of the socket.
     pub(crate) fn socket_digest(&self, connected: &Connected) -> Arc<SocketDigest> {
         let socket = match self {

@@ -1,11 +1,12 @@
 //! The formats of an access log line. Whatever a client sends, a line stays one line.
 
+use std::any::{Any, TypeId};
 use std::cell::RefCell;
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
-use http::header;
+use http::{Version, header};
 use jiff::Timestamp;
 use jiff::fmt::temporal::DateTimePrinter;
 
@@ -84,18 +85,20 @@ pub(super) fn combined(out: &mut Vec<u8>, finished: &Finished<'_>, now: SystemTi
     let request = finished.request;
     let exchange = finished.exchange;
     match exchange.client.address {
-        Some(address) => {
-            let _ = write!(out, "{} - ", address.ip());
-        }
-        None => out.extend_from_slice(b"- - "),
+        Some(address) => ip(out, address.ip()),
+        None => out.push(b'-'),
     }
+    out.extend_from_slice(b" - ");
     let subject = exchange
         .identity
         .as_ref()
         .map_or("-", |identity| &identity.subject);
     escaped(out, subject.as_bytes());
-    let stamp = Timestamp::try_from(now).unwrap_or_default();
-    let _ = write!(out, " [{}] \"", stamp.strftime("%d/%b/%Y:%H:%M:%S +0000"));
+    out.extend_from_slice(b" [");
+    since_second(out, now, |text, stamp| {
+        let _ = write!(text, "{}", stamp.strftime("%d/%b/%Y:%H:%M:%S +0000"));
+    });
+    out.extend_from_slice(b"] \"");
     escaped(out, request.method().as_str().as_bytes());
     out.push(b' ');
     escaped(out, request.path().as_bytes());
@@ -103,13 +106,14 @@ pub(super) fn combined(out: &mut Vec<u8>, finished: &Finished<'_>, now: SystemTi
         out.push(b'?');
         escaped(out, query.as_bytes());
     }
-    let _ = write!(
-        out,
-        " {:?}\" {} {}",
-        request.version(),
-        finished.status,
-        finished.bytes_sent
-    );
+    out.extend_from_slice(match request.version() {
+        Version::HTTP_10 => b" HTTP/1.0\" ",
+        Version::HTTP_2 => b" HTTP/2.0\" ",
+        _ => b" HTTP/1.1\" ",
+    });
+    digits(out, finished.status.into());
+    out.push(b' ');
+    digits(out, finished.bytes_sent);
     for name in [header::REFERER, header::USER_AGENT] {
         out.extend_from_slice(b" \"");
         let value = request
@@ -120,29 +124,43 @@ pub(super) fn combined(out: &mut Vec<u8>, finished: &Finished<'_>, now: SystemTi
     }
 }
 
-/// RFC 3339 in milliseconds. Each thread keeps the text of the second that it wrote last.
+/// RFC 3339 in milliseconds.
 fn time(out: &mut Vec<u8>, now: SystemTime) {
     const PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(0));
-    thread_local! {
-        static SECOND: RefCell<(u64, Vec<u8>)> = const { RefCell::new((u64::MAX, Vec::new())) };
-    }
-    let since = now
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    SECOND.with_borrow_mut(|(second, text)| {
-        if *second != since.as_secs() {
-            *second = since.as_secs();
-            text.clear();
-            let whole = SystemTime::UNIX_EPOCH + Duration::from_secs(*second);
-            let stamp = Timestamp::try_from(whole).unwrap_or_default();
-            let _ = PRINTER.print_timestamp(&stamp, jiff::fmt::StdIoWrite(&mut *text));
-            text.pop(); // the `Z` stands after the milliseconds
-        }
-        out.extend_from_slice(text);
+    let since = since_second(out, now, |text, stamp| {
+        let _ = PRINTER.print_timestamp(stamp, jiff::fmt::StdIoWrite(&mut *text));
+        text.pop(); // the `Z` stands after the milliseconds
     });
     out.push(b'.');
     three_digits(out, since.subsec_millis());
     out.push(b'Z');
+}
+
+/// The text of a second; how much later it is. Each thread keeps the text that it wrote last.
+fn since_second(
+    out: &mut Vec<u8>,
+    now: SystemTime,
+    write: impl Fn(&mut Vec<u8>, &Timestamp) + 'static,
+) -> Duration {
+    thread_local! {
+        static LAST: RefCell<(u64, TypeId, Vec<u8>)> =
+            RefCell::new((u64::MAX, TypeId::of::<()>(), Vec::new()));
+    }
+    let since = now
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    // Formats differ in what writes them.
+    let format = write.type_id();
+    LAST.with_borrow_mut(|(second, of, text)| {
+        if *second != since.as_secs() || *of != format {
+            (*second, *of) = (since.as_secs(), format);
+            text.clear();
+            let whole = SystemTime::UNIX_EPOCH + Duration::from_secs(*second);
+            write(text, &Timestamp::try_from(whole).unwrap_or_default());
+        }
+        out.extend_from_slice(text);
+    });
+    since
 }
 
 // A line is written for every request: no formatting machinery for what is plain digits.
@@ -221,12 +239,17 @@ fn digits(out: &mut Vec<u8>, value: u64) {
 }
 
 fn escaped(out: &mut Vec<u8>, bytes: &[u8]) {
+    let needs_escape = |byte: u8| matches!(byte, b'"' | b'\\' | 0..=31 | 127..);
+    let some = |found, byte: &u8| found | needs_escape(*byte);
+    if !bytes.iter().fold(false, some) {
+        return out.extend_from_slice(bytes);
+    }
     for byte in bytes {
-        match byte {
-            b'"' | b'\\' | 0..=31 | 127.. => {
+        match needs_escape(*byte) {
+            true => {
                 let _ = write!(out, "\\x{byte:02X}");
             }
-            plain => out.push(*plain),
+            false => out.push(*byte),
         }
     }
 }
@@ -235,7 +258,7 @@ fn escaped(out: &mut Vec<u8>, bytes: &[u8]) {
 mod tests {
     use std::time::Instant;
 
-    use http::{Method, Version};
+    use http::Method;
     use proptest::prelude::*;
 
     use super::*;

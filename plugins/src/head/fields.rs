@@ -113,10 +113,19 @@ impl Fields {
 
     /// The same for a text. False, and nothing changes, when it is no value of a header.
     pub fn set_text(&mut self, name: &HeaderName, value: &[u8]) -> bool {
-        let sound = |byte: &u8| *byte == b'\t' || (*byte >= b' ' && *byte != 0x7f);
-        let sound = value.iter().all(sound);
+        let sound = is_value(value);
         if sound {
             self.remove(name);
+            self.push(name.as_str().as_bytes(), value);
+        }
+        sound
+    }
+
+    /// Adds a field to those of the same name. False, and nothing changes, when the text is no value
+    /// of a header.
+    pub fn add_text(&mut self, name: &HeaderName, value: &[u8]) -> bool {
+        let sound = is_value(value);
+        if sound {
             self.push(name.as_str().as_bytes(), value);
         }
         sound
@@ -125,6 +134,16 @@ impl Fields {
     /// Adds a field to those of the same name.
     pub fn add(&mut self, name: &HeaderName, value: &HeaderValue) {
         self.push(name.as_str().as_bytes(), value.as_bytes());
+    }
+
+    /// Adds a field whose value is the first one under another name, if there is one.
+    pub fn add_same(&mut self, name: &HeaderName, other: &HeaderName) {
+        let other = other.as_str().as_bytes();
+        let value = self.fields.iter().find(|field| self.is_named(field, other));
+        if let Some(value) = value.map(|field| field.value.clone()) {
+            let name = self.write(name.as_str().as_bytes());
+            self.fields.push(Field { name, value });
+        }
     }
 
     /// Removes every field of this name.
@@ -145,12 +164,18 @@ impl Fields {
         start..self.text.len()
     }
 
-    /// What stands at a place.
+    /// The bytes at a place.
+    pub(super) fn bytes(&self, place: &Range<usize>) -> &[u8] {
+        &self.text[place.clone()]
+    }
+
+    /// The text at a place.
     pub(super) fn text(&self, place: &Range<usize>) -> &str {
         std::str::from_utf8(&self.text[place.clone()]).unwrap_or_default()
     }
 
     fn push(&mut self, name: &[u8], value: &[u8]) {
+        self.text.reserve(name.len() + value.len());
         let name = self.write(name);
         let value = self.write(value);
         self.fields.push(Field { name, value });
@@ -163,6 +188,13 @@ impl Fields {
     fn value(&self, field: &Field) -> Value<'_> {
         Value(&self.text[field.value.clone()])
     }
+}
+
+/// Whether it can be the value of a header (RFC 9110, section 5.5): no control characters.
+fn is_value(text: &[u8]) -> bool {
+    let bad = |byte: &u8| (*byte < b' ' && *byte != b'\t') || *byte == 0x7f;
+    // Without an early end, so that many bytes are looked at at once.
+    !text.iter().fold(false, |found, byte| found | bad(byte))
 }
 
 impl std::fmt::Debug for Fields {

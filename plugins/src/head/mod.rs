@@ -14,7 +14,7 @@ pub struct RequestHead {
     method: Method,
     version: Version,
     /// Path and query.
-    target: Range<usize>,
+    target: String,
     /// How long the path is.
     path: usize,
     /// Host and port of HTTP/2.
@@ -25,19 +25,18 @@ pub struct RequestHead {
 impl RequestHead {
     /// A head without fields. The target is a path, and a query if there is one.
     pub fn new(method: Method, version: Version, target: &str) -> Self {
-        let text = target.as_bytes().to_vec();
-        Self::of_text(method, version, text, 0..target.len(), Vec::new())
+        Self::of_text(method, version, target.to_owned(), Vec::new(), Vec::new())
     }
 
-    /// A head whose target and fields stand in `text`.
+    /// A head whose fields stand in `text`.
     pub fn of_text(
         method: Method,
         version: Version,
+        target: String,
         text: Vec<u8>,
-        target: Range<usize>,
         fields: Vec<Field>,
     ) -> Self {
-        let path = path_length(&text[target.clone()]);
+        let path = path_length(&target);
         Self {
             method,
             version,
@@ -60,17 +59,17 @@ impl RequestHead {
 
     /// Path and query.
     pub fn target(&self) -> &str {
-        self.fields.text(&self.target)
+        &self.target
     }
 
     /// The path without the query, `/` at least.
     pub fn path(&self) -> &str {
-        &self.target()[..self.path]
+        &self.target[..self.path]
     }
 
     /// The query, without the question mark.
     pub fn query(&self) -> Option<&str> {
-        self.target().get(self.path + 1..)
+        self.target.get(self.path + 1..)
     }
 
     /// Host and port as the client named them: the `Host` header, or `:authority` in HTTP/2.
@@ -88,9 +87,9 @@ impl RequestHead {
     }
 
     /// Another path and query.
-    pub fn set_target(&mut self, target: &str) {
-        self.path = path_length(target.as_bytes());
-        self.target = self.fields.write(target.as_bytes());
+    pub fn set_target(&mut self, target: String) {
+        self.path = path_length(&target);
+        self.target = target;
     }
 
     /// The `:authority` of HTTP/2.
@@ -99,8 +98,8 @@ impl RequestHead {
     }
 }
 
-fn path_length(target: &[u8]) -> usize {
-    let query = target.iter().position(|byte| *byte == b'?');
+fn path_length(target: &str) -> usize {
+    let query = target.bytes().position(|byte| byte == b'?');
     query.unwrap_or(target.len())
 }
 
@@ -143,6 +142,14 @@ impl ResponseHead {
         match &self.reason {
             Some(reason) => self.fields.text(reason),
             None => self.status.canonical_reason().unwrap_or_default(),
+        }
+    }
+
+    /// The same as bytes.
+    pub fn reason_bytes(&self) -> &[u8] {
+        match &self.reason {
+            Some(reason) => self.fields.bytes(reason),
+            None => self.reason().as_bytes(),
         }
     }
 
@@ -228,7 +235,7 @@ mod tests {
         assert_eq!(head.header(&name), None);
         assert_eq!((head.path(), head.query()), ("/a", Some("b?c")));
         assert_eq!(head.host(), Some("h:1"));
-        head.set_target("/d");
+        head.set_target("/d".into());
         assert_eq!((head.path(), head.query()), ("/d", None));
     }
 
