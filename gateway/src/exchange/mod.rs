@@ -79,7 +79,7 @@ impl Started {
         connected: &Connected,
         mut head: RequestHead,
         now: Instant,
-    ) -> Option<(Self, Option<Reply>)> {
+    ) -> Option<(Box<Self>, Option<Reply>)> {
         let state = shared.state.load_full()?;
         let listener = state.listener_of(&connected.listener);
         let listener = listener.unwrap_or(&connected.listener);
@@ -105,14 +105,14 @@ impl Started {
         };
         exchange.route = route.cluster.as_ref().map(|_| route.name.clone());
         shared.pressure.begin();
-        let started = Self {
+        let started = Box::new(Self {
             head,
             route,
             exchange,
             refused,
             state,
             ended: None,
-        };
+        });
         Some((started, reply))
     }
 

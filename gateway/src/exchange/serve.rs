@@ -15,11 +15,10 @@ pub(crate) async fn serve<C: Client>(
     head: RequestHead,
     now: Instant,
 ) -> Option<Box<Started>> {
-    let Some((started, refusal)) = Started::begin(shared, client.connected(), head, now) else {
+    let Some((mut started, refusal)) = Started::begin(shared, client.connected(), head, now) else {
         client.close_after();
         return None;
     };
-    let mut started = Box::new(started);
     if started.refused {
         client.close_after();
     }

@@ -134,7 +134,10 @@ impl Connection {
         }
         self.out.clear();
         self.sent = 0;
-        self.deadline.within(patience, self.io.flush()).await
+        match self.io.is_plain() {
+            true => Ok(()),
+            false => self.deadline.within(patience, self.io.flush()).await,
+        }
     }
 
     /// Gives back the room that an idle connection does not need.

@@ -255,7 +255,7 @@ fn is_host(text: &[u8]) -> bool {
         _ => {
             let end = text.iter().position(|byte| *byte == b':');
             let (host, rest) = text.split_at(end.unwrap_or(text.len()));
-            let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~".contains(byte);
+            let plain = |byte: &u8| HOST[usize::from(*byte)];
             (!host.is_empty() && host.iter().all(plain), rest)
         }
     };
@@ -269,6 +269,18 @@ fn is_host(text: &[u8]) -> bool {
         _ => false,
     }
 }
+
+/// Bytes of a name (RFC 3986, section 3.2.2, without what no name has).
+static HOST: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        let mark = matches!(byte as u8, b'-' | b'.' | b'_' | b'~');
+        table[byte] = (byte as u8).is_ascii_alphanumeric() || mark;
+        byte += 1;
+    }
+    table
+};
 
 #[cfg(test)]
 mod tests {

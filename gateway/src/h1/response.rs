@@ -152,10 +152,10 @@ pub(super) fn write_head(out: &mut Vec<u8>, head: &ResponseHead, connection: Opt
     out.extend_from_slice(head.reason_bytes());
     out.extend_from_slice(b"\r\n");
     let mut dated = head.status().is_informational();
-    for (name, value) in head.fields().raw() {
+    head.fields().write_lines(out, |name, _| {
         dated |= name.len() == 4 && name.eq_ignore_ascii_case(b"date");
-        line(out, name, value);
-    }
+        true
+    });
     if !dated {
         line(out, b"Date", get_cached_date().as_bytes());
     }

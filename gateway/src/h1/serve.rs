@@ -7,6 +7,7 @@
 //!   end     refused: answer   close or abort
 //! ```
 
+use std::cell::RefCell;
 use std::time::Instant;
 
 use bytes::Buf;
@@ -30,12 +31,19 @@ use crate::pace::DROP;
 use crate::proxy::{Proxies, hand_over};
 use crate::refusal::Refusal;
 
-/// How the wait for a head ended.
-enum Waited {
-    Begin(RequestHead, Begin, Instant),
-    /// There is no further request.
-    Over,
+/// Why there is no request.
+enum Over {
+    /// There is no further one.
+    Ended,
     Refused(Refusal),
+}
+
+/// A request that has arrived.
+struct Incoming {
+    head: RequestHead,
+    begin: Begin,
+    /// When the head had been read.
+    now: Instant,
 }
 
 /// Serves a connection until it ends.
@@ -52,18 +60,20 @@ pub(crate) async fn serve(mut connection: Box<Connection>, proxies: &Proxies) {
 
 /// Serves one request; the connection, when it goes on.
 async fn one(mut connection: Box<Connection>, proxies: &Proxies) -> Option<Box<Connection>> {
-    let (head, begin, now) = match next(&mut connection).await {
-        Waited::Begin(head, begin, now) => (head, begin, now),
-        // In boxes of their own, as is all that is rare: it is to need no room in every request.
-        Waited::Over => {
+    let mut incoming = None;
+    // In boxes of their own, as is all that is rare: it is to need no room in every request.
+    match next(&mut connection, &mut incoming).await {
+        Ok(()) => {}
+        Err(Over::Ended) => {
             Box::pin(connection.close(false)).await;
             return None;
         }
-        Waited::Refused(refusal) => {
+        Err(Over::Refused(refusal)) => {
             Box::pin(refused(connection, refusal)).await;
             return None;
         }
-    };
+    }
+    let Incoming { head, begin, now } = incoming?;
     let session = Session::new(connection, begin);
     // Nothing comes back when a panic took it along.
     let (mut connection, then, body) = answer(session, head, now, proxies).await?;
@@ -100,33 +110,52 @@ async fn answer(
     slot.take()
 }
 
-/// Waits for the next head.
-async fn next(connection: &mut Connection) -> Waited {
-    let mut now = Instant::now();
+/// Waits for the next head. It is written to where it is needed: it is too large to be moved about.
+async fn next(connection: &mut Connection, incoming: &mut Option<Incoming>) -> Result<(), Over> {
+    let now = Instant::now();
     let due = now + connection.timeouts().head;
     let whole = connection.timeouts().request.map(|whole| now + whole);
-    let mut parser = RequestParser::default();
-    loop {
-        let limits = connection.listener().http1;
-        match parser.parse(&connection.arrived, &limits) {
-            Err(refusal) => return Waited::Refused(refusal),
-            Ok(Some(head)) => {
-                let outcome = begin(&head, connection, now, whole);
-                let len = head.len;
-                connection.arrived.advance(len);
-                return match outcome {
-                    Ok((head, begin)) => Waited::Begin(head, begin, now),
-                    Err(refusal) => Waited::Refused(refusal),
-                };
-            }
-            Ok(None) => {}
-        }
-        match connection.read(Limit::Until(due)).await {
-            Ok(0) | Err(Broken::Failed(_)) => return Waited::Over,
-            Ok(_) => now = Instant::now(),
-            Err(Broken::Late) => return Waited::Refused(Refusal::SlowHead),
-        }
+    // Most heads are here already: a parser of the thread's has room for their fields.
+    PARSER.with_borrow_mut(|parser| {
+        parser.restart();
+        take(parser, connection, now, whole, incoming)
+    })?;
+    if incoming.is_some() {
+        return Ok(());
     }
+    let mut parser = RequestParser::default();
+    while incoming.is_none() {
+        match connection.read(Limit::Until(due)).await {
+            Ok(0) | Err(Broken::Failed(_)) => return Err(Over::Ended),
+            Ok(_) => {}
+            Err(Broken::Late) => return Err(Over::Refused(Refusal::SlowHead)),
+        }
+        take(&mut parser, connection, Instant::now(), whole, incoming)?;
+    }
+    Ok(())
+}
+
+thread_local! {
+    static PARSER: RefCell<RequestParser> = RefCell::default();
+}
+
+/// Takes a head out of what has arrived, if it is complete.
+fn take(
+    parser: &mut RequestParser,
+    connection: &mut Connection,
+    now: Instant,
+    due: Option<Instant>,
+    incoming: &mut Option<Incoming>,
+) -> Result<(), Over> {
+    let limits = connection.listener().http1;
+    let parsed = parser.parse(&connection.arrived, &limits);
+    if let Some(head) = parsed.map_err(Over::Refused)? {
+        let outcome = begin(&head, connection, now, due);
+        let len = head.len;
+        connection.arrived.advance(len);
+        *incoming = Some(outcome.map_err(Over::Refused)?);
+    }
+    Ok(())
 }
 
 /// Waits for the first byte of a request; false when there will be none.
@@ -148,7 +177,7 @@ fn begin(
     connection: &Connection,
     now: Instant,
     due: Option<Instant>,
-) -> Result<(RequestHead, Begin), Refusal> {
+) -> Result<Incoming, Refusal> {
     let message = judge(head)?;
     let limit = connection.listener().body;
     let body = Body::new(message.framing, limit, now)?;
@@ -165,7 +194,11 @@ fn begin(
         websocket: message.websocket,
         due,
     };
-    Ok((request, begin))
+    Ok(Incoming {
+        head: request,
+        begin,
+        now,
+    })
 }
 
 /// Gives a request of HTTP/1.0 the host that it must have further on: the target's, or else the

@@ -2,6 +2,7 @@
 
 use plugins::RequestHead;
 
+use crate::h1::message::content_length;
 use crate::h1::{is_hop_by_hop, line};
 
 /// How the body of a request is framed.
@@ -26,22 +27,18 @@ pub(super) fn write_head(out: &mut Vec<u8>, head: &RequestHead, bodiless: bool) 
     out.extend_from_slice(b" HTTP/1.1\r\n");
     let mut host = false;
     let mut length = None;
-    for (name, value) in head.fields().raw() {
+    head.fields().write_lines(out, |name, value| {
         match name.len() {
             4 => host |= name.eq_ignore_ascii_case(b"host"),
             14 if name.eq_ignore_ascii_case(b"content-length") => {
                 // Judged when it came; plugins that change a body remove it.
-                length = std::str::from_utf8(value)
-                    .ok()
-                    .and_then(|text| text.parse().ok());
+                length = content_length(value);
             }
-            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => continue,
+            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => return false,
             _ => {}
         }
-        if !is_hop_by_hop(name) {
-            line(out, name, value);
-        }
-    }
+        !is_hop_by_hop(name)
+    });
     if let (false, Some(authority)) = (host, head.authority()) {
         line(out, b"Host", authority.as_bytes());
     }

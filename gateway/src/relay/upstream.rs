@@ -18,6 +18,7 @@ use crate::cluster::{PeerSettings, Target};
 use crate::deadline::{Broken, Deadline};
 use crate::h1::head::AnswerParser;
 use crate::refusal::Refusal;
+use crate::serve::send_now;
 
 /// What carries the bytes.
 #[derive(Debug)]
@@ -315,7 +316,10 @@ impl Io {
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match (self, parts) {
-            (Self::Plain(stream), [one]) => Pin::new(stream).poll_write(cx, one),
+            (Self::Plain(stream), [one]) => match send_now(stream, one) {
+                Some(sent) => Poll::Ready(sent),
+                None => Pin::new(stream).poll_write(cx, one),
+            },
             (Self::Plain(stream), parts) => Pin::new(stream).poll_write_vectored(cx, parts),
             (Self::Tls(stream), parts) => Pin::new(stream).poll_write_vectored(cx, parts),
         }

@@ -7,6 +7,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use chassis::net::Listener;
+use rustix::io::Errno;
+use rustix::net::SendFlags;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
@@ -93,6 +95,22 @@ impl Socket {
     }
 }
 
+/// Sends few bytes at once; none when the socket takes nothing. There is nearly always room for them,
+/// and this way nobody has to ask the runtime first.
+pub(crate) fn send_now(socket: &impl AsFd, bytes: &[u8]) -> Option<io::Result<usize>> {
+    if bytes.len() > FEW {
+        return None;
+    }
+    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    match rustix::net::send(socket, bytes, flags) {
+        Err(Errno::WOULDBLOCK | Errno::INTR) => None,
+        sent => Some(sent.map_err(io::Error::from)),
+    }
+}
+
+/// More than this may well be more than there is room for.
+const FEW: usize = 16 << 10;
+
 impl AsyncRead for Socket {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -109,7 +127,11 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        either!(Self, self.get_mut(), stream => Pin::new(stream).poll_write(cx, bytes))
+        let this = self.get_mut();
+        match send_now(&*this, bytes) {
+            Some(sent) => Poll::Ready(sent),
+            None => either!(Self, this, stream => Pin::new(stream).poll_write(cx, bytes)),
+        }
     }
 
     fn poll_write_vectored(

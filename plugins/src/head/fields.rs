@@ -105,6 +105,41 @@ impl Fields {
             .map(move |field| (bytes(&field.name), bytes(&field.value)))
     }
 
+    /// Writes those fields of which this is true as lines of HTTP/1. Lines that stand in the buffer one
+    /// after the other as they are to be written, as most do, are copied at once.
+    pub fn write_lines(&self, out: &mut Vec<u8>, mut keep: impl FnMut(&[u8], &[u8]) -> bool) {
+        let mut run = 0..0;
+        for field in &self.fields {
+            let name = &self.text[field.name.clone()];
+            let value = &self.text[field.value.clone()];
+            if !keep(name, value) {
+                continue;
+            }
+            match self.line(field) {
+                Some(line) if line.start == run.end => run.end = line.end,
+                line => {
+                    out.extend_from_slice(&self.text[run]);
+                    run = line.clone().unwrap_or_default();
+                    if line.is_none() {
+                        for part in [name, b": ", value, b"\r\n"] {
+                            out.extend_from_slice(part);
+                        }
+                    }
+                }
+            }
+        }
+        out.extend_from_slice(&self.text[run]);
+    }
+
+    /// Where a field stands as a line that can be sent as it is.
+    fn line(&self, field: &Field) -> Option<Range<usize>> {
+        let Field { name, value } = field;
+        let plain = value.start == name.end + 2
+            && self.text[name.end..value.start] == *b": "
+            && self.text.get(value.end..value.end + 2) == Some(b"\r\n");
+        plain.then(|| name.start..value.end + 2)
+    }
+
     /// Sets a field, in place of all of that name.
     pub fn set(&mut self, name: &HeaderName, value: &HeaderValue) {
         self.remove(name);
@@ -175,12 +210,15 @@ impl Fields {
     }
 
     fn push(&mut self, name: &[u8], value: &[u8]) {
-        self.text.reserve(name.len() + value.len());
+        self.text.reserve(name.len() + value.len() + 4);
         let name = self.write(name);
+        self.text.extend_from_slice(b": ");
         let value = self.write(value);
+        self.text.extend_from_slice(b"\r\n");
         self.fields.push(Field { name, value });
     }
 
+    #[inline]
     fn is_named(&self, field: &Field, name: &[u8]) -> bool {
         field.name.len() == name.len() && self.text[field.name.clone()].eq_ignore_ascii_case(name)
     }

@@ -254,6 +254,35 @@ mod tests {
     }
 
     #[test]
+    fn lines_come_out_as_they_are_whatever_became_of_the_buffer() {
+        let text = b"A:1\r\nBb: 2\r\nC:  3 \r\nD: 4\r\n".to_vec();
+        let places = [
+            (0..1, 2..3),
+            (5..7, 9..10),
+            (12..13, 16..17),
+            (20..21, 23..24),
+        ];
+        let fields = places.map(|(name, value)| Field { name, value });
+        let mut fields = Fields::new(text, fields.into());
+        let written = |fields: &Fields, without: &str| {
+            let mut out = Vec::new();
+            fields.write_lines(&mut out, |name, _| name != without.as_bytes());
+            String::from_utf8(out).unwrap()
+        };
+        let all = "A: 1\r\nBb: 2\r\nC: 3\r\nD: 4\r\n";
+        assert_eq!(written(&fields, ""), all);
+        assert_eq!(written(&fields, "Bb"), "A: 1\r\nC: 3\r\nD: 4\r\n");
+        let (e, f) = (HeaderName::from_static("e"), HeaderName::from_static("f"));
+        fields.add(&e, &HeaderValue::from_static("5"));
+        fields.add_same(&f, &e);
+        fields.remove(&HeaderName::from_static("d"));
+        assert_eq!(
+            written(&fields, ""),
+            "A: 1\r\nBb: 2\r\nC: 3\r\ne: 5\r\nf: 5\r\n"
+        );
+    }
+
+    #[test]
     fn no_text_becomes_a_second_header() {
         let mut head = ResponseHead::new(StatusCode::OK);
         assert!(!head.set_header_text(&header::SERVER, "a\r\nx-b: c"));
