@@ -1,3 +1,5 @@
+mod algorithms;
+
 use std::time::SystemTime;
 
 use base64::Engine;
