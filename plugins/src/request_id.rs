@@ -56,7 +56,7 @@ impl Plugin for RequestIds {
         };
         let id = given
             .and_then(|id| RequestId::parse(id.as_bytes()))
-            .unwrap_or_else(RequestId::generate);
+            .unwrap_or_else(|| RequestId::generate(request.exchange.started_at));
         request.exchange.request_id = id;
         if let Some(value) = value(&id) {
             request.head.set_header(&self.header, value);
