@@ -72,7 +72,7 @@ impl Plugin for RequestIds {
 }
 
 fn value(id: &RequestId) -> Option<HeaderValue> {
-    HeaderValue::from_str(id.as_str()).ok()
+    HeaderValue::from_bytes(id.as_bytes()).ok()
 }
 
 #[cfg(test)]
