@@ -57,7 +57,7 @@ idle: setup setup-bench ## memory of an idle connection beside nginx (a minute)
 cost: setup ## CPU time of a request beside a bare Pingora proxy (3 minutes)
 	cargo bench --locked -p tidegate-gateway --bench cost
 
-# Pingora's zlib needs cmake; ring, SQLite and mimalloc a C compiler.
+# Pingora's zlib needs cmake; ring, AWS-LC, SQLite and mimalloc a C compiler.
 setup:
 	@command -v cargo >/dev/null || { echo "Rust is missing: https://rustup.rs"; exit 1; }
 	@$(call install,cmake:cmake cc:gcc make:make)

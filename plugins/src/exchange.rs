@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use crate::tls::{ClientCertificate, TlsSession};
 
@@ -13,6 +13,8 @@ pub struct Exchange {
     pub client: Client,
     /// When its head had been read.
     pub started: Instant,
+    /// The same by the clock on the wall, read once for every plugin.
+    pub started_at: SystemTime,
     /// Its id; empty until the `request_id` plugin ran.
     pub request_id: RequestId,
     /// Who the client proved to be; none until a plugin such as `jwt` found out.
@@ -31,6 +33,7 @@ impl Exchange {
         Self {
             client,
             started,
+            started_at: SystemTime::now(),
             request_id: RequestId::default(),
             identity: None,
             route: None,
@@ -87,16 +90,29 @@ impl RequestId {
         (fits && id.iter().all(is_plain)).then(|| Self::copy(id))
     }
 
-    /// A new id: a UUID of version 7, so that ids sort by time.
-    pub fn generate() -> Self {
+    /// A new id: a UUID of version 7 whose `rand_a` has the parts of a millisecond (RFC 9562,
+    /// section 6.2, method 3), so that ids sort by time to a quarter of a microsecond.
+    pub fn generate(now: SystemTime) -> Self {
+        let since = now.duration_since(SystemTime::UNIX_EPOCH);
+        let since = since.unwrap_or_default();
+        let millis = since.as_secs() * 1000 + u64::from(since.subsec_millis());
+        let part = u64::from(since.subsec_nanos() % 1_000_000) * 4096 / 1_000_000;
+        // Not `Uuid::now_v7`, which counts behind a lock of the whole process. The second half of
+        // version 4 has the form of that of version 7: the variant and 62 random bits.
+        let (_, random) = uuid::Uuid::new_v4().as_u64_pair();
+        let id = uuid::Uuid::from_u64_pair(millis << 16 | 7 << 12 | part, random);
         let mut buffer = [0; uuid::fmt::Hyphenated::LENGTH];
-        let id = uuid::Uuid::now_v7().hyphenated().encode_lower(&mut buffer);
-        Self::copy(id.as_bytes())
+        Self::copy(id.hyphenated().encode_lower(&mut buffer).as_bytes())
     }
 
     /// The id; empty when there is none.
     pub fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.bytes[..self.len as usize]).unwrap_or_default()
+        std::str::from_utf8(self.as_bytes()).unwrap_or_default()
+    }
+
+    /// The same as bytes, which are letters, digits, `-`, `_` and `.`.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.len as usize]
     }
 
     /// Whether there is none.
@@ -126,5 +142,34 @@ impl Default for RequestId {
 impl std::fmt::Debug for RequestId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn ids_are_uuids_of_version_7_that_sort_by_time() {
+        let start = SystemTime::UNIX_EPOCH + Duration::from_nanos(1_700_000_000_123_456_789);
+        let ids: Vec<RequestId> = (0..10_000)
+            .map(|at| RequestId::generate(start + Duration::from_micros(at)))
+            .collect();
+        assert!(ids.windows(2).all(|two| two[0].as_str() < two[1].as_str()));
+        let first = uuid::Uuid::parse_str(ids[0].as_str()).unwrap();
+        assert_eq!(first.get_version_num(), 7);
+        assert_eq!(first.get_variant(), uuid::Variant::RFC4122);
+        let (seconds, nanos) = first.get_timestamp().unwrap().to_unix();
+        assert_eq!((seconds, nanos), (1_700_000_000, 123_000_000));
+    }
+
+    #[test]
+    fn ids_of_one_moment_differ() {
+        let ids = (0..10_000).map(|_| RequestId::generate(SystemTime::UNIX_EPOCH));
+        let ids: HashSet<String> = ids.map(|id| id.as_str().into()).collect();
+        assert_eq!(ids.len(), 10_000);
     }
 }

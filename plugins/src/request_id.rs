@@ -56,15 +56,17 @@ impl Plugin for RequestIds {
         };
         let id = given
             .and_then(|id| RequestId::parse(id.as_bytes()))
-            .unwrap_or_else(RequestId::generate);
+            .unwrap_or_else(|| RequestId::generate(request.exchange.started_at));
         request.exchange.request_id = id;
-        request.head.set_header_text(&self.header, id.as_str());
+        let fields = request.head.fields_mut();
+        fields.set_text(&self.header, id.as_bytes());
         Flow::Continue
     }
 
     fn response(&self, response: &mut Response<'_>) {
         let id = &response.exchange.request_id;
-        response.head.set_header_text(&self.header, id.as_str());
+        let fields = response.head.fields_mut();
+        fields.set_text(&self.header, id.as_bytes());
     }
 }
 

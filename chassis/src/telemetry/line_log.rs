@@ -41,6 +41,8 @@ pub struct LineLog {
 struct Buffer(Mutex<Vec<u8>>);
 
 const BUFFER_BYTES: usize = 32 * 1024;
+/// How far the line that fills a buffer usually goes beyond it.
+const LINE_BYTES: usize = 4 * 1024;
 const QUEUE_BUFFERS: usize = 256;
 const FLUSH_EVERY: Duration = Duration::from_millis(100);
 
@@ -86,6 +88,10 @@ impl LineLog {
     pub fn line(&self, write: impl FnOnce(&mut Vec<u8>)) {
         let buffer = self.buffers.get_or_default();
         let mut bytes = buffer.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if bytes.capacity() == 0 {
+            // At once: a buffer that doubles on its way there copies each line once more.
+            bytes.reserve(BUFFER_BYTES + LINE_BYTES);
+        }
         write(&mut bytes);
         bytes.push(b'\n');
         if bytes.len() >= BUFFER_BYTES {

@@ -27,55 +27,51 @@ pub(super) fn json(out: &mut Vec<u8>, finished: &Finished<'_>, now: SystemTime, 
     time(out, now);
     out.push(b'"');
     if !exchange.request_id.is_empty() {
-        text(out, "request_id", exchange.request_id.as_str());
+        out.extend_from_slice(br#","request_id":""#);
+        out.extend_from_slice(exchange.request_id.as_bytes());
+        out.push(b'"');
     }
     if let Some(address) = exchange.client.address {
-        key(out, "client");
-        out.push(b'"');
+        out.extend_from_slice(br#","client":""#);
         ip(out, address.ip());
         out.push(b'"');
     }
-    text(out, "listener", &exchange.client.listener);
+    text(out, r#","listener":"#, &exchange.client.listener);
     if let Some(session) = exchange.client.session.as_ref().filter(|_| fields.tls) {
-        text(out, "tls_version", session.version);
-        text(out, "tls_cipher", session.cipher);
+        text(out, r#","tls_version":"#, session.version);
+        text(out, r#","tls_cipher":"#, session.cipher);
         if let Some(name) = &session.server_name {
-            text(out, "tls_name", name);
+            text(out, r#","tls_name":"#, name);
         }
     }
-    text(out, "method", request.method().as_str());
+    text(out, r#","method":"#, request.method().as_str());
     if let Some(host) = request.host() {
-        text(out, "host", host);
+        text(out, r#","host":"#, host);
     }
-    text(out, "path", request.path());
+    text(out, r#","path":"#, request.path());
     if let Some(query) = request.query().filter(|_| fields.query) {
-        text(out, "query", query);
+        text(out, r#","query":"#, query);
     }
-    number(out, "status", finished.status.into());
-    number(out, "bytes_received", finished.bytes_received);
-    number(out, "bytes_sent", finished.bytes_sent);
-    milliseconds(out, "duration_ms", finished.duration);
+    number(out, r#","status":"#, finished.status.into());
+    number(out, r#","bytes_received":"#, finished.bytes_received);
+    number(out, r#","bytes_sent":"#, finished.bytes_sent);
+    milliseconds(out, r#","duration_ms":"#, finished.duration);
     if let Some(route) = &exchange.route {
-        text(out, "route", route);
+        text(out, r#","route":"#, route);
     }
     if let Some(upstream) = exchange.upstream {
-        key(out, "upstream");
-        out.push(b'"');
+        out.extend_from_slice(br#","upstream":""#);
         address(out, upstream);
         out.push(b'"');
     }
     if let Some(identity) = &exchange.identity {
-        text(out, "subject", &identity.subject);
+        text(out, r#","subject":"#, &identity.subject);
     }
     if let Some(agent) = request.header(&header::USER_AGENT) {
-        text(
-            out,
-            "user_agent",
-            &String::from_utf8_lossy(agent.as_bytes()),
-        );
+        bytes(out, r#","user_agent":"#, agent.as_bytes());
     }
     if let Some(error) = finished.error {
-        text(out, "error", error);
+        text(out, r#","error":"#, error);
     }
     out.push(b'}');
 }
@@ -111,7 +107,7 @@ pub(super) fn combined(out: &mut Vec<u8>, finished: &Finished<'_>, now: SystemTi
         Version::HTTP_2 => b" HTTP/2.0\" ",
         _ => b" HTTP/1.1\" ",
     });
-    digits(out, finished.status.into());
+    digits(out, finished.status);
     out.push(b' ');
     digits(out, finished.bytes_sent);
     for name in [header::REFERER, header::USER_AGENT] {
@@ -163,38 +159,39 @@ fn since_second(
     since
 }
 
-// A line is written for every request: no formatting machinery for what is plain digits.
+// A line is written for every request: no formatting machinery for what is plain digits, and a
+// key is one literal with its punctuation, copied in one go.
 
-fn key(out: &mut Vec<u8>, key: &str) {
-    out.extend_from_slice(b",\"");
-    out.extend_from_slice(key.as_bytes());
-    out.extend_from_slice(b"\":");
+fn text(out: &mut Vec<u8>, key: &'static str, value: &str) {
+    bytes(out, key, value.as_bytes());
 }
 
-fn text(out: &mut Vec<u8>, name: &str, value: &str) {
-    key(out, name);
-    let needs_escape = |byte: u8| byte < 32 || byte == b'"' || byte == b'\\';
+#[inline]
+fn bytes(out: &mut Vec<u8>, key: &'static str, value: &[u8]) {
+    out.extend_from_slice(key.as_bytes());
+    let is_special = |byte: u8| byte < 32 || byte == b'"' || byte == b'\\' || byte >= 128;
     // Without stopping at the first: so the compiler can look at many bytes at once.
     if value
-        .bytes()
-        .fold(false, |found, byte| found | needs_escape(byte))
+        .iter()
+        .fold(false, |found, byte| found | is_special(*byte))
     {
-        let _ = serde_json::to_writer(out, value);
+        let _ = serde_json::to_writer(out, &String::from_utf8_lossy(value));
         return;
     }
     out.push(b'"');
-    out.extend_from_slice(value.as_bytes());
+    out.extend_from_slice(value);
     out.push(b'"');
 }
 
-fn number(out: &mut Vec<u8>, name: &str, value: u64) {
-    key(out, name);
+#[inline]
+fn number(out: &mut Vec<u8>, key: &'static str, value: u64) {
+    out.extend_from_slice(key.as_bytes());
     digits(out, value);
 }
 
-fn milliseconds(out: &mut Vec<u8>, name: &str, duration: Duration) {
+fn milliseconds(out: &mut Vec<u8>, key: &'static str, duration: Duration) {
     let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-    number(out, name, micros / 1000);
+    number(out, key, micros / 1000);
     out.push(b'.');
     three_digits(out, u32::try_from(micros % 1000).unwrap_or(0));
 }
@@ -210,7 +207,7 @@ fn address(out: &mut Vec<u8>, address: SocketAddr) {
         SocketAddr::V4(v4) => {
             ip(out, IpAddr::V4(*v4.ip()));
             out.push(b':');
-            digits(out, v4.port().into());
+            digits(out, v4.port());
         }
         SocketAddr::V6(v6) => {
             let _ = write!(out, "{v6}");
@@ -225,7 +222,13 @@ fn ip(out: &mut Vec<u8>, ip: IpAddr) {
                 if at > 0 {
                     out.push(b'.');
                 }
-                digits(out, octet.into());
+                if octet >= 100 {
+                    out.push(b'0' + octet / 100);
+                }
+                if octet >= 10 {
+                    out.push(b'0' + octet / 10 % 10);
+                }
+                out.push(b'0' + octet % 10);
             }
         }
         IpAddr::V6(v6) => {
@@ -234,7 +237,7 @@ fn ip(out: &mut Vec<u8>, ip: IpAddr) {
     }
 }
 
-fn digits(out: &mut Vec<u8>, value: u64) {
+fn digits(out: &mut Vec<u8>, value: impl itoa::Integer) {
     out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 

@@ -4,7 +4,6 @@ mod format;
 
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
-use std::time::SystemTime;
 
 use chassis::config::{Diagnostic, Located};
 use chassis::telemetry::{LineLog, LineTarget};
@@ -101,7 +100,7 @@ fn open(
 impl Plugin for AccessLog {
     fn finished(&self, finished: &Finished<'_>) {
         let Some(log) = &self.log else { return };
-        let now = SystemTime::now();
+        let now = finished.exchange.started_at + finished.duration;
         log.line(|out| match self.format {
             Format::Json => format::json(out, finished, now, self.fields),
             Format::Combined => format::combined(out, finished, now, self.fields.query),

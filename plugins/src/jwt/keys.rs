@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chassis::config::Diagnostic;
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey};
@@ -62,6 +64,9 @@ impl Keys {
                     .wrong("not a public key in PEM")
                     .help("`-----BEGIN PUBLIC KEY-----` of Ed25519, P-256, P-384 or RSA")
             })?;
+            if algorithms == RSA && !has_fit_modulus(&decoding) {
+                return Err(key.pem.wrong("an RSA key must have 2048 to 8192 bits"));
+            }
             let key_of_id = Key {
                 decoding,
                 algorithms,
@@ -141,8 +146,23 @@ fn usable(jwk: &Jwk) -> Option<Key> {
         _ => return None,
     };
     let decoding = DecodingKey::from_jwk(jwk).ok()?;
-    Some(Key {
+    let is_rsa = matches!(jwk.algorithm, AlgorithmParameters::RSA(_));
+    (!is_rsa || has_fit_modulus(&decoding)).then_some(Key {
         decoding,
         algorithms,
     })
+}
+
+/// Whether an RSA key has a length that tokens may be signed with: from 2048 bits (RFC 7518,
+/// section 3.3) to the 8192 that verifying can do. Others would be refused with each token.
+fn has_fit_modulus(key: &DecodingKey) -> bool {
+    let Ok(jwk) = Jwk::from_decoding_key(key, None) else {
+        return false;
+    };
+    let AlgorithmParameters::RSA(parameters) = jwk.algorithm else {
+        return false;
+    };
+    let modulus = URL_SAFE_NO_PAD.decode(parameters.n).unwrap_or_default();
+    let bytes = modulus.iter().skip_while(|byte| **byte == 0).count();
+    (256..=1024).contains(&bytes)
 }

@@ -55,13 +55,14 @@ fn metrics() -> Vec<Box<dyn Collector>> {
 
 impl Plugin for Jwt {
     fn request(&self, request: &mut Request<'_>) -> Flow {
-        for (_, name) in &self.forward {
-            request.head.remove_header(name); // a client must not speak for us
-        }
-        let keys = self.source.current();
-        match self.verify(request, keys.as_deref()) {
-            Ok(verified) => self.accept(request, verified),
-            Err(Refusal::Missing) if self.optional => Flow::Continue,
+        match self.admit(request) {
+            Ok(()) => Flow::Continue,
+            Err(Refusal::Missing) if self.optional => {
+                for (_, name) in &self.forward {
+                    request.head.remove_header(name); // a client must not speak for us
+                }
+                Flow::Continue
+            }
             Err(Refusal::UnknownKey | Refusal::NoKeys) if self.source.may_know_more() => {
                 Flow::Later
             }
@@ -74,9 +75,8 @@ impl Plugin for Jwt {
             if let Source::Remote(remote) = &self.source {
                 remote.fetch_now().await;
             }
-            let keys = self.source.current();
-            match self.verify(request, keys.as_deref()) {
-                Ok(verified) => self.accept(request, verified),
+            match self.admit(request) {
+                Ok(()) => Flow::Continue,
                 Err(refusal) => self.refuse(refusal),
             }
         })
@@ -84,10 +84,26 @@ impl Plugin for Jwt {
 }
 
 impl Jwt {
+    /// Finds out who sends the request, and notes it for the upstream and the plugins that follow.
+    fn admit(&self, request: &mut Request<'_>) -> Result<(), Refusal> {
+        let verified = match &self.source {
+            Source::Inline(keys) => self.verify(request, Some(keys))?,
+            Source::Remote(remote) => self.verify(request, remote.current().as_deref())?,
+        };
+        for (name, value) in &verified.forward {
+            match value {
+                Some(value) => request.head.set_header(name, value.clone()),
+                None => request.head.remove_header(name), // a client must not speak for us
+            }
+        }
+        request.exchange.identity = Some(verified.identity.clone());
+        Ok(())
+    }
+
     fn verify(&self, request: &Request<'_>, keys: Option<&Keys>) -> Result<Arc<Verified>, Refusal> {
         let token = token::bearer(&request.head)?;
         let keys = keys.ok_or(Refusal::NoKeys)?;
-        let now = unix_seconds(SystemTime::now());
+        let now = unix_seconds(request.exchange.started_at);
         if let Some(verified) = self.verified.find(token, keys.generation(), now) {
             return Ok(verified);
         }
@@ -104,27 +120,23 @@ impl Jwt {
         Ok(verified)
     }
 
-    /// Headers that tell the upstream who it is.
-    fn forwarded(&self, identity: &crate::Identity) -> Vec<(HeaderName, HeaderValue)> {
-        self.forward
-            .iter()
-            .filter_map(|(claim, name)| {
-                let text = match (claim.as_str(), identity.claims.get(claim)?) {
-                    ("sub", _) => identity.subject.clone(),
-                    (_, serde_json::Value::String(text)) => text.clone(),
-                    (_, other) => other.to_string(),
-                };
-                Some((name.clone(), HeaderValue::from_str(&text).ok()?))
-            })
-            .collect()
-    }
-
-    fn accept(&self, request: &mut Request<'_>, verified: Arc<Verified>) -> Flow {
-        for (name, value) in &verified.forward {
-            request.head.set_header(name, value.clone());
-        }
-        request.exchange.identity = Some(verified.identity.clone());
-        Flow::Continue
+    /// Headers that tell the upstream who it is. Those to remove stand first: two claims may have
+    /// the same header.
+    fn forwarded(&self, identity: &crate::Identity) -> Vec<(HeaderName, Option<HeaderValue>)> {
+        let value = |claim: &str| {
+            let text = match (claim, identity.claims.get(claim)?) {
+                ("sub", _) => identity.subject.clone(),
+                (_, serde_json::Value::String(text)) => text.clone(),
+                (_, other) => other.to_string(),
+            };
+            HeaderValue::from_str(&text).ok()
+        };
+        let all = self.forward.iter();
+        let mut all: Vec<_> = all
+            .map(|(claim, name)| (name.clone(), value(claim)))
+            .collect();
+        all.sort_by_key(|(_, value)| value.is_some());
+        all
     }
 
     fn refuse(&self, refusal: Refusal) -> Flow {
@@ -150,13 +162,6 @@ impl Jwt {
 }
 
 impl Source {
-    fn current(&self) -> Option<Arc<Keys>> {
-        match self {
-            Self::Inline(keys) => Some(keys.clone()),
-            Self::Remote(remote) => remote.current(),
-        }
-    }
-
     /// Whether a key that is not there may be there in a moment.
     fn may_know_more(&self) -> bool {
         matches!(self, Self::Remote(_))

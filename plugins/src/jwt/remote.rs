@@ -3,7 +3,7 @@
 use std::sync::{Arc, LazyLock, Weak};
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwapOption, Guard};
 use jsonwebtoken::jwk::JwkSet;
 use prometheus::{IntCounterVec, Opts, core::Collector};
 use tokio::sync::{Notify, watch};
@@ -69,9 +69,9 @@ impl Remote {
         self.url == url && self.refresh == refresh
     }
 
-    /// The keys, once there are any.
-    pub(super) fn current(&self) -> Option<Arc<Keys>> {
-        self.keys.load_full()
+    /// The keys, once there are any. Borrowed, for the count of an `Arc` would be written by every thread.
+    pub(super) fn current(&self) -> Guard<Option<Arc<Keys>>> {
+        self.keys.load()
     }
 
     /// Waits for the outcome of the next attempt, which comes as soon as [`GAP`] allows: a key

@@ -1,3 +1,5 @@
+mod algorithms;
+
 use std::time::SystemTime;
 
 use base64::Engine;
@@ -75,6 +77,24 @@ fn a_valid_token_passes_and_tells_the_upstream_who_it_is() {
         let identity = bench.exchange.identity.clone().unwrap();
         assert_eq!(identity.subject, "42");
         assert_eq!(identity.claims["role"], "admin");
+    }
+}
+
+#[test]
+fn a_claim_that_is_absent_is_not_the_clients_to_make_up() {
+    let forward = "forward = { role = \"x-role\", sub = \"x-user-id\", team = \"x-user-id\" }";
+    let table = table().replace("forward = { sub = \"x-user-id\" }", forward);
+    let mut bench = Bench::new("jwt", &table);
+    let mut claims = good_claims();
+    claims.as_object_mut().unwrap().remove("role");
+    let authorization = format!("Bearer {}", sign(0, &claims));
+    for _ in 0..2 {
+        let forwarded = bench.get(
+            "/",
+            &[("authorization", &authorization), ("x-role", "root")],
+        );
+        assert_eq!(forwarded.header("x-role"), None);
+        assert_eq!(forwarded.header("x-user-id"), Some("42"));
     }
 }
 

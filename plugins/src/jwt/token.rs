@@ -101,7 +101,7 @@ impl Checks {
     }
 
     /// Checks signature and claims.
-    pub(super) fn verify(&self, token: &str, keys: &Keys) -> Result<Claims, Refusal> {
+    pub(super) fn verify(&self, token: &[u8], keys: &Keys) -> Result<Claims, Refusal> {
         // `none` is no algorithm of this library: such a header does not even parse.
         let header = decode_header(token).map_err(|_| Refusal::Malformed)?;
         let id = header.kid.as_deref();
@@ -143,19 +143,20 @@ fn claims(raw: RawClaims) -> Result<Claims, Refusal> {
     })
 }
 
-/// The token of `Authorization: Bearer TOKEN`.
-pub(super) fn bearer<'a>(head: &'a RequestHead) -> Result<&'a str, Refusal> {
+/// The token of `Authorization: Bearer TOKEN`. Its bytes are looked at when it is verified.
+pub(super) fn bearer(head: &RequestHead) -> Result<&[u8], Refusal> {
     let mut values = head.header_all(&header::AUTHORIZATION);
     let value = values.next().ok_or(Refusal::Missing)?;
     if values.next().is_some() {
         return Err(Refusal::Malformed);
     }
-    let text = value.to_str().ok_or(Refusal::Malformed)?;
-    let (scheme, token) = text.split_once(' ').ok_or(Refusal::Malformed)?;
-    if !scheme.eq_ignore_ascii_case("bearer") {
+    let value = value.as_bytes();
+    let space = value.iter().position(|byte| *byte == b' ');
+    let (scheme, token) = value.split_at(space.ok_or(Refusal::Malformed)?);
+    if !scheme.eq_ignore_ascii_case(b"bearer") {
         return Err(Refusal::Missing);
     }
-    let token = token.trim_matches(' ');
+    let token = token.trim_ascii();
     match token.len() {
         1..=MAX_TOKEN => Ok(token),
         _ => Err(Refusal::Malformed),

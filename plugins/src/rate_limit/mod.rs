@@ -185,7 +185,7 @@ impl RateLimit {
                 .client
                 .address
                 .map(|address| network(address.ip()));
-            hasher.hash_one(address)
+            hasher.hash_one(address.unwrap_or(NOWHERE))
         };
         match &self.key {
             CompiledKey::Client => client(),
@@ -201,6 +201,9 @@ impl RateLimit {
         }
     }
 }
+
+/// In place of the network of a client on a Unix socket; different from every [`network`].
+const NOWHERE: u128 = 2;
 
 /// The part of an address that one client holds: a /64 in IPv6.
 fn network(address: IpAddr) -> u128 {
