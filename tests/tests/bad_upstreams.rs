@@ -160,6 +160,24 @@ async fn what_is_no_answer_is_502_and_what_is_doubtful_is_read_once() {
 }
 
 #[tokio::test]
+async fn an_upstream_cannot_put_off_its_answer_for_ever() {
+    let early = |count| {
+        let mut answer = b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n".repeat(count);
+        answer.extend_from_slice(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+        &*answer.leak()
+    };
+    for relay in [true, false] {
+        let told = asked(early(3), "", relay).await;
+        let told = told.expect("the gateway answers");
+        assert_eq!(told.matches("HTTP/1.1 103 ").count(), 3, "{told:?}");
+        assert!(told.ends_with("ok"), "{told:?}");
+        let told = asked(early(40), "", relay).await;
+        let told = told.expect("the gateway answers");
+        assert!(told.contains("HTTP/1.1 502 "), "relay {relay}: {told:?}");
+    }
+}
+
+#[tokio::test]
 async fn what_breaks_off_ends_in_a_reset() {
     for (what, answer) in BROKEN {
         for relay in [true, false] {

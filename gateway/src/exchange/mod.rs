@@ -12,6 +12,7 @@ mod challenge;
 mod client;
 mod forwarded;
 mod head;
+mod interims;
 mod reply;
 mod serve;
 
@@ -26,6 +27,7 @@ use plugins::{Exchange, Finished, Reply, Request, RequestHead, Response, Respons
 
 pub(crate) use self::attempts::Attempts;
 pub(crate) use self::client::Client;
+pub(crate) use self::interims::Interims;
 pub(crate) use self::reply::{Answer, for_error};
 pub(crate) use self::serve::{end, serve};
 use crate::serve::Connected;

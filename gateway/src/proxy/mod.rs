@@ -21,7 +21,7 @@ use pingora_core::server::configuration::ServerConf;
 use pingora_proxy::HttpProxy;
 
 pub(crate) use self::heads::{answer_to_pingora, from_pingora, hand_over};
-use crate::exchange::{Attempts, Shared, Started};
+use crate::exchange::{Attempts, Interims, Shared, Started};
 
 /// Our part in Pingora's proxy.
 pub(crate) struct Proxy {
@@ -40,6 +40,7 @@ pub(crate) struct Context {
     /// None until it was taken over.
     started: Option<Box<Started>>,
     attempts: Attempts,
+    interims: Interims,
     grpc_web: GrpcWebCtx,
 }
 

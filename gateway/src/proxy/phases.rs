@@ -141,6 +141,9 @@ impl ProxyHttp for Proxy {
             return Ok(());
         };
         upstream::judge(head, session.is_upgrade_req())?;
+        if head.status.is_informational() {
+            ctx.interims.count()?;
+        }
         ctx.grpc_web.response_header_filter(head);
         let mut ours = from_pingora(head);
         if !started.way_out(&mut ours) {

@@ -12,7 +12,7 @@ use super::answer::{Answer, Body, Piece};
 use super::error::{because, broken, upstream};
 use super::request::{Framing, WrongLength, write_head};
 use super::upstream::{Progress, Upstream};
-use crate::exchange::{Client, Started, plugin_panicked};
+use crate::exchange::{Client, Interims, Started, plugin_panicked};
 use crate::refusal::Refusal;
 
 /// What is left of a request to be sent.
@@ -34,9 +34,11 @@ pub(super) async fn converse<C: Client>(
     up: &mut Upstream,
 ) -> Result<bool> {
     let mut sending = Sending::begin(client, started, up).await?;
+    let mut interims = Interims::default();
     let mut answer = loop {
         match up.head(started.head.method()).map_err(malformed)? {
             Some(answer) if answer.head.status().is_informational() => {
+                interims.count()?;
                 Box::pin(interim(client, started, answer)).await?;
             }
             Some(answer) => break answer,

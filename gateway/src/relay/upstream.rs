@@ -118,12 +118,13 @@ impl Upstream {
 
     /// Whether nothing has arrived while it waited: an end, or bytes that nobody asked for.
     pub(super) fn is_quiet(&self) -> bool {
-        let socket = match &self.wire.io {
-            Io::Plain(stream) => stream,
-            Io::Tls(stream) => stream.get_ref().0,
+        let (socket, quiet) = match &self.wire.io {
+            Io::Plain(stream) => (stream, true),
+            // Otherwise it has bytes that were decrypted already, or a goodbye.
+            Io::Tls(stream) => (stream.get_ref().0, stream.get_ref().1.wants_read()),
         };
         let mut nobody = Context::from_waker(Waker::noop());
-        self.arrived().is_empty() && socket.poll_read_ready(&mut nobody).is_pending()
+        quiet && self.arrived().is_empty() && socket.poll_read_ready(&mut nobody).is_pending()
     }
 
     /// Where to write what stands before the next piece.
