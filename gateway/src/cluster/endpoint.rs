@@ -13,8 +13,8 @@ use tokio::sync::watch;
 
 use super::check::{CheckSettings, keep_checking};
 use super::introduce::{group, introduce, introduction};
+use super::tls_target::TlsTarget;
 use crate::config::{Protocol, ProxyProtocol};
-use crate::relay::TlsTarget;
 
 /// An endpoint of a cluster.
 #[derive(Debug)]

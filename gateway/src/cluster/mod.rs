@@ -9,6 +9,7 @@ mod check;
 mod endpoint;
 mod introduce;
 mod schedule;
+mod tls_target;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -19,6 +20,7 @@ pub(crate) use self::check::CheckSettings;
 use self::endpoint::health_epoch;
 pub(crate) use self::endpoint::{Count, Endpoint, PeerHttp, PeerSettings, PeerTls, Target};
 use self::schedule::schedule;
+pub(crate) use self::tls_target::TlsTarget;
 
 /// A named set of endpoints.
 #[derive(Debug)]

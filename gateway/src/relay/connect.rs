@@ -2,56 +2,15 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, LazyLock};
 
 use pingora_core::{Error, ErrorType, Result};
-use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::{CertificateDer, ServerName};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::error::{because, upstream};
 use super::upstream::{Io, Key, Upstream};
-use crate::cluster::{Endpoint, PeerTls, Target};
-
-/// How TLS is spoken with the endpoints of a cluster.
-#[derive(Clone, Debug)]
-pub(crate) struct TlsTarget {
-    config: Arc<ClientConfig>,
-    name: ServerName<'static>,
-}
-
-impl TlsTarget {
-    /// None when there is no such host name.
-    pub(crate) fn new(peer: &PeerTls) -> Option<Self> {
-        let name = ServerName::try_from(peer.server_name.clone()).ok()?;
-        let roots = match &peer.ca {
-            None => SYSTEM.clone(),
-            Some(authorities) => {
-                let mut roots = RootCertStore::empty();
-                let authorities = authorities.iter().cloned().map(CertificateDer::from);
-                roots.add_parsable_certificates(authorities);
-                Arc::new(roots)
-            }
-        };
-        let mut config = ClientConfig::builder()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Some(Self {
-            config: Arc::new(config),
-            name,
-        })
-    }
-}
-
-/// The authorities that the system trusts.
-static SYSTEM: LazyLock<Arc<RootCertStore>> = LazyLock::new(|| {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    Arc::new(roots)
-});
+use crate::cluster::{Endpoint, Target, TlsTarget};
 
 /// Connects within the cluster's time. `client` is who the PROXY header names, and what it
 /// connected to.

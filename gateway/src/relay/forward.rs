@@ -49,11 +49,10 @@ pub(crate) async fn forward<C: Client>(client: &mut C, started: &mut Started) ->
             Err(error) if !broke(&error) || client.status() != 0 => return Err(error),
             Err(error) => {
                 let method = started.head.method();
-                let again = match reused && !fresh && may_resend(client, method) {
-                    // A kept connection may have been closed just when the request was sent.
-                    true => std::mem::replace(&mut fresh, true) || true,
-                    false => may_repeat(client, method) && attempts.try_another(cluster),
-                };
+                // A kept connection may have been closed just when the request was sent.
+                let stale = reused && !fresh && may_resend(client, method);
+                fresh |= stale;
+                let again = stale || (may_repeat(client, method) && attempts.try_another(cluster));
                 if !again {
                     return Err(error);
                 }

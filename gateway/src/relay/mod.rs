@@ -19,7 +19,6 @@ mod pool;
 mod request;
 mod upstream;
 
-pub(crate) use self::connect::TlsTarget;
 pub(crate) use self::forward::forward;
 use crate::exchange::{Client, Started};
 

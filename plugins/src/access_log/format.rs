@@ -140,7 +140,7 @@ fn since_second(
 ) -> Duration {
     thread_local! {
         static LAST: RefCell<(u64, TypeId, Vec<u8>)> =
-            RefCell::new((u64::MAX, TypeId::of::<()>(), Vec::new()));
+            const { RefCell::new((u64::MAX, TypeId::of::<()>(), Vec::new())) };
     }
     let since = now
         .duration_since(SystemTime::UNIX_EPOCH)

@@ -101,7 +101,7 @@ impl Jwt {
     }
 
     fn verify(&self, request: &Request<'_>, keys: Option<&Keys>) -> Result<Arc<Verified>, Refusal> {
-        let token = token::bearer(&request.head)?;
+        let token = token::bearer(request.head)?;
         let keys = keys.ok_or(Refusal::NoKeys)?;
         let now = unix_seconds(request.exchange.started_at);
         if let Some(verified) = self.verified.find(token, keys.generation(), now) {
