@@ -2,7 +2,7 @@
 
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: help run test check fuzz reference bench idle cost setup setup-tests setup-bench tools
+.PHONY: help run test check fuzz reference bench idle setup setup-tests setup-bench tools
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -53,9 +53,6 @@ bench: setup setup-bench ## beside nginx, HAProxy, Caddy and bare Pingora (all s
 idle: setup setup-bench ## memory of an idle connection beside nginx (a minute)
 	cargo build --profile quick --locked -p tidegate -p tidegate-bench
 	target/quick/tidegate-bench idle --peers nginx --workers 2
-
-cost: setup ## CPU time of a request beside a bare Pingora proxy (3 minutes)
-	cargo bench --locked -p tidegate-gateway --bench cost
 
 # Pingora's zlib needs cmake; ring, SQLite and mimalloc a C compiler.
 setup:
