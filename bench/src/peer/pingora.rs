@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
 use async_trait::async_trait;
 use pingora_core::listeners::tls::TlsSettings;
@@ -48,9 +49,22 @@ fn plan(setup: &Setup, place: &Place<'_>) -> Option<Plan> {
     })
 }
 
+/// What it says of its version.
+static VERSION: LazyLock<String> = LazyLock::new(|| {
+    let version = locked_version("pingora-proxy").unwrap_or("of an unknown version");
+    format!("pingora-proxy {version}, bare `ProxyHttp`")
+});
+
+/// The version of a dependency, from the file that fixes it.
+fn locked_version(package: &str) -> Option<&'static str> {
+    let lock = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.lock"));
+    let (_, after) = lock.split_once(&format!("name = \"{package}\"\nversion = \""))?;
+    after.split('"').next()
+}
+
 /// The arguments of the hidden subcommand.
 #[derive(Clone, Debug, clap::Args)]
-#[command(version = "pingora-proxy 0.9.1, bare `ProxyHttp`")]
+#[command(version = VERSION.as_str())]
 pub(crate) struct Bare {
     #[arg(long)]
     address: SocketAddr,
@@ -121,5 +135,19 @@ impl ProxyHttp for Forward {
             peer.options.max_h2_streams = 100; // 1 by default, which is a connection a request
         }
         Ok(Box::new(peer))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_is_that_of_the_lock_file() {
+        let version = locked_version("pingora-proxy").expect("it is a dependency");
+        let numbers = version.split('.').map(str::parse::<u32>);
+        assert_eq!(numbers.filter(Result::is_ok).count(), 3, "{version}");
+        assert!(VERSION.contains(version), "{}", *VERSION);
+        assert_eq!(locked_version("pingora-prox"), None);
     }
 }
