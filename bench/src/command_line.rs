@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::error::Error;
 use crate::machine::{Machine, Places, pin, raise_open_files};
+use crate::origin;
 use crate::peer::{Bare, Launch, Programs};
 use crate::report::{Report, Row, terminal, terminal_summary};
 use crate::stage::{Context, Options};
@@ -34,11 +35,7 @@ pub(crate) struct CommandLine {
 pub(crate) enum Role {
     /// The origin.
     #[command(hide = true)]
-    Origin {
-        /// Its threads.
-        #[arg(long, default_value_t = 1)]
-        threads: usize,
-    },
+    Origin(origin::Arguments),
     /// A bare proxy on Pingora.
     #[command(hide = true)]
     Pingora(Bare),

@@ -94,7 +94,8 @@ pub(crate) struct Measured {
 impl<'a> Stage<'a> {
     /// Starts all. A peer that fails is named and left out; ours must not fail.
     pub(crate) fn start(context: &'a Context, setup: &Setup) -> Result<Self, Error> {
-        let origin = Origin::start(context.options.workers, &context.places.load)?;
+        let (options, load) = (&context.options, &context.places.load);
+        let origin = Origin::start(options.workers, &context.certificate, load)?;
         let mut stage = Self {
             context,
             running: Vec::new(),
@@ -109,6 +110,7 @@ impl<'a> Stage<'a> {
                 origin: match setup.back {
                     Back::Http => stage.origin.address,
                     Back::Grpc => stage.origin.grpc,
+                    Back::Tls => stage.origin.tls,
                 },
                 folder: &folder,
                 workers: context.options.workers,

@@ -30,7 +30,7 @@ pub(crate) use self::exchange::Connection;
 pub(crate) use self::head::Head;
 pub(crate) use self::http2::{Http2, Kind};
 pub(crate) use self::open::Open;
-pub(crate) use self::tls::{Certificate, Client, Resumption};
+pub(crate) use self::tls::{Certificate, Client, NAME, Resumption};
 
 /// Requests as they go over the wire, taken in turn.
 #[derive(Clone, Debug)]

@@ -13,6 +13,7 @@ use pingora_core::upstreams::peer::HttpPeer;
 use pingora_proxy::{ProxyHttp, Session, http_proxy_service};
 
 use super::{Back, Front, Peer, Place, Plan, Program, Setup};
+use crate::load::NAME;
 
 pub(super) const PEER: Peer = Peer {
     name: "pingora",
@@ -32,16 +33,16 @@ fn plan(setup: &Setup, place: &Place<'_>) -> Option<Plan> {
     args.extend(["--address".into(), place.address.to_string()]);
     args.extend(["--origin".into(), place.origin.to_string()]);
     args.extend(["--workers".into(), place.workers.to_string()]);
-    if setup.back == Back::Grpc {
-        args.push("--http2".into());
+    let certificate = place.certificate.certificate.display().to_string();
+    match setup.back {
+        Back::Http => {}
+        Back::Grpc => args.push("--http2".into()),
+        Back::Tls => args.extend(["--origin-ca".into(), certificate.clone()]),
     }
     if setup.front == Front::Tls {
-        let certificate = place.certificate;
-        args.extend([
-            "--certificate".into(),
-            certificate.certificate.display().to_string(),
-        ]);
-        args.extend(["--key".into(), certificate.key.display().to_string()]);
+        let key = place.certificate.key.display().to_string();
+        args.extend(["--certificate".into(), certificate]);
+        args.extend(["--key".into(), key]);
     }
     Some(Plan {
         args,
@@ -75,6 +76,9 @@ pub(crate) struct Bare {
     /// Speaks HTTP/2 with the origin.
     #[arg(long)]
     http2: bool,
+    /// Speaks TLS with the origin, whose certificate this file has to vouch for.
+    #[arg(long)]
+    origin_ca: Option<PathBuf>,
     #[arg(long)]
     certificate: Option<PathBuf>,
     #[arg(long, requires = "certificate")]
@@ -84,7 +88,9 @@ pub(crate) struct Bare {
 /// Serves until it is ended.
 pub(crate) fn serve(bare: &Bare) -> pingora_core::Result<()> {
     let _ = rustls::crypto::ring::default_provider().install_default(); // fails when there is one
+    let origin_ca = bare.origin_ca.as_ref();
     let configuration = ServerConf {
+        ca_file: origin_ca.map(|path| path.display().to_string()),
         threads: bare.workers,
         grace_period_seconds: Some(0), // it would wait for five minutes
         graceful_shutdown_timeout_seconds: Some(0),
@@ -97,6 +103,7 @@ pub(crate) fn serve(bare: &Bare) -> pingora_core::Result<()> {
         Forward {
             origin: bare.origin,
             http2: bare.http2,
+            tls: origin_ca.is_some(),
         },
     );
     let address = bare.address.to_string();
@@ -116,6 +123,7 @@ pub(crate) fn serve(bare: &Bare) -> pingora_core::Result<()> {
 struct Forward {
     origin: SocketAddr,
     http2: bool,
+    tls: bool,
 }
 
 #[async_trait]
@@ -129,7 +137,7 @@ impl ProxyHttp for Forward {
         _: &mut Session,
         (): &mut (),
     ) -> pingora_core::Result<Box<HttpPeer>> {
-        let mut peer = HttpPeer::new(self.origin, false, String::new());
+        let mut peer = HttpPeer::new(self.origin, self.tls, NAME.to_owned());
         if self.http2 {
             peer.options.set_http_version(2, 2);
             peer.options.max_h2_streams = 100; // 1 by default, which is a connection a request
