@@ -147,12 +147,14 @@ pub(crate) fn ask(target: &Target, request: &[u8]) -> io::Result<(u16, Vec<u8>)>
         .enable_all()
         .build()?;
     let mut body = Vec::new();
-    let asked = runtime.block_on(async {
+    let asked = async {
         let mut connection = Connection::open(target).await?;
         let answer = connection.exchange_seeing(request, |piece| body.extend_from_slice(piece));
-        tokio::time::timeout(Duration::from_secs(10), answer).await?
-    });
-    Ok((asked?.status, body))
+        answer.await
+    };
+    let asked = async { tokio::time::timeout(Duration::from_secs(10), asked).await? };
+    let answer: io::Result<_> = runtime.block_on(asked);
+    Ok((answer?.status, body))
 }
 
 /// Where the load goes, and whether through TLS.

@@ -1,5 +1,6 @@
 //! What a run found: on the terminal and as JSON, Markdown and SVG.
 
+mod failure;
 mod row;
 mod summary;
 mod svg;
@@ -11,6 +12,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
+pub(crate) use self::failure::Failure;
 pub(crate) use self::row::Row;
 pub(crate) use self::table::{markdown, terminal, terminal_summary};
 use crate::error::Error;
@@ -37,8 +39,8 @@ pub(crate) struct Report {
     pub(crate) rounds: usize,
     /// Connections of the load.
     pub(crate) connections: usize,
-    /// Suites that could not be finished, and why.
-    pub(crate) failed: BTreeMap<&'static str, String>,
+    /// What could not be measured, and why.
+    pub(crate) failed: Vec<Failure>,
     /// What was measured.
     pub(crate) rows: Vec<Row>,
 }

@@ -160,8 +160,13 @@ pub(crate) fn markdown(report: &Report) -> String {
     for (name, install) in &report.missing {
         let _ = writeln!(text, "- {name} was not there: {install}");
     }
-    for (suite, error) in &report.failed {
-        let _ = writeln!(text, "- {suite} failed: {error}");
+    for failure in &report.failed {
+        let _ = writeln!(
+            text,
+            "- not measured: {}: {}",
+            failure.what(),
+            failure.reason()
+        );
     }
     text
 }

@@ -50,7 +50,7 @@ fn report() -> Report {
         seconds: 1.0,
         rounds: 3,
         connections: 64,
-        failed: BTreeMap::new(),
+        failed: Vec::new(),
         rows: rows(),
     }
 }

@@ -21,7 +21,7 @@ pub(super) const SUITE: Suite = Suite {
             case(context, "ES256, each verified", Algorithm::Es256, false)?,
             case(context, "EdDSA", Algorithm::EdDsa, true)?,
         ];
-        compare(context, SUITE.name, &cases)
+        Ok(compare(context, SUITE.name, &cases))
     },
 };
 

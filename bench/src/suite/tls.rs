@@ -39,6 +39,6 @@ pub(super) const SUITE: Suite = Suite {
         };
         let to_origin = Case::new("TLS to the origin", setup, load.clone());
         let cases: Vec<Case> = handshakes.into_iter().chain([to_origin]).collect();
-        compare(context, SUITE.name, &cases)
+        Ok(compare(context, SUITE.name, &cases))
     },
 };
