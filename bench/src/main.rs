@@ -12,6 +12,7 @@
 mod command_line;
 mod error;
 mod figure;
+mod goal;
 mod interrupt;
 mod load;
 mod machine;

@@ -70,6 +70,30 @@ impl Report {
         Ok(())
     }
 
+    /// When, where and how it was measured, in two sentences.
+    fn circumstances(&self) -> String {
+        let Self {
+            date,
+            machine,
+            workers,
+            rounds,
+            seconds,
+            connections,
+            ..
+        } = self;
+        let memory = machine.memory_bytes >> 30;
+        let places = match self.pinned {
+            true => "proxy and load on cores of their own",
+            false => "proxy and load on the same cores",
+        };
+        format!(
+            "{date}, {} cores of {}, {memory} GiB, Linux {}, load average {:.1} at the start. \
+             {workers} worker(s) a proxy, {connections} connections, medians of {rounds} round(s) of \
+             {seconds} s each in turn, {places}.",
+            machine.cores, machine.processor, machine.kernel, machine.load_average,
+        )
+    }
+
     /// The suites that have rows, in their order.
     fn suites(&self) -> Vec<&'static str> {
         let mut suites: Vec<_> = self.rows.iter().map(|row| row.suite).collect();

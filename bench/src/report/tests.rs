@@ -105,9 +105,15 @@ fn the_summary_has_a_line_for_each_case() {
     idle.more.insert("memory_ratio", 2.5);
     report.rows.push(idle);
     let lines = summary::summary(&report);
-    assert_eq!(lines[0], ["suite", "case", "of", "nginx", "haproxy"]);
-    assert_eq!(lines[1], ["plain", "80 B", "CPU time", "0.80", "-"]);
-    assert_eq!(lines[2], ["idle", "connections", "memory", "-", "2.50"]);
+    let goal = "goal, at most";
+    assert_eq!(lines[0], ["suite", "case", "of", "nginx", "haproxy", goal]);
+    let met = "nginx 0.9: met";
+    assert_eq!(lines[1], ["plain", "80 B", "CPU time", "0.80", "-", met]);
+    let none = "nginx 2.0: not measured";
+    assert_eq!(
+        lines[2],
+        ["idle", "connections", "memory", "-", "2.50", none]
+    );
 }
 
 #[test]
