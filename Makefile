@@ -45,10 +45,12 @@ reference: ## write docs/reference anew from the types
 # Figures of the release build. `make bench SUITES="plain tls" BENCH="--rounds 9"`; bench/README.md says more.
 SUITES ?= all
 BENCH ?=
+# Some suites alone do not replace the table of a whole run.
+HEADLINE = $(if $(filter all,$(SUITES)),--readme README.md)
 
 bench: setup setup-bench ## beside nginx, HAProxy, Caddy and bare Pingora (all suites: 25 minutes)
 	cargo build --release --locked -p tidegate -p tidegate-bench
-	target/release/tidegate-bench $(SUITES) --report bench/reports $(BENCH)
+	target/release/tidegate-bench $(SUITES) --report bench/reports $(HEADLINE) $(BENCH)
 
 idle: setup setup-bench ## memory of an idle connection beside nginx (a minute)
 	cargo build --profile quick --locked -p tidegate -p tidegate-bench

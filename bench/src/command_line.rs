@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::machine::{Machine, Places, pin, raise_open_files};
 use crate::origin;
 use crate::peer::{Bare, Launch, Programs};
-use crate::report::{Failure, Report, Row, terminal, terminal_summary};
+use crate::report::{Failure, Readme, Report, Row, terminal, terminal_summary};
 use crate::stage::{Context, Options};
 use crate::suite::{SUITES, Suite};
 
@@ -86,6 +86,9 @@ struct Run {
     /// Writes report.json, report.md and SVG plots here
     #[arg(long, value_name = "FOLDER")]
     report: Option<PathBuf>,
+    /// Writes the headline table into this file, between its marks
+    #[arg(long, value_name = "FILE")]
+    readme: Option<PathBuf>,
     /// The binary under test; beside this program when it is not said
     #[arg(long, value_name = "PATH", env = "TIDEGATE_BIN")]
     tidegate: Option<PathBuf>,
@@ -99,6 +102,8 @@ impl CommandLine {
             return Ok(());
         }
         let suites = self.run.suites()?;
+        let readme = self.run.readme.as_deref();
+        readme.map(Readme::read).transpose()?; // better now than after all suites
         let context = self.run.context()?;
         let mut report = self.run.empty_report(&context);
         for (name, install) in &report.missing {
@@ -123,6 +128,9 @@ impl CommandLine {
             "\nTidegate's over the peer's:\n{}",
             terminal_summary(&report)
         );
+        if let Some(path) = readme {
+            Readme::read(path)?.write(&report)?; // anew: people may have written meanwhile
+        }
         match report.failed[..] {
             [] => Ok(()),
             _ => Err(Error::Incomplete(report.failed)),

@@ -1,6 +1,8 @@
 //! What a run found: on the terminal and as JSON, Markdown and SVG.
 
 mod failure;
+mod headline;
+mod readme;
 mod row;
 mod summary;
 mod svg;
@@ -13,6 +15,7 @@ use std::path::Path;
 use serde::Serialize;
 
 pub(crate) use self::failure::Failure;
+pub(crate) use self::readme::Readme;
 pub(crate) use self::row::Row;
 pub(crate) use self::table::{markdown, terminal, terminal_summary};
 use crate::error::Error;
