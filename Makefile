@@ -2,7 +2,7 @@
 
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: help run test check fuzz reference bench idle cost setup setup-tests setup-bench tools
+.PHONY: help run test check fuzz reference bench idle setup setup-tests setup-bench tools
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -45,17 +45,16 @@ reference: ## write docs/reference anew from the types
 # Figures of the release build. `make bench SUITES="plain tls" BENCH="--rounds 9"`; bench/README.md says more.
 SUITES ?= all
 BENCH ?=
+# Some suites alone do not replace the table of a whole run.
+HEADLINE = $(if $(filter all,$(SUITES)),--readme README.md)
 
 bench: setup setup-bench ## beside nginx, HAProxy, Caddy and bare Pingora (all suites: 25 minutes)
 	cargo build --release --locked -p tidegate -p tidegate-bench
-	target/release/tidegate-bench $(SUITES) --report bench/reports $(BENCH)
+	target/release/tidegate-bench $(SUITES) --report bench/reports $(HEADLINE) $(BENCH)
 
 idle: setup setup-bench ## memory of an idle connection beside nginx (a minute)
 	cargo build --profile quick --locked -p tidegate -p tidegate-bench
 	target/quick/tidegate-bench idle --peers nginx --workers 2
-
-cost: setup ## CPU time of a request beside a bare Pingora proxy (3 minutes)
-	cargo bench --locked -p tidegate-gateway --bench cost
 
 # Pingora's zlib needs cmake; ring, AWS-LC, SQLite and mimalloc a C compiler.
 setup:

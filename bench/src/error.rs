@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::report::Failure;
+
 /// Why a run, or a suite of it, could not go on.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
@@ -28,6 +30,9 @@ pub(crate) enum Error {
         /// Why it was refused.
         source: io::Error,
     },
+    /// All else was measured and written.
+    #[error("not all was measured:{}", listed(.0))]
+    Incomplete(Vec<Failure>),
     /// The load could not be driven.
     #[error("load: {0}")]
     Load(String),
@@ -41,4 +46,9 @@ impl Error {
             source: error.into(),
         }
     }
+}
+
+fn listed(failures: &[Failure]) -> String {
+    let line = |failure: &Failure| format!("\n  {}: {}", failure.what(), failure.reason());
+    failures.iter().map(line).collect()
 }

@@ -12,6 +12,7 @@
 mod command_line;
 mod error;
 mod figure;
+mod goal;
 mod interrupt;
 mod load;
 mod machine;
@@ -36,8 +37,8 @@ fn main() -> ExitCode {
     let command_line = CommandLine::parse();
     let done = match &command_line.role {
         None => command_line.run(),
-        Some(Role::Origin { threads }) => {
-            origin::serve(*threads).map_err(Error::machine("the origin"))
+        Some(Role::Origin(arguments)) => {
+            origin::serve(arguments).map_err(Error::machine("the origin"))
         }
         Some(Role::Launch(launch)) => {
             let source = launch.exec();

@@ -1,5 +1,7 @@
 //! A stage: the origin and all peers with the same setup, and rounds of load in turn.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,6 +12,7 @@ use crate::interrupt::remove_on_interrupt;
 use crate::load::{Certificate, Requests, Sample, Target, ask};
 use crate::machine::{Memory, Places, Usage, free_address};
 use crate::peer::{Back, OURS, Origin, Place, Programs, Running, Setup};
+use crate::report::{Failure, Row};
 
 /// How much is measured, and how.
 #[derive(Clone, Debug)]
@@ -39,6 +42,8 @@ pub(crate) struct Context {
     pub(crate) places: Places,
     /// Of all peers that speak TLS.
     pub(crate) certificate: Certificate,
+    /// What could not be measured; the rest goes on without it.
+    pub(crate) failures: RefCell<Vec<Failure>>,
     folder: TempDir,
 }
 
@@ -50,18 +55,41 @@ impl Context {
         remove_on_interrupt(folder.path().to_owned());
         Ok(Self {
             certificate: Certificate::make(folder.path())?,
+            failures: RefCell::default(),
             options,
             programs,
             places,
             folder,
         })
     }
+
+    /// What this case has found; nothing, and why, when it could not be finished.
+    pub(crate) fn found(
+        &self,
+        suite: &'static str,
+        case: &str,
+        rows: Result<Vec<Row>, Error>,
+    ) -> Vec<Row> {
+        rows.unwrap_or_else(|error| {
+            self.failed(Failure::of_case(suite, case, &error));
+            Vec::new()
+        })
+    }
+
+    /// Says that something could not be measured, and keeps it for the report.
+    pub(crate) fn failed(&self, failure: Failure) {
+        eprintln!("not measured: {}: {}", failure.what(), failure.why);
+        self.failures.borrow_mut().push(failure);
+    }
 }
 
-/// The origin and the peers, running.
+/// The origin and the peers, running. A peer that fails is named and left out from then on; when ours
+/// fails, the case has.
 #[derive(Debug)]
 pub(crate) struct Stage<'a> {
     context: &'a Context,
+    suite: &'static str,
+    case: &'a str,
     /// The peers that can do what is asked, ours first.
     pub(crate) running: Vec<Running>,
     origin: Origin,
@@ -92,11 +120,19 @@ pub(crate) struct Measured {
 }
 
 impl<'a> Stage<'a> {
-    /// Starts all. A peer that fails is named and left out; ours must not fail.
-    pub(crate) fn start(context: &'a Context, setup: &Setup) -> Result<Self, Error> {
-        let origin = Origin::start(context.options.workers, &context.places.load)?;
+    /// Starts all, for a case of a suite.
+    pub(crate) fn start(
+        context: &'a Context,
+        suite: &'static str,
+        case: &'a str,
+        setup: &Setup,
+    ) -> Result<Self, Error> {
+        let (options, load) = (&context.options, &context.places.load);
+        let origin = Origin::start(options.workers, &context.certificate, load)?;
         let mut stage = Self {
             context,
+            suite,
+            case,
             running: Vec::new(),
             origin,
         };
@@ -109,6 +145,7 @@ impl<'a> Stage<'a> {
                 origin: match setup.back {
                     Back::Http => stage.origin.address,
                     Back::Grpc => stage.origin.grpc,
+                    Back::Tls => stage.origin.tls,
                 },
                 folder: &folder,
                 workers: context.options.workers,
@@ -117,11 +154,45 @@ impl<'a> Stage<'a> {
             let cpus = &context.places.proxy;
             match Running::start(peer, program, setup, &place, cpus) {
                 Ok(running) => stage.running.extend(running),
-                Err(error) if peer.name == OURS => return Err(error),
-                Err(error) => eprintln!("left out: {error}"),
+                Err(error) => stage.leave_out(peer.name, error)?,
             }
         }
         Ok(stage)
+    }
+
+    fn leave_out(&self, peer: &'static str, error: Error) -> Result<(), Error> {
+        if peer == OURS {
+            return Err(error);
+        }
+        let failure = Failure::of_peer(self.suite, self.case, peer, &error);
+        self.context.failed(failure);
+        Ok(())
+    }
+
+    /// Does this with every peer, one after the other, and leaves out those with which it fails.
+    pub(crate) fn each<T>(
+        &mut self,
+        act: impl Fn(&Running) -> Result<T, Error>,
+    ) -> Result<Vec<(&'static str, T)>, Error> {
+        self.each_beside_origin(|_, running| act(running))
+    }
+
+    fn each_beside_origin<T>(
+        &mut self,
+        act: impl Fn(&Origin, &Running) -> Result<T, Error>,
+    ) -> Result<Vec<(&'static str, T)>, Error> {
+        let mut results = Vec::new();
+        for running in std::mem::take(&mut self.running) {
+            let peer = running.peer.name;
+            match act(&self.origin, &running) {
+                Ok(result) => {
+                    results.push((peer, result));
+                    self.running.push(running);
+                }
+                Err(error) => self.leave_out(peer, error)?,
+            }
+        }
+        Ok(results)
     }
 
     /// A folder that nothing was in before.
@@ -136,7 +207,7 @@ impl<'a> Stage<'a> {
 
     /// Makes sure that every peer answers a request as the origin itself does.
     pub(crate) fn check_answers(
-        &self,
+        &mut self,
         requests: &Requests,
         target: impl Fn(&Running) -> Target,
     ) -> Result<(), Error> {
@@ -146,80 +217,78 @@ impl<'a> Stage<'a> {
             tls: None,
         };
         let wanted = ask(&direct, request).map_err(Error::machine("the origin"))?;
-        for running in &self.running {
+        self.each(|running| {
             let answer = ask(&target(running), request);
             let answer = answer.map_err(|error| running.failed(&format!("no answer: {error}")))?;
-            if answer != wanted {
-                let what = format!(
-                    "it answers {} with {} bytes, the origin {} with {}",
-                    answer.0,
-                    answer.1.len(),
-                    wanted.0,
-                    wanted.1.len()
-                );
-                return Err(running.failed(&what));
+            if answer == wanted {
+                return Ok(());
             }
-        }
+            let what = format!(
+                "it answers {} with {} bytes, the origin {} with {}",
+                answer.0,
+                answer.1.len(),
+                wanted.0,
+                wanted.1.len()
+            );
+            Err(running.failed(&what))
+        })?;
         Ok(())
     }
 
     /// Makes sure that every peer that verifies tokens refuses this request, which has a forged one.
     pub(crate) fn check_refusal(
-        &self,
+        &mut self,
         forged: &Requests,
         target: impl Fn(&Running) -> Target,
     ) -> Result<(), Error> {
-        for running in self.running.iter().filter(|running| running.peer.tokens) {
-            let answer = ask(&target(running), forged.at(0));
-            let (status, _) =
-                answer.map_err(|error| running.failed(&format!("no answer: {error}")))?;
-            if status != 401 {
-                return Err(running.failed(&format!("it answers a forged token with {status}")));
+        self.each(|running| {
+            if !running.peer.tokens {
+                return Ok(());
             }
-        }
+            let answer = ask(&target(running), forged.at(0));
+            match answer.map_err(|error| running.failed(&format!("no answer: {error}")))? {
+                (401, _) => Ok(()),
+                (status, _) => {
+                    Err(running.failed(&format!("it answers a forged token with {status}")))
+                }
+            }
+        })?;
         Ok(())
     }
 
     /// Warms each peer up, then runs rounds in turn, A B C A B C, so that what drifts drifts for all.
     pub(crate) fn rounds(
-        &self,
+        &mut self,
         load: impl Fn(&Running, Duration) -> Result<Sample, Error>,
     ) -> Result<Vec<Measured>, Error> {
         let Options { time, rounds, .. } = self.context.options;
-        for running in &self.running {
-            load(running, time.min(Duration::from_secs(1)))?;
-        }
-        let mut all: Vec<Vec<Round>> = self.running.iter().map(|_| Vec::new()).collect();
+        self.each(|running| load(running, time.min(Duration::from_secs(1))))?;
+        let mut all: BTreeMap<&str, Vec<Round>> = BTreeMap::new();
         for _ in 0..rounds {
-            for (running, rounds) in self.running.iter().zip(&mut all) {
-                rounds.push(self.round(running, || load(running, time))?);
+            let done = self.each_beside_origin(|origin, running| {
+                Round::run(origin, running, || load(running, time))
+            })?;
+            for (peer, round) in done {
+                all.entry(peer).or_default().push(round);
             }
         }
-        self.running.iter().try_for_each(Running::check_log)?;
-        let measured = self
-            .running
-            .iter()
-            .zip(all)
-            .map(|(running, rounds)| Measured {
-                peer: running.peer.name,
-                rounds,
-                memory: running.memory(),
-            });
+        self.each(Running::check_log)?;
+        let measured = self.running.iter().map(|running| Measured {
+            peer: running.peer.name,
+            rounds: all.remove(running.peer.name).unwrap_or_default(),
+            memory: running.memory(),
+        });
         Ok(measured.collect())
     }
+}
 
-    fn round(
-        &self,
+impl Round {
+    fn run(
+        origin: &Origin,
         running: &Running,
         load: impl FnOnce() -> Result<Sample, Error>,
-    ) -> Result<Round, Error> {
-        let usage = || {
-            [
-                running.usage(),
-                Usage::of_this_process(),
-                self.origin.usage(),
-            ]
-        };
+    ) -> Result<Self, Error> {
+        let usage = || [running.usage(), Usage::of_this_process(), origin.usage()];
         let before = usage();
         let sample = load()?;
         let after = usage();
@@ -228,7 +297,7 @@ impl<'a> Stage<'a> {
             return Err(running.failed(&format!("no request succeeds: {error}")));
         }
         let [proxy, load, origin] = [0, 1, 2].map(|at| (after[at] - before[at]).micros());
-        Ok(Round {
+        Ok(Self {
             sample,
             proxy,
             load,

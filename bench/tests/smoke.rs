@@ -1,5 +1,7 @@
 //! The command as people type it, against a real nginx: what it writes, not how fast anything is.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -99,4 +101,41 @@ fn an_unknown_peer_is_named() {
     let output = output.expect("the program starts");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && said.contains("ngnix"), "{said}");
+}
+
+#[test]
+fn a_peer_that_ends_in_the_middle_loses_nothing_but_itself() {
+    let folder = tempfile::TempDir::new().expect("temporary folders can be made");
+    let nginx = folder.path().join("nginx");
+    let text = "#!/bin/sh\nexec timeout -s TERM 1 /usr/sbin/nginx \"$@\"\n";
+    std::fs::write(&nginx, text).expect("it can be written");
+    std::fs::set_permissions(&nginx, Permissions::from_mode(0o755)).expect("it is ours");
+    let path = std::env::var("PATH").expect("there is one");
+    let report = folder.path().join("report");
+    let output = Command::new(env!("CARGO_BIN_EXE_tidegate-bench"))
+        .args(["plain", "websocket", "--peers", "nginx,pingora"])
+        .args(["--seconds", "0.5", "--rounds", "3", "--connections", "4"])
+        .arg("--tidegate")
+        .arg(tidegate())
+        .arg("--report")
+        .arg(&report)
+        .env("PATH", format!("{}:{path}", folder.path().display()))
+        .output()
+        .expect("the program starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success(), "{said}");
+    assert!(said.contains("nginx in plain, 80 B"), "{said}");
+
+    let text = std::fs::read_to_string(report.join("report.json")).expect("it was written");
+    let json: Value = serde_json::from_str(&text).expect("it is JSON");
+    let rows = json["rows"].as_array().expect("there are rows");
+    let measured = rows.iter().filter_map(|row| {
+        let (suite, peer) = (row["suite"].as_str()?, row["peer"].as_str()?);
+        Some((suite, peer))
+    });
+    let measured: Vec<_> = measured.collect();
+    let others = ["tidegate", "pingora"];
+    let wanted = ["plain", "websocket"].map(|suite| others.map(|peer| (suite, peer)));
+    assert_eq!(measured, wanted.concat(), "{said}");
+    assert_eq!(json["failed"][0]["peer"], "nginx");
 }

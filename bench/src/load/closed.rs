@@ -54,7 +54,7 @@ impl Closed {
     /// Drives it for so long.
     pub(crate) fn run(&self, target: &Target, time: Duration) -> Result<Sample, Error> {
         let end = Instant::now() + time;
-        drive(self.connections, |share, local, sample| {
+        drive(self.connections, time, |share, local, sample| {
             for number in share.connections(self.connections) {
                 let (this, target, sample) = (self.clone(), target.of_one_client(), sample.clone());
                 local.spawn_local(async move {

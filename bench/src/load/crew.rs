@@ -3,9 +3,10 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::thread::available_parallelism;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::task::LocalSet;
+use tokio::time::timeout;
 
 use super::Sample;
 use crate::error::Error;
@@ -32,10 +33,14 @@ impl Share {
     }
 }
 
-/// Has threads drive the tasks that `start` spawns, and adds up what they have seen. One core is
-/// left to the origin.
+/// How long answers may take when no more requests are sent.
+const LAST_ANSWERS: Duration = Duration::from_secs(30);
+
+/// Has threads drive the tasks that `start` spawns, which send for `time`, and adds up what they have
+/// seen. One core is left to the origin.
 pub(super) fn drive(
     connections: usize,
+    time: Duration,
     start: impl Fn(Share, &LocalSet, &Shared) + Sync,
 ) -> Result<Sample, Error> {
     let cores = available_parallelism().map_or(1, usize::from);
@@ -45,7 +50,7 @@ pub(super) fn drive(
     let mut whole = Sample::new()?;
     std::thread::scope(|scope| {
         let shares = (0..of).map(|number| Share { number, of });
-        let threads = shares.map(|share| scope.spawn(move || drive_share(share, start)));
+        let threads = shares.map(|share| scope.spawn(move || drive_share(share, time, start)));
         let threads: Vec<_> = threads.collect();
         threads.into_iter().try_for_each(|thread| {
             let sample = thread.join();
@@ -56,7 +61,11 @@ pub(super) fn drive(
     Ok(whole)
 }
 
-fn drive_share(share: Share, start: impl Fn(Share, &LocalSet, &Shared)) -> Result<Sample, Error> {
+fn drive_share(
+    share: Share,
+    time: Duration,
+    start: impl Fn(Share, &LocalSet, &Shared),
+) -> Result<Sample, Error> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
@@ -64,7 +73,8 @@ fn drive_share(share: Share, start: impl Fn(Share, &LocalSet, &Shared)) -> Resul
     let sample = Rc::new(RefCell::new(Sample::new()?));
     let local = LocalSet::new();
     start(share, &local, &sample);
-    runtime.block_on(local);
+    let whole = runtime.block_on(async { timeout(time + LAST_ANSWERS, local).await });
+    whole.map_err(|_| Error::Load("some requests have no answer".into()))?;
     Ok(sample.replace(Sample::new()?))
 }
 

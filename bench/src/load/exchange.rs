@@ -13,6 +13,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::tls::NAME;
 use super::{Head, Target};
 
 /// What the head of an answer says.
@@ -40,7 +41,7 @@ impl Connection {
         let stream = match &target.tls {
             None => Stream::Plain(tcp),
             Some(client) => {
-                let name = ServerName::try_from("bench.test").map_err(io::Error::other)?;
+                let name = ServerName::try_from(NAME).map_err(io::Error::other)?;
                 let connector = TlsConnector::from(client.config.clone());
                 Stream::Tls(Box::new(connector.connect(name, tcp).await?))
             }

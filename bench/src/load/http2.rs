@@ -40,7 +40,7 @@ impl Http2 {
     /// Drives it for so long.
     pub(crate) fn run(self, target: &Target, time: Duration) -> Result<Sample, Error> {
         let end = Instant::now() + time;
-        drive(self.connections, |share, local, sample| {
+        drive(self.connections, time, |share, local, sample| {
             for _ in share.connections(self.connections) {
                 let (target, sample) = (target.clone(), sample.clone());
                 local.spawn_local(async move {

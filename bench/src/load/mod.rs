@@ -30,7 +30,7 @@ pub(crate) use self::exchange::Connection;
 pub(crate) use self::head::Head;
 pub(crate) use self::http2::{Http2, Kind};
 pub(crate) use self::open::Open;
-pub(crate) use self::tls::{Certificate, Client, Resumption};
+pub(crate) use self::tls::{Certificate, Client, NAME, Resumption};
 
 /// Requests as they go over the wire, taken in turn.
 #[derive(Clone, Debug)]
@@ -147,12 +147,14 @@ pub(crate) fn ask(target: &Target, request: &[u8]) -> io::Result<(u16, Vec<u8>)>
         .enable_all()
         .build()?;
     let mut body = Vec::new();
-    let asked = runtime.block_on(async {
+    let asked = async {
         let mut connection = Connection::open(target).await?;
         let answer = connection.exchange_seeing(request, |piece| body.extend_from_slice(piece));
-        tokio::time::timeout(Duration::from_secs(10), answer).await?
-    });
-    Ok((asked?.status, body))
+        answer.await
+    };
+    let asked = async { tokio::time::timeout(Duration::from_secs(10), asked).await? };
+    let answer: io::Result<_> = runtime.block_on(asked);
+    Ok((answer?.status, body))
 }
 
 /// Where the load goes, and whether through TLS.

@@ -41,7 +41,7 @@ impl Open {
     /// Drives it for so long.
     pub(crate) fn run(&self, target: &Target, time: Duration) -> Result<Sample, Error> {
         let start = Instant::now();
-        drive(self.connections, |share, local, sample| {
+        drive(self.connections, time, |share, local, sample| {
             let queue = Rc::new(Queue {
                 due: RefCell::default(),
                 waiting: Semaphore::new(0),

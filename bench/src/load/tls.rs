@@ -1,4 +1,4 @@
-//! TLS for both sides: one certificate for all peers, and clients that agree with all of them on
+//! TLS for both sides: one certificate for all peers and the origin, and clients that agree with all of them on
 //! the same version, cipher suite and group.
 
 use std::path::{Path, PathBuf};
@@ -11,7 +11,10 @@ use rustls::{ClientConfig, RootCertStore};
 
 use crate::error::Error;
 
-/// The certificate of all peers, ECDSA P-256, self-signed.
+/// The name in the certificate.
+pub(crate) const NAME: &str = "bench.test";
+
+/// The certificate of all peers and of the origin, ECDSA P-256, self-signed.
 #[derive(Debug)]
 pub(crate) struct Certificate {
     /// File with the certificate, in PEM.
@@ -26,7 +29,7 @@ pub(crate) struct Certificate {
 impl Certificate {
     /// Makes one, in this folder.
     pub(crate) fn make(folder: &Path) -> Result<Self, Error> {
-        let made = rcgen::generate_simple_self_signed(vec!["bench.test".into()]);
+        let made = rcgen::generate_simple_self_signed(vec![NAME.into()]);
         let made = made.map_err(|error| Error::Load(error.to_string()))?;
         let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
         let write = |name: &str, text: &str| {

@@ -2,20 +2,23 @@
 //!
 //! Every path gets 200 and 80 bytes; `/bytes/N` gets N bytes. Bodies of requests are read and
 //! dropped. A request to upgrade gets 101, and then everything comes back as it was sent.
-//! On a port of its own it speaks gRPC.
+//! On a port of its own it speaks gRPC, on another the same HTTP over TLS.
 
 pub(crate) mod grpc;
+mod tls;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{LocalSet, spawn_local};
+use tokio_rustls::TlsAcceptor;
 
 use crate::load::Head;
 
@@ -29,40 +32,70 @@ const WEBSOCKET_ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 /// Longest body that `/bytes/N` answers.
 const LONGEST: usize = 16 << 20;
 
-/// Serves HTTP/1.1 and gRPC on two free ports, whose addresses it prints, until it is ended.
-pub(crate) fn serve(threads: usize) -> io::Result<()> {
-    let listeners = Listeners::bind()?;
-    for _ in 1..threads {
+/// The arguments of the hidden subcommand.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Its threads.
+    #[arg(long, default_value_t = 1)]
+    threads: usize,
+    /// What it shows in TLS handshakes, a file in PEM.
+    #[arg(long)]
+    certificate: PathBuf,
+    /// The certificate's key, a file in PEM.
+    #[arg(long)]
+    key: PathBuf,
+}
+
+/// Serves HTTP/1.1, gRPC and HTTP/1.1 over TLS on three free ports, whose addresses it prints in this
+/// order, until it is ended.
+pub(crate) fn serve(arguments: &Arguments) -> io::Result<()> {
+    let acceptor = tls::acceptor(&arguments.certificate, &arguments.key)?;
+    let listeners = Listeners::bind(acceptor)?;
+    for _ in 1..arguments.threads {
         let listeners = listeners.try_clone()?;
         std::thread::spawn(move || listeners.serve());
     }
-    println!(
-        "{} {}",
-        listeners.http.local_addr()?,
-        listeners.grpc.local_addr()?
-    );
+    let [http, grpc, tls] = listeners.addresses()?;
+    println!("{http} {grpc} {tls}");
     listeners.serve()
 }
 
 struct Listeners {
     http: std::net::TcpListener,
     grpc: std::net::TcpListener,
+    tls: std::net::TcpListener,
+    acceptor: TlsAcceptor,
 }
 
 impl Listeners {
-    fn bind() -> io::Result<Self> {
+    fn bind(acceptor: TlsAcceptor) -> io::Result<Self> {
         let bind = || {
             let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
             listener.set_nonblocking(true)?;
             Ok::<_, io::Error>(listener)
         };
-        let (http, grpc) = (bind()?, bind()?);
-        Ok(Self { http, grpc })
+        Ok(Self {
+            http: bind()?,
+            grpc: bind()?,
+            tls: bind()?,
+            acceptor,
+        })
     }
 
     fn try_clone(&self) -> io::Result<Self> {
-        let (http, grpc) = (self.http.try_clone()?, self.grpc.try_clone()?);
-        Ok(Self { http, grpc })
+        Ok(Self {
+            http: self.http.try_clone()?,
+            grpc: self.grpc.try_clone()?,
+            tls: self.tls.try_clone()?,
+            acceptor: self.acceptor.clone(),
+        })
+    }
+
+    fn addresses(&self) -> io::Result<[SocketAddr; 3]> {
+        let Self {
+            http, grpc, tls, ..
+        } = self;
+        Ok([http.local_addr()?, grpc.local_addr()?, tls.local_addr()?])
     }
 
     /// Serves on this thread.
@@ -73,26 +106,40 @@ impl Listeners {
         LocalSet::new().block_on(&runtime, async {
             let http = TcpListener::from_std(self.http)?;
             let grpc = TcpListener::from_std(self.grpc)?;
+            let tls = TcpListener::from_std(self.tls)?;
             let answers = Rc::new(Answers::default());
             // A connection that ends in the middle of something is the proxy's affair.
             loop {
+                let answers = answers.clone();
                 tokio::select! {
-                    accepted = http.accept() => {
-                        let (stream, _) = accepted?;
-                        stream.set_nodelay(true)?;
-                        let answers = answers.clone();
+                    stream = accept(&http) => {
+                        let stream = stream?;
                         spawn_local(async move { connection(stream, &answers).await.ok() });
                     }
-                    accepted = grpc.accept() => {
-                        let (stream, _) = accepted?;
-                        stream.set_nodelay(true)?;
+                    stream = accept(&grpc) => {
+                        let stream = stream?;
                         spawn_local(async move { grpc::connection(stream).await.ok() });
+                    }
+                    stream = accept(&tls) => {
+                        let accepting = self.acceptor.accept(stream?);
+                        spawn_local(async move { connection(accepting.await?, &answers).await });
                     }
                 }
             }
         })
     }
 }
+
+async fn accept(listener: &TcpListener) -> io::Result<TcpStream> {
+    let (stream, _) = listener.accept().await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// Reading and writing, with or without TLS.
+trait Stream: AsyncRead + AsyncWrite + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
 
 /// Answers that were made before.
 #[derive(Default)]
@@ -118,7 +165,7 @@ fn answer(length: usize) -> Bytes {
     whole.into()
 }
 
-async fn connection(mut stream: TcpStream, answers: &Answers) -> io::Result<()> {
+async fn connection(mut stream: impl Stream, answers: &Answers) -> io::Result<()> {
     let mut buffer = vec![0; 64 << 10];
     let mut filled = 0;
     loop {
@@ -143,17 +190,18 @@ async fn connection(mut stream: TcpStream, answers: &Answers) -> io::Result<()> 
             missing -= read(&mut stream, &mut buffer[..most]).await?;
         }
         stream.write_all(&answer).await?;
+        stream.flush().await?; // TLS may keep some
     }
 }
 
-async fn read(stream: &mut TcpStream, into: &mut [u8]) -> io::Result<usize> {
+async fn read(stream: &mut impl Stream, into: &mut [u8]) -> io::Result<usize> {
     match stream.read(into).await? {
         0 => Err(io::ErrorKind::UnexpectedEof.into()), // the end, or a head that is too long
         count => Ok(count),
     }
 }
 
-async fn echo(mut stream: TcpStream, mut buffer: Vec<u8>) -> io::Result<()> {
+async fn echo(mut stream: impl Stream, mut buffer: Vec<u8>) -> io::Result<()> {
     let head = format!(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Accept: {WEBSOCKET_ACCEPT}\r\n\r\n"

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::{Back, Front, Log, Peer, Place, Plan, Program, Reload, Setup};
+use crate::load::NAME;
 
 pub(super) const PEER: Peer = Peer {
     name: "caddy",
@@ -63,12 +64,16 @@ fn configuration(setup: &Setup, place: &Place<'_>) -> String {
             )
         }
     };
-    let versions = match setup.back {
-        Back::Http => "",
-        Back::Grpc => "versions h2c\n ",
+    let transport = match setup.back {
+        Back::Http => String::new(),
+        Back::Grpc => "versions h2c\n ".into(),
+        Back::Tls => format!(
+            "tls\n tls_server_name {NAME}\n tls_trusted_ca_certs {}\n ",
+            place.certificate.certificate.display()
+        ),
     };
     let pass = format!(
-        "reverse_proxy {origin} {{\n transport http {{\n keepalive_idle_conns_per_host 256\n {versions}}}\n }}\n"
+        "reverse_proxy {origin} {{\n transport http {{\n keepalive_idle_conns_per_host 256\n {transport}}}\n }}\n"
     );
     let mut routes = String::new();
     for number in 0..setup.routes {

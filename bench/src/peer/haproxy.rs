@@ -5,6 +5,7 @@ use std::fmt::Write;
 use rustix::process::Signal;
 
 use super::{Back, Front, Log, Peer, Place, Plan, Program, Reload, Setup};
+use crate::load::NAME;
 
 pub(super) const PEER: Peer = Peer {
     name: "haproxy",
@@ -56,8 +57,12 @@ fn configuration(setup: &Setup, place: &Place<'_>) -> String {
         ),
     };
     let protocol = match setup.back {
-        Back::Http => "",
-        Back::Grpc => " proto h2",
+        Back::Http => String::new(),
+        Back::Grpc => " proto h2".into(),
+        Back::Tls => format!(
+            " ssl verify required ca-file {} sni str({NAME}) verifyhost {NAME}",
+            place.certificate.certificate.display()
+        ),
     };
     let backend = match setup.routes {
         0 => "default_backend origin",

@@ -96,6 +96,8 @@ pub(crate) enum Back {
     Http,
     /// gRPC: HTTP/2 without TLS.
     Grpc,
+    /// HTTP/1.1 over TLS, with the peers' own certificate, which is to be verified.
+    Tls,
 }
 
 /// What is written down of a request.
@@ -130,7 +132,7 @@ pub(crate) struct Place<'a> {
     pub(crate) folder: &'a Path,
     /// Its workers or threads.
     pub(crate) workers: usize,
-    /// What it shows in TLS handshakes.
+    /// What it shows in TLS handshakes, and the origin too.
     pub(crate) certificate: &'a Certificate,
 }
 

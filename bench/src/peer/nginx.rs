@@ -9,6 +9,7 @@ use std::path::Path;
 use rustix::process::Signal;
 
 use super::{Back, Front, Log, Peer, Place, Plan, Program, Reload, Setup};
+use crate::load::NAME;
 use crate::policy::{Algorithm, Policy, RATE};
 
 pub(super) const PEER: Peer = Peer {
@@ -104,9 +105,11 @@ fn configuration(setup: &Setup, place: &Place<'_>, njs: bool) -> String {
          proxy_set_header Connection $upgrade; proxy_set_header Upgrade $http_upgrade;\n\
          proxy_set_header Host $host; proxy_set_header X-Forwarded-For $remote_addr;\n\
          server {{ listen {admin}; access_log off; location / {{ stub_status; }} }}\n\
+         {origin_tls}\
          server {{\nlisten {address}{options}{reuseport};\n{tls}\n{locations}}}\n}}\n",
         log = log(setup.log),
         policy = policy(setup, njs),
+        origin_tls = origin_tls(setup, place),
         locations = locations(setup, njs),
     )
 }
@@ -145,10 +148,23 @@ fn policy(setup: &Setup, njs: bool) -> String {
     text
 }
 
+/// TLS 1.3 is not among the versions by default; sessions are reused.
+fn origin_tls(setup: &Setup, place: &Place<'_>) -> String {
+    if setup.back != Back::Tls {
+        return String::new();
+    }
+    format!(
+        "proxy_ssl_protocols TLSv1.3; proxy_ssl_server_name on; proxy_ssl_name {NAME};\n\
+         proxy_ssl_verify on; proxy_ssl_trusted_certificate {};\n",
+        place.certificate.certificate.display()
+    )
+}
+
 fn locations(setup: &Setup, njs: bool) -> String {
     let guard = if njs { "auth_request /_token; " } else { "" };
     let pass = match setup.back {
         Back::Http => format!("{{ {guard}proxy_pass http://origin; }}\n"),
+        Back::Tls => format!("{{ {guard}proxy_pass https://origin; }}\n"),
         Back::Grpc => "{ grpc_pass grpc://origin; }\n".into(),
     };
     let mut text = String::new();

@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
 use async_trait::async_trait;
 use pingora_core::listeners::tls::TlsSettings;
@@ -12,6 +13,7 @@ use pingora_core::upstreams::peer::HttpPeer;
 use pingora_proxy::{ProxyHttp, Session, http_proxy_service};
 
 use super::{Back, Front, Peer, Place, Plan, Program, Setup};
+use crate::load::NAME;
 
 pub(super) const PEER: Peer = Peer {
     name: "pingora",
@@ -22,24 +24,25 @@ pub(super) const PEER: Peer = Peer {
     plan,
 };
 
+/// With a policy too, of which it does nothing: it shows what policies cost. Routes alone it sits out.
 fn plan(setup: &Setup, place: &Place<'_>) -> Option<Plan> {
-    if setup.policy.is_some() || setup.routes > 0 {
+    if setup.policy.is_none() && setup.routes > 0 {
         return None;
     }
     let mut args: Vec<String> = vec!["pingora".into()];
     args.extend(["--address".into(), place.address.to_string()]);
     args.extend(["--origin".into(), place.origin.to_string()]);
     args.extend(["--workers".into(), place.workers.to_string()]);
-    if setup.back == Back::Grpc {
-        args.push("--http2".into());
+    let certificate = place.certificate.certificate.display().to_string();
+    match setup.back {
+        Back::Http => {}
+        Back::Grpc => args.push("--http2".into()),
+        Back::Tls => args.extend(["--origin-ca".into(), certificate.clone()]),
     }
     if setup.front == Front::Tls {
-        let certificate = place.certificate;
-        args.extend([
-            "--certificate".into(),
-            certificate.certificate.display().to_string(),
-        ]);
-        args.extend(["--key".into(), certificate.key.display().to_string()]);
+        let key = place.certificate.key.display().to_string();
+        args.extend(["--certificate".into(), certificate]);
+        args.extend(["--key".into(), key]);
     }
     Some(Plan {
         args,
@@ -47,9 +50,22 @@ fn plan(setup: &Setup, place: &Place<'_>) -> Option<Plan> {
     })
 }
 
+/// What it says of its version.
+static VERSION: LazyLock<String> = LazyLock::new(|| {
+    let version = locked_version("pingora-proxy").unwrap_or("of an unknown version");
+    format!("pingora-proxy {version}, bare `ProxyHttp`")
+});
+
+/// The version of a dependency, from the file that fixes it.
+fn locked_version(package: &str) -> Option<&'static str> {
+    let lock = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.lock"));
+    let (_, after) = lock.split_once(&format!("name = \"{package}\"\nversion = \""))?;
+    after.split('"').next()
+}
+
 /// The arguments of the hidden subcommand.
 #[derive(Clone, Debug, clap::Args)]
-#[command(version = "pingora-proxy 0.9.1, bare `ProxyHttp`")]
+#[command(version = VERSION.as_str())]
 pub(crate) struct Bare {
     #[arg(long)]
     address: SocketAddr,
@@ -60,6 +76,9 @@ pub(crate) struct Bare {
     /// Speaks HTTP/2 with the origin.
     #[arg(long)]
     http2: bool,
+    /// Speaks TLS with the origin, whose certificate this file has to vouch for.
+    #[arg(long)]
+    origin_ca: Option<PathBuf>,
     #[arg(long)]
     certificate: Option<PathBuf>,
     #[arg(long, requires = "certificate")]
@@ -69,7 +88,9 @@ pub(crate) struct Bare {
 /// Serves until it is ended.
 pub(crate) fn serve(bare: &Bare) -> pingora_core::Result<()> {
     let _ = rustls::crypto::ring::default_provider().install_default(); // fails when there is one
+    let origin_ca = bare.origin_ca.as_ref();
     let configuration = ServerConf {
+        ca_file: origin_ca.map(|path| path.display().to_string()),
         threads: bare.workers,
         grace_period_seconds: Some(0), // it would wait for five minutes
         graceful_shutdown_timeout_seconds: Some(0),
@@ -82,6 +103,7 @@ pub(crate) fn serve(bare: &Bare) -> pingora_core::Result<()> {
         Forward {
             origin: bare.origin,
             http2: bare.http2,
+            tls: origin_ca.is_some(),
         },
     );
     let address = bare.address.to_string();
@@ -101,6 +123,7 @@ pub(crate) fn serve(bare: &Bare) -> pingora_core::Result<()> {
 struct Forward {
     origin: SocketAddr,
     http2: bool,
+    tls: bool,
 }
 
 #[async_trait]
@@ -114,11 +137,25 @@ impl ProxyHttp for Forward {
         _: &mut Session,
         (): &mut (),
     ) -> pingora_core::Result<Box<HttpPeer>> {
-        let mut peer = HttpPeer::new(self.origin, false, String::new());
+        let mut peer = HttpPeer::new(self.origin, self.tls, NAME.to_owned());
         if self.http2 {
             peer.options.set_http_version(2, 2);
             peer.options.max_h2_streams = 100; // 1 by default, which is a connection a request
         }
         Ok(Box::new(peer))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_is_that_of_the_lock_file() {
+        let version = locked_version("pingora-proxy").expect("it is a dependency");
+        let numbers = version.split('.').map(str::parse::<u32>);
+        assert_eq!(numbers.filter(Result::is_ok).count(), 3, "{version}");
+        assert!(VERSION.contains(version), "{}", *VERSION);
+        assert_eq!(locked_version("pingora-prox"), None);
     }
 }

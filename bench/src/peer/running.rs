@@ -13,6 +13,7 @@ use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal
 
 use super::{Peer, Place, Plan, Reload, Setup};
 use crate::error::Error;
+use crate::load::Certificate;
 use crate::machine::{Memory, Usage, owners_of_port, pin, tree};
 
 /// How long a proxy may take to listen: ten thousand routes take a while.
@@ -67,18 +68,27 @@ pub(crate) struct Origin {
     pub(crate) address: SocketAddr,
     /// Where it speaks gRPC.
     pub(crate) grpc: SocketAddr,
+    /// Where it speaks HTTP/1.1 over TLS.
+    pub(crate) tls: SocketAddr,
     process: Process,
 }
 
 impl Origin {
     /// Starts it with so many threads on these cores.
-    pub(crate) fn start(threads: usize, cpus: &[usize]) -> Result<Self, Error> {
+    pub(crate) fn start(
+        threads: usize,
+        certificate: &Certificate,
+        cpus: &[usize],
+    ) -> Result<Self, Error> {
         let this = std::env::current_exe().map_err(Error::machine("this program's file"))?;
         let mut command = launch(cpus, &this)?;
         command
             .arg("origin")
-            .arg("--threads")
-            .arg(threads.to_string());
+            .args(["--threads", &threads.to_string()])
+            .arg("--certificate")
+            .arg(&certificate.certificate)
+            .arg("--key")
+            .arg(&certificate.key);
         let child = command.stdout(Stdio::piped()).spawn();
         let mut process = Process(child.map_err(Error::machine("the origin"))?);
         let mut line = String::new();
@@ -87,12 +97,13 @@ impl Origin {
             read.map_err(Error::machine("the origin's address"))?;
         }
         let addresses: Vec<_> = line.split_whitespace().flat_map(str::parse).collect();
-        let [address, grpc] = addresses[..] else {
+        let [address, grpc, tls] = addresses[..] else {
             return Err(Error::Load("the origin does not start".into()));
         };
         Ok(Self {
             address,
             grpc,
+            tls,
             process,
         })
     }

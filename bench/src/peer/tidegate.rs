@@ -5,6 +5,7 @@ use std::fmt::Write;
 use rustix::process::Signal;
 
 use super::{Back, Front, Log, OURS, Peer, Place, Plan, Program, Reload, Setup};
+use crate::load::NAME;
 use crate::policy::{AUDIENCE, ISSUER, KEY_ID, RATE};
 
 pub(super) const PEER: Peer = Peer {
@@ -50,8 +51,13 @@ fn configuration(setup: &Setup, place: &Place<'_>) -> String {
         text += &format!("tls = {{ certificate = {certificate:?}, key = {key:?} }}\n");
     }
     text += &format!("[cluster.origin]\nendpoints = [{{ address = \"{origin}\" }}]\n");
-    if setup.back == Back::Grpc {
-        text += "protocol = \"http2\"\n";
+    match setup.back {
+        Back::Http => {}
+        Back::Grpc => text += "protocol = \"http2\"\n",
+        Back::Tls => {
+            let ca = &place.certificate.certificate;
+            text += &format!("tls = {{ server_name = \"{NAME}\", ca = {ca:?} }}\n");
+        }
     }
     if let Some(format) = format {
         text += &format!("[plugin.access_log]\nfile = \"access.log\"\nformat = \"{format}\"\n");

@@ -1,5 +1,8 @@
 //! What a run found: on the terminal and as JSON, Markdown and SVG.
 
+mod failure;
+mod headline;
+mod readme;
 mod row;
 mod summary;
 mod svg;
@@ -11,6 +14,8 @@ use std::path::Path;
 
 use serde::Serialize;
 
+pub(crate) use self::failure::Failure;
+pub(crate) use self::readme::Readme;
 pub(crate) use self::row::Row;
 pub(crate) use self::table::{markdown, terminal, terminal_summary};
 use crate::error::Error;
@@ -37,8 +42,8 @@ pub(crate) struct Report {
     pub(crate) rounds: usize,
     /// Connections of the load.
     pub(crate) connections: usize,
-    /// Suites that could not be finished, and why.
-    pub(crate) failed: BTreeMap<&'static str, String>,
+    /// What could not be measured, and why.
+    pub(crate) failed: Vec<Failure>,
     /// What was measured.
     pub(crate) rows: Vec<Row>,
 }
@@ -66,6 +71,30 @@ impl Report {
             }
         }
         Ok(())
+    }
+
+    /// When, where and how it was measured, in two sentences.
+    fn circumstances(&self) -> String {
+        let Self {
+            date,
+            machine,
+            workers,
+            rounds,
+            seconds,
+            connections,
+            ..
+        } = self;
+        let memory = machine.memory_bytes >> 30;
+        let places = match self.pinned {
+            true => "proxy and load on cores of their own",
+            false => "proxy and load on the same cores",
+        };
+        format!(
+            "{date}, {} cores of {}, {memory} GiB, Linux {}, load average {:.1} at the start. \
+             {workers} worker(s) a proxy, {connections} connections, medians of {rounds} round(s) of \
+             {seconds} s each in turn, {places}.",
+            machine.cores, machine.processor, machine.kernel, machine.load_average,
+        )
     }
 
     /// The suites that have rows, in their order.

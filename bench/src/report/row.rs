@@ -85,6 +85,14 @@ impl Row {
         measured.iter().map(row).collect()
     }
 
+    /// What the case compares, and Tidegate's over this peer's: of CPU time, unless the suite has
+    /// another figure.
+    pub(crate) fn compared(&self) -> Option<(&'static str, f64)> {
+        let other = |(name, what): (&str, &'static str)| Some((what, *self.more.get(name)?));
+        let other = OTHERS.into_iter().find_map(other);
+        other.or_else(|| Some(("CPU time", self.cpu_ratio?)))
+    }
+
     fn ratio(&mut self, ratio: Option<Figure>) {
         self.cpu_ratio = ratio.map(|ratio| ratio.median);
         self.cpu_ratio_range = ratio.map(|ratio| [ratio.min, ratio.max]);
@@ -120,6 +128,9 @@ impl Row {
         }
     }
 }
+
+/// Ratios that stand for a case in place of that of CPU time, with what they compare.
+const OTHERS: [(&str, &str); 2] = [("memory_ratio", "memory"), ("p999_ratio", "p99.9")];
 
 /// CPU time of the proxy for a request in each round, in microseconds.
 fn cpu(rounds: &[Round]) -> Vec<f64> {

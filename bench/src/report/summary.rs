@@ -1,17 +1,9 @@
-//! The summary: a line for each case, a column for each peer, and in it how Tidegate compares.
+//! The summary: a line for each case, a column for each peer, and in it how Tidegate compares; at the end
+//! what was to be reached.
 
 use super::{Report, Row};
+use crate::goal::goals_of;
 use crate::peer::OURS;
-
-/// Ratios that stand for a case in place of that of CPU time, with what they compare.
-const OTHERS: [(&str, &str); 2] = [("memory_ratio", "memory"), ("p999_ratio", "p99.9")];
-
-/// What a row's ratio compares, and the ratio.
-fn ratio(row: &Row) -> Option<(&'static str, f64)> {
-    let other = |(name, what): (&str, &'static str)| Some((what, *row.more.get(name)?));
-    let other = OTHERS.into_iter().find_map(other);
-    other.or_else(|| Some(("CPU time", row.cpu_ratio?)))
-}
 
 /// Headings and cells of the summary.
 pub(super) fn summary(report: &Report) -> Vec<Vec<String>> {
@@ -28,7 +20,8 @@ pub(super) fn summary(report: &Report) -> Vec<Vec<String>> {
     }
     let headings = ["suite", "case", "of"]
         .into_iter()
-        .chain(peers.iter().copied());
+        .chain(peers.iter().copied())
+        .chain(["goal, at most"]);
     let line = |(suite, case): &(&str, &str)| {
         let of_case: Vec<&Row> = rows
             .iter()
@@ -36,15 +29,21 @@ pub(super) fn summary(report: &Report) -> Vec<Vec<String>> {
             .collect();
         let what = of_case
             .iter()
-            .find_map(|row| ratio(row))
+            .find_map(|row| row.compared())
             .map_or("", |(what, _)| what);
         let cells = peers.iter().map(|peer| {
             let row = of_case.iter().find(|row| row.peer == *peer);
-            let ratio = row.and_then(|row| ratio(row));
+            let ratio = row.and_then(|row| row.compared());
             ratio.map_or("-".to_owned(), |(_, ratio)| format!("{ratio:.2}"))
         });
+        let goals = goals_of(suite, case).map(|goal| goal.judged(rows));
+        let goals: Vec<String> = goals.collect();
         let start = [*suite, case, what].map(str::to_owned);
-        start.into_iter().chain(cells).collect()
+        start
+            .into_iter()
+            .chain(cells)
+            .chain([goals.join("; ")])
+            .collect()
     };
     let headings = headings.map(str::to_owned).collect();
     [headings]

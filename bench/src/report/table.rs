@@ -103,7 +103,13 @@ pub(crate) fn terminal_summary(report: &Report) -> String {
 }
 
 fn aligned(lines: &[Vec<String>]) -> String {
-    let width = |at: usize| lines.iter().map(|line| line[at].len()).max().unwrap_or(0);
+    let width = |at: usize| {
+        lines
+            .iter()
+            .map(|line| line[at].chars().count())
+            .max()
+            .unwrap_or(0)
+    };
     let widths: Vec<usize> = (0..lines[0].len()).map(width).collect();
     let mut text = String::new();
     for line in lines {
@@ -121,26 +127,9 @@ fn aligned(lines: &[Vec<String>]) -> String {
 
 /// The whole report as Markdown.
 pub(crate) fn markdown(report: &Report) -> String {
-    let Report {
-        date,
-        machine,
-        workers,
-        rounds,
-        seconds,
-        connections,
-        ..
-    } = report;
-    let memory = machine.memory_bytes >> 30;
-    let places = match report.pinned {
-        true => "proxy and load on cores of their own",
-        false => "proxy and load on the same cores",
-    };
     let mut text = format!(
-        "# Benchmarks\n\n{date}, {} cores of {}, {memory} GiB, Linux {}, load average {:.1} at the start. \
-         {workers} worker(s) a proxy, {connections} connections, medians of {rounds} round(s) of \
-         {seconds} s each in turn, {places}. \
-         A ratio below 1 means that Tidegate needs less CPU time than the peer.\n",
-        machine.cores, machine.processor, machine.kernel, machine.load_average,
+        "# Benchmarks\n\n{} A ratio below 1 means that Tidegate needs less than the peer.\n",
+        report.circumstances()
     );
     text += "\n## Summary: Tidegate's over the peer's\n\n";
     text += &markdown_table(&summary(report));
@@ -160,13 +149,18 @@ pub(crate) fn markdown(report: &Report) -> String {
     for (name, install) in &report.missing {
         let _ = writeln!(text, "- {name} was not there: {install}");
     }
-    for (suite, error) in &report.failed {
-        let _ = writeln!(text, "- {suite} failed: {error}");
+    for failure in &report.failed {
+        let _ = writeln!(
+            text,
+            "- not measured: {}: {}",
+            failure.what(),
+            failure.reason()
+        );
     }
     text
 }
 
-fn markdown_table(lines: &[Vec<String>]) -> String {
+pub(super) fn markdown_table(lines: &[Vec<String>]) -> String {
     let mut text = String::new();
     for (at, line) in lines.iter().enumerate() {
         let _ = writeln!(text, "| {} |", line.join(" | ")); // text takes everything

@@ -50,7 +50,7 @@ fn report() -> Report {
         seconds: 1.0,
         rounds: 3,
         connections: 64,
-        failed: BTreeMap::new(),
+        failed: Vec::new(),
         rows: rows(),
     }
 }
@@ -105,9 +105,15 @@ fn the_summary_has_a_line_for_each_case() {
     idle.more.insert("memory_ratio", 2.5);
     report.rows.push(idle);
     let lines = summary::summary(&report);
-    assert_eq!(lines[0], ["suite", "case", "of", "nginx", "haproxy"]);
-    assert_eq!(lines[1], ["plain", "80 B", "CPU time", "0.80", "-"]);
-    assert_eq!(lines[2], ["idle", "connections", "memory", "-", "2.50"]);
+    let goal = "goal, at most";
+    assert_eq!(lines[0], ["suite", "case", "of", "nginx", "haproxy", goal]);
+    let met = "nginx 0.9: met";
+    assert_eq!(lines[1], ["plain", "80 B", "CPU time", "0.80", "-", met]);
+    let none = "nginx 2.0: not measured";
+    assert_eq!(
+        lines[2],
+        ["idle", "connections", "memory", "-", "2.50", none]
+    );
 }
 
 #[test]
@@ -118,4 +124,135 @@ fn a_plot_has_a_bar_for_each_row() {
     assert_eq!(plot.matches("fill=\"#0a7d8c\"").count(), 1);
     assert_eq!(plot.matches("fill=\"#b8c4ca\"").count(), 1);
     assert_eq!(svg::plot("plain", &[&Row::default()]), None);
+}
+
+/// The cells of a line of the headline table.
+fn headline(report: &Report, text: &str) -> Vec<String> {
+    let lines = headline::table(&report.rows);
+    let line = lines.into_iter().find(|line| line[0].starts_with(text));
+    line.expect("there is such a line")
+}
+
+#[test]
+fn a_headline_says_less_more_and_even_in_the_same_way() {
+    let mut report = report();
+    let cell = |report: &Report| headline(report, "keep-alive")[3].clone();
+    assert_eq!(cell(&report), "0.80 less");
+    assert_eq!(headline(&report, "keep-alive")[2], "9.0 us");
+    report.rows[1].cpu_ratio = Some(1.3);
+    report.rows[1].cpu_ratio_range = Some([1.1, 1.4]);
+    assert_eq!(cell(&report), "1.30 more");
+    report.rows[1].cpu_ratio_range = Some([0.9, 1.4]);
+    assert_eq!(cell(&report), "1.30 even");
+}
+
+#[test]
+fn a_headline_shows_other_figures_where_the_suite_is_about_them() {
+    let mut report = report();
+    for (peer, growth, errors) in [("tidegate", 1.04, 0), ("nginx", 1.2, 7)] {
+        let mut routes = Row::new("routes", "10000 routes", peer);
+        routes.more.insert("to_first_case", growth);
+        let reload = Row::new("reload", "1 a second", peer);
+        report.rows.extend([routes, Row { errors, ..reload }]);
+    }
+    let routes = headline(&report, "10,000 routes");
+    assert_eq!(routes[2..4], ["1.04", "1.20"]);
+    assert_eq!(routes.last().map(String::as_str), Some("itself 1.1: met"));
+    let reload = headline(&report, "a reload");
+    assert_eq!(reload[1..4], ["errors", "0", "7"]);
+}
+
+#[test]
+fn policies_are_compared_with_one_kind_of_peer_a_line() {
+    let mut report = report();
+    let row = |peer, ratio| Row {
+        cpu_ratio: Some(ratio),
+        ..Row::new("policy", "ES256", peer)
+    };
+    report
+        .rows
+        .extend([row("nginx", 1.5), row("nginx-njs", 0.05)]);
+    let without = headline(&report, "1,000 routes");
+    assert_eq!(without[3..5], ["1.50 more", "–"]);
+    assert_eq!(without[without.len() - 1], "nginx 1.2: missed");
+    let njs = headline(&report, "the same");
+    assert_eq!(njs[3..5], ["–", "0.05 less"]);
+    assert_eq!(njs[njs.len() - 1], "nginx-njs 0.1: met");
+}
+
+#[test]
+fn a_readme_says_what_is_not_in_its_table() {
+    let mut report = report();
+    report.rows[1].errors = 3;
+    let error = Error::Load("the end".into());
+    report.failed = vec![Failure::of_peer("h2", "80 B", "nginx", &error)];
+    let text = readme::headline(&report);
+    assert!(text.starts_with("nginx 1.22.1. 2026-11-25, "), "{text}");
+    assert!(
+        text.contains("| CPU time | 9.0 us | 0.80 less | – |"),
+        "{text}"
+    );
+    let (_, gaps) = text.rsplit_once("|\n").expect("a table is there");
+    assert!(gaps.contains("haproxy; pingora; bodies; post;"), "{gaps}");
+    assert!(
+        !gaps.contains("plain;") && !gaps.contains("; h2;"),
+        "{gaps}"
+    );
+    assert!(gaps.contains("Not installed: caddy."), "{gaps}");
+    assert!(gaps.contains("Failed: nginx in h2, 80 B."), "{gaps}");
+    assert!(
+        gaps.contains("Requests failed: 3 of nginx in plain, 80 B."),
+        "{gaps}"
+    );
+}
+
+#[test]
+fn headlines_are_of_suites_that_there_are() {
+    for headline in headline::HEADLINES {
+        let mut suites = crate::suite::SUITES.iter();
+        assert!(
+            suites.any(|suite| suite.name == headline.suite),
+            "{headline:?}"
+        );
+    }
+    for goal in crate::goal::GOALS {
+        let mut headlines = headline::HEADLINES.iter();
+        assert!(headlines.any(|line| line.suite == goal.suite), "{goal:?}");
+    }
+}
+
+#[test]
+fn only_what_stands_between_the_marks_is_replaced() {
+    let folder = tempfile::TempDir::new().expect("temporary folders can be made");
+    let path = folder.path().join("README.md");
+    let write = |text: &str| fs::write(&path, text).expect("it can be written");
+    write("# A\n<!-- bench:begin -->\nold\n<!-- bench:end -->\n\nB\n");
+    for _ in 0..2 {
+        let readme = Readme::read(&path).expect("it has marks");
+        readme.write(&report()).expect("it can be written");
+        let text = fs::read_to_string(&path).expect("it is there");
+        assert!(text.starts_with("# A\n<!-- bench:begin -->\n"), "{text}");
+        assert!(text.ends_with("\n<!-- bench:end -->\n\nB\n"), "{text}");
+        assert!(!text.contains("old"), "{text}");
+        assert_eq!(text.matches("keep-alive, 80 B").count(), 1);
+    }
+}
+
+#[test]
+fn a_readme_without_marks_is_an_error_that_names_both() {
+    let folder = tempfile::TempDir::new().expect("temporary folders can be made");
+    let path = folder.path().join("README.md");
+    for text in [
+        "",
+        "<!-- bench:begin -->",
+        "<!-- bench:end --><!-- bench:begin -->",
+    ] {
+        fs::write(&path, text).expect("it can be written");
+        let error = Readme::read(&path)
+            .expect_err("marks are missing")
+            .to_string();
+        for part in ["README.md", "bench:begin", "bench:end"] {
+            assert!(error.contains(part), "{error}");
+        }
+    }
 }

@@ -18,7 +18,7 @@ pub(super) const SUITE: Suite = Suite {
             log: Log::Combined,
             ..Setup::default()
         };
-        let stage = Stage::start(context, &setup)?;
+        let mut stage = Stage::start(context, SUITE.name, CASE, &setup)?;
         let client = Client::new(&context.certificate, Resumption::Never, b"h2")?;
         let target = |running: &Running| Target {
             address: running.address,
@@ -29,17 +29,21 @@ pub(super) const SUITE: Suite = Suite {
             streams: STREAMS,
             kind: Kind::Grpc,
         };
-        for running in &stage.running {
+        stage.each(|running| {
             let sample = load.run(&target(running), Duration::from_millis(100))?;
-            if let Some(error) = sample.error {
-                return Err(running.failed(&format!("a call fails: {error}")));
+            match sample.error {
+                Some(error) => Err(running.failed(&format!("a call fails: {error}"))),
+                None => Ok(()),
             }
-        }
+        })?;
         let measured = stage.rounds(|running, time| load.run(&target(running), time))?;
         let workers = context.options.workers;
-        Ok(Row::of_case(SUITE.name, "80 B", workers, &measured))
+        Ok(Row::of_case(SUITE.name, CASE, workers, &measured))
     },
 };
+
+/// The only case.
+const CASE: &str = "80 B";
 
 /// Calls under way on each connection.
 const STREAMS: usize = 8;

@@ -15,7 +15,7 @@ pub(super) const SUITE: Suite = Suite {
             log: Log::Combined,
             ..Setup::default()
         };
-        let stage = Stage::start(context, &setup)?;
+        let mut stage = Stage::start(context, SUITE.name, CASE, &setup)?;
         let over = |alpn: &'static [u8]| Client::new(&context.certificate, Resumption::Never, alpn);
         let (http1, http2) = (over(b"http/1.1")?, over(b"h2")?);
         let target = |running: &Running, tls: Client| Target {
@@ -32,9 +32,12 @@ pub(super) const SUITE: Suite = Suite {
         let measured =
             stage.rounds(|running, time| load.run(&target(running, http2.clone()), time))?;
         let workers = context.options.workers;
-        Ok(Row::of_case(SUITE.name, "80 B", workers, &measured))
+        Ok(Row::of_case(SUITE.name, CASE, workers, &measured))
     },
 };
+
+/// The only case.
+const CASE: &str = "80 B";
 
 /// Requests under way on each connection.
 const STREAMS: usize = 8;

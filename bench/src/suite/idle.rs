@@ -7,6 +7,7 @@
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
+use tokio::time::timeout_at;
 
 use super::{Suite, without_tls};
 use crate::error::Error;
@@ -22,11 +23,17 @@ pub(super) const SUITE: Suite = Suite {
     run,
 };
 
+/// The only case.
+const CASE: &str = "connections";
+
 /// Open files of a proxy and of this process that are no connections to clients.
 const OTHERS: u64 = 1_000;
 
 /// Connections that come at the same time.
 const AT_ONCE: usize = 64;
+
+/// How long all connections together may take to be made, and to be answered once more.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// How long a proxy may take to give back what it no longer needs.
 const SETTLE: Duration = Duration::from_secs(3);
@@ -49,21 +56,20 @@ fn run(context: &Context) -> Result<Vec<Row>, Error> {
     let room = raise_open_files().saturating_sub(OTHERS);
     let wanted = context.options.idle_connections;
     let count = wanted.min(usize::try_from(room).unwrap_or(wanted));
-    let stage = Stage::start(context, &Setup::default())?;
+    let mut stage = Stage::start(context, SUITE.name, CASE, &Setup::default())?;
     let requests = Requests::get(["/"], "");
     stage.check_answers(&requests, without_tls)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
     let runtime = runtime.map_err(Error::machine("a runtime"))?;
-    let held: Vec<(&str, Held)> = stage
-        .running
-        .iter()
-        .map(|running| {
-            let held = runtime.block_on(measure(running, &requests, count));
-            (running.peer.name, held)
-        })
-        .collect();
+    let held = stage.each(|running| {
+        let held = runtime.block_on(measure(running, &requests, count));
+        match held.connections {
+            0 => Err(running.failed("it holds no connection")),
+            _ => Ok(held),
+        }
+    })?;
     Ok(rows(&held))
 }
 
@@ -75,7 +81,7 @@ fn rows(held: &[(&'static str, Held)]) -> Vec<Row> {
         .map(|(_, held)| pss(held));
     let row = |(peer, held): &(&'static str, Held)| {
         let growth = held.after.pss.saturating_sub(held.before.pss);
-        let mut row = Row::new(SUITE.name, "connections", peer);
+        let mut row = Row::new(SUITE.name, CASE, peer);
         row.rss_bytes = Some(held.after.rss);
         row.pss_bytes = Some(held.after.pss);
         row.more.insert("connections", held.connections as f64);
@@ -104,8 +110,10 @@ async fn measure(running: &Running, requests: &Requests, count: usize) -> Held {
     tokio::time::sleep(SETTLE).await;
     let after = running.memory();
     let mut held = 0;
+    let end = tokio::time::Instant::now() + PATIENCE;
     for mut connection in connections {
-        held += usize::from(is_answered(&mut connection, requests).await);
+        let answered = timeout_at(end, is_answered(&mut connection, requests)).await;
+        held += usize::from(answered.unwrap_or(false));
     }
     Held {
         connections: held,
@@ -117,20 +125,28 @@ async fn measure(running: &Running, requests: &Requests, count: usize) -> Held {
 
 /// Connections that each had one answer.
 async fn connect(running: &Running, requests: &Requests, count: usize) -> Vec<Connection> {
+    let end = tokio::time::Instant::now() + PATIENCE;
     let mut connecting = JoinSet::new();
     let mut connections = Vec::with_capacity(count);
     for _ in 0..count {
         if connecting.len() >= AT_ONCE {
-            connections.extend(connecting.join_next().await.and_then(Result::ok).flatten());
+            connections.extend(
+                connecting
+                    .join_next()
+                    .await
+                    .and_then(Result::ok)
+                    .and_then(Result::ok)
+                    .flatten(),
+            );
         }
         let (target, requests) = (without_tls(running), requests.clone());
-        connecting.spawn(async move {
+        connecting.spawn(timeout_at(end, async move {
             let mut connection = Connection::open(&target).await.ok()?;
             let answered = is_answered(&mut connection, &requests).await;
             answered.then_some(connection)
-        });
+        }));
     }
-    connections.extend(connecting.join_all().await.into_iter().flatten());
+    connections.extend(connecting.join_all().await.into_iter().flatten().flatten());
     connections
 }
 

@@ -87,40 +87,34 @@ fn without_tls(running: &Running) -> Target {
     }
 }
 
-/// Measures these cases, one after the other.
-pub(crate) fn compare(
-    context: &Context,
-    suite: &'static str,
-    cases: &[Case],
-) -> Result<Vec<Row>, Error> {
-    let mut rows = Vec::new();
+/// Measures these cases, one after the other. One that fails is named, and the next goes on.
+pub(crate) fn compare(context: &Context, suite: &'static str, cases: &[Case]) -> Vec<Row> {
     let wanted = &context.options.case;
-    for case in cases.iter().filter(|case| case.name.contains(wanted)) {
-        let stage = Stage::start(context, &case.setup)?;
-        let tls = match case.setup.front {
-            Front::Http => None,
-            Front::Tls => Some(Client::new(
-                &context.certificate,
-                case.resumption,
-                b"http/1.1",
-            )?),
-        };
-        let target = |address| Target {
-            address,
-            tls: tls.clone(),
-        };
-        stage.check_answers(&case.load.requests, |running| target(running.address))?;
-        if let Some(forged) = &case.forged {
-            stage.check_refusal(forged, |running| target(running.address))?;
-        }
-        let measured =
-            stage.rounds(|running, time| case.load.run(&target(running.address), time))?;
-        rows.extend(Row::of_case(
-            suite,
-            &case.name,
-            context.options.workers,
-            &measured,
-        ));
+    let wanted = cases.iter().filter(|case| case.name.contains(wanted));
+    wanted
+        .flat_map(|case| context.found(suite, &case.name, measure(context, suite, case)))
+        .collect()
+}
+
+fn measure(context: &Context, suite: &'static str, case: &Case) -> Result<Vec<Row>, Error> {
+    let mut stage = Stage::start(context, suite, &case.name, &case.setup)?;
+    let tls = match case.setup.front {
+        Front::Http => None,
+        Front::Tls => Some(Client::new(
+            &context.certificate,
+            case.resumption,
+            b"http/1.1",
+        )?),
+    };
+    let target = |running: &Running| Target {
+        address: running.address,
+        tls: tls.clone(),
+    };
+    stage.check_answers(&case.load.requests, target)?;
+    if let Some(forged) = &case.forged {
+        stage.check_refusal(forged, target)?;
     }
-    Ok(rows)
+    let measured = stage.rounds(|running, time| case.load.run(&target(running), time))?;
+    let workers = context.options.workers;
+    Ok(Row::of_case(suite, &case.name, workers, &measured))
 }

@@ -14,6 +14,10 @@ pub(super) const SUITE: Suite = Suite {
             log: Log::Combined,
             ..Setup::default()
         };
-        compare(context, SUITE.name, &[Case::new("80 B", setup, load)])
+        Ok(compare(
+            context,
+            SUITE.name,
+            &[Case::new("80 B", setup, load)],
+        ))
     },
 };

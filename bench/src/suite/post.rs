@@ -17,6 +17,6 @@ pub(super) const SUITE: Suite = Suite {
             };
             Case::new(name, setup, load)
         });
-        compare(context, SUITE.name, &cases)
+        Ok(compare(context, SUITE.name, &cases))
     },
 };

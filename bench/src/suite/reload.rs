@@ -20,7 +20,7 @@ pub(super) const SUITE: Suite = Suite {
             routes: ROUTES,
             ..Setup::default()
         };
-        let mut stage = Stage::start(context, &setup)?;
+        let mut stage = Stage::start(context, SUITE.name, CASE, &setup)?;
         stage.running.retain(Running::can_reload);
         let targets = (0..ROUTES).map(|route| format!("/route-{route}/item"));
         let load = Closed::new(context.options.connections, Requests::get(targets, ""));
@@ -30,7 +30,7 @@ pub(super) const SUITE: Suite = Suite {
         let workers = context.options.workers;
         let peers = stage.running.len().max(1);
         let each = reloads.into_inner() as f64 / peers as f64;
-        let rows = Row::of_case(SUITE.name, "1 a second", workers, &measured);
+        let rows = Row::of_case(SUITE.name, CASE, workers, &measured);
         Ok(rows
             .into_iter()
             .map(|mut row| {
@@ -40,6 +40,9 @@ pub(super) const SUITE: Suite = Suite {
             .collect())
     },
 };
+
+/// The only case.
+const CASE: &str = "1 a second";
 
 const ROUTES: usize = 100;
 

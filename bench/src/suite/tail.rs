@@ -27,10 +27,10 @@ fn run(context: &Context) -> Result<Vec<Row>, Error> {
         log: Log::Combined,
         ..Setup::default()
     };
-    let mut stage = Stage::start(context, &setup)?;
+    let mut stage = Stage::start(context, SUITE.name, "both rates", &setup)?;
     let requests = Requests::get(["/"], "");
     stage.check_answers(&requests, without_tls)?;
-    let most: Vec<(&str, f64)> = saturation(context, &stage, &requests)?;
+    let most = saturation(context, &mut stage, &requests)?;
     let both = most
         .iter()
         .filter(|(peer, _)| [OURS, "nginx"].contains(peer));
@@ -47,17 +47,26 @@ fn run(context: &Context) -> Result<Vec<Row>, Error> {
             connections: context.options.connections,
             requests: requests.clone(),
         };
-        let measured = stage.rounds(|running, time| load.run(&without_tls(running), time))?;
-        let workers = context.options.workers;
-        let mut case = Row::of_case(SUITE.name, name, workers, &measured);
-        let ours = case.iter().find(|row| row.peer == OURS);
-        let ours = ours.and_then(|row| row.p999_us);
-        for row in &mut case {
-            row.more.insert("rate", load.rate);
-            let ratio = ours.zip(row.p999_us).map(|(ours, theirs)| ours / theirs);
-            row.more.extend(ratio.map(|ratio| ("p999_ratio", ratio)));
-        }
-        rows.extend(case);
+        let case = case(context, &mut stage, name, &load);
+        rows.extend(context.found(SUITE.name, name, case));
+    }
+    Ok(rows)
+}
+
+fn case(
+    context: &Context,
+    stage: &mut Stage<'_>,
+    name: &str,
+    load: &Open,
+) -> Result<Vec<Row>, Error> {
+    let measured = stage.rounds(|running, time| load.run(&without_tls(running), time))?;
+    let mut rows = Row::of_case(SUITE.name, name, context.options.workers, &measured);
+    let ours = rows.iter().find(|row| row.peer == OURS);
+    let ours = ours.and_then(|row| row.p999_us);
+    for row in &mut rows {
+        row.more.insert("rate", load.rate);
+        let ratio = ours.zip(row.p999_us).map(|(ours, theirs)| ours / theirs);
+        row.more.extend(ratio.map(|ratio| ("p999_ratio", ratio)));
     }
     Ok(rows)
 }
@@ -65,15 +74,13 @@ fn run(context: &Context) -> Result<Vec<Row>, Error> {
 /// Requests a second that each peer answers when it has as much to do as it can.
 fn saturation(
     context: &Context,
-    stage: &Stage<'_>,
+    stage: &mut Stage<'_>,
     requests: &Requests,
 ) -> Result<Vec<(&'static str, f64)>, Error> {
     let load = Closed::new(context.options.connections, requests.clone());
-    let most = stage.running.iter().map(|running| {
+    stage.each(|running| {
         load.run(&without_tls(running), Duration::from_millis(500))?; // warms up
         let sample = load.run(&without_tls(running), Duration::from_secs(2))?;
-        let rate = sample.requests as f64 / sample.time.as_secs_f64();
-        Ok((running.peer.name, rate))
-    });
-    most.collect()
+        Ok(sample.requests as f64 / sample.time.as_secs_f64())
+    })
 }

@@ -1,15 +1,15 @@
-//! Handshakes, and small answers over connections with TLS that are kept.
+//! Handshakes, and small answers over connections with TLS that are kept, on either side of the proxy.
 //!
-//! All peers have the same ECDSA P-256 certificate; the client asks for TLS 1.3 with
-//! `TLS_AES_128_GCM_SHA256` and X25519, so that they agree on the same work.
+//! All peers, and the origin, have the same ECDSA P-256 certificate; the client, and the origin, want
+//! TLS 1.3 with `TLS_AES_128_GCM_SHA256` and X25519, so that they agree on the same work.
 
 use super::{Case, Suite, compare};
 use crate::load::{Closed, Requests, Resumption, Reuse};
-use crate::peer::{Front, Log, Setup};
+use crate::peer::{Back, Front, Log, Setup};
 
 pub(super) const SUITE: Suite = Suite {
     name: "tls",
-    shows: "TLS 1.3: full handshakes, resumed handshakes, keep-alive; 80 bytes",
+    shows: "TLS 1.3: full handshakes, resumed handshakes, keep-alive, TLS to the origin; 80 bytes",
     run: |context| {
         let cases = [
             ("full handshake", Reuse::ClientCloses, Resumption::Never),
@@ -20,8 +20,8 @@ pub(super) const SUITE: Suite = Suite {
             ),
             ("keep-alive", Reuse::KeepAlive, Resumption::Never),
         ];
-        let cases = cases.map(|(name, reuse, resumption)| {
-            let load = Closed::new(context.options.connections, Requests::get(["/"], ""));
+        let load = Closed::new(context.options.connections, Requests::get(["/"], ""));
+        let handshakes = cases.map(|(name, reuse, resumption)| {
             let setup = Setup {
                 front: Front::Tls,
                 log: Log::Combined,
@@ -29,9 +29,16 @@ pub(super) const SUITE: Suite = Suite {
             };
             Case {
                 resumption,
-                ..Case::new(name, setup, load.reuse(reuse))
+                ..Case::new(name, setup, load.clone().reuse(reuse))
             }
         });
-        compare(context, SUITE.name, &cases)
+        let setup = Setup {
+            back: Back::Tls,
+            log: Log::Combined,
+            ..Setup::default()
+        };
+        let to_origin = Case::new("TLS to the origin", setup, load.clone());
+        let cases: Vec<Case> = handshakes.into_iter().chain([to_origin]).collect();
+        Ok(compare(context, SUITE.name, &cases))
     },
 };

@@ -16,7 +16,7 @@ pub(super) const SUITE: Suite = Suite {
             ..load
         };
         let case = Case::new("64 B", Setup::default(), load);
-        compare(context, SUITE.name, &[case])
+        Ok(compare(context, SUITE.name, &[case]))
     },
 };
 
