@@ -23,6 +23,11 @@ pub struct Nginx {
 }
 
 impl Nginx {
+    /// Its folder.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// Starts one whose `http` block holds this, with `ADDRESS` for where it is to listen and
     /// `FOLDER` for its folder, in which `prepare` may put files.
     ///

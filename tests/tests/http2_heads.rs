@@ -87,3 +87,22 @@ async fn what_http_1_would_refuse_is_refused() {
     }
     assert_eq!(upstream.count(), 0);
 }
+
+#[tokio::test]
+async fn a_length_that_could_be_read_in_two_ways_is_refused() {
+    let upstream = Upstream::start("up").await;
+    let gateway = gateway(&upstream, "").await;
+    for lengths in [&["05"][..], &["5", "05"], &["5", "5"], &["00"]] {
+        let headers: Vec<_> = lengths
+            .iter()
+            .map(|length| ("content-length", *length))
+            .collect();
+        let address = gateway.listener("http");
+        let mut client = RawH2::connect(address, &[]).await.expect("it accepts");
+        let bytes = request(1, "POST", "/", &headers, false);
+        client.send(&bytes).await.expect("it takes them");
+        let verdict = client.verdict(1).await;
+        assert_ne!(verdict.payload.first(), Some(&0x88), "{lengths:?}: 200");
+    }
+    assert_eq!(upstream.count(), 0);
+}

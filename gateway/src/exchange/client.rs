@@ -35,6 +35,13 @@ pub(crate) trait Client: Send {
     /// What was kept; none when it was too much.
     fn kept(&self) -> Option<Bytes>;
 
+    /// Whether the upstream is asked to invite the body, and the client waits for that (RFC 9110,
+    /// section 10.1.1).
+    fn leave_invitation(&mut self, leave: bool);
+
+    /// Whether reading the rest of the request has any use after the answer.
+    fn goes_on(&self) -> bool;
+
     /// The connection is to end after the answer.
     fn close_after(&mut self);
 

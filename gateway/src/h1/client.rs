@@ -38,7 +38,15 @@ impl Client for Session {
     }
 
     fn kept(&self) -> Option<Bytes> {
-        self.retry.bytes()
+        self.retry.whole()
+    }
+
+    fn leave_invitation(&mut self, leave: bool) {
+        self.invited_elsewhere = leave;
+    }
+
+    fn goes_on(&self) -> bool {
+        self.keep_alive
     }
 
     fn close_after(&mut self) {

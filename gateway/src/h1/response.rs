@@ -2,6 +2,7 @@
 
 use http::{HeaderValue, StatusCode, header};
 use pingora_core::protocols::http::date::get_cached_date;
+use pingora_core::{Error, ErrorType};
 use plugins::ResponseHead;
 
 use super::message::{content_length, options};
@@ -37,7 +38,7 @@ pub(super) enum Ends {
 
 /// The upstream's answer says its length in a way that nobody should believe.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct BadLength;
+pub(crate) struct BadLength;
 
 /// Decides the framing (RFC 9112, section 6) and makes the headers say so; `end` when it is known
 /// that no body follows.
@@ -47,25 +48,18 @@ pub(super) struct BadLength;
 pub(super) fn frame(head: &mut ResponseHead, end: bool, asked: Asked) -> Result<Ends, BadLength> {
     let status = head.status();
     let tunnel = status == StatusCode::SWITCHING_PROTOCOLS && asked.websocket;
-    let stated = stated(head)?;
-    if stated.ends_here {
-        strip(head);
-    }
+    let length = end_here(head)?;
     if tunnel {
         head.set_header(&header::CONNECTION, HeaderValue::from_static("Upgrade"));
         head.set_header(&header::UPGRADE, HeaderValue::from_static("websocket"));
-        head.remove_header(&header::CONTENT_LENGTH);
         return Ok(Ends::Tunnel);
     }
     if status.is_informational() {
         return Ok(Ends::Interim);
     }
-    if stated.length.is_some() && (status == StatusCode::NO_CONTENT || stated.chunked) {
-        head.remove_header(&header::CONTENT_LENGTH);
-    }
     let bodiless =
         asked.head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    Ok(match stated.length.filter(|_| !stated.chunked) {
+    Ok(match length {
         _ if bodiless => Ends::Bodiless,
         Some(0) => Ends::Bodiless,
         Some(length) => Ends::Length(length),
@@ -80,6 +74,30 @@ pub(super) fn frame(head: &mut ResponseHead, end: bool, asked: Asked) -> Result<
         }
         None => Ends::Close,
     })
+}
+
+/// Removes what concerns the upstream's connection alone, and a length where there is no body or it is
+/// chunked; the length that stays.
+///
+/// # Errors
+/// When the length is malformed.
+pub(crate) fn end_here(head: &mut ResponseHead) -> Result<Option<u64>, BadLength> {
+    let stated = stated(head)?;
+    if stated.ends_here {
+        strip(head);
+    }
+    let status = head.status();
+    let none = status.is_informational() || status == StatusCode::NO_CONTENT;
+    if stated.length.is_some() && (none || stated.chunked) {
+        head.remove_header(&header::CONTENT_LENGTH);
+        return Ok(None);
+    }
+    Ok(stated.length)
+}
+
+/// The error of an answer with a malformed length.
+pub(crate) fn malformed_length() -> Box<Error> {
+    Error::explain(ErrorType::InvalidHTTPHeader, "a malformed Content-Length").into_up()
 }
 
 /// What a head says of its framing.
@@ -121,9 +139,10 @@ fn stated(head: &ResponseHead) -> Result<Stated, BadLength> {
 
 /// Removes what concerns the upstream's connection alone (RFC 9110, section 7.6.1).
 fn strip(head: &mut ResponseHead) {
-    // The names are copied out only when there are any beyond the usual ones.
+    // The names are copied out only when there are any beyond the usual ones. The length frames the
+    // answer, whatever an upstream says.
     let usual = |name: &&[u8]| {
-        [&b"close"[..], b"keep-alive", b"upgrade"]
+        [&b"close"[..], b"keep-alive", b"upgrade", b"content-length"]
             .iter()
             .any(|one| name.eq_ignore_ascii_case(one))
     };
@@ -262,6 +281,29 @@ mod tests {
         let (_, head) = framed(200, &headers, GET);
         let names: Vec<_> = head.headers().map(|(name, _)| name).collect();
         assert_eq!(names, ["content-length", "x-public"]);
+    }
+
+    #[test]
+    fn the_length_stays_where_it_frames_the_answer_and_nowhere_else() {
+        let nominated = [("connection", "content-length"), ("content-length", "2")];
+        let chunked = [("content-length", "3"), ("transfer-encoding", "chunked")];
+        let plain = [("content-length", "4")];
+        for (status, headers, expected) in [
+            (200, &nominated[..], Some(2)),
+            (200, &chunked, None),
+            (204, &plain, None),
+            (103, &plain, None),
+            (304, &plain, Some(4)),
+        ] {
+            let mut head = ResponseHead::new(StatusCode::from_u16(status).unwrap());
+            for (name, value) in headers {
+                let name = http::HeaderName::from_static(name);
+                head.add_header(&name, HeaderValue::from_static(value));
+            }
+            assert_eq!(end_here(&mut head), Ok(expected), "{status} {headers:?}");
+            let left = head.header(&header::CONTENT_LENGTH).is_some();
+            assert_eq!(left, expected.is_some(), "{status} {headers:?}");
+        }
     }
 
     #[test]

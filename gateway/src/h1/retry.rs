@@ -37,6 +37,12 @@ impl RetryBuffer {
         self.truncated
     }
 
+    /// All of it, which may be nothing yet; none when it was not kept or too long.
+    pub(super) fn whole(&self) -> Option<Bytes> {
+        let whole = self.enabled && !self.truncated;
+        whole.then(|| self.kept.clone().freeze())
+    }
+
     /// All of it; none when there is nothing or it was too long.
     pub(super) fn bytes(&self) -> Option<Bytes> {
         let any = !self.truncated && !self.kept.is_empty();

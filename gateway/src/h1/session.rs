@@ -15,7 +15,7 @@ use super::body::Body;
 use super::chunked::Piece;
 use super::connection::{Connection, Limit};
 use super::forwarded::Forwarded;
-use super::response::{Asked, Ends, frame, write_chunk_size, write_head};
+use super::response::{Asked, Ends, frame, malformed_length, write_chunk_size, write_head};
 use super::retry::RetryBuffer;
 use crate::deadline::Broken;
 use crate::pace::DROP;
@@ -30,7 +30,9 @@ pub(super) struct Session {
     pub(super) body: Body,
     pub(super) bodiless: bool,
     asked: Asked,
-    keep_alive: bool,
+    pub(super) keep_alive: bool,
+    /// The upstream is asked to invite the body.
+    pub(super) invited_elsewhere: bool,
     /// The client asked for 100 before it sends the body, and got none yet.
     waits: bool,
     /// By when everything must be over.
@@ -99,6 +101,7 @@ impl Session {
             bodiless: begin.body.is_done(),
             body: begin.body,
             keep_alive: begin.keep_alive,
+            invited_elsewhere: false,
             waits: begin.expects_continue,
             due: begin.due,
             answer: Answer::default(),
@@ -143,7 +146,10 @@ impl Session {
     /// Whether the upstream is asked to invite the body (RFC 9110, section 10.1.1).
     fn leaves_the_invitation(&self) -> bool {
         let asked = |forwarded: &Forwarded| forwarded.head.headers.contains_key(header::EXPECT);
-        self.forwarded.as_deref().is_none_or(asked)
+        match self.forwarded.as_deref() {
+            Some(forwarded) => asked(forwarded),
+            None => self.invited_elsewhere,
+        }
     }
 
     /// Whether it is not known yet if this becomes a tunnel. Until then Pingora must not hear that
@@ -263,9 +269,7 @@ impl Session {
         if self.answer.status != 0 {
             return Ok(());
         }
-        let ends = frame(&mut head, end, self.asked).map_err(|_| {
-            Error::explain(ErrorType::InvalidHTTPHeader, "a malformed Content-Length").into_up()
-        })?;
+        let ends = frame(&mut head, end, self.asked).map_err(|_| malformed_length())?;
         if ends == Ends::Interim {
             return self.write_interim(&head).await;
         }

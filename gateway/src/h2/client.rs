@@ -8,6 +8,7 @@ use plugins::{RequestHead, ResponseHead};
 
 use super::request::H2Request;
 use crate::exchange::Client;
+use crate::h1::{end_here, malformed_length};
 use crate::proxy::answer_to_pingora;
 use crate::serve::Connected;
 
@@ -37,19 +38,25 @@ impl Client for H2Request {
     }
 
     fn keep(&mut self) {
+        self.keeping = true;
         self.session_mut().enable_retry_buffering();
     }
 
     fn kept(&self) -> Option<Bytes> {
-        match self.session().retry_buffer_truncated() {
-            true => None,
-            false => self.session().get_retry_buffer(),
-        }
+        let whole = self.keeping && !self.session().retry_buffer_truncated();
+        whole.then(|| self.session().get_retry_buffer().unwrap_or_default())
+    }
+
+    fn leave_invitation(&mut self, _: bool) {}
+
+    fn goes_on(&self) -> bool {
+        false
     }
 
     fn close_after(&mut self) {}
 
-    async fn answer(&mut self, head: ResponseHead, end: bool) -> Result<()> {
+    async fn answer(&mut self, mut head: ResponseHead, end: bool) -> Result<()> {
+        end_here(&mut head).map_err(|_| malformed_length())?;
         let status = head.status();
         let end = end && !status.is_informational();
         let head = Box::new(answer_to_pingora(&head)?);

@@ -12,6 +12,7 @@ use pingora_core::{Error, ErrorType, Result};
 use pingora_http::RequestHeader;
 use tokio::time::{timeout, timeout_at};
 
+use crate::h1::message::content_length;
 use crate::pace::{DROP, Pace};
 use crate::refusal::Refusal;
 use crate::serve::Connected;
@@ -30,6 +31,8 @@ pub(super) struct H2Request {
     pub(super) status: u16,
     /// Bytes of the answer's body.
     pub(super) sent: u64,
+    /// What is read of the body is kept for another try.
+    pub(super) keeping: bool,
     /// The whole answer was sent.
     pub(super) answered: bool,
 }
@@ -82,8 +85,13 @@ pub(super) fn judge(
     if expected.is_some_and(|what| !what.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
         return Err(Refusal::Expectation);
     }
-    let length = head.headers.get(header::CONTENT_LENGTH);
-    let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    // Upstreams of HTTP/1 go by it, so there is no doubt about it either.
+    let mut lengths = head.headers.get_all(header::CONTENT_LENGTH).iter();
+    let length = match (lengths.next(), lengths.next()) {
+        (None, _) => None,
+        (Some(one), None) => Some(content_length(one.as_bytes()).ok_or(Refusal::ContentLength)?),
+        (Some(_), Some(_)) => return Err(Refusal::ContentLength),
+    };
     match (length, listener.body) {
         (Some(length), Some(limit)) if length > limit => Err(Refusal::BodyTooLong),
         _ => Ok(()),
@@ -128,6 +136,7 @@ impl H2Request {
             pace: Pace::new(now),
             status: 0,
             sent: 0,
+            keeping: false,
             answered: false,
             due: listener.timeouts.request.map(|whole| now + whole),
             listener,

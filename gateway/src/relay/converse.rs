@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::task::Poll;
 
 use bytes::Bytes;
-use http::StatusCode;
+use http::{StatusCode, header};
 use pingora_core::{Error, ErrorType, Result};
 
 use super::answer::{Answer, Body, Piece};
@@ -65,6 +65,8 @@ pub(super) async fn converse<C: Client>(
     client.finish().await?;
     let sent = match sending.done && !up.is_writing() {
         true => sending.failed.is_none(),
+        // The rest of the request has no use any more.
+        false if !client.goes_on() => false,
         false => Box::pin(sending.complete(client, started, up)).await,
     };
     Ok(keep_alive && whole && sent && up.arrived().is_empty())
@@ -159,6 +161,7 @@ impl Sending {
             sending.take(None, true, started, up)?;
             return Ok(sending);
         }
+        client.leave_invitation(started.head.header(&header::EXPECT).is_some());
         if let Some(kept) = client.kept().filter(|kept| !kept.is_empty()) {
             let last = client.is_body_done();
             sending.take(Some(kept), last, started, up)?;
@@ -189,7 +192,7 @@ impl Sending {
             let writing = up.is_writing();
             tokio::select! {
                 biased;
-                progress = up.progress() => match progress {
+                progress = up.progress(reading) => match progress {
                     Ok(Progress::Arrived) => return Ok(true),
                     Ok(Progress::Ended) => return Ok(false),
                     Ok(Progress::Written) => {}
@@ -225,7 +228,7 @@ impl Sending {
             let reading = !self.done && !up.is_writing();
             tokio::select! {
                 biased;
-                progress = up.progress() => match progress {
+                progress = up.progress(reading) => match progress {
                     Ok(Progress::Written) => {}
                     Ok(Progress::Unwritable(_) | Progress::Arrived | Progress::Ended) | Err(_) => {
                         return false;

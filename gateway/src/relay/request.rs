@@ -26,13 +26,15 @@ pub(super) fn write_head(out: &mut Vec<u8>, head: &RequestHead, bodiless: bool) 
     out.extend_from_slice(head.target().as_bytes());
     out.extend_from_slice(b" HTTP/1.1\r\n");
     let mut host = false;
-    let mut length = None;
+    let (mut length, mut lengths) = (None, 0);
     head.fields().write_lines(out, |name, value| {
         match name.len() {
             4 => host |= name.eq_ignore_ascii_case(b"host"),
+            // How the body is framed is said below, in one way.
             14 if name.eq_ignore_ascii_case(b"content-length") => {
-                // Judged when it came; plugins that change a body remove it.
                 length = content_length(value);
+                lengths += 1;
+                return false;
             }
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => return false,
             _ => {}
@@ -41,6 +43,10 @@ pub(super) fn write_head(out: &mut Vec<u8>, head: &RequestHead, bodiless: bool) 
     });
     if let (false, Some(authority)) = (host, head.authority()) {
         line(out, b"Host", authority.as_bytes());
+    }
+    let length = length.filter(|length| lengths == 1 && (*length == 0) == bodiless);
+    if let Some(length) = length {
+        line(out, b"Content-Length", length.to_string().as_bytes());
     }
     let framing = match (bodiless, length) {
         (true, _) => Framing::Done,

@@ -66,6 +66,8 @@ struct Wire {
     written: usize,
     piece: Bytes,
     tail: &'static [u8],
+    /// TLS has taken bytes that it has not written yet.
+    flushing: bool,
     /// What has arrived and was not taken yet: `buffer[start..end]`.
     buffer: Option<Buffer>,
     start: usize,
@@ -99,6 +101,7 @@ impl Upstream {
                 written: 0,
                 piece: Bytes::new(),
                 tail: b"",
+                flushing: false,
                 buffer: None,
                 start: 0,
                 end: 0,
@@ -191,20 +194,29 @@ impl Upstream {
         Ok(Some(answer))
     }
 
-    /// Waits until something happens. May be dropped before without losing anything.
-    pub(super) async fn progress(&mut self) -> Result<Progress, Broken> {
+    /// Waits until something happens; `silent` when the upstream may say nothing for as long as it likes,
+    /// because it waits for us. May be dropped before without losing anything.
+    pub(super) async fn progress(&mut self, silent: bool) -> Result<Progress, Broken> {
         let patience = match self.is_writing() {
             true => self.write_timeout,
             false => self.read_timeout,
         };
+        let silent = silent && !self.is_writing();
         let Self { wire, deadline, .. } = self;
         let progress = poll_fn(|cx| wire.poll_progress(cx));
-        deadline.within(patience, progress).await
+        match silent {
+            true => progress.await.map_err(Broken::Failed),
+            false => deadline.within(patience, progress).await,
+        }
     }
 }
 
 impl Wire {
     fn is_writing(&self) -> bool {
+        self.has_more() || self.flushing
+    }
+
+    fn has_more(&self) -> bool {
         !self.out.is_empty() || !self.piece.is_empty() || !self.tail.is_empty()
     }
 
@@ -214,6 +226,7 @@ impl Wire {
         self.written = 0;
         self.piece = Bytes::new();
         self.tail = b"";
+        self.flushing = false;
     }
 
     fn arrived(&self) -> &[u8] {
@@ -250,7 +263,7 @@ impl Wire {
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.is_writing() {
+        while self.has_more() {
             let out = &self.out[self.written..];
             let count = if self.piece.is_empty() && self.tail.is_empty() {
                 ready!(self.io.poll_write(cx, &[IoSlice::new(out)]))?
@@ -262,8 +275,13 @@ impl Wire {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.note_written(count);
+            self.flushing = matches!(self.io, Io::Tls(_));
         }
-        self.io.poll_flush(cx)
+        if self.flushing {
+            ready!(self.io.poll_flush(cx))?;
+            self.flushing = false;
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn note_written(&mut self, mut count: usize) {
