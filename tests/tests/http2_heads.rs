@@ -1,7 +1,7 @@
 //! What becomes of the head of an HTTP/2 request on its way to an upstream of HTTP/1.1.
 
 use tidegate_tests::gateway::Gateway;
-use tidegate_tests::h2_raw::{RawH2, request};
+use tidegate_tests::h2_raw::{RawH2, frame, request};
 use tidegate_tests::upstream::{Seen, Upstream};
 
 /// A gateway that accepts HTTP/2 without TLS, with more keys of its listener.
@@ -99,7 +99,8 @@ async fn a_length_that_could_be_read_in_two_ways_is_refused() {
             .collect();
         let address = gateway.listener("http");
         let mut client = RawH2::connect(address, &[]).await.expect("it accepts");
-        let bytes = request(1, "POST", "/", &headers, false);
+        let mut bytes = request(1, "POST", "/", &headers, false);
+        bytes.extend(frame(0, 1, 1, b"hello")); // DATA, END_STREAM
         client.send(&bytes).await.expect("it takes them");
         let verdict = client.verdict(1).await;
         assert_ne!(verdict.payload.first(), Some(&0x88), "{lengths:?}: 200");
