@@ -1,9 +1,10 @@
-//! The L7 gateway: listeners, routes and clusters around Pingora's proxy.
+//! The L7 gateway: listeners, routes and clusters, with a relay of our own for HTTP/1.1 upstreams and
+//! Pingora's proxy for all others.
 //!
 //! ```text
 //! Config --compile(previous)--> State --one ArcSwap--> every request loads it once
-//! accept loop -> Connection -> (TLS) -> Pingora's HTTP session -> Proxy:
-//!   route -> plugins -> cluster picks an endpoint -> upstream -> plugins in reverse -> logs, counts
+//! accept loop -> (TLS) -> h1 or h2 -> exchange: route -> plugins -> cluster picks an endpoint
+//!   -> relay, or proxy -> plugins in reverse -> logs, counts
 //! ```
 //!
 //! A gateway with plugins of one's own is a `main` of a few lines:

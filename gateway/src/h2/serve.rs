@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Stream -> Guarded (counts frames) -> h2 (framing, windows, header blocks) -> accept loop
-//!   accept loop: a new request -> a task with Pingora's proxy
+//!   accept loop: a new request -> a task with its exchange
 //!                too much       -> GOAWAY with ENHANCE_YOUR_CALM, counted by reason
 //!                idle, closed   -> GOAWAY, the requests finish, the connection ends
 //! ```

@@ -104,7 +104,8 @@ async fn bring<C: Client>(
                 let piece = &up.arrived()[..bytes];
                 match shown {
                     true => {
-                        show(client, started, Some(Bytes::copy_from_slice(piece)), last).await?
+                        let piece = Some(Bytes::copy_from_slice(piece));
+                        Box::pin(show(client, started, piece, last)).await?;
                     }
                     false => client.write(piece, last).await?,
                 }

@@ -1,9 +1,9 @@
-//! Sockets and threads: our own accept loops in front of Pingora's proxy.
+//! Sockets and threads: accept loops of our own.
 //!
 //! ```text
 //! control thread: bind, reload, drain
 //! worker thread (one runtime each): its own SO_REUSEPORT socket of every TCP listener
-//!   accept -> limits -> client: PROXY header, TLS -> HTTP/1.1 (h1) or HTTP/2 -> Pingora
+//!   accept -> limits -> client: PROXY header, TLS -> HTTP/1.1 (h1) or HTTP/2 (h2)
 //! ```
 
 mod client;
