@@ -29,23 +29,13 @@ pub(crate) enum Broken {
 }
 
 impl Deadline {
-    /// Waits for an outcome, at most so long.
+    /// Waits for an outcome, at most so long. The clock is read only when there is something to wait for.
     pub(crate) async fn within<T>(
         &mut self,
         patience: Duration,
         outcome: impl Future<Output = io::Result<T>>,
     ) -> Result<T, Broken> {
-        let mut outcome = pin!(outcome);
-        // The clock is read only when there is something to wait for.
-        let mut due = None;
-        poll_fn(|cx| {
-            if let Poll::Ready(outcome) = outcome.as_mut().poll(cx) {
-                return Poll::Ready(outcome.map_err(Broken::Failed));
-            }
-            let due = *due.get_or_insert_with(|| Instant::now() + patience);
-            self.poll(cx, due).map(|()| Err(Broken::Late))
-        })
-        .await
+        self.wait(|| Instant::now() + patience, outcome).await
     }
 
     /// The same until a moment.
@@ -54,11 +44,21 @@ impl Deadline {
         due: Instant,
         outcome: impl Future<Output = io::Result<T>>,
     ) -> Result<T, Broken> {
+        self.wait(|| due, outcome).await
+    }
+
+    async fn wait<T>(
+        &mut self,
+        until: impl Fn() -> Instant,
+        outcome: impl Future<Output = io::Result<T>>,
+    ) -> Result<T, Broken> {
         let mut outcome = pin!(outcome);
+        let mut due = None;
         poll_fn(|cx| {
             if let Poll::Ready(outcome) = outcome.as_mut().poll(cx) {
                 return Poll::Ready(outcome.map_err(Broken::Failed));
             }
+            let due = *due.get_or_insert_with(&until);
             self.poll(cx, due).map(|()| Err(Broken::Late))
         })
         .await

@@ -6,7 +6,7 @@ use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderName, HeaderValue, Uri};
 use pingora_core::{ErrorType, OrErr, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
-use plugins::{RequestHead, ResponseHead};
+use plugins::{Fields, RequestHead, ResponseHead};
 
 use crate::exchange::Started;
 
@@ -53,10 +53,8 @@ fn to_pingora(ours: &RequestHead) -> Result<Box<RequestHeader>> {
             .or_err(ErrorType::InvalidHTTPHeader, "the authority")?;
         head.set_uri(uri);
     }
-    for (name, value) in ours.fields().raw() {
-        let name = HeaderName::from_bytes(name).or_err(ErrorType::InvalidHTTPHeader, "a name")?;
-        let value =
-            HeaderValue::from_bytes(value).or_err(ErrorType::InvalidHTTPHeader, "a value")?;
+    for header in headers(ours.fields()) {
+        let (name, value) = header?;
         head.append_header(name, value)?;
     }
     Ok(Box::new(head))
@@ -81,11 +79,18 @@ pub(crate) fn from_pingora(theirs: &ResponseHeader) -> ResponseHead {
 pub(crate) fn answer_to_pingora(ours: &ResponseHead) -> Result<ResponseHeader> {
     let mut head = ResponseHeader::build_no_case(ours.status(), Some(ours.fields().len()))?;
     head.set_reason_phrase(Some(ours.reason()))?;
-    for (name, value) in ours.fields().raw() {
-        let name = HeaderName::from_bytes(name).or_err(ErrorType::InvalidHTTPHeader, "a name")?;
-        let value =
-            HeaderValue::from_bytes(value).or_err(ErrorType::InvalidHTTPHeader, "a value")?;
+    for header in headers(ours.fields()) {
+        let (name, value) = header?;
         head.append_header(name, value)?;
     }
     Ok(head)
+}
+
+fn headers(fields: &Fields) -> impl Iterator<Item = Result<(HeaderName, HeaderValue)>> {
+    let malformed = ErrorType::InvalidHTTPHeader;
+    fields.raw().map(move |(name, value)| {
+        let name = HeaderName::from_bytes(name).or_err(malformed.clone(), "a name")?;
+        let value = HeaderValue::from_bytes(value).or_err(malformed.clone(), "a value")?;
+        Ok((name, value))
+    })
 }

@@ -9,9 +9,10 @@ use http::{StatusCode, header};
 use pingora_core::{Error, ErrorType, Result};
 
 use super::answer::{Answer, Body, Piece};
-use super::error::{because, broken, upstream};
+use super::error::{because, upstream};
 use super::request::{Framing, WrongLength, write_head};
 use super::upstream::{Progress, Upstream};
+use crate::deadline::Broken;
 use crate::exchange::{Client, Interims, Started, plugin_panicked};
 use crate::refusal::Refusal;
 
@@ -22,6 +23,16 @@ struct Sending {
     done: bool,
     /// Why the upstream takes nothing more.
     failed: Option<Box<Error>>,
+}
+
+/// What has happened in a conversation.
+enum Step {
+    /// Something of the request was sent, or is ready to be.
+    Sent,
+    /// Something of the answer has arrived.
+    Arrived,
+    /// Nothing more of it will.
+    Ended,
 }
 
 /// Sends a request and brings the answer to the client; whether the connection can be used again.
@@ -164,17 +175,14 @@ impl Sending {
         }
         client.leave_invitation(started.head.header(&header::EXPECT).is_some());
         if let Some(kept) = client.kept().filter(|kept| !kept.is_empty()) {
-            let last = client.is_body_done();
-            sending.take(Some(kept), last, started, up)?;
+            sending.hear(Some(kept), client, started, up)?;
         } else {
             let here = {
                 let mut read = pin!(client.read());
                 poll_fn(|cx| Poll::Ready(read.as_mut().poll(cx))).await
             };
             if let Poll::Ready(piece) = here {
-                let piece = piece?;
-                let last = piece.is_none() || client.is_body_done();
-                sending.take(piece, last, started, up)?;
+                sending.hear(piece?, client, started, up)?;
             }
         }
         Ok(sending)
@@ -189,31 +197,10 @@ impl Sending {
         up: &mut Upstream,
     ) -> Result<bool> {
         loop {
-            let reading = !self.done && !up.is_writing();
-            let writing = up.is_writing();
-            tokio::select! {
-                biased;
-                progress = up.progress(reading) => match progress {
-                    Ok(Progress::Arrived) => return Ok(true),
-                    Ok(Progress::Ended) => return Ok(false),
-                    Ok(Progress::Written) => {}
-                    Ok(Progress::Unwritable(error)) => self.give_up(error),
-                    Err(why) if writing => {
-                        let (late, failed) = (ErrorType::WriteTimedout, ErrorType::ReadError);
-                        return Err(broken(late, failed, "sending the request", why));
-                    }
-                    Err(why) => {
-                        let (late, failed) = (ErrorType::ReadTimedout, ErrorType::ReadError);
-                        return Err(self.failed.take().unwrap_or_else(|| {
-                            broken(late, failed, "waiting for the answer", why)
-                        }));
-                    }
-                },
-                piece = hear(client, self.done), if reading || self.done => {
-                    let piece = piece?;
-                    let last = piece.is_none() || client.is_body_done();
-                    self.take(piece, last, started, up)?;
-                }
+            match self.step(client, started, up).await? {
+                Step::Arrived => return Ok(true),
+                Step::Ended => return Ok(false),
+                Step::Sent => {}
             }
         }
     }
@@ -226,25 +213,48 @@ impl Sending {
         up: &mut Upstream,
     ) -> bool {
         while !self.done || up.is_writing() {
-            let reading = !self.done && !up.is_writing();
-            tokio::select! {
-                biased;
-                progress = up.progress(reading) => match progress {
-                    Ok(Progress::Written) => {}
-                    Ok(Progress::Unwritable(_) | Progress::Arrived | Progress::Ended) | Err(_) => {
-                        return false;
-                    }
-                },
-                piece = client.read(), if reading => {
-                    let Ok(piece) = piece else { return false };
-                    let last = piece.is_none() || client.is_body_done();
-                    if self.take(piece, last, started, up).is_err() {
-                        return false;
-                    }
-                }
+            if !matches!(self.step(client, started, up).await, Ok(Step::Sent)) {
+                return false;
             }
         }
         self.failed.is_none()
+    }
+
+    /// Waits until either side moves.
+    async fn step<C: Client>(
+        &mut self,
+        client: &mut C,
+        started: &mut Started,
+        up: &mut Upstream,
+    ) -> Result<Step> {
+        let writing = up.is_writing();
+        let reading = !self.done && !writing;
+        tokio::select! {
+            biased;
+            progress = up.progress(reading) => match progress {
+                Ok(Progress::Arrived) => return Ok(Step::Arrived),
+                Ok(Progress::Ended) => return Ok(Step::Ended),
+                Ok(Progress::Written) => {}
+                Ok(Progress::Unwritable(error)) => self.give_up(error),
+                Err(why) => return Err(self.broken(why, writing)),
+            },
+            piece = hear(client, self.done), if reading || self.done => {
+                self.hear(piece?, client, started, up)?;
+            }
+        }
+        Ok(Step::Sent)
+    }
+
+    /// Takes what was read of the client's body.
+    fn hear<C: Client>(
+        &mut self,
+        piece: Option<Bytes>,
+        client: &C,
+        started: &mut Started,
+        up: &mut Upstream,
+    ) -> Result<()> {
+        let last = piece.is_none() || client.is_body_done();
+        self.take(piece, last, started, up)
     }
 
     /// Takes a piece of the client's body.
@@ -279,6 +289,19 @@ impl Sending {
     fn give_up(&mut self, error: std::io::Error) {
         self.done = true;
         self.failed = Some(because(ErrorType::WriteError, "sending the request", error));
+    }
+
+    /// The upstream took too long, or its connection broke.
+    fn broken(&mut self, why: Broken, writing: bool) -> Box<Error> {
+        let (late, doing) = match writing {
+            true => (ErrorType::WriteTimedout, "sending the request"),
+            false => (ErrorType::ReadTimedout, "waiting for the answer"),
+        };
+        // Why it took nothing more says more.
+        self.failed.take().unwrap_or_else(|| match why {
+            Broken::Late => upstream(late, doing),
+            Broken::Failed(cause) => because(ErrorType::ReadError, doing, cause),
+        })
     }
 
     /// The upstream has closed the connection before an answer.

@@ -4,8 +4,6 @@ use std::io;
 
 use pingora_core::{Error, ErrorType};
 
-use crate::deadline::Broken;
-
 /// An error of the upstream.
 pub(super) fn upstream(kind: ErrorType, what: &'static str) -> Box<Error> {
     Error::explain(kind, what).into_up()
@@ -14,17 +12,4 @@ pub(super) fn upstream(kind: ErrorType, what: &'static str) -> Box<Error> {
 /// The same with its cause.
 pub(super) fn because(kind: ErrorType, what: &'static str, cause: io::Error) -> Box<Error> {
     Error::because(kind, what, cause).into_up()
-}
-
-/// The upstream took too long, or its connection broke.
-pub(super) fn broken(
-    late: ErrorType,
-    failed: ErrorType,
-    doing: &'static str,
-    broken: Broken,
-) -> Box<Error> {
-    match broken {
-        Broken::Late => upstream(late, doing),
-        Broken::Failed(cause) => because(failed, doing, cause),
-    }
 }

@@ -72,12 +72,13 @@ async fn reach<C: Client>(
     started.exchange.upstream = Some(target.address);
     let addresses = client.connected().addresses();
     let key = Key::new(&target, endpoint.group(addresses));
-    match fresh {
-        false if let Some(mut kept) = pool::take(key, started.exchange.started) => {
-            kept.reused = true;
-            Ok(kept)
-        }
-        _ => Box::pin(connect(endpoint, &target, addresses)).await,
+    let kept = match fresh {
+        true => None,
+        false => pool::take(key, started.exchange.started),
+    };
+    match kept {
+        Some(kept) => Ok(kept),
+        None => Box::pin(connect(endpoint, &target, addresses)).await,
     }
 }
 

@@ -34,9 +34,14 @@ thread_local! {
 pub(super) fn take(key: Key, now: Instant) -> Option<Box<Upstream>> {
     POOL.with_borrow_mut(|pool| {
         let idle = pool.idle.get_mut(&key)?;
-        while let Some(Idle { upstream, until }) = idle.pop() {
+        while let Some(Idle {
+            mut upstream,
+            until,
+        }) = idle.pop()
+        {
             pool.count -= 1;
             if until > now && upstream.is_quiet() {
+                upstream.reused = true;
                 return Some(upstream);
             }
         }
@@ -44,7 +49,7 @@ pub(super) fn take(key: Key, now: Instant) -> Option<Box<Upstream>> {
     })
 }
 
-/// Keeps a connection whose answer is complete, for so long.
+/// Keeps a connection whose answer is complete until a moment.
 pub(super) fn put(upstream: Box<Upstream>, until: Instant) {
     let begin = POOL.with_borrow_mut(|pool| {
         if pool.count >= LIMIT {
