@@ -24,26 +24,54 @@ pub struct Gateway {
     home: Option<TempDir>,
 }
 
+/// What a configuration has beside the usual: a listener `http` and a route to one upstream.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Keys<'a> {
+    /// Keys of the gateway, and tables.
+    pub gateway: &'a str,
+    /// Keys of the listener.
+    pub listener: &'a str,
+    /// Keys of the cluster.
+    pub cluster: &'a str,
+}
+
+impl Keys<'_> {
+    /// The configuration of a gateway before this upstream.
+    pub fn before(&self, upstream: &str) -> String {
+        let Self {
+            gateway,
+            listener,
+            cluster,
+        } = self;
+        format!(
+            r#"admin = {{ address = "127.0.0.1:0" }}
+{gateway}
+[[listener]]
+name = "http"
+address = "127.0.0.1:0"
+{listener}
+[[route]]
+name = "all"
+cluster = "up"
+[cluster.up]
+endpoints = [{{ address = "{upstream}" }}]
+{cluster}
+"#
+        )
+    }
+}
+
 impl Gateway {
     /// Starts one with a listener `http` of these keys, in front of one upstream.
     ///
     /// # Panics
     /// When it does not become ready.
     pub async fn before(upstream: SocketAddr, listener: &str) -> Self {
-        Self::with(&format!(
-            r#"admin = {{ address = "127.0.0.1:0" }}
-[[listener]]
-name = "http"
-address = "127.0.0.1:0"
-{listener}
-[cluster.up]
-endpoints = [{{ address = "{upstream}" }}]
-[[route]]
-name = "all"
-cluster = "up"
-"#
-        ))
-        .await
+        let keys = Keys {
+            listener,
+            ..Keys::default()
+        };
+        Self::with(&keys.before(&upstream.to_string())).await
     }
 
     /// Starts one with this configuration, in a folder of its own.

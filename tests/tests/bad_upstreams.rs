@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tidegate_tests::gateway::Gateway;
+use tidegate_tests::gateway::{Gateway, Keys};
 use tidegate_tests::upstream::Upstream;
 use tidegate_tests::wire::Wire;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -113,17 +113,12 @@ async fn upstream(answer: &'static [u8]) -> std::net::SocketAddr {
 
 /// A gateway in front of an upstream, with its relay or without.
 async fn gateway(upstream: std::net::SocketAddr, relay: bool) -> Gateway {
-    let text = r#"admin = { address = "127.0.0.1:0" }
-[[listener]]
-name = "http"
-address = "127.0.0.1:0"
-[[route]]
-name = "all"
-cluster = "up"
-[cluster.up]
-"#;
-    let cluster = format!("endpoints = [{{ address = \"{upstream}\" }}]\nrelay = {relay}\n");
-    Gateway::with(&format!("{text}{cluster}")).await
+    let cluster = format!("relay = {relay}");
+    let keys = Keys {
+        cluster: &cluster,
+        ..Keys::default()
+    };
+    Gateway::with(&keys.before(&upstream.to_string())).await
 }
 
 /// What a client gets for a request with these headers more, until nothing more comes.

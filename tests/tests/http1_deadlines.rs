@@ -33,21 +33,7 @@ struct Setup {
 impl Setup {
     async fn start(keys: &str) -> Self {
         let recorder = Recorder::start().await;
-        let configuration = format!(
-            r#"admin = {{ address = "127.0.0.1:0" }}
-[[listener]]
-name = "http"
-address = "127.0.0.1:0"
-{keys}
-[cluster.up]
-endpoints = [{{ address = "{}" }}]
-[[route]]
-name = "all"
-cluster = "up"
-"#,
-            recorder.address
-        );
-        let gateway = Gateway::with(&configuration).await;
+        let gateway = Gateway::before(recorder.address, keys).await;
         Self { gateway, recorder }
     }
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use tidegate_tests::eventually::{SOON, eventually};
-use tidegate_tests::gateway::Gateway;
+use tidegate_tests::gateway::{Gateway, Keys};
 use tidegate_tests::h2_raw::{
     END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, Frame, RawH2, block, fields, frame, kind, request,
 };
@@ -12,22 +12,13 @@ use tidegate_tests::upstream::Upstream;
 
 /// A gateway that accepts HTTP/2 without TLS, with more keys of its `http2` table.
 async fn gateway(upstream: &str, keys: &str) -> Gateway {
-    Gateway::with(&format!(
-        r#"admin = {{ address = "127.0.0.1:0" }}
-threads = 1
-[[listener]]
-name = "http"
-address = "127.0.0.1:0"
-h2c = true
-{keys}
-[cluster.up]
-endpoints = [{{ address = "{upstream}" }}]
-[[route]]
-name = "all"
-cluster = "up"
-"#
-    ))
-    .await
+    let listener = format!("h2c = true\n{keys}");
+    let keys = Keys {
+        gateway: "threads = 1",
+        listener: &listener,
+        ..Keys::default()
+    };
+    Gateway::with(&keys.before(upstream)).await
 }
 
 async fn refused(gateway: &Gateway, reason: &str) -> Option<f64> {

@@ -3,30 +3,35 @@
 
 use std::time::{Duration, Instant};
 
-use tidegate_tests::gateway::Gateway;
+use tidegate_tests::gateway::{Gateway, Keys};
 use tidegate_tests::nginx::Nginx;
 use tidegate_tests::tokens::write_certificate;
 use tidegate_tests::wire::Wire;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-/// A gateway whose cluster has these keys, and whose route has these plugins.
-async fn gateway(upstream: std::net::SocketAddr, cluster: &str, plugins: &str) -> Gateway {
-    Gateway::with(&format!(
-        r#"admin = {{ address = "127.0.0.1:0" }}
-{plugins}
-[[listener]]
-name = "http"
-address = "127.0.0.1:0"
-[[route]]
-name = "all"
-cluster = "up"
-[cluster.up]
-endpoints = [{{ address = "{upstream}" }}]
-{cluster}
-"#
-    ))
-    .await
+/// A gateway with these keys, and with these of its cluster.
+async fn gateway(upstream: std::net::SocketAddr, cluster: &str, gateway: &str) -> Gateway {
+    let keys = Keys {
+        gateway,
+        cluster,
+        ..Keys::default()
+    };
+    Gateway::with(&keys.before(&upstream.to_string())).await
+}
+
+/// An upstream that does this with its first connection.
+async fn upstream<F: Future<Output = ()> + Send + 'static>(
+    serve: impl FnOnce(TcpStream) -> F + Send + 'static,
+) -> std::net::SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await;
+    let listener = listener.expect("a port is free");
+    let address = listener.local_addr().expect("it is bound");
+    tokio::spawn(async move {
+        let accepted = listener.accept().await;
+        serve(accepted.expect("the gateway connects").0).await;
+    });
+    address
 }
 
 /// Waits for the head of a request; none when the connection ends.
@@ -66,16 +71,13 @@ async fn a_large_body_reaches_an_upstream_over_tls() {
 
 #[tokio::test]
 async fn a_client_is_invited_when_a_plugin_keeps_the_upstream_from_it() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            let asked = head(&mut stream).await.unwrap();
-            assert!(!asked.to_lowercase().contains("expect"), "{asked}");
-            let _ = stream.read_exact(&mut [0; 2]).await;
-            let _ = stream.write_all(OK).await;
-        }
-    });
+    let address = upstream(async |mut stream| {
+        let asked = head(&mut stream).await.unwrap();
+        assert!(!asked.to_lowercase().contains("expect"), "{asked}");
+        stream.read_exact(&mut [0; 2]).await.unwrap();
+        stream.write_all(OK).await.unwrap();
+    })
+    .await;
     let plugins = "plugins = [\"strip\"]\n[plugin.strip]\nkind = \"headers\"\nrequest = { remove = [\"expect\"] }";
     let gateway = gateway(address, "", plugins).await;
     let mut client = TcpStream::connect(gateway.listener("http")).await.unwrap();
@@ -125,14 +127,12 @@ async fn what_is_idempotent_is_sent_again_though_its_body_is_still_to_come() {
 
 #[tokio::test]
 async fn an_upstream_may_be_silent_while_it_waits_for_the_body() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        let (mut stream, _) = listener.accept().await.unwrap();
+    let address = upstream(async |mut stream| {
         head(&mut stream).await.unwrap();
         stream.read_exact(&mut [0; 4]).await.unwrap();
         stream.write_all(OK).await.unwrap();
-    });
+    })
+    .await;
     let gateway = gateway(address, "read_timeout = \"150ms\"", "").await;
     let mut wire = Wire::connect(gateway.listener("http")).await.unwrap();
     let post = "POST / HTTP/1.1\r\nhost: a.test\r\ncontent-length: 4\r\n\r\nab";
@@ -144,16 +144,14 @@ async fn an_upstream_may_be_silent_while_it_waits_for_the_body() {
 
 #[tokio::test]
 async fn an_early_answer_does_not_wait_for_an_upload_that_is_stuck() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        let (mut stream, _) = listener.accept().await.unwrap();
+    let address = upstream(async |mut stream| {
         head(&mut stream).await.unwrap();
         tokio::time::sleep(Duration::from_millis(300)).await;
         let answer = b"HTTP/1.1 413 Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
         stream.write_all(answer).await.unwrap();
         tokio::time::sleep(Duration::from_secs(30)).await;
-    });
+    })
+    .await;
     let gateway = gateway(address, "", "").await;
     let mut client = TcpStream::connect(gateway.listener("http")).await.unwrap();
     let length = 64 << 20;

@@ -19,7 +19,7 @@ use super::play::{Manner, play};
 use super::recorder::{Recorder, Seen};
 use crate::binary;
 use crate::eventually::eventually;
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, Keys};
 
 /// Plays the file `tests/http1/NAME.txt`, with the gateway's relay and without: both must answer the same.
 ///
@@ -80,14 +80,14 @@ impl Setup {
     /// Starts both; if the listener cannot have these keys, what is wrong with them.
     async fn start(keys: &str, relay: bool) -> Result<Self, Wrong> {
         let recorder = Recorder::start().await;
-        let configuration = format!(
-            "admin = {{ address = \"127.0.0.1:0\" }}\n\
-             [[listener]]\nname = \"http\"\naddress = \"127.0.0.1:0\"\n{}\n\
-             [cluster.up]\nendpoints = [{{ address = \"{}\" }}]\nrelay = {relay}\n\
-             [[route]]\nname = \"all\"\ncluster = \"up\"\n",
-            keys.replace("; ", "\n"),
-            recorder.address
-        );
+        let listener = keys.replace("; ", "\n");
+        let cluster = format!("relay = {relay}");
+        let keys = Keys {
+            listener: &listener,
+            cluster: &cluster,
+            ..Keys::default()
+        };
+        let configuration = keys.before(&recorder.address.to_string());
         check_configuration(&configuration)?;
         let gateway = Gateway::with(&configuration).await;
         let address = gateway.listener("http");
