@@ -9,7 +9,7 @@
 
 mod attempts;
 mod challenge;
-mod client;
+mod downstream;
 mod forwarded;
 mod head;
 mod interims;
@@ -26,7 +26,7 @@ use pingora_core::{Error, ErrorType, Result};
 use plugins::{Exchange, Finished, Reply, Request, RequestHead, Response, ResponseHead};
 
 pub(crate) use self::attempts::Attempts;
-pub(crate) use self::client::Client;
+pub(crate) use self::downstream::Downstream;
 pub(crate) use self::interims::Interims;
 pub(crate) use self::reply::{Answer, for_error};
 pub(crate) use self::serve::{end, serve};

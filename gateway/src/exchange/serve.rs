@@ -5,13 +5,13 @@ use std::time::Instant;
 use pingora_core::{Error, Result};
 use plugins::{Reply, RequestHead};
 
-use super::{Answer, Client, Ending, Shared, Started, challenge, for_error};
+use super::{Answer, Downstream, Ending, Shared, Started, challenge, for_error};
 use crate::relay;
 
 /// Serves a request whose head was read at `now`; one that is for Pingora's proxy comes back, with the plugins' way in behind it.
-pub(crate) async fn serve<C: Client>(
+pub(crate) async fn serve<D: Downstream>(
     shared: &Shared,
-    client: &mut C,
+    client: &mut D,
     head: RequestHead,
     now: Instant,
 ) -> Option<Box<Started>> {
@@ -32,9 +32,9 @@ pub(crate) async fn serve<C: Client>(
 }
 
 /// Ends a request: an error is told to the client, when it can still be told.
-pub(crate) async fn end<C: Client>(
+pub(crate) async fn end<D: Downstream>(
     shared: &Shared,
-    client: &mut C,
+    client: &mut D,
     started: &mut Started,
     outcome: Result<()>,
 ) {
@@ -53,9 +53,9 @@ pub(crate) async fn end<C: Client>(
 }
 
 /// The answer that is given here, if there is one.
-async fn local<C: Client>(
+async fn local<D: Downstream>(
     started: &mut Started,
-    client: &C,
+    client: &D,
     refusal: Option<Reply>,
 ) -> Option<Reply> {
     // Before plugins: an authority has no token, and must not be told to come back later.
@@ -69,7 +69,7 @@ async fn local<C: Client>(
 }
 
 /// Sends a reply of our own.
-async fn send<C: Client>(client: &mut C, started: &mut Started, reply: Reply) -> Result<()> {
+async fn send<D: Downstream>(client: &mut D, started: &mut Started, reply: Reply) -> Result<()> {
     let Answer { head, body } = Answer::compose(started, &reply);
     let ends = body.is_empty();
     client.answer(head, ends).await?;
@@ -80,7 +80,7 @@ async fn send<C: Client>(client: &mut C, started: &mut Started, reply: Reply) ->
 }
 
 /// Answers with what an error means.
-async fn fail<C: Client>(client: &mut C, started: &mut Started, error: &Error) {
+async fn fail<D: Downstream>(client: &mut D, started: &mut Started, error: &Error) {
     if client.status() != 0 {
         return;
     }

@@ -14,8 +14,8 @@
 
 mod body;
 pub mod chunked;
-mod client;
 mod connection;
+mod downstream;
 mod forwarded;
 pub mod head;
 pub mod message;

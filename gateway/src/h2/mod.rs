@@ -5,7 +5,7 @@
 //!   -> serve (the accept loop) -> request (a session with the listener's limits) -> exchange
 //! ```
 
-mod client;
+mod downstream;
 mod guard;
 pub mod meter;
 mod pingora;

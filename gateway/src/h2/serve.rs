@@ -30,7 +30,7 @@ use prometheus::{IntCounterVec, Opts};
 use tokio::sync::watch;
 use tokio::time::{Instant, Interval, MissedTickBehavior, timeout};
 
-use super::client::head;
+use super::downstream::head;
 use super::guard::{Guarded, Watch};
 use super::request::{H2Request, H2Slot, judge, linger};
 use crate::exchange;

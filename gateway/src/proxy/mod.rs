@@ -15,7 +15,7 @@ mod upstream;
 
 use std::sync::Arc;
 
-use pingora_core::apps::{HttpServerApp, HttpServerOptions};
+use pingora_core::apps::HttpServerOptions;
 use pingora_core::protocols::http::bridge::grpc_web::GrpcWebCtx;
 use pingora_core::server::configuration::ServerConf;
 use pingora_proxy::HttpProxy;
@@ -71,10 +71,5 @@ impl Proxies {
     /// Pingora's proxy.
     pub(crate) fn proxy(&self) -> &Arc<HttpProxy<Proxy>> {
         &self.proxy
-    }
-
-    /// Ends the HTTP/1.1 connections that wait for a request.
-    pub(crate) async fn cleanup(&self) {
-        self.proxy.http_cleanup().await;
     }
 }

@@ -13,7 +13,7 @@ use super::error::{because, upstream};
 use super::request::{Framing, WrongLength, write_head};
 use super::upstream::{Progress, Upstream};
 use crate::deadline::Broken;
-use crate::exchange::{Client, Interims, Started, plugin_panicked};
+use crate::exchange::{Downstream, Interims, Started, plugin_panicked};
 use crate::refusal::Refusal;
 
 /// What is left of a request to be sent.
@@ -39,8 +39,8 @@ enum Step {
 ///
 /// # Errors
 /// When one of the sides breaks off, or the answer is malformed.
-pub(super) async fn converse<C: Client>(
-    client: &mut C,
+pub(super) async fn converse<D: Downstream>(
+    client: &mut D,
     started: &mut Started,
     up: &mut Upstream,
 ) -> Result<bool> {
@@ -84,8 +84,8 @@ pub(super) async fn converse<C: Client>(
 }
 
 /// An answer before the answer.
-async fn interim<C: Client>(
-    client: &mut C,
+async fn interim<D: Downstream>(
+    client: &mut D,
     started: &mut Started,
     mut answer: Answer,
 ) -> Result<()> {
@@ -100,8 +100,8 @@ async fn interim<C: Client>(
 }
 
 /// Brings the body of an answer to the client.
-async fn bring<C: Client>(
-    client: &mut C,
+async fn bring<D: Downstream>(
+    client: &mut D,
     started: &mut Started,
     up: &mut Upstream,
     sending: &mut Sending,
@@ -143,8 +143,8 @@ async fn bring<C: Client>(
 }
 
 /// Shows plugins a piece and writes what they make of it.
-async fn show<C: Client>(
-    client: &mut C,
+async fn show<D: Downstream>(
+    client: &mut D,
     started: &mut Started,
     mut piece: Option<Bytes>,
     last: bool,
@@ -158,8 +158,8 @@ async fn show<C: Client>(
 
 impl Sending {
     /// Writes the head, and what is there of the body already.
-    async fn begin<C: Client>(
-        client: &mut C,
+    async fn begin<D: Downstream>(
+        client: &mut D,
         started: &mut Started,
         up: &mut Upstream,
     ) -> Result<Self> {
@@ -190,9 +190,9 @@ impl Sending {
 
     /// Waits until something of the answer arrives, and meanwhile sends the request; false when
     /// nothing will arrive any more.
-    async fn wait<C: Client>(
+    async fn wait<D: Downstream>(
         &mut self,
-        client: &mut C,
+        client: &mut D,
         started: &mut Started,
         up: &mut Upstream,
     ) -> Result<bool> {
@@ -206,9 +206,9 @@ impl Sending {
     }
 
     /// Sends what is left of the request, as long as both sides go on; whether all of it was sent.
-    async fn complete<C: Client>(
+    async fn complete<D: Downstream>(
         &mut self,
-        client: &mut C,
+        client: &mut D,
         started: &mut Started,
         up: &mut Upstream,
     ) -> bool {
@@ -221,9 +221,9 @@ impl Sending {
     }
 
     /// Waits until either side moves.
-    async fn step<C: Client>(
+    async fn step<D: Downstream>(
         &mut self,
-        client: &mut C,
+        client: &mut D,
         started: &mut Started,
         up: &mut Upstream,
     ) -> Result<Step> {
@@ -246,10 +246,10 @@ impl Sending {
     }
 
     /// Takes what was read of the client's body.
-    fn hear<C: Client>(
+    fn hear<D: Downstream>(
         &mut self,
         piece: Option<Bytes>,
-        client: &C,
+        client: &D,
         started: &mut Started,
         up: &mut Upstream,
     ) -> Result<()> {
@@ -317,7 +317,7 @@ impl Sending {
 }
 
 /// The next piece of the client's body; once it is `done`, an error when the client is gone.
-async fn hear<C: Client>(client: &mut C, done: bool) -> Result<Option<Bytes>> {
+async fn hear<D: Downstream>(client: &mut D, done: bool) -> Result<Option<Bytes>> {
     match done {
         true => Err(client.idle().await),
         false => client.read().await,

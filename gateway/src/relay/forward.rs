@@ -10,13 +10,13 @@ use super::converse::converse;
 use super::pool;
 use super::upstream::{Key, Upstream};
 use crate::cluster::{Count, Endpoint};
-use crate::exchange::{Attempts, Client, Started};
+use crate::exchange::{Attempts, Downstream, Started};
 
 /// Forwards a request and its answer.
 ///
 /// # Errors
 /// When there is no answer, or it could not be brought to the client in full.
-pub(crate) async fn forward<C: Client>(client: &mut C, started: &mut Started) -> Result<()> {
+pub(crate) async fn forward<D: Downstream>(client: &mut D, started: &mut Started) -> Result<()> {
     let route = started.route.clone();
     let cluster = route.cluster.as_deref().ok_or_else(unavailable)?;
     let mut attempts = Attempts::default();
@@ -62,9 +62,9 @@ pub(crate) async fn forward<C: Client>(client: &mut C, started: &mut Started) ->
 }
 
 /// A connection to an endpoint: a kept one, unless it must be `fresh`.
-async fn reach<C: Client>(
+async fn reach<D: Downstream>(
     endpoint: &Endpoint,
-    client: &C,
+    client: &D,
     started: &mut Started,
     fresh: bool,
 ) -> Result<Box<Upstream>> {
@@ -93,12 +93,12 @@ fn broke(error: &Error) -> bool {
 
 /// Whether a request may be sent again over another connection: it means the same however often it
 /// is sent (RFC 9110, section 9.2.2), and all that was read of its body is still here.
-fn may_resend<C: Client>(client: &C, method: &Method) -> bool {
+fn may_resend<D: Downstream>(client: &D, method: &Method) -> bool {
     method.is_idempotent() && (client.is_bodiless() || client.kept().is_some())
 }
 
 /// Whether a request may be sent to another endpoint: it changes nothing (RFC 9110, section 9.2.1).
-fn may_repeat<C: Client>(client: &C, method: &Method) -> bool {
+fn may_repeat<D: Downstream>(client: &D, method: &Method) -> bool {
     method.is_safe() && client.is_bodiless()
 }
 

@@ -20,10 +20,10 @@ mod request;
 mod upstream;
 
 pub(crate) use self::forward::forward;
-use crate::exchange::{Client, Started};
+use crate::exchange::{Downstream, Started};
 
 /// Whether the relay can carry this request.
-pub(crate) fn speaks<C: Client>(started: &Started, client: &C) -> bool {
+pub(crate) fn speaks<D: Downstream>(started: &Started, client: &D) -> bool {
     let cluster = started.route.cluster.as_ref();
     !client.asks_for_tunnel()
         && !started.route.grpc_web

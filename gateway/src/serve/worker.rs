@@ -21,7 +21,6 @@ pub(crate) struct Workers {
     commands: Vec<mpsc::UnboundedSender<Listen>>,
     /// The connections of all.
     pub(crate) connections: Arc<Connections>,
-    proxies: Arc<Proxies>,
 }
 
 /// A worker's own socket of a listener.
@@ -66,7 +65,6 @@ impl Workers {
         Ok(Self {
             commands,
             connections,
-            proxies,
         })
     }
 
@@ -79,9 +77,8 @@ impl Workers {
         debug_assert!(sent.is_ok(), "workers live as long as the process");
     }
 
-    /// Ends idle connections and waits for requests in flight; the number of connections that were left.
+    /// Waits for requests in flight, and a moment for who is told to go; the number of connections that were left.
     pub(crate) async fn drain(&self, limit: Duration, in_flight: impl Fn() -> u64) -> usize {
-        self.proxies.cleanup().await;
         let deadline = Instant::now() + limit;
         let mut busy = Instant::now();
         loop {

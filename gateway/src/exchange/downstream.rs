@@ -6,11 +6,11 @@ use plugins::ResponseHead;
 
 use crate::serve::Connected;
 
-/// The client of one request. Errors name its fault or its absence, and stand for `Downstream` in
-/// Pingora's words.
+/// The client's side of one request. Errors name its fault or its absence; their source is the
+/// downstream, in Pingora's words too.
 ///
 /// `read` and `idle` may be dropped before they are ready without losing anything.
-pub(crate) trait Client: Send {
+pub(crate) trait Downstream: Send {
     /// Who it is.
     fn connected(&self) -> &Connected;
 

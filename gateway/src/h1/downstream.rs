@@ -5,10 +5,10 @@ use pingora_core::{Error, Result};
 use plugins::ResponseHead;
 
 use super::session::Session;
-use crate::exchange::Client;
+use crate::exchange::Downstream;
 use crate::serve::Connected;
 
-impl Client for Session {
+impl Downstream for Session {
     fn connected(&self) -> &Connected {
         &self.connection().connected
     }

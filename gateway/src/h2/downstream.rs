@@ -7,12 +7,12 @@ use pingora_http::RequestHeader;
 use plugins::{RequestHead, ResponseHead};
 
 use super::request::H2Request;
-use crate::exchange::Client;
+use crate::exchange::Downstream;
 use crate::h1::{end_here, malformed_length};
 use crate::proxy::answer_to_pingora;
 use crate::serve::Connected;
 
-impl Client for H2Request {
+impl Downstream for H2Request {
     fn connected(&self) -> &Connected {
         Connected::of(self.session().digest()).expect("each connection has it")
     }
