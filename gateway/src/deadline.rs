@@ -9,6 +9,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
+use tokio::task::unconstrained;
 use tokio::time::{Sleep, sleep_until};
 
 /// The timer of a connection.
@@ -79,7 +80,8 @@ impl Deadline {
             *waker = Some(cx.waker().clone());
         }
         loop {
-            ready!(timer.as_mut().poll(cx));
+            // Whatever is left of the task's turn: a timer that was not asked wakes nobody.
+            ready!(pin!(unconstrained(timer.as_mut())).poll(cx));
             if Instant::now() >= due {
                 return Poll::Ready(());
             }
@@ -129,6 +131,24 @@ mod tests {
         let long = Duration::from_millis(80);
         assert!(deadline.within(long, never()).await.is_err());
         assert!(begin.elapsed() >= long);
+    }
+
+    #[tokio::test]
+    async fn a_task_that_has_used_up_its_turn_is_woken_all_the_same() {
+        let mut deadline = Deadline::default();
+        let mut wait = pin!(deadline.within(Duration::from_millis(20), never()));
+        let mut fresh = true;
+        let late = poll_fn(|cx| {
+            if std::mem::take(&mut fresh) {
+                while pin!(tokio::task::coop::consume_budget())
+                    .poll(cx)
+                    .is_ready()
+                {}
+            }
+            wait.as_mut().poll(cx)
+        });
+        let late = tokio::time::timeout(Duration::from_secs(2), late).await;
+        assert!(late.expect("it is woken").is_err());
     }
 
     #[tokio::test]

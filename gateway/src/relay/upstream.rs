@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use bytes::{Buf, Bytes};
 use http::Method;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::task::unconstrained;
 use tokio_rustls::client::TlsStream;
 
 use super::answer::{Answer, LIMITS, judge};
@@ -126,8 +127,10 @@ impl Upstream {
             // Otherwise it has bytes that were decrypted already, or a goodbye.
             Io::Tls(stream) => (stream.get_ref().0, stream.get_ref().1.wants_read()),
         };
+        // Whatever is left of the task's turn: an answer is needed now.
+        let ready = pin!(unconstrained(poll_fn(|cx| socket.poll_read_ready(cx))));
         let mut nobody = Context::from_waker(Waker::noop());
-        quiet && self.arrived().is_empty() && socket.poll_read_ready(&mut nobody).is_pending()
+        quiet && self.arrived().is_empty() && ready.poll(&mut nobody).is_pending()
     }
 
     /// Where to write what stands before the next piece.
@@ -349,5 +352,51 @@ impl Io {
             Self::Plain(_) => Poll::Ready(Ok(())),
             Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::net::TcpListener;
+    use tokio::task::coop::consume_budget;
+
+    use super::*;
+    use crate::cluster::PeerHttp;
+    use crate::config::Protocol;
+
+    const SETTINGS: PeerSettings = PeerSettings {
+        connect_timeout: Duration::from_secs(1),
+        read_timeout: Duration::from_secs(1),
+        write_timeout: Duration::from_secs(1),
+        idle_timeout: Duration::from_secs(1),
+        tls: None,
+        http: PeerHttp {
+            protocol: Protocol::Http1,
+            streams: 1,
+            window: 65_536,
+            ping: None,
+        },
+        proxy_protocol: None,
+    };
+
+    #[tokio::test]
+    async fn a_connection_that_was_closed_is_not_quiet_even_at_the_end_of_a_turn() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stream = TcpStream::connect(address).await.unwrap();
+        let (other, _) = listener.accept().await.unwrap();
+        let target = Arc::new(Target { id: 1, address });
+        let upstream = Upstream::new(Io::Plain(stream), Key::new(&target, 0), &SETTINGS);
+        assert!(upstream.is_quiet());
+        drop(other);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        poll_fn(|cx| {
+            while pin!(consume_budget()).poll(cx).is_ready() {}
+            assert!(!upstream.is_quiet());
+            Poll::Ready(())
+        })
+        .await;
     }
 }
