@@ -172,6 +172,14 @@ impl Connection {
         self.listener().refusals.count(refusal, client);
     }
 
+    /// Ends the connection after the last answer to a client that is to send no more (RFC 9112, section 9.6).
+    pub(super) async fn end(self: Box<Self>) {
+        // With nothing unread, the kernel ends the connection without a reset.
+        if !self.arrived.is_empty() || !self.io.is_plain_and_silent() {
+            Box::pin(self.close(true)).await;
+        }
+    }
+
     /// Ends the connection so that the client can read the last answer: an end in our direction,
     /// and then what still comes is read and dropped for a while (RFC 9112, section 9.6).
     pub(super) async fn close(mut self, linger: bool) {

@@ -80,6 +80,7 @@ async fn one(mut connection: Box<Connection>, proxies: &Proxies) -> Option<Box<C
     match then {
         Then::Next if body.is_done() => return Some(connection),
         Then::Next if Box::pin(drop_rest(&mut connection, body)).await => return Some(connection),
+        Then::End => connection.end().await,
         Then::Next | Then::Close => Box::pin(connection.close(true)).await,
         Then::Abort => connection.abort(),
     }

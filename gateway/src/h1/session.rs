@@ -31,6 +31,8 @@ pub(super) struct Session {
     pub(super) bodiless: bool,
     asked: Asked,
     pub(super) keep_alive: bool,
+    /// The client has said that this is its last request.
+    last: bool,
     /// The upstream is asked to invite the body.
     pub(super) invited_elsewhere: bool,
     /// The client asked for 100 before it sends the body, and got none yet.
@@ -63,6 +65,8 @@ pub(super) struct Answer {
 pub(super) enum Then {
     /// The next request, once the rest of this one's body was dropped.
     Next,
+    /// It ends, and the client has said that it will send no more.
+    End,
     /// It ends, and the client may still be sending.
     Close,
     /// It ends at once: the answer is not complete.
@@ -101,6 +105,7 @@ impl Session {
             bodiless: begin.body.is_done(),
             body: begin.body,
             keep_alive: begin.keep_alive,
+            last: !begin.keep_alive,
             invited_elsewhere: false,
             waits: begin.expects_continue,
             due: begin.due,
@@ -429,6 +434,7 @@ impl Session {
             _ if self.stuck => Then::Abort,
             _ if self.tunnelled() => Then::Close,
             (true, true) => Then::Next,
+            (true, false) if self.last && self.body.is_done() => Then::End,
             (true, false) => Then::Close,
             (false, _) if self.answer.begun => Then::Abort,
             (false, _) => Then::Close,

@@ -14,6 +14,7 @@ use super::proxy_header::{self, Refused};
 use super::socket::Socket;
 use super::tls;
 use super::transport::Transport;
+use crate::config::ProxyHeader;
 use crate::h1;
 use crate::h2::{Http2, PREFACE};
 use crate::proxy::Proxies;
@@ -40,6 +41,9 @@ enum Opened {
 impl Accepted {
     /// Serves it until it ends.
     pub(super) async fn serve(self, proxies: Arc<Proxies>) {
+        if self.begins_with_a_request() {
+            return h1::serve(Box::new(self.http1()), &proxies).await;
+        }
         let (listener, closed) = (self.listener.clone(), self.closing.clone());
         // In boxes of their own: an idle connection of HTTP/1 is to need the room of nothing else.
         match Box::pin(self.open()).await {
@@ -56,14 +60,31 @@ impl Accepted {
         }
     }
 
-    /// Reads what comes before the first request; none when the connection has ended.
-    async fn open(mut self) -> Option<Opened> {
-        let mut client = Client {
+    /// Whether nothing can come before the first request of HTTP/1.
+    fn begins_with_a_request(&self) -> bool {
+        let listener = &self.listener;
+        listener.proxy_header == ProxyHeader::Off && listener.tls.is_none() && !listener.h2c
+    }
+
+    /// The connection of [`begins_with_a_request`](Self::begins_with_a_request).
+    fn http1(self) -> h1::Connection {
+        let connected = Connected::new(self.client(), self.listener, self.local);
+        h1::Connection::new(Transport::Plain(self.socket), connected, self.closing)
+    }
+
+    /// What is known of the client before it has sent anything.
+    fn client(&self) -> Client {
+        Client {
             address: self.peer,
             listener: self.listener.name.clone(),
             tls: self.listener.tls.is_some(),
             session: None,
-        };
+        }
+    }
+
+    /// Reads what comes before the first request; none when the connection has ended.
+    async fn open(mut self) -> Option<Opened> {
+        let mut client = self.client();
         let mut ahead = Vec::new();
         let header = proxy_header::read(
             &mut self.socket,

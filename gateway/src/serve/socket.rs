@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 
 use chassis::net::Listener;
 use rustix::io::Errno;
-use rustix::net::SendFlags;
+use rustix::net::{RecvFlags, SendFlags};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
@@ -106,6 +106,15 @@ pub(crate) fn send_now(socket: &impl AsFd, bytes: &[u8]) -> Option<io::Result<us
         Err(Errno::WOULDBLOCK | Errno::INTR) => None,
         sent => Some(sent.map_err(io::Error::from)),
     }
+}
+
+/// Whether a peer that has no more to say has sent nothing all the same. An end is nothing.
+pub(crate) fn is_silent(socket: &impl AsFd) -> bool {
+    let flags = RecvFlags::DONTWAIT | RecvFlags::PEEK;
+    matches!(
+        rustix::net::recv(socket, &mut [0], flags),
+        Ok((_, 0)) | Err(Errno::WOULDBLOCK)
+    )
 }
 
 /// More than this may well be more than there is room for.

@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::connected::Connected;
 use super::connection::{Connection, socket_digest};
-use super::socket::Socket;
+use super::socket::{Socket, is_silent};
 use super::tls_stream::TlsStream;
 
 /// A client's byte stream.
@@ -82,6 +82,14 @@ impl Transport {
     /// Whether it is without TLS.
     pub(crate) fn is_plain(&self) -> bool {
         matches!(self, Self::Plain(_))
+    }
+
+    /// Whether it is without TLS, and the client has sent nothing that was not read.
+    pub(crate) fn is_plain_and_silent(&self) -> bool {
+        match self {
+            Self::Plain(socket) => is_silent(socket),
+            Self::Tls(_) => false,
+        }
     }
 
     /// What Pingora wants to know of the socket.
