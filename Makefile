@@ -2,7 +2,7 @@
 
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: help run test check fuzz reference bench idle setup setup-tests setup-bench tools
+.PHONY: help run test check fuzz reference dist bench idle setup setup-tests setup-bench setup-dist tools
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -42,15 +42,31 @@ reference: ## write docs/reference anew from the types
 		target/debug/tidegate schema $$role --format markdown > docs/reference/$$role.md; \
 	done
 
-# Figures of the release build. `make bench SUITES="plain tls" BENCH="--rounds 9"`; bench/README.md says more.
+# The binary for production. The first build counts which way its code goes under the benchmark's load, and the
+# second is laid out by that.
+TARGET := $(shell rustc -vV | sed -n 's/^host: //p')
+DIST = target/$(TARGET)/dist/tidegate
+GUIDE = $(CURDIR)/target/guide
+GUIDED = --profile dist --locked -p tidegate --target $(TARGET)
+TRAINING = plain bodies post short tls h2 policy routes websocket grpc
+
+dist: setup setup-dist ## the binary for production, guided by a profile: $(DIST) (20 minutes)
+	cargo build --release --locked -p tidegate-bench
+	rm -rf $(GUIDE)/counts
+	RUSTFLAGS="-Cprofile-generate=$(GUIDE)/counts" cargo build $(GUIDED) --target-dir $(GUIDE)
+	target/release/tidegate-bench $(TRAINING) --peers tidegate --seconds 1 --rounds 2 \
+		--tidegate $(GUIDE)/$(TARGET)/dist/tidegate
+	llvm-profdata-19 merge -o $(GUIDE)/profile $(GUIDE)/counts
+	RUSTFLAGS="-Cprofile-use=$(GUIDE)/profile" cargo build $(GUIDED)
+
+# Figures of the binary for production. `make bench SUITES="plain tls" BENCH="--rounds 9"`; bench/README.md says more.
 SUITES ?= all
 BENCH ?=
 # Some suites alone do not replace the table of a whole run.
 HEADLINE = $(if $(filter all,$(SUITES)),--readme README.md)
 
-bench: setup setup-bench ## beside nginx, HAProxy, Caddy and bare Pingora (all suites: 25 minutes)
-	cargo build --release --locked -p tidegate -p tidegate-bench
-	target/release/tidegate-bench $(SUITES) --report bench/reports $(HEADLINE) $(BENCH)
+bench: setup-bench dist ## beside nginx, HAProxy, Caddy and bare Pingora (all suites: 25 minutes, and those of `dist`)
+	target/release/tidegate-bench $(SUITES) --tidegate $(DIST) --report bench/reports $(HEADLINE) $(BENCH)
 
 idle: setup setup-bench ## memory of an idle connection beside nginx (a minute)
 	cargo build --profile quick --locked -p tidegate -p tidegate-bench
@@ -69,6 +85,9 @@ setup-tests:
 setup-bench:
 	@$(call install,nginx:nginx-light haproxy:haproxy caddy:caddy)
 	@test -e /usr/lib/nginx/modules/ngx_http_js_module.so || { $(call packages,libnginx-mod-http-js); }
+
+setup-dist:
+	@$(call install,llvm-profdata-19:llvm-19)
 
 tools: target/tools/bin/cargo-machete
 
