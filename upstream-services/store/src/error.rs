@@ -30,11 +30,11 @@ pub enum Error {
         path: PathBuf,
     },
 
-    /// Configuration or operation: a file stands where another shard belongs.
-    #[error("{} does not belong here: it is shard {found} of data set {data_set:016x}", path.display())]
+    /// Configuration or operation: data stands where another shard belongs.
+    #[error("{place} does not belong here: it is shard {found} of data set {data_set:016x}")]
     ForeignShard {
-        /// The file.
-        path: PathBuf,
+        /// The file, or the server's database.
+        place: String,
         /// The shard it says it is.
         found: u16,
         /// The data set it says it belongs to.
@@ -72,12 +72,20 @@ pub enum Error {
     },
 
     /// Operation: as many processes as there are worker numbers use this data set.
-    #[error("all 256 worker numbers of {} are in use", .0.display())]
-    NoWorkerNumber(PathBuf),
+    #[error("all 256 worker numbers of {0} are in use")]
+    NoWorkerNumber(String),
+
+    /// Operation: the lease of this process's worker number has ended, and shard 0 does not prolong it.
+    #[error("no new ids: shard 0, which lends the numbers for them, does not answer")]
+    NoIds,
 
     /// Load: no connection became free in time.
     #[error("shard {0} is busy: no connection became free in time")]
     Busy(u16),
+
+    /// Load or operation: the database did not answer in time.
+    #[error("shard {0} is slow: a statement took longer than it may")]
+    Slow(u16),
 
     /// Load: a claim was held longer than its lease and another took it over.
     #[error("the write took longer than its claim's lease, and another took the claim over")]
@@ -95,4 +103,24 @@ pub enum Error {
     /// Internal or operation: the database refused a statement.
     #[error("database: {0}")]
     Database(#[from] sqlx::Error),
+}
+
+impl Error {
+    /// Whether a row with the same unique key is there already.
+    pub fn is_duplicate(&self) -> bool {
+        match self {
+            Self::Database(sqlx::Error::Database(error)) => error.is_unique_violation(),
+            _ => false,
+        }
+    }
+
+    /// Whether a change of tables was refused because it had been made: the table, column or index is there, or
+    /// is gone (errors 1050, 1060, 1061 and 1091 of MariaDB and MySQL).
+    pub(crate) fn is_done_already(&self) -> bool {
+        let Self::Database(sqlx::Error::Database(error)) = self else {
+            return false;
+        };
+        let error = error.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>();
+        error.is_some_and(|error| matches!(error.number(), 1050 | 1060 | 1061 | 1091))
+    }
 }

@@ -1,10 +1,8 @@
 //! Makes ids: unique in one data set, later ones never smaller in time.
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
-use crate::sqlite::WorkerNumber;
-use crate::{Bucket, Id, Time};
+use crate::{Bucket, Error, Id, Time};
 
 /// Makes the ids of one process. No other process may use the same worker number on the same
 /// data at the same time.
@@ -15,69 +13,101 @@ use crate::{Bucket, Id, Time};
 /// ids keep to the last moment seen and count on from there. More than 3,200 ids a second for
 /// long would make the ids' time run ahead of the clock; nothing else would happen.
 ///
-/// Moments are reserved a second at a time in the worker number's file, before the first of them
-/// is used. Who takes the number next starts after the reservation: no id comes twice, however
-/// the process ended and whatever the clock did meanwhile.
+/// Moments are reserved before the first of them is used, where the worker number is kept. Who takes the number next
+/// starts after the reservation: no id comes twice, however
+/// the process ended and whatever the clocks did meanwhile.
 #[derive(Debug)]
-pub struct IdGenerator {
-    number: u8,
-    last: AtomicU64,
+pub struct IdGenerator(Mutex<Counter>);
+
+#[derive(Debug)]
+struct Counter {
+    worker: u8,
+    last: u64,
     /// Moments below this one may be used.
-    reserved: AtomicU64,
-    worker: Option<Mutex<WorkerNumber>>,
+    reserved: u64,
+    /// Reserves more, when it can be done at once.
+    reserve: Option<Box<dyn Reserve>>,
+}
+
+/// Keeps reservations.
+pub(crate) trait Reserve: std::fmt::Debug + Send {
+    /// Reserves all moments below this one.
+    fn reserve(&mut self, below: u64) -> std::io::Result<()>;
 }
 
 impl IdGenerator {
     /// A generator that reserves nothing: for tests and tools that keep no data.
-    pub const fn new(number: u8) -> Self {
-        Self {
-            number,
-            last: AtomicU64::new(0),
-            reserved: AtomicU64::new(u64::MAX),
-            worker: None,
-        }
+    pub const fn new(worker: u8) -> Self {
+        Self(Mutex::new(Counter {
+            worker,
+            last: 0,
+            reserved: u64::MAX,
+            reserve: None,
+        }))
     }
 
-    /// A generator that goes on where the last owner of the worker number ended at most.
-    pub(crate) fn resuming(worker: WorkerNumber) -> Self {
-        let floor = worker.floor();
-        Self {
-            number: worker.number,
-            last: AtomicU64::new(floor),
-            reserved: AtomicU64::new(floor),
-            worker: Some(Mutex::new(worker)),
-        }
+    /// A generator that goes on where the last owner of the worker number ended at most, and reserves a second at a
+    /// time.
+    pub(crate) fn resuming(worker: u8, floor: u64, reserve: Box<dyn Reserve>) -> Self {
+        Self(Mutex::new(Counter {
+            worker,
+            last: floor,
+            reserved: floor,
+            reserve: Some(reserve),
+        }))
+    }
+
+    /// A generator that makes no id before it is [lent](Self::lend) a worker number.
+    pub(crate) const fn idle() -> Self {
+        Self(Mutex::new(Counter {
+            worker: 0,
+            last: 0,
+            reserved: 0,
+            reserve: None,
+        }))
+    }
+
+    /// From here on ids are of this worker, from one moment on and below another.
+    pub(crate) fn lend(&self, worker: u8, from: u64, below: u64) {
+        self.with(|counter| {
+            counter.worker = worker;
+            counter.last = counter.last.max(from);
+            counter.reserved = below;
+        });
     }
 
     /// The next id in a bucket.
-    pub fn next(&self, bucket: Bucket, now: Time) -> Id {
-        let clock = Id::moment(now);
-        let later = |last: u64| clock.max(last + 1);
-        // Relaxed: the number itself is all that is shared.
-        let last = self
-            .last
-            .update(Ordering::Relaxed, Ordering::Relaxed, later);
-        let moment = later(last);
-        if moment >= self.reserved.load(Ordering::Acquire) {
-            self.reserve(moment);
-        }
-        Id::assemble(moment, bucket, self.number)
+    ///
+    /// # Errors
+    /// [`Error::NoIds`] when no moments are reserved for this process.
+    pub fn next(&self, bucket: Bucket, now: Time) -> Result<Id, Error> {
+        self.with(|counter| {
+            let moment = Id::moment(now).max(counter.last + 1);
+            if moment >= counter.reserved {
+                counter.reserve(moment)?;
+            }
+            counter.last = moment;
+            Ok(Id::assemble(moment, bucket, counter.worker))
+        })
     }
 
-    /// Once a second at most: one small write to the file, without fsync.
-    fn reserve(&self, moment: u64) {
-        let Some(worker) = &self.worker else { return };
-        let Ok(worker) = worker.lock() else { return };
-        if moment < self.reserved.load(Ordering::Acquire) {
-            return;
-        }
+    fn with<T>(&self, work: impl FnOnce(&mut Counter) -> T) -> T {
+        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Counter {
+    /// Once a second at most.
+    fn reserve(&mut self, moment: u64) -> Result<(), Error> {
+        let reserve = self.reserve.as_mut().ok_or(Error::NoIds)?;
         let reserved = moment + RESERVATION;
-        if let Err(error) = worker.set_floor(reserved) {
+        if let Err(error) = reserve.reserve(reserved) {
             // A restart within the next second could then meet a used id, which its primary key
             // refuses. That is no reason to stop now.
             tracing::error!(%error, "ids could not be reserved");
         }
-        self.reserved.store(reserved, Ordering::Release);
+        self.reserved = reserved;
+        Ok(())
     }
 }
 
@@ -92,6 +122,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::sql::sqlite::WorkerNumber;
 
     const START: i64 = 1_800_000_000_000;
 
@@ -107,7 +138,7 @@ mod tests {
             for (step, bucket, count) in steps {
                 clock += step;
                 for _ in 0..count {
-                    let id = generator.next(Bucket::new(bucket), Time::from_millis(clock));
+                    let id = generator.next(Bucket::new(bucket), Time::from_millis(clock)).unwrap();
                     prop_assert!(seen.insert(id));
                     prop_assert_eq!(id.bucket().number(), bucket);
                     prop_assert!(id.time() >= last);
@@ -122,10 +153,10 @@ mod tests {
         let generator = IdGenerator::new(0);
         let bucket = Bucket::new(1);
         for _ in 0..100 {
-            generator.next(bucket, Time::from_millis(START));
+            generator.next(bucket, Time::from_millis(START)).unwrap();
         }
         let later = Time::from_millis(START + 60_000);
-        assert_eq!(generator.next(bucket, later).time(), later);
+        assert_eq!(generator.next(bucket, later).unwrap().time(), later);
     }
 
     #[test]
@@ -134,10 +165,10 @@ mod tests {
         let mut seen = HashSet::new();
         // The clock goes back with every restart.
         for restart in 0..5 {
-            let generator = IdGenerator::resuming(WorkerNumber::take(dir.path()).unwrap());
+            let generator = WorkerNumber::take(dir.path()).unwrap().generator();
             let now = Time::from_millis(START - restart * 60_000);
             for _ in 0..10_000 {
-                assert!(seen.insert(generator.next(Bucket::new(1), now)));
+                assert!(seen.insert(generator.next(Bucket::new(1), now).unwrap()));
             }
         }
     }
@@ -148,7 +179,11 @@ mod tests {
         let threads: Vec<_> = (0..4)
             .map(|_| {
                 let generator = generator.clone();
-                let next = move |_| generator.next(Bucket::new(7), Time::from_millis(START));
+                let next = move |_| {
+                    generator
+                        .next(Bucket::new(7), Time::from_millis(START))
+                        .unwrap()
+                };
                 std::thread::spawn(move || (0..1_000).map(next).collect::<Vec<_>>())
             })
             .collect();

@@ -1,11 +1,12 @@
 //! Migrations: which SQL has run on a shard, and what is still to run.
 //!
-//! Every shard keeps its own ledger, so that an interrupted migration goes on where it stopped.
-//! One migration is one transaction.
+//! Every shard keeps its own ledger, so that an interrupted migration goes on where it stopped. On
+//! SQLite one migration is one transaction. MariaDB and MySQL commit every change of a table at once: there the
+//! statements that were done are counted, and the one that was cut off may have been done or not.
 
 use sha2::{Digest, Sha256};
 
-use crate::{Error, Shard, Time, Transaction};
+use crate::{Connection, Error, On, Shard, Time, Transaction, sql};
 
 /// The tables of one owner, as the list of steps that made them.
 #[derive(Clone, Copy, Debug)]
@@ -27,79 +28,177 @@ pub struct Migration {
     pub sql: &'static str,
 }
 
-/// Brings one shard's tables of one owner up to date.
+/// Brings one shard's tables of one owner up to date. Only one process does it at a time.
 pub(crate) async fn apply(shard: &Shard, schema: &Schema, now: Time) -> Result<(), Error> {
-    let mut tx = shard.begin().await?;
-    sqlx::query(CREATE_LEDGER).execute(&mut *tx).await?;
-    tx.commit().await?;
-    for migration in schema.migrations {
-        apply_one(shard, schema.owner, migration, now).await?;
-    }
-    let newest = schema.migrations.last().map_or(0, |last| last.version);
-    let unknown: Option<i64> =
-        sqlx::query_scalar("SELECT MAX(version) FROM schema_ledger WHERE owner = ?")
-            .bind(schema.owner)
-            .fetch_one(&mut *shard.read().await?)
-            .await?;
-    match unknown {
-        Some(version) if version > newest => Err(Error::NewerSchema {
-            shard: shard.number(),
-            owner: schema.owner.to_owned(),
-            version,
-        }),
-        _ => Ok(()),
-    }
-}
-
-async fn apply_one(
-    shard: &Shard,
-    owner: &'static str,
-    migration: &Migration,
-    now: Time,
-) -> Result<(), Error> {
-    let checksum = checksum(migration.sql);
-    let mut tx = shard.begin().await?;
-    match applied(&mut tx, owner, migration.version).await? {
-        Some(applied) if applied == checksum => return Ok(()),
-        Some(_) => {
-            return Err(Error::EditedMigration {
-                shard: shard.number(),
-                owner,
-                version: migration.version,
-            });
+    let ledger = Ledger {
+        shard: shard.number(),
+        owner: schema.owner,
+        now,
+    };
+    if shard.is_file() {
+        let mut tx = shard.begin().await?;
+        sql(CREATE_LEDGER).run(&mut tx).await?;
+        tx.commit().await?;
+        for migration in schema.migrations {
+            ledger.transact(shard.begin().await?, migration).await?;
         }
-        None => {}
+    } else {
+        let mut connection = shard.write().await?;
+        lock(&mut connection, shard.number()).await?;
+        let outcome = ledger.step_through(&mut connection, schema).await;
+        // A lock that cannot be given back goes with its connection.
+        if unlock(&mut connection).await.is_err() {
+            connection.discard();
+        }
+        outcome?;
     }
-    sqlx::raw_sql(migration.sql).execute(&mut *tx).await?;
-    sqlx::query("INSERT INTO schema_ledger (owner, version, name, checksum, applied_at) VALUES (?, ?, ?, ?, ?)")
-        .bind(owner)
-        .bind(migration.version)
-        .bind(migration.name)
-        .bind(checksum)
-        .bind(now)
-        .execute(&mut *tx)
-        .await?;
-    tx.commit().await?;
-    tracing::info!(
-        shard = shard.number(),
-        owner,
-        version = migration.version,
-        name = migration.name,
-        "migrated"
-    );
-    Ok(())
+    ledger.refuse_newer(shard, schema).await
 }
 
-async fn applied(
-    tx: &mut Transaction,
-    owner: &str,
-    version: i64,
-) -> Result<Option<String>, sqlx::Error> {
-    sqlx::query_scalar("SELECT checksum FROM schema_ledger WHERE owner = ? AND version = ?")
-        .bind(owner)
-        .bind(version)
-        .fetch_optional(&mut **tx)
-        .await
+/// The ledger of a shard for one owner.
+struct Ledger {
+    shard: u16,
+    owner: &'static str,
+    now: Time,
+}
+
+impl Ledger {
+    /// Applies one migration, all or nothing.
+    async fn transact(&self, mut tx: Transaction, migration: &Migration) -> Result<(), Error> {
+        if self.is_applied(&mut tx, migration).await? {
+            return Ok(());
+        }
+        for statement in migration.statements() {
+            sql(statement).run(&mut tx).await?;
+        }
+        self.record(&mut tx, migration).await?;
+        tx.commit().await
+    }
+
+    /// Applies what is missing, statement by statement.
+    async fn step_through(
+        &self,
+        connection: &mut Connection,
+        schema: &Schema,
+    ) -> Result<(), Error> {
+        sql(CREATE_LEDGER).run(&mut *connection).await?;
+        sql(CREATE_STEPS).run(&mut *connection).await?;
+        for migration in schema.migrations {
+            if self.is_applied(&mut *connection, migration).await? {
+                continue;
+            }
+            let (done, resumed) = self.steps_done(connection, migration).await?;
+            for (step, statement) in (0..)
+                .zip(migration.statements())
+                .skip_while(|&(step, _)| step < done)
+            {
+                match sql(statement).run(&mut *connection).await {
+                    // It was cut off before it could be counted.
+                    Err(error) if resumed && step == done && error.is_done_already() => {}
+                    outcome => drop(outcome?),
+                }
+                let count = "REPLACE INTO schema_steps (owner, version, done) VALUES (?, ?, ?)";
+                let count = sql(count).bind(self.owner).bind(migration.version);
+                count.bind(step + 1).run(&mut *connection).await?;
+            }
+            self.record(&mut *connection, migration).await?;
+        }
+        Ok(())
+    }
+
+    /// How many statements are done, and whether somebody has begun before.
+    async fn steps_done(
+        &self,
+        connection: &mut Connection,
+        migration: &Migration,
+    ) -> Result<(i64, bool), Error> {
+        let select = sql("SELECT done FROM schema_steps WHERE owner = ? AND version = ?");
+        let select = select.bind(self.owner).bind(migration.version);
+        let done: Option<(i64,)> = select.optional(&mut *connection).await?;
+        if let Some((done,)) = done {
+            return Ok((done, true));
+        }
+        // Before the first: it may be cut off too.
+        let begin = "INSERT INTO schema_steps (owner, version, done) VALUES (?, ?, 0)";
+        let begin = sql(begin).bind(self.owner).bind(migration.version);
+        begin.run(connection).await?;
+        Ok((0, false))
+    }
+
+    async fn is_applied(
+        &self,
+        on: impl Into<On<'_>>,
+        migration: &Migration,
+    ) -> Result<bool, Error> {
+        let select = sql("SELECT checksum FROM schema_ledger WHERE owner = ? AND version = ?");
+        let select = select.bind(self.owner).bind(migration.version);
+        match select.optional::<(String,)>(on).await? {
+            None => Ok(false),
+            Some((applied,)) if applied == checksum(migration.sql) => Ok(true),
+            Some(_) => Err(Error::EditedMigration {
+                shard: self.shard,
+                owner: self.owner,
+                version: migration.version,
+            }),
+        }
+    }
+
+    async fn record(&self, on: impl Into<On<'_>>, migration: &Migration) -> Result<(), Error> {
+        sql("INSERT INTO schema_ledger (owner, version, name, checksum, applied_at) VALUES (?, ?, ?, ?, ?)")
+            .bind(self.owner)
+            .bind(migration.version)
+            .bind(migration.name)
+            .bind(checksum(migration.sql))
+            .bind(self.now)
+            .run(on)
+            .await?;
+        tracing::info!(
+            shard = self.shard,
+            owner = self.owner,
+            version = migration.version,
+            name = migration.name,
+            "migrated"
+        );
+        Ok(())
+    }
+
+    async fn refuse_newer(&self, shard: &Shard, schema: &Schema) -> Result<(), Error> {
+        let newest = schema.migrations.last().map_or(0, |last| last.version);
+        let select = sql("SELECT MAX(version) FROM schema_ledger WHERE owner = ?").bind(self.owner);
+        match select
+            .value::<Option<i64>>(&mut shard.read().await?)
+            .await?
+        {
+            Some(version) if version > newest => Err(Error::NewerSchema {
+                shard: self.shard,
+                owner: self.owner.to_owned(),
+                version,
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Migration {
+    /// Its statements. No text or comment in a migration has a semicolon.
+    fn statements(&self) -> impl Iterator<Item = &'static str> {
+        let statements = self.sql.split(';').map(str::trim);
+        statements.filter(|statement| !statement.is_empty())
+    }
+}
+
+/// Waits for other processes that migrate the same database.
+async fn lock(connection: &mut Connection, shard: u16) -> Result<(), Error> {
+    let lock = sql("SELECT GET_LOCK(CONCAT('tidegate.schema.', DATABASE()), ?)").bind(LOCK_SECONDS);
+    match lock.value::<Option<i64>>(connection).await? {
+        Some(1) => Ok(()),
+        _ => Err(Error::Busy(shard)),
+    }
+}
+
+async fn unlock(connection: &mut Connection) -> Result<(), Error> {
+    let unlock = sql("SELECT RELEASE_LOCK(CONCAT('tidegate.schema.', DATABASE()))");
+    unlock.value::<Option<i64>>(connection).await.map(drop)
 }
 
 fn checksum(sql: &str) -> String {
@@ -115,3 +214,14 @@ const CREATE_LEDGER: &str = "CREATE TABLE IF NOT EXISTS schema_ledger (
     applied_at BIGINT NOT NULL,
     PRIMARY KEY (owner, version)
 )";
+
+/// How many statements of a migration are done, where they cannot be in one transaction.
+const CREATE_STEPS: &str = "CREATE TABLE IF NOT EXISTS schema_steps (
+    owner VARCHAR(32) NOT NULL,
+    version BIGINT NOT NULL,
+    done BIGINT NOT NULL,
+    PRIMARY KEY (owner, version)
+)";
+
+/// Shorter than a statement may take.
+const LOCK_SECONDS: i64 = 3;

@@ -1,10 +1,10 @@
 //! One shard: where connections to it come from.
 
-use std::future::Future;
 use std::time::Duration;
 
-use crate::sqlite::{self, Connection, Pool, Transaction};
-use crate::{Error, Options};
+use crate::sql::on::Within;
+use crate::sql::{Connection, Pool, Transaction, mysql, sqlite};
+use crate::{Data, Error, Options};
 
 /// One shard of the data.
 #[derive(Debug)]
@@ -13,16 +13,28 @@ pub struct Shard {
     writer: Pool,
     reader: Pool,
     acquire_timeout: Duration,
+    within: Within,
 }
 
 impl Shard {
     pub(crate) fn new(options: &Options, number: u16, create: bool) -> Self {
-        let (writer, reader) = sqlite::pools(options, number, create);
+        let (writer, reader) = match &options.data {
+            Data::Files(files) => sqlite::pools(options, files, number, create),
+            Data::Servers(servers) => {
+                let primary = &servers[usize::from(number)].primary;
+                let pool = mysql::pool(options, primary, options.readers);
+                (pool.clone(), pool)
+            }
+        };
         Self {
             number,
             writer,
             reader,
             acquire_timeout: options.acquire_timeout,
+            within: Within {
+                shard: number,
+                limit: options.statement_timeout,
+            },
         }
     }
 
@@ -31,12 +43,17 @@ impl Shard {
         self.number
     }
 
+    /// Whether it is a file, and not on a server.
+    pub(crate) const fn is_file(&self) -> bool {
+        matches!(self.writer, Pool::Sqlite(_))
+    }
+
     /// A connection to read with.
     ///
     /// # Errors
     /// [`Error::Busy`] when none becomes free in time; [`Error::Database`].
     pub async fn read(&self) -> Result<Connection, Error> {
-        self.in_time(self.reader.acquire()).await
+        self.in_time(self.reader.acquire(self.within)).await
     }
 
     /// A connection for single statements that write; each commits by itself.
@@ -44,7 +61,7 @@ impl Shard {
     /// # Errors
     /// As [`Shard::read`].
     pub async fn write(&self) -> Result<Connection, Error> {
-        self.in_time(self.writer.acquire()).await
+        self.in_time(self.writer.acquire(self.within)).await
     }
 
     /// A transaction that may write.
@@ -52,8 +69,7 @@ impl Shard {
     /// # Errors
     /// As [`Shard::read`].
     pub async fn begin(&self) -> Result<Transaction, Error> {
-        self.in_time(self.writer.begin_with(sqlite::BEGIN_WRITE))
-            .await
+        self.in_time(self.writer.begin(self.within)).await
     }
 
     /// Waits for connections in use, then closes them all.

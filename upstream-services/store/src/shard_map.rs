@@ -136,7 +136,7 @@ mod tests {
     fn ids_are_grouped_by_their_shard() {
         let map = ShardMap::even(4).unwrap();
         let generator = IdGenerator::new(0);
-        let ids = [0, 4095, 1, 1024].map(|b| generator.next(Bucket::new(b), Time::now()));
+        let ids = [0, 4095, 1, 1024].map(|b| generator.next(Bucket::new(b), Time::now()).unwrap());
         assert_eq!(
             map.group(&ids),
             [

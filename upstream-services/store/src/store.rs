@@ -1,49 +1,25 @@
 //! The opened store: all shards, and the way to them.
 
-use std::future::Future;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::sync::Arc;
 
 use futures::future::{join_all, try_join_all};
-use sqlx::Row;
 
+use crate::lease::Lease;
 use crate::shard_map::Range;
-use crate::sqlite::{self, Connection, WorkerNumber};
-use crate::{Bucket, Error, Id, IdGenerator, Migration, Schema, Shard, ShardMap, Time, ledger};
-
-/// How to open a store.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Where the shards' files are.
-    pub dir: PathBuf,
-    /// How many shards there are; fixed once data exists.
-    pub shards: u16,
-    /// Reading connections a shard, at least one.
-    pub readers: u32,
-    /// How long a caller waits for a connection.
-    pub acquire_timeout: Duration,
-    /// How long a statement waits for another process's lock.
-    pub busy_timeout: Duration,
-    /// What an acknowledged write survives.
-    pub durability: Durability,
-}
-
-/// What an acknowledged write survives.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Durability {
-    /// The end of the process, however it ends. A power loss may take the last moments.
-    #[default]
-    Process,
-    /// A power loss too, at the price of one fsync a write.
-    Power,
-}
+use crate::sql::sqlite::{self, WorkerNumber};
+use crate::sql::{Row, Statement, sql};
+use crate::{
+    Bucket, Data, Error, Id, IdGenerator, Migration, Options, Schema, Shard, ShardMap, Time, ledger,
+};
 
 /// All shards of one data set.
 #[derive(Debug)]
 pub struct Store {
     map: ShardMap,
-    shards: Vec<Shard>,
-    ids: IdGenerator,
+    shards: Vec<Arc<Shard>>,
+    ids: Arc<IdGenerator>,
+    /// Where the worker number is lent.
+    _lease: Option<Lease>,
 }
 
 impl Store {
@@ -54,17 +30,24 @@ impl Store {
     /// When the data does not fit the options (another number of shards, a missing or foreign
     /// file, a newer schema) or the database fails. An existing data set is never changed then.
     pub async fn open(options: &Options, schema: &Schema, now: Time) -> Result<Self, Error> {
-        let even = ShardMap::even(options.shards)?;
-        sqlite::create_dir(&options.dir)?;
-        let worker = WorkerNumber::take(&options.dir)?;
+        let even = ShardMap::even(options.shards())?;
+        let ids = match &options.data {
+            Data::Files(files) => {
+                sqlite::create_dir(&files.dir)?;
+                WorkerNumber::take(&files.dir)?.generator()
+            }
+            Data::Servers(_) => IdGenerator::idle(),
+        };
         let first = Shard::new(options, 0, true);
         ledger::apply(&first, &OWN_SCHEMA, now).await?;
         let stored = load_map(&first).await?;
         if let Some(map) = &stored {
-            check_files(options, map)?;
+            check_shards(options, map)?;
         }
-        let rest = (1..options.shards).map(|number| Shard::new(options, number, stored.is_none()));
-        let shards: Vec<Shard> = std::iter::once(first).chain(rest).collect();
+        let rest = 1..options.shards();
+        let rest = rest.map(|number| Shard::new(options, number, stored.is_none()));
+        let shards = std::iter::once(first).chain(rest).map(Arc::new);
+        let shards: Vec<Arc<Shard>> = shards.collect();
         let data_set = identify(options, &shards[0], rand_number(now), now).await?;
         for shard in &shards {
             ledger::apply(shard, &OWN_SCHEMA, now).await?;
@@ -76,25 +59,34 @@ impl Store {
             // Last: whoever finds a map knows that every shard is complete.
             None => save_map(&shards[0], even).await?,
         };
+        let ids = Arc::new(ids);
+        let lease = match &options.data {
+            Data::Files(_) => None,
+            Data::Servers(_) => {
+                let lease = Lease::take(shards[0].clone(), ids.clone(), rand_number(now));
+                Some(lease.await?)
+            }
+        };
         Ok(Self {
             map,
             shards,
-            ids: IdGenerator::resuming(worker),
+            ids,
+            _lease: lease,
         })
     }
 
     /// The shard a row lives on.
-    pub fn shard_of(&self, id: Id) -> &Shard {
+    pub fn shard_of(&self, id: Id) -> &Arc<Shard> {
         self.by_key(id.bucket())
     }
 
     /// The shard a bucket lives on.
-    pub fn by_key(&self, bucket: Bucket) -> &Shard {
+    pub fn by_key(&self, bucket: Bucket) -> &Arc<Shard> {
         &self.shards[usize::from(self.map.shard_of(bucket))]
     }
 
     /// All shards, in order.
-    pub fn shards(&self) -> &[Shard] {
+    pub fn shards(&self) -> &[Arc<Shard>] {
         &self.shards
     }
 
@@ -104,25 +96,28 @@ impl Store {
     }
 
     /// A new id in a bucket.
-    pub fn new_id(&self, bucket: Bucket, now: Time) -> Id {
+    ///
+    /// # Errors
+    /// [`Error::NoIds`] when this process has lost its worker number.
+    pub fn new_id(&self, bucket: Bucket, now: Time) -> Result<Id, Error> {
         self.ids.next(bucket, now)
     }
 
-    /// Rows by id, with one call of `fetch` a shard, all shards at once. The answer has no
-    /// particular order.
+    /// Rows by id, with one statement a shard, all shards at once. The answer has no particular order.
+    ///
+    /// `select` makes the statement for the ids of one shard.
     ///
     /// # Errors
     /// The first error of any shard.
-    pub async fn multi_get<T, E, F, Fut>(&self, ids: &[Id], fetch: F) -> Result<Vec<T>, E>
-    where
-        F: Fn(Connection, Vec<Id>) -> Fut,
-        Fut: Future<Output = Result<Vec<T>, E>>,
-        E: From<Error>,
-    {
+    pub async fn multi_get<T: Row>(
+        &self,
+        ids: &[Id],
+        select: impl Fn(Vec<Id>) -> Statement,
+    ) -> Result<Vec<T>, Error> {
         let groups = self.map.group(ids).into_iter().map(|(number, group)| {
             let shard = &self.shards[usize::from(number)];
-            let fetch = &fetch;
-            async move { fetch(shard.read().await?, group).await }
+            let select = select(group);
+            async move { select.all(&mut shard.read().await?).await }
         });
         Ok(try_join_all(groups).await?.into_iter().flatten().collect())
     }
@@ -133,42 +128,33 @@ impl Store {
     /// The first shard that does not answer.
     pub async fn ping(&self) -> Result<(), Error> {
         let reads = self.shards.iter().map(|shard| async {
-            let mut connection = shard.read().await?;
-            sqlx::query("SELECT number FROM shard_identity")
-                .fetch_one(&mut *connection)
-                .await?;
-            Ok(())
+            let number = sql("SELECT number FROM shard_identity");
+            number.value::<i64>(&mut shard.read().await?).await
         });
         try_join_all(reads).await.map(|_| ())
     }
 
     /// Waits for connections in use, then closes everything.
     pub async fn close(&self) {
-        join_all(self.shards.iter().map(Shard::close)).await;
+        join_all(self.shards.iter().map(|shard| shard.close())).await;
     }
 }
 
 /// The stored map, if the data set is complete.
 async fn load_map(shard: &Shard) -> Result<Option<ShardMap>, Error> {
-    let rows = sqlx::query(
-        "SELECT epoch, first_bucket, last_bucket, shard FROM shard_map
-         WHERE epoch = (SELECT MAX(epoch) FROM shard_map) ORDER BY first_bucket",
-    )
-    .fetch_all(&mut *shard.read().await?)
-    .await?;
-    let Some(first) = rows.first() else {
+    let select = "SELECT epoch, first_bucket, last_bucket, shard FROM shard_map
+         WHERE epoch = (SELECT MAX(epoch) FROM shard_map) ORDER BY first_bucket";
+    let rows: Vec<(i64, i64, i64, i64)> = sql(select).all(&mut shard.read().await?).await?;
+    let Some(&(epoch, ..)) = rows.first() else {
         return Ok(None);
     };
-    let epoch = first.try_get("epoch")?;
+    let number = |value| u16::try_from(value).map_err(|_| Error::ShardMapDamaged(epoch));
     let mut ranges = Vec::with_capacity(rows.len());
-    for row in &rows {
-        let number = |column| -> Result<u16, Error> {
-            u16::try_from(row.try_get::<i64, _>(column)?).map_err(|_| Error::ShardMapDamaged(epoch))
-        };
+    for (_, first, last, shard) in rows {
         ranges.push(Range {
-            first: number("first_bucket")?,
-            last: number("last_bucket")?,
-            shard: number("shard")?,
+            first: number(first)?,
+            last: number(last)?,
+            shard: number(shard)?,
         });
     }
     ShardMap::from_ranges(epoch, &ranges).map(Some)
@@ -177,17 +163,16 @@ async fn load_map(shard: &Shard) -> Result<Option<ShardMap>, Error> {
 /// Stores the first map, unless another process was faster: then that one counts.
 async fn save_map(shard: &Shard, map: ShardMap) -> Result<ShardMap, Error> {
     let mut tx = shard.begin().await?;
-    let stored: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM shard_map")
-        .fetch_one(&mut *tx)
-        .await?;
+    let stored: i64 = sql("SELECT COUNT(*) FROM shard_map").value(&mut tx).await?;
     if stored == 0 {
         for range in map.ranges() {
-            sqlx::query("INSERT INTO shard_map (epoch, first_bucket, last_bucket, shard) VALUES (?, ?, ?, ?)")
+            let insert = "INSERT INTO shard_map (epoch, first_bucket, last_bucket, shard) VALUES (?, ?, ?, ?)";
+            sql(insert)
                 .bind(map.epoch())
                 .bind(i64::from(range.first))
                 .bind(i64::from(range.last))
                 .bind(i64::from(range.shard))
-                .execute(&mut *tx)
+                .run(&mut tx)
                 .await?;
         }
         tx.commit().await?;
@@ -206,20 +191,31 @@ async fn save_map(shard: &Shard, map: ShardMap) -> Result<ShardMap, Error> {
 
 /// Refuses data of another number of shards, and data with a shard lost: a file made anew in its
 /// place would look like users who never registered.
-fn check_files(options: &Options, map: &ShardMap) -> Result<(), Error> {
-    if map.shards() != options.shards {
+fn check_shards(options: &Options, map: &ShardMap) -> Result<(), Error> {
+    if map.shards() != options.shards() {
         return Err(Error::OtherShardCount {
-            configured: options.shards,
+            configured: options.shards(),
             created: map.shards(),
         });
     }
-    let mut numbers = 0..options.shards;
-    match numbers.find(|&number| !sqlite::path(options, number).exists()) {
+    let Data::Files(files) = &options.data else {
+        return Ok(());
+    };
+    let mut numbers = 0..files.shards;
+    match numbers.find(|&number| !sqlite::path(files, number).exists()) {
         Some(number) => Err(Error::ShardMissing {
             number,
-            path: sqlite::path(options, number),
+            path: sqlite::path(files, number),
         }),
         None => Ok(()),
+    }
+}
+
+/// Where a shard is, for people.
+fn place(options: &Options, number: u16) -> String {
+    match &options.data {
+        Data::Files(files) => sqlite::path(files, number).display().to_string(),
+        Data::Servers(servers) => servers[usize::from(number)].primary.to_string(),
     }
 }
 
@@ -231,27 +227,24 @@ async fn identify(
     now: Time,
 ) -> Result<i64, Error> {
     let mut tx = shard.begin().await?;
-    let written: Option<(i64, i64)> = sqlx::query_as("SELECT data_set, number FROM shard_identity")
-        .fetch_optional(&mut *tx)
-        .await?;
+    let select = sql("SELECT data_set, number FROM shard_identity");
+    let written: Option<(i64, i64)> = select.optional(&mut tx).await?;
     let own = i64::from(shard.number());
     match written {
         // Shard 0 names the data set; the others have to agree.
         Some((found, number)) if number == own && (own == 0 || found == data_set) => Ok(found),
         Some((found, number)) => Err(Error::ForeignShard {
-            path: sqlite::path(options, shard.number()),
+            place: place(options, shard.number()),
             found: u16::try_from(number).unwrap_or(u16::MAX),
             data_set: found,
         }),
         None => {
-            sqlx::query(
-                "INSERT INTO shard_identity (data_set, number, created_at) VALUES (?, ?, ?)",
-            )
-            .bind(data_set)
-            .bind(own)
-            .bind(now)
-            .execute(&mut *tx)
-            .await?;
+            sql("INSERT INTO shard_identity (data_set, number, created_at) VALUES (?, ?, ?)")
+                .bind(data_set)
+                .bind(own)
+                .bind(now)
+                .run(&mut tx)
+                .await?;
             tx.commit().await?;
             Ok(data_set)
         }
@@ -266,11 +259,18 @@ fn rand_number(now: Time) -> i64 {
 
 const OWN_SCHEMA: Schema = Schema {
     owner: "store",
-    migrations: &[Migration {
-        version: 1,
-        name: "shard identity, shard map, claims",
-        sql: include_str!("schema.sql"),
-    }],
+    migrations: &[
+        Migration {
+            version: 1,
+            name: "shard identity, shard map, claims",
+            sql: include_str!("schema.sql"),
+        },
+        Migration {
+            version: 2,
+            name: "worker numbers",
+            sql: include_str!("workers.sql"),
+        },
+    ],
 };
 
 #[cfg(test)]

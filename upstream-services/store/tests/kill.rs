@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use tempfile::TempDir;
-use tidegate_store::{BUCKETS, Bucket, Durability, Id, Migration, Options, Schema, Store, Time};
+use tidegate_store::{BUCKETS, Bucket, Id, Migration, Options, Schema, Store, Time, sql};
 
 const DIR: &str = "TIDEGATE_TEST_KILL_DIR";
 
@@ -23,12 +23,8 @@ const SCHEMA: Schema = Schema {
 
 async fn open(dir: &Path) -> Store {
     let options = Options {
-        dir: dir.to_owned(),
-        shards: 2,
-        readers: 1,
         acquire_timeout: Duration::from_secs(5),
-        busy_timeout: Duration::from_secs(5),
-        durability: Durability::Process,
+        ..Options::files(dir, 2)
     };
     Store::open(&options, &SCHEMA, Time::now()).await.unwrap()
 }
@@ -42,10 +38,10 @@ async fn writer() {
     let store = open(Path::new(&dir)).await;
     for bucket in [0, BUCKETS - 1].into_iter().cycle() {
         // Every other write goes to the other shard.
-        let id = store.new_id(Bucket::new(bucket), Time::now());
+        let id = store.new_id(Bucket::new(bucket), Time::now()).unwrap();
         let mut tx = store.shard_of(id).begin().await.unwrap();
-        let insert = sqlx::query("INSERT INTO things (id) VALUES (?)").bind(id);
-        insert.execute(&mut *tx).await.unwrap();
+        let insert = sql("INSERT INTO things (id) VALUES (?)").bind(id);
+        insert.run(&mut tx).await.unwrap();
         tx.commit().await.unwrap();
         println!("\nid {id}");
     }
@@ -73,14 +69,9 @@ async fn acknowledged_writes_survive_a_kill() {
         let store = open(dir.path()).await;
         for id in acknowledged {
             let mut connection = store.shard_of(id).read().await.unwrap();
-            let found = sqlx::query("SELECT id FROM things WHERE id = ?").bind(id);
-            assert!(
-                found
-                    .fetch_optional(&mut *connection)
-                    .await
-                    .unwrap()
-                    .is_some()
-            );
+            let found = sql("SELECT id FROM things WHERE id = ?").bind(id);
+            let found: Option<(Id,)> = found.optional(&mut connection).await.unwrap();
+            assert_eq!(found, Some((id,)));
         }
         store.close().await;
     }

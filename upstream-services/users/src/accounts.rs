@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures::FutureExt;
-use store::{Bucket, Claimed, Id, Store, Time};
+use store::{Bucket, Claimed, Id, Store, Time, sql};
 
 use crate::Error;
 use crate::fields::{self, Email, Password, Username};
@@ -53,7 +53,7 @@ impl Accounts {
     /// and asking which names are taken costs as much as a registration.
     pub(crate) async fn register(&self, new: Registration, now: Time) -> Result<Profile, Error> {
         let hash = self.hasher.hash(new.password).await?;
-        let id = self.store.new_id(Bucket::new(rand::random()), now);
+        let id = self.store.new_id(Bucket::new(rand::random()), now)?;
         let profile = Profile {
             id,
             username: new.username.as_str().to_owned(),
@@ -94,7 +94,10 @@ impl Accounts {
             None => None,
         };
         let nobody = Bucket::of_key(fields::USERNAME, name);
-        let id = owner.unwrap_or_else(|| self.store.new_id(nobody, Time::now()));
+        let id = match owner {
+            Some(owner) => owner,
+            None => self.store.new_id(nobody, Time::now())?,
+        };
         let stored = self.password_hash(id, name).await?;
         let hash = stored.as_ref().map_or(&self.dummy, |(hash, _)| hash);
         let verified = self.hasher.verify(password.clone(), hash).await?;
@@ -121,11 +124,9 @@ impl Accounts {
         now: Time,
     ) -> Result<Vec<Id>, Error> {
         let shard = self.store.shard_of(access.user);
-        let stored: String = sqlx::query_scalar("SELECT password_hash FROM users WHERE id = ?")
-            .bind(access.user)
-            .fetch_optional(&mut *shard.read().await?)
-            .await?
-            .ok_or(Error::NotFound)?;
+        let select = sql("SELECT password_hash FROM users WHERE id = ?").bind(access.user);
+        let stored: Option<(String,)> = select.optional(&mut shard.read().await?).await?;
+        let (stored,) = stored.ok_or(Error::NotFound)?;
         if !self.hasher.verify(current, &stored).await?.matches {
             return Err(Error::WrongCredentials);
         }
@@ -133,11 +134,8 @@ impl Accounts {
         let mut tx = shard.begin().await?;
         let update = "UPDATE users SET password_hash = ?, password_version = password_version + 1
                       WHERE id = ? AND password_hash = ?";
-        let query = sqlx::query(update)
-            .bind(hash)
-            .bind(access.user)
-            .bind(stored);
-        if query.execute(&mut *tx).await?.rows_affected() != 1 {
+        let update = sql(update).bind(hash).bind(access.user).bind(stored);
+        if update.run(&mut tx).await? != 1 {
             // Changed by somebody else meanwhile: what was the current password no longer is.
             return Err(Error::WrongCredentials);
         }
@@ -151,10 +149,9 @@ impl Accounts {
     async fn password_hash(&self, id: Id, name: &str) -> Result<Option<(String, i64)>, Error> {
         let select =
             "SELECT username, email, password_hash, password_version FROM users WHERE id = ?";
-        let row: Option<(String, String, String, i64)> = sqlx::query_as(select)
-            .bind(id)
-            .fetch_optional(&mut *self.store.shard_of(id).read().await?)
-            .await?;
+        let mut connection = self.store.shard_of(id).read().await?;
+        let row: Option<(String, String, String, i64)> =
+            sql(select).bind(id).optional(&mut connection).await?;
         let name = name.to_lowercase();
         let named =
             row.filter(|(username, email, ..)| *username == name || email.to_lowercase() == name);
@@ -166,11 +163,11 @@ impl Accounts {
     async fn rehash(&self, id: Id, password: Password, old: &str) {
         let replaced = async {
             let new = self.hasher.hash(password).await?;
-            sqlx::query("UPDATE users SET password_hash = ? WHERE id = ? AND password_hash = ?")
+            sql("UPDATE users SET password_hash = ? WHERE id = ? AND password_hash = ?")
                 .bind(new)
                 .bind(id)
                 .bind(old)
-                .execute(&mut *self.store.shard_of(id).write().await?)
+                .run(&mut self.store.shard_of(id).write().await?)
                 .await?;
             Ok::<_, Error>(())
         };
@@ -181,11 +178,9 @@ impl Accounts {
 }
 
 async fn insert(tx: &mut store::Transaction, row: Profile, hash: String) -> Result<(), Error> {
-    sqlx::query(
-        "INSERT INTO users
+    sql("INSERT INTO users
            (id, username, email, display_name, password_hash, version, created_at, updated_at)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-    )
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?)")
     .bind(row.id)
     .bind(row.username)
     .bind(row.email)
@@ -194,7 +189,7 @@ async fn insert(tx: &mut store::Transaction, row: Profile, hash: String) -> Resu
     .bind(row.version)
     .bind(row.created_at)
     .bind(row.updated_at)
-    .execute(&mut **tx)
+    .run(tx)
     .await?;
     Ok(())
 }

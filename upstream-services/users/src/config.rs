@@ -178,16 +178,20 @@ impl Config {
     }
 
     pub(crate) fn store_options(&self) -> store::Options {
-        store::Options {
+        let files = store::Files {
             dir: self.data.dir.clone(),
             shards: self.data.shards,
-            readers: self.data.readers,
-            acquire_timeout: *self.data.acquire_timeout,
             busy_timeout: *self.data.busy_timeout,
             durability: match self.data.durability {
                 Durability::Process => store::Durability::Process,
                 Durability::Power => store::Durability::Power,
             },
+        };
+        store::Options {
+            data: store::Data::Files(files),
+            readers: self.data.readers,
+            acquire_timeout: *self.data.acquire_timeout,
+            statement_timeout: *self.data.busy_timeout * 2,
         }
     }
 }

@@ -91,12 +91,6 @@ impl From<store::Error> for Error {
     }
 }
 
-impl From<sqlx::Error> for Error {
-    fn from(error: sqlx::Error) -> Self {
-        store::Error::from(error).into()
-    }
-}
-
 /// A loader's error, shared by all who waited for it.
 impl From<Arc<Error>> for Error {
     fn from(error: Arc<Error>) -> Self {

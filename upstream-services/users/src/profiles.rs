@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use cache::Cache;
 use futures::FutureExt;
-use sqlx::QueryBuilder;
-use store::{Claimed, Db, Id, Store, Time};
+use store::{Claimed, Id, Statement, Store, Time, sql};
 
 use crate::Error;
 use crate::fields::{self, DisplayName, Email};
@@ -50,8 +49,10 @@ impl Profiles {
     /// Many profiles; ids without one are left out.
     pub(crate) async fn many(&self, ids: Vec<Id>) -> Result<Vec<Arc<Profile>>, Error> {
         let load = async |missing: Vec<Id>| {
-            let rows = self.store.multi_get(&missing, rows_by_id).await?;
-            let keyed = rows.into_iter().map(|row| (row.id, Arc::new(row)));
+            let select = |ids: Vec<Id>| select().then("id IN ").list(ids);
+            let rows: Vec<Row> = self.store.multi_get(&missing, select).await?;
+            let rows = rows.into_iter().map(Profile::from);
+            let keyed = rows.map(|profile| (profile.id, Arc::new(profile)));
             Ok::<_, Error>(keyed.collect())
         };
         let found = self.cache.get_or_load_many(ids, load).await?;
@@ -91,9 +92,8 @@ impl Profiles {
 
     async fn load(&self, id: Id) -> Result<Option<Arc<Profile>>, Error> {
         let mut connection = self.store.shard_of(id).read().await?;
-        let mut query = QueryBuilder::<Db>::new(SELECT);
-        let row = query.push("id = ").push_bind(id).build_query_as::<Row>();
-        let row = row.fetch_optional(&mut *connection).await?;
+        let row = select().then("id = ?").bind(id);
+        let row: Option<Row> = row.optional(&mut connection).await?;
         Ok(row.map(|row| Arc::new(Profile::from(row))))
     }
 
@@ -138,7 +138,7 @@ impl Change {
 
 /// Writes a profile's next version; [`Error::PreconditionFailed`] if that is not the next.
 async fn update(tx: &mut store::Transaction, new: Profile) -> Result<(), Error> {
-    let updated = sqlx::query(
+    let updated = sql(
         "UPDATE users SET email = ?, display_name = ?, version = ?, updated_at = ?
          WHERE id = ? AND version = ?",
     )
@@ -148,30 +148,12 @@ async fn update(tx: &mut store::Transaction, new: Profile) -> Result<(), Error> 
     .bind(new.updated_at)
     .bind(new.id)
     .bind(new.version - 1)
-    .execute(&mut **tx)
+    .run(tx)
     .await?;
-    match updated.rows_affected() {
+    match updated {
         1 => Ok(()),
         _ => Err(Error::PreconditionFailed),
     }
-}
-
-async fn rows_by_id(
-    mut connection: store::Connection,
-    ids: Vec<Id>,
-) -> Result<Vec<Profile>, Error> {
-    let mut query = QueryBuilder::<Db>::new(SELECT);
-    query.push("id IN (");
-    let mut list = query.separated(", ");
-    for id in ids {
-        list.push_bind(id);
-    }
-    query.push(")");
-    let rows = query
-        .build_query_as::<Row>()
-        .fetch_all(&mut *connection)
-        .await?;
-    Ok(rows.into_iter().map(Profile::from).collect())
 }
 
 type Row = (Id, String, String, Option<String>, i64, Time, Time);
@@ -191,8 +173,12 @@ impl From<Row> for Profile {
     }
 }
 
-const SELECT: &str = "SELECT id, username, email, display_name, version, created_at, updated_at
-                      FROM users WHERE ";
+const fn select() -> Statement {
+    sql(
+        "SELECT id, username, email, display_name, version, created_at, updated_at
+         FROM users WHERE ",
+    )
+}
 
 /// How often a change without a condition is tried against other changes of the same profile.
 const TRIES: u32 = 5;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cache::Cache;
-use store::{Id, Store, Time, Transaction};
+use store::{Id, Store, Time, Transaction, sql};
 
 use crate::Error;
 use crate::accounts::Authenticated;
@@ -52,27 +52,22 @@ impl Sessions {
         now: Time,
     ) -> Result<(Access, RefreshToken), Error> {
         let user = who.user;
-        let session = self.store.new_id(user.bucket(), now);
+        let session = self.store.new_id(user.bucket(), now)?;
         let token = RefreshToken::new(user, session);
         let expires_at = now.plus(self.ttl);
         let mut tx = self.store.shard_of(user).begin().await?;
-        let version: Option<i64> =
-            sqlx::query_scalar("SELECT password_version FROM users WHERE id = ?")
-                .bind(user)
-                .fetch_optional(&mut *tx)
-                .await?;
-        if version != Some(who.password_version) {
+        let version = sql("SELECT password_version FROM users WHERE id = ?").bind(user);
+        let version: Option<(i64,)> = version.optional(&mut tx).await?;
+        if version != Some((who.password_version,)) {
             return Err(Error::WrongCredentials);
         }
-        sqlx::query(
-            "INSERT INTO sessions (id, user_id, created_at, expires_at) VALUES (?, ?, ?, ?)",
-        )
-        .bind(session)
-        .bind(user)
-        .bind(now)
-        .bind(expires_at)
-        .execute(&mut *tx)
-        .await?;
+        sql("INSERT INTO sessions (id, user_id, created_at, expires_at) VALUES (?, ?, ?, ?)")
+            .bind(session)
+            .bind(user)
+            .bind(now)
+            .bind(expires_at)
+            .run(&mut tx)
+            .await?;
         insert_token(&mut tx, &token, session, now, expires_at).await?;
         tx.commit().await?;
         Ok((Access { user, session }, token))
@@ -102,10 +97,10 @@ impl Sessions {
                 let next = RefreshToken::new(user, session);
                 let expires_at = now.plus(self.ttl);
                 insert_token(&mut tx, &next, session, now, expires_at).await?;
-                sqlx::query("UPDATE sessions SET expires_at = ? WHERE id = ?")
+                sql("UPDATE sessions SET expires_at = ? WHERE id = ?")
                     .bind(expires_at)
                     .bind(session)
-                    .execute(&mut *tx)
+                    .run(&mut tx)
                     .await?;
                 tx.commit().await?;
                 self.cache.invalidate(&session).await;
@@ -141,28 +136,24 @@ impl Sessions {
     pub(crate) async fn sweep(&self, now: Time) -> Result<(), Error> {
         for shard in self.store.shards() {
             for delete in [
-                "DELETE FROM refresh_tokens WHERE hash IN
-                   (SELECT hash FROM refresh_tokens WHERE expires_at < ? LIMIT 1000)",
-                "DELETE FROM sessions WHERE id IN
-                   (SELECT id FROM sessions WHERE expires_at < ? LIMIT 1000)",
+                // MariaDB and MySQL take a limit in a derived table only.
+                "DELETE FROM refresh_tokens WHERE hash IN (SELECT hash FROM
+                   (SELECT hash FROM refresh_tokens WHERE expires_at < ? LIMIT 1000) old)",
+                "DELETE FROM sessions WHERE id IN (SELECT id FROM
+                   (SELECT id FROM sessions WHERE expires_at < ? LIMIT 1000) old)",
             ] {
-                let mut connection = shard.write().await?;
-                sqlx::query(delete)
-                    .bind(now)
-                    .execute(&mut *connection)
-                    .await?;
+                sql(delete).bind(now).run(&mut shard.write().await?).await?;
             }
         }
         Ok(())
     }
 
     async fn load(&self, access: Access) -> Result<Option<Live>, Error> {
-        let row: Option<(Id, Time)> = sqlx::query_as(
-            "SELECT user_id, expires_at FROM sessions WHERE id = ? AND revoked_at IS NULL",
-        )
-        .bind(access.session)
-        .fetch_optional(&mut *self.store.shard_of(access.session).read().await?)
-        .await?;
+        let select =
+            sql("SELECT user_id, expires_at FROM sessions WHERE id = ? AND revoked_at IS NULL");
+        let select = select.bind(access.session);
+        let mut connection = self.store.shard_of(access.session).read().await?;
+        let row: Option<(Id, Time)> = select.optional(&mut connection).await?;
         Ok(row.map(|(user, expires_at)| Live { user, expires_at }))
     }
 }
@@ -184,27 +175,21 @@ async fn look_up(
     session: Id,
     now: Time,
 ) -> Result<Presented, Error> {
-    let row: Option<(Time, Option<Time>)> = sqlx::query_as(
-        "SELECT t.expires_at, s.revoked_at
+    let select = "SELECT t.expires_at, s.revoked_at
          FROM refresh_tokens t JOIN sessions s ON s.id = t.session_id
-         WHERE t.hash = ? AND t.session_id = ? AND s.user_id = ?",
-    )
-    .bind(token.hash())
-    .bind(session)
-    .bind(user)
-    .fetch_optional(&mut **tx)
-    .await?;
+         WHERE t.hash = ? AND t.session_id = ? AND s.user_id = ?";
+    let select = sql(select).bind(token.hash()).bind(session).bind(user);
+    let row: Option<(Time, Option<Time>)> = select.optional(&mut *tx).await?;
     match row {
         Some((expires_at, None)) if now < expires_at => {}
         _ => return Ok(Presented::Refused),
     }
-    let used =
-        sqlx::query("UPDATE refresh_tokens SET used_at = ? WHERE hash = ? AND used_at IS NULL")
-            .bind(now)
-            .bind(token.hash())
-            .execute(&mut **tx)
-            .await?;
-    Ok(match used.rows_affected() {
+    let used = sql("UPDATE refresh_tokens SET used_at = ? WHERE hash = ? AND used_at IS NULL")
+        .bind(now)
+        .bind(token.hash())
+        .run(tx)
+        .await?;
+    Ok(match used {
         1 => Presented::Fresh,
         _ => Presented::Used,
     })
@@ -217,15 +202,13 @@ async fn insert_token(
     now: Time,
     expires_at: Time,
 ) -> Result<(), Error> {
-    sqlx::query(
-        "INSERT INTO refresh_tokens (hash, session_id, issued_at, expires_at) VALUES (?, ?, ?, ?)",
-    )
-    .bind(token.hash())
-    .bind(session)
-    .bind(now)
-    .bind(expires_at)
-    .execute(&mut **tx)
-    .await?;
+    sql("INSERT INTO refresh_tokens (hash, session_id, issued_at, expires_at) VALUES (?, ?, ?, ?)")
+        .bind(token.hash())
+        .bind(session)
+        .bind(now)
+        .bind(expires_at)
+        .run(tx)
+        .await?;
     Ok(())
 }
 
@@ -235,24 +218,20 @@ pub(crate) async fn revoke_others(
     asking: Access,
     now: Time,
 ) -> Result<Vec<Id>, Error> {
-    let others: Vec<Id> = sqlx::query_scalar(
-        "SELECT id FROM sessions WHERE user_id = ? AND id <> ? AND revoked_at IS NULL",
-    )
-    .bind(asking.user)
-    .bind(asking.session)
-    .fetch_all(&mut **tx)
-    .await?;
-    for session in &others {
-        revoke(tx, *session, now).await?;
+    let select = "SELECT id FROM sessions WHERE user_id = ? AND id <> ? AND revoked_at IS NULL";
+    let select = sql(select).bind(asking.user).bind(asking.session);
+    let others: Vec<(Id,)> = select.all(&mut *tx).await?;
+    for &(session,) in &others {
+        revoke(tx, session, now).await?;
     }
-    Ok(others)
+    Ok(others.into_iter().map(|(session,)| session).collect())
 }
 
 async fn revoke(tx: &mut Transaction, session: Id, now: Time) -> Result<(), Error> {
-    sqlx::query("UPDATE sessions SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL")
+    sql("UPDATE sessions SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL")
         .bind(now)
         .bind(session)
-        .execute(&mut **tx)
+        .run(tx)
         .await?;
     Ok(())
 }

@@ -3,7 +3,7 @@
 use futures::future::BoxFuture;
 
 use super::{DONE, LEASE, Name, PENDING, inserted, record};
-use crate::{Bucket, Error, Id, Store, Time, Transaction};
+use crate::{Bucket, Error, Id, Store, Time, Transaction, sql};
 
 /// A write with claims under way.
 pub(super) struct Attempt<'s> {
@@ -26,15 +26,15 @@ pub(super) enum Abandoned {
 }
 
 impl<'s> Attempt<'s> {
-    pub(super) fn new(store: &'s Store, owner: Id, now: Time) -> Self {
-        Self {
+    pub(super) fn new(store: &'s Store, owner: Id, now: Time) -> Result<Self, Error> {
+        Ok(Self {
             store,
             owner,
-            token: store.new_id(owner.bucket(), now),
+            token: store.new_id(owner.bucket(), now)?,
             held: Vec::new(),
             released: Vec::new(),
             commit_tried: false,
-        }
+        })
     }
 
     /// Step 1: claims a name. `false` when it belongs to somebody else.
@@ -88,7 +88,7 @@ impl<'s> Attempt<'s> {
         self.commit_tried = true;
         match tx.commit().await {
             Ok(()) => Ok(written),
-            Err(error) => Err((Error::from(error).into(), Some(written))),
+            Err(error) => Err((error.into(), Some(written))),
         }
     }
 
@@ -114,23 +114,21 @@ impl<'s> Attempt<'s> {
         let shard = self.store.by_key(Bucket::of_key(kind, value));
         let insert = "INSERT INTO claims (kind, value, owner, attempt, state, claimed_at)
                       VALUES (?, ?, ?, ?, ?, ?)";
-        let query = sqlx::query(insert)
+        let insert = sql(insert)
             .bind(kind)
             .bind(value)
             .bind(self.owner)
             .bind(self.token)
             .bind(PENDING)
             .bind(now);
-        inserted(query.execute(&mut *shard.write().await?).await)
+        inserted(insert.run(&mut shard.write().await?).await)
     }
 
     /// Compare and swap: from the void attempt to this one.
     async fn take_over(&self, (kind, value): Name<'_>, void: Id, now: Time) -> Result<bool, Error> {
         let shard = self.store.by_key(Bucket::of_key(kind, value));
-        let swapped = sqlx::query(
-            "UPDATE claims SET owner = ?, attempt = ?, claimed_at = ?
-             WHERE kind = ? AND value = ? AND attempt = ? AND state = ?",
-        )
+        let swapped = sql("UPDATE claims SET owner = ?, attempt = ?, claimed_at = ?
+             WHERE kind = ? AND value = ? AND attempt = ? AND state = ?")
         .bind(self.owner)
         .bind(self.token)
         .bind(now)
@@ -138,9 +136,9 @@ impl<'s> Attempt<'s> {
         .bind(value)
         .bind(void)
         .bind(PENDING)
-        .execute(&mut *shard.write().await?)
+        .run(&mut shard.write().await?)
         .await?;
-        Ok(swapped.rows_affected() == 1)
+        Ok(swapped == 1)
     }
 
     /// Which incarnations of the names to release are the owner's now.
@@ -157,18 +155,18 @@ impl<'s> Attempt<'s> {
 
     /// Writes the attempt's record and the list of releases into the owner's transaction.
     async fn decide_done(&self, tx: &mut Transaction, now: Time) -> Result<(), Error> {
-        if !record(tx, self.token, DONE, now).await? {
+        if !record(&mut *tx, self.token, DONE, now).await? {
             return Err(Error::ClaimLost);
         }
         for (kind, value, attempt) in &self.released {
             let insert =
                 "INSERT INTO claim_releases (kind, value, owner, attempt) VALUES (?, ?, ?, ?)";
-            let query = sqlx::query(insert)
-                .bind(kind)
-                .bind(value)
+            let insert = sql(insert)
+                .bind(&**kind)
+                .bind(&**value)
                 .bind(self.owner)
-                .bind(attempt);
-            inserted(query.execute(&mut **tx).await)?;
+                .bind(*attempt);
+            inserted(insert.run(&mut *tx).await)?;
         }
         Ok(())
     }

@@ -34,7 +34,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 
-use crate::{Bucket, Db, Error, Id, Store, Time, Transaction};
+use crate::{Bucket, Error, Id, On, Store, Time, Transaction, sql};
 use attempt::{Abandoned, Attempt};
 
 /// How long a claim may stay pending before others may take it over.
@@ -74,7 +74,7 @@ impl Store {
         F: for<'t> FnOnce(&'t mut Transaction) -> BoxFuture<'t, Result<T, E>>,
         E: From<Error>,
     {
-        let mut attempt = Attempt::new(self, owner, now);
+        let mut attempt = Attempt::new(self, owner, now)?;
         for &name in names {
             match attempt.claim(name, now).await {
                 Ok(true) => {}
@@ -120,13 +120,10 @@ impl Store {
 
     async fn claim_row(&self, (kind, value): Name<'_>) -> Result<Option<ClaimRow>, Error> {
         let shard = self.by_key(Bucket::of_key(kind, value));
-        let row: Option<(Id, Id, i64, Time)> = sqlx::query_as(
-            "SELECT owner, attempt, state, claimed_at FROM claims WHERE kind = ? AND value = ?",
-        )
-        .bind(kind)
-        .bind(value)
-        .fetch_optional(&mut *shard.read().await?)
-        .await?;
+        let select =
+            "SELECT owner, attempt, state, claimed_at FROM claims WHERE kind = ? AND value = ?";
+        let select = sql(select).bind(kind).bind(value);
+        let row: Option<(Id, Id, i64, Time)> = select.optional(&mut shard.read().await?).await?;
         Ok(row.map(|(owner, attempt, state, claimed_at)| ClaimRow {
             owner,
             attempt,
@@ -136,13 +133,10 @@ impl Store {
     }
 
     async fn attempt_state(&self, attempt: Id) -> Result<Option<i64>, Error> {
+        let select = sql("SELECT state FROM claim_attempts WHERE attempt = ?").bind(attempt);
         let mut connection = self.shard_of(attempt).read().await?;
-        Ok(
-            sqlx::query_scalar("SELECT state FROM claim_attempts WHERE attempt = ?")
-                .bind(attempt)
-                .fetch_optional(&mut *connection)
-                .await?,
-        )
+        let row: Option<(i64,)> = select.optional(&mut connection).await?;
+        Ok(row.map(|(state,)| state))
     }
 
     /// Decides an attempt that may have been given up: `true` when its write is committed,
@@ -157,12 +151,12 @@ impl Store {
     /// pending -> owned; nothing when it was confirmed before.
     async fn confirm(&self, (kind, value): Name<'_>, attempt: Id) -> Result<(), Error> {
         let shard = self.by_key(Bucket::of_key(kind, value));
-        sqlx::query("UPDATE claims SET state = ? WHERE kind = ? AND value = ? AND attempt = ?")
+        sql("UPDATE claims SET state = ? WHERE kind = ? AND value = ? AND attempt = ?")
             .bind(OWNED)
             .bind(kind)
             .bind(value)
             .bind(attempt)
-            .execute(&mut *shard.write().await?)
+            .run(&mut shard.write().await?)
             .await?;
         Ok(())
     }
@@ -170,34 +164,29 @@ impl Store {
     /// Deletes the claim that this attempt made, and no later one of the same name.
     async fn unclaim(&self, (kind, value): Name<'_>, attempt: Id) -> Result<(), Error> {
         let shard = self.by_key(Bucket::of_key(kind, value));
-        sqlx::query("DELETE FROM claims WHERE kind = ? AND value = ? AND attempt = ?")
+        sql("DELETE FROM claims WHERE kind = ? AND value = ? AND attempt = ?")
             .bind(kind)
             .bind(value)
             .bind(attempt)
-            .execute(&mut *shard.write().await?)
+            .run(&mut shard.write().await?)
             .await?;
         Ok(())
     }
 }
 
 /// Records an attempt's outcome, unless it has one.
-async fn record(
-    connection: &mut <Db as sqlx::Database>::Connection,
-    attempt: Id,
-    state: i64,
-    now: Time,
-) -> Result<bool, Error> {
+async fn record(on: impl Into<On<'_>>, attempt: Id, state: i64, now: Time) -> Result<bool, Error> {
     let insert = "INSERT INTO claim_attempts (attempt, state, decided_at) VALUES (?, ?, ?)";
-    let query = sqlx::query(insert).bind(attempt).bind(state).bind(now);
-    inserted(query.execute(connection).await)
+    let insert = sql(insert).bind(attempt).bind(state).bind(now);
+    inserted(insert.run(on).await)
 }
 
 /// Whether a row was inserted; `false` when its primary key was there.
-fn inserted<T>(result: Result<T, sqlx::Error>) -> Result<bool, Error> {
-    match result {
+fn inserted(outcome: Result<u64, Error>) -> Result<bool, Error> {
+    match outcome {
         Ok(_) => Ok(true),
-        Err(sqlx::Error::Database(error)) if error.is_unique_violation() => Ok(false),
-        Err(error) => Err(error.into()),
+        Err(error) if error.is_duplicate() => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

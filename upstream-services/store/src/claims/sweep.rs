@@ -1,7 +1,7 @@
 //! Finishes what crashed writes left: claims to confirm or delete, names to release.
 
 use super::{LEASE, PENDING, VOID};
-use crate::{Error, Id, Store, Time};
+use crate::{Error, Id, Store, Time, sql};
 
 impl Store {
     /// Works off everything that was left behind longer than [`LEASE`] ago, at most
@@ -13,15 +13,10 @@ impl Store {
     pub async fn sweep_claims(&self, now: Time) -> Result<u64, Error> {
         let mut done = self.release_due(None).await?;
         for shard in self.shards() {
-            let stale: Vec<(String, String, Id)> = sqlx::query_as(
-                "SELECT kind, value, attempt FROM claims
-                 WHERE state = ? AND claimed_at < ? ORDER BY claimed_at LIMIT ?",
-            )
-            .bind(PENDING)
-            .bind(now.minus(LEASE))
-            .bind(BATCH)
-            .fetch_all(&mut *shard.read().await?)
-            .await?;
+            let select = "SELECT kind, value, attempt FROM claims
+                 WHERE state = ? AND claimed_at < ? ORDER BY claimed_at LIMIT ?";
+            let select = sql(select).bind(PENDING).bind(now.minus(LEASE)).bind(BATCH);
+            let stale: Vec<(String, String, Id)> = select.all(&mut shard.read().await?).await?;
             for (kind, value, attempt) in stale {
                 if self.decide(attempt, now).await? {
                     self.confirm((&kind, &value), attempt).await?;
@@ -31,10 +26,10 @@ impl Store {
                 done += 1;
             }
             // Long after its lease nobody is still about to commit.
-            sqlx::query("DELETE FROM claim_attempts WHERE state = ? AND decided_at < ?")
+            sql("DELETE FROM claim_attempts WHERE state = ? AND decided_at < ?")
                 .bind(VOID)
                 .bind(now.minus(LEASE * 2880))
-                .execute(&mut *shard.write().await?)
+                .run(&mut shard.write().await?)
                 .await?;
         }
         Ok(done)
@@ -48,20 +43,16 @@ impl Store {
             None => self.shards(),
         };
         for shard in shards {
-            let due: Vec<(String, String, Id)> = sqlx::query_as(
-                "SELECT kind, value, attempt FROM claim_releases
-                 WHERE owner = COALESCE(?, owner) LIMIT ?",
-            )
-            .bind(owner)
-            .bind(BATCH)
-            .fetch_all(&mut *shard.read().await?)
-            .await?;
+            let select = "SELECT kind, value, attempt FROM claim_releases
+                 WHERE owner = COALESCE(?, owner) LIMIT ?";
+            let select = sql(select).bind(owner).bind(BATCH);
+            let due: Vec<(String, String, Id)> = select.all(&mut shard.read().await?).await?;
             for (kind, value, attempt) in due {
                 self.unclaim((&kind, &value), attempt).await?;
                 let delete =
                     "DELETE FROM claim_releases WHERE kind = ? AND value = ? AND attempt = ?";
-                let query = sqlx::query(delete).bind(kind).bind(value).bind(attempt);
-                query.execute(&mut *shard.write().await?).await?;
+                let delete = sql(delete).bind(kind).bind(value).bind(attempt);
+                delete.run(&mut shard.write().await?).await?;
                 released += 1;
             }
         }
@@ -70,9 +61,9 @@ impl Store {
 
     /// Forgets an attempt whose claims are all confirmed.
     pub(super) async fn forget_attempt(&self, attempt: Id) -> Result<(), Error> {
-        sqlx::query("DELETE FROM claim_attempts WHERE attempt = ?")
+        sql("DELETE FROM claim_attempts WHERE attempt = ?")
             .bind(attempt)
-            .execute(&mut *self.shard_of(attempt).write().await?)
+            .run(&mut self.shard_of(attempt).write().await?)
             .await?;
         Ok(())
     }

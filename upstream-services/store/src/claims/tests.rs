@@ -8,7 +8,7 @@ use futures::FutureExt;
 use tempfile::TempDir;
 
 use super::*;
-use crate::{Durability, Migration, Options, Schema};
+use crate::{Migration, Options, Schema};
 
 const SCHEMA: Schema = Schema {
     owner: "test",
@@ -23,18 +23,14 @@ const NICK: Name<'static> = ("username", "anna");
 
 async fn open(dir: &TempDir) -> Store {
     let options = Options {
-        dir: dir.path().to_owned(),
-        shards: 4,
-        readers: 4,
         acquire_timeout: Duration::from_secs(30),
-        busy_timeout: Duration::from_secs(5),
-        durability: Durability::Process,
+        ..Options::files(dir.path(), 4)
     };
     Store::open(&options, &SCHEMA, Time::now()).await.unwrap()
 }
 
 fn new_user(store: &Store, bucket: u16) -> Id {
-    store.new_id(Bucket::new(bucket), Time::now())
+    store.new_id(Bucket::new(bucket), Time::now()).unwrap()
 }
 
 /// The caller's own write: the user's row.
@@ -42,8 +38,7 @@ fn row(owner: Id) -> impl for<'t> FnOnce(&'t mut Transaction) -> BoxFuture<'t, R
     move |tx| {
         async move {
             let insert = "INSERT INTO users (id, email) VALUES (?, ?)";
-            let query = sqlx::query(insert).bind(owner).bind(EMAIL.1);
-            query.execute(&mut **tx).await?;
+            sql(insert).bind(owner).bind(EMAIL.1).run(tx).await?;
             Ok(())
         }
         .boxed()
@@ -67,12 +62,11 @@ async fn register(store: &Store, owner: Id, now: Time) -> Result<Claimed<()>, Er
         .await
 }
 
-async fn count(store: &Store, sql: &'static str) -> i64 {
+async fn count(store: &Store, select: &'static str) -> i64 {
     let mut sum = 0;
     for shard in store.shards() {
         let mut connection = shard.read().await.unwrap();
-        let query = sqlx::query_scalar::<_, i64>(sql);
-        sum += query.fetch_one(&mut *connection).await.unwrap();
+        sum += sql(select).value::<i64>(&mut connection).await.unwrap();
     }
     sum
 }
@@ -181,7 +175,7 @@ async fn a_crash_after_the_claim_frees_the_name_when_the_lease_ends() {
     let store = open(&dir).await;
     let (crashed, next) = (new_user(&store, 5), new_user(&store, 6));
     let now = Time::now();
-    let mut attempt = Attempt::new(&store, crashed, now);
+    let mut attempt = Attempt::new(&store, crashed, now).unwrap();
     assert!(attempt.claim(EMAIL, now).await.unwrap());
     drop(attempt);
 
@@ -202,7 +196,7 @@ async fn a_crash_after_the_write_keeps_the_name_with_its_owner() {
     let store = open(&dir).await;
     let (crashed, next) = (new_user(&store, 5), new_user(&store, 6));
     let now = Time::now();
-    let mut attempt = Attempt::new(&store, crashed, now);
+    let mut attempt = Attempt::new(&store, crashed, now).unwrap();
     assert!(attempt.claim(EMAIL, now).await.unwrap());
     let written = attempt.write(&[], now, row(crashed)).await;
     assert!(written.is_ok());
@@ -229,7 +223,7 @@ async fn a_slow_write_fails_when_its_claim_was_taken_over() {
     let store = open(&dir).await;
     let (slow, fast) = (new_user(&store, 5), new_user(&store, 6));
     let now = Time::now();
-    let mut attempt = Attempt::new(&store, slow, now);
+    let mut attempt = Attempt::new(&store, slow, now).unwrap();
     assert!(attempt.claim(NICK, now).await.unwrap());
     assert!(attempt.claim(EMAIL, now).await.unwrap());
 
@@ -253,7 +247,7 @@ async fn giving_up_after_a_commit_that_took_place_confirms_it() {
     let store = open(&dir).await;
     let owner = new_user(&store, 5);
     let now = Time::now();
-    let mut attempt = Attempt::new(&store, owner, now);
+    let mut attempt = Attempt::new(&store, owner, now).unwrap();
     assert!(attempt.claim(EMAIL, now).await.unwrap());
     assert!(attempt.write(&[], now, row(owner)).await.is_ok());
     assert_eq!(attempt.abandon(now).await, Abandoned::WasCommitted);
@@ -289,7 +283,7 @@ async fn a_crash_before_the_release_does_not_lose_the_name() {
     let now = Time::now();
     register(&store, owner, now).await.unwrap();
     let other = ("email", "b@example.org");
-    let mut attempt = Attempt::new(&store, owner, now);
+    let mut attempt = Attempt::new(&store, owner, now).unwrap();
     assert!(attempt.claim(other, now).await.unwrap());
     assert!(attempt.write(&[EMAIL], now, nothing).await.is_ok());
     drop(attempt);
@@ -310,9 +304,9 @@ async fn a_sweep_finishes_what_crashes_left() {
     let store = open(&dir).await;
     let now = Time::now();
     let (before, after) = (new_user(&store, 1), new_user(&store, 2));
-    let mut first = Attempt::new(&store, before, now);
+    let mut first = Attempt::new(&store, before, now).unwrap();
     assert!(first.claim(NICK, now).await.unwrap());
-    let mut second = Attempt::new(&store, after, now);
+    let mut second = Attempt::new(&store, after, now).unwrap();
     assert!(second.claim(EMAIL, now).await.unwrap());
     assert!(second.write(&[], now, row(after)).await.is_ok());
     drop((first, second));

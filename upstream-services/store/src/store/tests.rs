@@ -1,6 +1,7 @@
 //! What opening and re-opening data does.
 
 use std::fs;
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -18,12 +19,8 @@ const SCHEMA: Schema = Schema {
 
 fn options(dir: &TempDir, shards: u16) -> Options {
     Options {
-        dir: dir.path().join("data"),
-        shards,
-        readers: 2,
         acquire_timeout: Duration::from_secs(5),
-        busy_timeout: Duration::from_secs(5),
-        durability: Durability::Process,
+        ..Options::files(dir.path().join("data"), shards)
     }
 }
 
@@ -32,27 +29,19 @@ async fn open(dir: &TempDir, shards: u16) -> Result<Store, Error> {
 }
 
 async fn put(store: &Store, bucket: u16, name: &str) -> Id {
-    let id = store.new_id(Bucket::new(bucket), Time::now());
-    sqlx::query("INSERT INTO things (id, name) VALUES (?, ?)")
+    let id = store.new_id(Bucket::new(bucket), Time::now()).unwrap();
+    sql("INSERT INTO things (id, name) VALUES (?, ?)")
         .bind(id)
         .bind(name)
-        .execute(&mut *store.shard_of(id).write().await.unwrap())
+        .run(&mut store.shard_of(id).write().await.unwrap())
         .await
         .unwrap();
     id
 }
 
 async fn names(store: &Store, ids: &[Id]) -> Vec<(Id, String)> {
-    let found = store.multi_get(ids, async |mut connection, ids| {
-        let mut query = sqlx::QueryBuilder::new("SELECT id, name FROM things WHERE id IN (");
-        let mut list = query.separated(", ");
-        for id in ids {
-            list.push_bind(id);
-        }
-        query.push(")");
-        let rows = query.build_query_as().fetch_all(&mut *connection).await;
-        rows.map_err(Error::from)
-    });
+    let select = |ids: Vec<Id>| sql("SELECT id, name FROM things WHERE id IN ").list(ids);
+    let found = store.multi_get(ids, select);
     let mut found: Vec<(Id, String)> = found.await.unwrap();
     found.sort();
     found
@@ -135,8 +124,8 @@ async fn an_interrupted_creation_is_completed() {
     let half = Store::open(&options(&dir, 3), &SCHEMA, Time::now())
         .await
         .unwrap();
-    sqlx::query("DELETE FROM shard_map")
-        .execute(&mut *half.shards()[0].write().await.unwrap())
+    sql("DELETE FROM shard_map")
+        .run(&mut half.shards()[0].write().await.unwrap())
         .await
         .unwrap();
     half.close().await;
@@ -207,8 +196,8 @@ async fn two_processes_on_one_data_set_make_different_ids() {
     let (one, two) = (open(&dir, 2).await.unwrap(), open(&dir, 2).await.unwrap());
     let now = Time::now();
     assert_ne!(
-        one.new_id(Bucket::new(1), now),
-        two.new_id(Bucket::new(1), now)
+        one.new_id(Bucket::new(1), now).unwrap(),
+        two.new_id(Bucket::new(1), now).unwrap()
     );
     let id = put(&one, 1, "seen by both").await;
     assert_eq!(names(&two, &[id]).await.len(), 1);

@@ -130,11 +130,11 @@ impl Home {
     }
 
     /// One number over all shards.
-    async fn count(&self, sql: &'static str) -> i64 {
+    async fn count(&self, select: &'static str) -> i64 {
         let mut sum = 0;
         for shard in self.users.service.store.shards() {
             let mut connection = shard.read().await.unwrap();
-            let number = sqlx::query_scalar::<_, i64>(sql).fetch_one(&mut *connection);
+            let number = store::sql(select).value::<i64>(&mut connection);
             sum += number.await.unwrap();
         }
         sum

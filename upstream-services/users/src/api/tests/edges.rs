@@ -154,8 +154,8 @@ async fn health_needs_every_shard() {
         (200, json!({ "status": "ok" }))
     );
     let mut connection = home.users.service.store.shards()[3].write().await.unwrap();
-    sqlx::query("DROP TABLE shard_identity")
-        .execute(&mut *connection)
+    store::sql("DROP TABLE shard_identity")
+        .run(&mut connection)
         .await
         .unwrap();
     home.get("/healthz", "").await.problem(503);

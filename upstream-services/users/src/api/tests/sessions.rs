@@ -106,7 +106,7 @@ async fn sessions_survive_a_restart_and_expire() {
     let past = "UPDATE refresh_tokens SET expires_at = 1";
     for shard in home.users.service.store.shards() {
         let mut connection = shard.write().await.unwrap();
-        sqlx::query(past).execute(&mut *connection).await.unwrap();
+        store::sql(past).run(&mut connection).await.unwrap();
     }
     refresh(&home, &next).await.problem(401);
     home.users

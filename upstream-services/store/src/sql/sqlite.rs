@@ -1,5 +1,4 @@
-//! Everything that is SQLite's alone: types, files, pools and locks. Another database replaces
-//! this file; the SQL elsewhere keeps to what MySQL and MariaDB understand too.
+//! What is SQLite's alone: files, their pools, and the worker numbers that are locks on files.
 //!
 //! A shard is one file in WAL mode with two pools: one connection that writes, so that writers
 //! queue in the pool, fairly, instead of meeting SQLITE_BUSY, and several that only read and
@@ -16,27 +15,21 @@ use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use sqlx::pool::{PoolConnection, PoolOptions};
+use sqlx::Sqlite;
+use sqlx::pool::PoolOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 
-use crate::{Durability, Error, Options};
-
-/// The database below the store.
-pub type Db = sqlx::Sqlite;
-/// A connection borrowed from a shard's pool.
-pub type Connection = PoolConnection<Db>;
-/// A write transaction on one shard; it rolls back when it is dropped.
-pub type Transaction = sqlx::Transaction<'static, Db>;
-
-pub(crate) type Pool = sqlx::Pool<Db>;
+use super::Pool;
+use crate::generator::{IdGenerator, Reserve};
+use crate::{Durability, Error, Files, Options};
 
 /// Takes the write lock at once: a transaction that starts by reading and then writes could
 /// find that its snapshot is old, an error no waiting repairs.
 pub(crate) const BEGIN_WRITE: &str = "BEGIN IMMEDIATE";
 
 /// The file of a shard.
-pub(crate) fn path(options: &Options, number: u16) -> PathBuf {
-    options.dir.join(format!("shard-{number:04}.db"))
+pub(crate) fn path(files: &Files, number: u16) -> PathBuf {
+    files.dir.join(format!("shard-{number:04}.db"))
 }
 
 /// Makes the data directory, for this user only: the files hold password hashes.
@@ -49,18 +42,18 @@ pub(crate) fn create_dir(dir: &Path) -> Result<(), Error> {
 }
 
 /// The writing and the reading pool of a shard. No connection is made yet.
-pub(crate) fn pools(options: &Options, number: u16, create: bool) -> (Pool, Pool) {
-    let synchronous = match options.durability {
+pub(crate) fn pools(options: &Options, files: &Files, number: u16, create: bool) -> (Pool, Pool) {
+    let synchronous = match files.durability {
         Durability::Process => SqliteSynchronous::Normal,
         Durability::Power => SqliteSynchronous::Full,
     };
     let connect = SqliteConnectOptions::new()
-        .filename(path(options, number))
-        .busy_timeout(options.busy_timeout)
+        .filename(path(files, number))
+        .busy_timeout(files.busy_timeout)
         .foreign_keys(true)
         .synchronous(synchronous);
     let pool = |size: u32| {
-        PoolOptions::<Db>::new()
+        PoolOptions::<Sqlite>::new()
             .max_connections(size)
             .acquire_timeout(options.acquire_timeout)
             .idle_timeout(None)
@@ -74,8 +67,8 @@ pub(crate) fn pools(options: &Options, number: u16, create: bool) -> (Pool, Pool
         .journal_mode(SqliteJournalMode::Wal);
     let reader = connect.pragma("query_only", "ON");
     (
-        pool(1).connect_lazy_with(writer),
-        pool(options.readers.max(1)).connect_lazy_with(reader),
+        Pool::Sqlite(pool(1).connect_lazy_with(writer)),
+        Pool::Sqlite(pool(options.readers.max(1)).connect_lazy_with(reader)),
     )
 }
 
@@ -83,7 +76,7 @@ pub(crate) fn pools(options: &Options, number: u16, create: bool) -> (Pool, Pool
 /// kernel gives it back however the process ends.
 #[derive(Debug)]
 pub(crate) struct WorkerNumber {
-    pub(crate) number: u8,
+    number: u8,
     file: File,
 }
 
@@ -106,18 +99,21 @@ impl WorkerNumber {
                 Err(TryLockError::Error(source)) => return Err(Error::File { path, source }),
             }
         }
-        Err(Error::NoWorkerNumber(dir.to_owned()))
+        Err(Error::NoWorkerNumber(dir.display().to_string()))
     }
 
-    /// Below which number earlier owners may have made ids.
-    pub(crate) fn floor(&self) -> u64 {
-        let mut bytes = [0; 8];
-        let read = self.file.read_exact_at(&mut bytes, 0);
-        read.map_or(0, |()| u64::from_be_bytes(bytes))
+    /// Makes ids, after all that earlier owners of the number may have made.
+    pub(crate) fn generator(self) -> IdGenerator {
+        let mut floor = [0; 8];
+        let read = self.file.read_exact_at(&mut floor, 0);
+        let floor = read.map_or(0, |()| u64::from_be_bytes(floor));
+        IdGenerator::resuming(self.number, floor, Box::new(self))
     }
+}
 
-    /// Tells later owners.
-    pub(crate) fn set_floor(&self, floor: u64) -> std::io::Result<()> {
-        self.file.write_all_at(&floor.to_be_bytes(), 0)
+impl Reserve for WorkerNumber {
+    /// One small write to the file, without fsync.
+    fn reserve(&mut self, below: u64) -> std::io::Result<()> {
+        self.file.write_all_at(&below.to_be_bytes(), 0)
     }
 }

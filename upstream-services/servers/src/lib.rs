@@ -1,0 +1,12 @@
+//! Database servers of this machine's installed programs, private to who starts them: everything they keep
+//! is in one folder, they listen on loopback, and they end with the value.
+//!
+//! For `tidegate up --data servers`, and for tests. Everything blocks.
+
+mod error;
+mod mariadb;
+mod process;
+
+pub use error::Error;
+pub use mariadb::{MariaDb, Role, Settings};
+pub use process::free_port;

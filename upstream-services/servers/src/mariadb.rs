@@ -1,0 +1,220 @@
+//! MariaDB: a primary, or a replica that follows one by GTID.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rustix::process::Signal;
+
+use crate::Error;
+use crate::process::Process;
+
+/// A server that runs.
+#[derive(Debug)]
+pub struct MariaDb {
+    process: Process,
+    settings: Settings,
+}
+
+/// What a server is to be.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Everything it keeps; made anew when it is not there.
+    pub dir: PathBuf,
+    /// Where it listens on 127.0.0.1.
+    pub port: u16,
+    /// A number that no other server of the same replication has.
+    pub server_id: u32,
+    /// Its part in a replication.
+    pub role: Role,
+    /// The databases that there are to be.
+    pub databases: Vec<String>,
+    /// Who may use them all.
+    pub user: String,
+    /// By which password: letters and digits alone.
+    pub password: String,
+}
+
+/// A server's part in a replication.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It takes writes.
+    Primary,
+    /// It follows the server at this port.
+    Replica {
+        /// The primary's port.
+        of: u16,
+    },
+}
+
+impl MariaDb {
+    /// Starts a server and waits until it answers.
+    ///
+    /// # Errors
+    /// When MariaDB is not installed, a file cannot be written, or the server ends.
+    pub fn start(settings: Settings) -> Result<Self, Error> {
+        let data = settings.dir.join("data");
+        if !data.join("mysql").exists() {
+            install(&settings.dir, &data)?;
+        }
+        let init = settings.dir.join("init.sql");
+        write(&init, &settings.init_sql())?;
+        let socket = settings.socket();
+        let _ = fs::remove_file(&socket);
+        let log = settings.dir.join("log");
+        let mut process = Process::start("mariadbd", "mariadb-server", log, |command| {
+            common(command, &data);
+            command
+                .arg(format!("--init-file={}", init.display()))
+                .arg(format!("--socket={}", socket.display()))
+                .arg(format!("--port={}", settings.port))
+                .arg(format!("--server-id={}", settings.server_id))
+                .arg(format!("--pid-file={}", settings.dir.join("pid").display()))
+                .args(SERVER);
+            if settings.role != Role::Primary {
+                command.arg("--read-only=ON");
+            }
+        })?;
+        // The socket takes connections when the init file has run.
+        process.wait_ready(|| std::os::unix::net::UnixStream::connect(&socket).is_ok())?;
+        Ok(Self { process, settings })
+    }
+
+    /// What it is.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Whether it has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        self.process.ended().is_some()
+    }
+
+    /// Ends it, and keeps the data.
+    pub fn stop(mut self) {
+        self.process.stop();
+    }
+
+    /// Ends it as a crash would, and keeps the data.
+    pub fn kill(mut self) {
+        self.process.kill();
+    }
+
+    /// Stops it in its tracks, or lets it go on.
+    pub fn freeze(&self, frozen: bool) {
+        self.process.signal(match frozen {
+            true => Signal::STOP,
+            false => Signal::CONT,
+        });
+    }
+}
+
+impl Settings {
+    /// Where it listens beside its port.
+    pub fn socket(&self) -> PathBuf {
+        self.dir.join("sock")
+    }
+
+    /// What it runs at each start. None of it is replicated.
+    fn init_sql(&self) -> String {
+        let Self { user, password, .. } = self;
+        let mut lines = vec!["SET sql_log_bin = 0".to_owned()];
+        for database in &self.databases {
+            lines.push(format!(
+                "CREATE DATABASE IF NOT EXISTS {database} CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"
+            ));
+        }
+        for host in ["localhost", "127.0.0.1"] {
+            lines.push(format!(
+                "CREATE USER IF NOT EXISTS '{user}'@'{host}' IDENTIFIED BY '{password}'"
+            ));
+            lines.push(format!("GRANT ALL ON *.* TO '{user}'@'{host}'"));
+        }
+        if let Role::Replica { of } = self.role {
+            // Refused, and rightly so, when it follows already: the settings are kept.
+            lines.push("STOP SLAVE".to_owned());
+            lines.push(format!(
+                "CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = {of}, MASTER_USER = '{user}', \
+                 MASTER_PASSWORD = '{password}', MASTER_USE_GTID = slave_pos, MASTER_CONNECT_RETRY = 1, \
+                 MASTER_HEARTBEAT_PERIOD = 1"
+            ));
+            lines.push("START SLAVE".to_owned());
+        }
+        lines.join(";\n") + ";\n"
+    }
+}
+
+/// Makes a data folder.
+fn install(dir: &Path, data: &Path) -> Result<(), Error> {
+    let file = |source| Error::File {
+        path: dir.to_owned(),
+        source,
+    };
+    fs::create_dir_all(dir).map_err(file)?;
+    // What a start that was cut off has left is of no use.
+    let _ = fs::remove_dir_all(data);
+    let fresh = dir.join("data.new");
+    let _ = fs::remove_dir_all(&fresh);
+    let log = dir.join("install.log");
+    let mut process = Process::start("mariadb-install-db", "mariadb-server", log, |command| {
+        command.arg("--no-defaults");
+        common_after(command, &fresh);
+        command.args(["--auth-root-authentication-method=normal", "--skip-test-db"]);
+    })?;
+    process.wait_end()?;
+    fs::rename(&fresh, data).map_err(file)
+}
+
+fn common(command: &mut Command, data: &Path) {
+    command.arg("--no-defaults"); // first, or not at all
+    common_after(command, data);
+}
+
+fn common_after(command: &mut Command, data: &Path) {
+    command.arg(format!("--datadir={}", data.display()));
+    command.args(["--innodb-log-file-size=16M", "--innodb-undo-tablespaces=0"]);
+    if rustix::process::geteuid().is_root() {
+        command.arg("--user=root");
+    }
+}
+
+fn write(path: &Path, text: &str) -> Result<(), Error> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    let file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path);
+    let written = file.and_then(|mut file| file.write_all(text.as_bytes()));
+    written.map_err(|source| Error::File {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Every commit is on disk and in the binlog when it is acknowledged; replicas follow in parallel.
+const SERVER: [&str; 16] = [
+    "--bind-address=127.0.0.1",
+    "--skip-name-resolve",
+    "--log-bin=binlog",
+    "--binlog-format=ROW",
+    "--sync-binlog=1",
+    "--innodb-flush-log-at-trx-commit=1",
+    "--gtid-strict-mode=ON",
+    "--log-slave-updates=ON",
+    "--slave-parallel-threads=2",
+    "--expire-logs-days=2",
+    "--performance-schema=OFF",
+    "--innodb-buffer-pool-size=64M",
+    "--max-connections=300",
+    "--character-set-server=utf8mb4",
+    "--collation-server=utf8mb4_bin",
+    "--skip-slave-start=OFF",
+];

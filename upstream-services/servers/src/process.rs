@@ -1,0 +1,140 @@
+//! A server's process.
+
+use std::fs::File;
+use std::io;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::Error;
+
+/// A port of 127.0.0.1 that was free a moment ago.
+///
+/// # Errors
+/// When there is none.
+pub fn free_port() -> io::Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+/// A running program, which is killed when the value is dropped.
+#[derive(Debug)]
+pub(crate) struct Process {
+    program: &'static str,
+    child: Child,
+    log: PathBuf,
+}
+
+/// How long a server may take to begin and to end.
+const PATIENCE: Duration = Duration::from_secs(60);
+const LOOK: Duration = Duration::from_millis(20);
+
+impl Process {
+    /// Starts a program; what it says goes to a log.
+    pub(crate) fn start(
+        program: &'static str,
+        package: &'static str,
+        log: PathBuf,
+        setup: impl FnOnce(&mut Command),
+    ) -> Result<Self, Error> {
+        let out = File::options().create(true).append(true).open(&log);
+        let out = out.and_then(|out| Ok((out.try_clone()?, out)));
+        let (out, err) = out.map_err(|source| Error::File {
+            path: log.clone(),
+            source,
+        })?;
+        let mut command = Command::new(program);
+        command.stdin(Stdio::null()).stdout(out).stderr(err);
+        setup(&mut command);
+        match command.spawn() {
+            Ok(child) => Ok(Self {
+                program,
+                child,
+                log,
+            }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(Error::Missing { program, package })
+            }
+            Err(source) => Err(Error::Start { program, source }),
+        }
+    }
+
+    /// Waits until it is ready.
+    pub(crate) fn wait_ready(&mut self, ready: impl Fn() -> bool) -> Result<(), Error> {
+        let end = Instant::now() + PATIENCE;
+        while !ready() {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return Err(self.failed(format!("has ended ({status})")));
+            }
+            if Instant::now() > end {
+                return Err(self.failed(format!("is not ready after {PATIENCE:?}")));
+            }
+            std::thread::sleep(LOOK);
+        }
+        Ok(())
+    }
+
+    /// Waits until it has ended by itself.
+    pub(crate) fn wait_end(&mut self) -> Result<(), Error> {
+        match self.child.wait() {
+            Ok(status) if status.success() => Ok(()),
+            Ok(status) => Err(self.failed(format!("has failed ({status})"))),
+            Err(error) => Err(self.failed(error.to_string())),
+        }
+    }
+
+    /// The process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Whether it has ended.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        let id = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        if let Some(id) = id {
+            let _ = kill_process(id, signal);
+        }
+    }
+
+    /// Asks it to end, and waits.
+    pub(crate) fn stop(&mut self) {
+        self.signal(Signal::TERM);
+        let end = Instant::now() + PATIENCE;
+        while self.ended().is_none() && Instant::now() < end {
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    /// Ends it as a crash would.
+    pub(crate) fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    fn failed(&self, what: String) -> Error {
+        Error::Failed {
+            program: self.program,
+            what,
+            tail: tail(&self.log),
+            log: self.log.clone(),
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn tail(log: &Path) -> String {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<_> = text.lines().collect();
+    lines[lines.len().saturating_sub(15)..].join("\n")
+}
