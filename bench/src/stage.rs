@@ -1,6 +1,6 @@
 //! A stage: the origin and all peers with the same setup, and rounds of load in turn.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -44,6 +44,8 @@ pub(crate) struct Context {
     pub(crate) certificate: Certificate,
     /// What could not be measured; the rest goes on without it.
     pub(crate) failures: RefCell<Vec<Failure>>,
+    /// How many stages have been set up.
+    stages: Cell<usize>,
     folder: TempDir,
 }
 
@@ -56,6 +58,7 @@ impl Context {
         Ok(Self {
             certificate: Certificate::make(folder.path())?,
             failures: RefCell::default(),
+            stages: Cell::default(),
             options,
             programs,
             places,
@@ -129,6 +132,7 @@ impl<'a> Stage<'a> {
     ) -> Result<Self, Error> {
         let (options, load) = (&context.options, &context.places.load);
         let origin = Origin::start(options.workers, &context.certificate, load)?;
+        context.stages.update(|stages| stages + 1);
         let mut stage = Self {
             context,
             suite,
@@ -137,7 +141,7 @@ impl<'a> Stage<'a> {
             origin,
         };
         for (peer, program) in &context.programs.found {
-            let folder = stage.folder(peer.name)?;
+            let folder = stage.folder(peer.name);
             let free = || free_address().ok_or_else(|| Error::Load("no port is free".into()));
             let place = Place {
                 address: free()?,
@@ -195,14 +199,10 @@ impl<'a> Stage<'a> {
         Ok(results)
     }
 
-    /// A folder that nothing was in before.
-    fn folder(&self, name: &str) -> Result<PathBuf, Error> {
-        let folder = self.context.folder.path().join(name);
-        if folder.exists() {
-            let removed = std::fs::remove_dir_all(&folder);
-            removed.map_err(Error::machine("the folder of the case before"))?;
-        }
-        Ok(folder)
+    /// A folder for a peer on this stage.
+    fn folder(&self, peer: &str) -> PathBuf {
+        let stage = self.context.stages.get();
+        self.context.folder.path().join(format!("{stage}-{peer}"))
     }
 
     /// Makes sure that every peer answers a request as the origin itself does.
@@ -261,24 +261,54 @@ impl<'a> Stage<'a> {
         &mut self,
         load: impl Fn(&Running, Duration) -> Result<Sample, Error>,
     ) -> Result<Vec<Measured>, Error> {
-        let Options { time, rounds, .. } = self.context.options;
-        self.each(|running| load(running, time.min(Duration::from_secs(1))))?;
-        let mut all: BTreeMap<&str, Vec<Round>> = BTreeMap::new();
-        for _ in 0..rounds {
-            let done = self.each_beside_origin(|origin, running| {
-                Round::run(origin, running, || load(running, time))
+        let stage = std::slice::from_mut(self);
+        let measured = rounds_in_turn(stage, |_, running, time| load(running, time))?;
+        Ok(measured.into_iter().flatten().collect())
+    }
+}
+
+/// The same for several stages, also those in turn: for figures of one peer that are compared with each other. The load is told the
+/// stage's place.
+pub(crate) fn rounds_in_turn(
+    stages: &mut [Stage<'_>],
+    load: impl Fn(usize, &Running, Duration) -> Result<Sample, Error>,
+) -> Result<Vec<Vec<Measured>>, Error> {
+    let Some(Options { time, rounds, .. }) = stages.first().map(|stage| &stage.context.options)
+    else {
+        return Ok(Vec::new());
+    };
+    for (number, stage) in stages.iter_mut().enumerate() {
+        stage.each(|running| load(number, running, (*time).min(Duration::from_secs(1))))?;
+    }
+    let mut all: Vec<BTreeMap<&str, Vec<Round>>> = Vec::new();
+    all.resize_with(stages.len(), BTreeMap::new);
+    for _ in 0..*rounds {
+        for (number, stage) in stages.iter_mut().enumerate() {
+            let done = stage.each_beside_origin(|origin, running| {
+                Round::run(origin, running, || load(number, running, *time))
             })?;
             for (peer, round) in done {
-                all.entry(peer).or_default().push(round);
+                all[number].entry(peer).or_default().push(round);
             }
         }
-        self.each(Running::check_log)?;
-        let measured = self.running.iter().map(|running| Measured {
+    }
+    let finish = |(stage, mut all): (&mut Stage<'_>, BTreeMap<&str, Vec<Round>>)| {
+        stage.each(Running::check_log)?;
+        let measured = stage.running.iter().map(|running| Measured {
             peer: running.peer.name,
             rounds: all.remove(running.peer.name).unwrap_or_default(),
             memory: running.memory(),
         });
         Ok(measured.collect())
+    };
+    stages.iter_mut().zip(all).map(finish).collect()
+}
+
+impl Measured {
+    /// CPU time of the proxy for a request in each round, in microseconds.
+    pub(crate) fn cpu(&self) -> Vec<f64> {
+        let cpu = |round: &Round| round.proxy / round.sample.requests as f64;
+        self.rounds.iter().map(cpu).collect()
     }
 }
 

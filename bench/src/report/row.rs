@@ -74,11 +74,11 @@ impl Row {
         measured: &[Measured],
     ) -> Vec<Self> {
         let ours = measured.iter().find(|measured| measured.peer == OURS);
-        let ours = ours.map(|ours| cpu(&ours.rounds)).unwrap_or_default();
+        let ours = ours.map(Measured::cpu).unwrap_or_default();
         let row = |measured: &Measured| {
             let mut row = Self::new(suite, case, measured.peer);
-            row.rounds(&measured.rounds, workers);
-            row.ratio(Figure::of_ratios(&ours, &cpu(&measured.rounds)));
+            row.rounds(measured, workers);
+            row.ratio(Figure::of_ratios(&ours, &measured.cpu()));
             row.memory(measured.memory);
             row
         };
@@ -103,13 +103,14 @@ impl Row {
         self.pss_bytes = Some(memory.pss);
     }
 
-    fn rounds(&mut self, rounds: &[Round], workers: usize) {
+    fn rounds(&mut self, measured: &Measured, workers: usize) {
+        let rounds = &measured.rounds;
         let median = |of: &dyn Fn(&Round) -> f64| {
             Figure::of(rounds.iter().map(of)).map(|figure| figure.median)
         };
         let requests = |round: &Round| round.sample.requests as f64;
         let seconds = |round: &Round| round.sample.time.as_secs_f64();
-        let cpu = Figure::of(cpu(rounds));
+        let cpu = Figure::of(measured.cpu());
         self.cpu_us_per_request = cpu.map(|cpu| cpu.median);
         self.cpu_us_range = cpu.map(|cpu| [cpu.min, cpu.max]);
         self.requests_per_second = median(&|round| requests(round) / seconds(round));
@@ -131,9 +132,3 @@ impl Row {
 
 /// Ratios that stand for a case in place of that of CPU time, with what they compare.
 const OTHERS: [(&str, &str); 2] = [("memory_ratio", "memory"), ("p999_ratio", "p99.9")];
-
-/// CPU time of the proxy for a request in each round, in microseconds.
-fn cpu(rounds: &[Round]) -> Vec<f64> {
-    let cpu = |round: &Round| round.proxy / round.sample.requests as f64;
-    rounds.iter().map(cpu).collect()
-}
