@@ -87,6 +87,31 @@ pub enum Error {
     #[error("shard {0} is slow: a statement took longer than it may")]
     Slow(u16),
 
+    /// Operation: the database has not answered for a while, and nobody waits for it.
+    #[error("shard {0} is down")]
+    Down(u16),
+
+    /// Load: replicas cannot be read, and the primary takes no more reads in their place.
+    #[error("shard {0} is busy: its replicas are behind, and its primary is protected")]
+    Protected(u16),
+
+    /// Operation: the shard map has changed, and the statement went by an old one.
+    #[error(
+        "the shard map has changed: shard {shard} is at epoch {newest}, and was asked by {used}"
+    )]
+    StaleMap {
+        /// The shard.
+        shard: u16,
+        /// The epoch of the statement.
+        used: i64,
+        /// The shard's.
+        newest: i64,
+    },
+
+    /// Internal: a statement that a key has sent here does not say where its fence is.
+    #[error("no {{fence}} in: {0}")]
+    Unfenced(String),
+
     /// Load: a claim was held longer than its lease and another took it over.
     #[error("the write took longer than its claim's lease, and another took the claim over")]
     ClaimLost,
@@ -115,12 +140,12 @@ impl Error {
     }
 
     /// Whether a change of tables was refused because it had been made: the table, column or index is there, or
-    /// is gone (errors 1050, 1060, 1061 and 1091 of MariaDB and MySQL).
+    /// is gone, or the row is there (errors 1050, 1060, 1061, 1062 and 1091 of MariaDB and MySQL).
     pub(crate) fn is_done_already(&self) -> bool {
         let Self::Database(sqlx::Error::Database(error)) = self else {
             return false;
         };
         let error = error.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>();
-        error.is_some_and(|error| matches!(error.number(), 1050 | 1060 | 1061 | 1091))
+        error.is_some_and(|error| matches!(error.number(), 1050 | 1060 | 1061 | 1062 | 1091))
     }
 }

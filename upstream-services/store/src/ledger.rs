@@ -6,7 +6,7 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::{Connection, Error, On, Shard, Time, Transaction, sql};
+use crate::{Connection, Error, Freshness, On, Shard, Time, Transaction, sql};
 
 /// The tables of one owner, as the list of steps that made them.
 #[derive(Clone, Copy, Debug)]
@@ -166,7 +166,7 @@ impl Ledger {
         let newest = schema.migrations.last().map_or(0, |last| last.version);
         let select = sql("SELECT MAX(version) FROM schema_ledger WHERE owner = ?").bind(self.owner);
         match select
-            .value::<Option<i64>>(&mut shard.read().await?)
+            .value::<Option<i64>>(&mut shard.read(&Freshness::Latest).await?)
             .await?
         {
             Some(version) if version > newest => Err(Error::NewerSchema {

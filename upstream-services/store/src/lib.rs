@@ -13,14 +13,19 @@
 //! This crate knows no table but its own. Text from outside reaches SQL as bound values only.
 
 pub mod claims;
+mod database;
 mod error;
 mod generator;
 mod id;
 mod lease;
 mod ledger;
 mod options;
+mod position;
+mod replica;
+mod route;
 mod shard;
 mod shard_map;
+mod spill;
 mod sql;
 mod store;
 mod time;
@@ -31,7 +36,9 @@ pub use generator::IdGenerator;
 pub use id::{BUCKETS, Bucket, Id, ParseIdError};
 pub use ledger::{Migration, Schema};
 pub use options::{Data, Durability, Files, Options, Password, Server, Servers};
-pub use shard::Shard;
+pub use position::{ParsePositionError, Position};
+pub use route::Route;
+pub use shard::{Freshness, ReplicaStatus, Shard, ShardStatus};
 pub use shard_map::ShardMap;
 pub use sql::{Connection, On, Row, Statement, Transaction, Value, sql};
 pub use store::Store;

@@ -15,6 +15,10 @@ pub struct Options {
     pub acquire_timeout: Duration,
     /// How long a statement may take.
     pub statement_timeout: Duration,
+    /// How far behind a replica may be that is read.
+    pub lag_bound: Duration,
+    /// How many reads a second a primary takes when no replica is fit for them.
+    pub spill_per_second: u32,
 }
 
 /// Where the shards are.
@@ -95,12 +99,15 @@ impl Options {
         Self::of(Data::Servers(servers))
     }
 
-    const fn of(data: Data) -> Self {
+    /// What is right for most, with these shards.
+    pub const fn of(data: Data) -> Self {
         Self {
             data,
             readers: 4,
             acquire_timeout: Duration::from_secs(2),
             statement_timeout: Duration::from_secs(10),
+            lag_bound: Duration::from_secs(5),
+            spill_per_second: 1000,
         }
     }
 

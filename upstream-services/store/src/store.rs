@@ -1,25 +1,30 @@
 //! The opened store: all shards, and the way to them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use futures::future::{join_all, try_join_all};
+use arc_swap::ArcSwap;
+use futures::future::{join, join_all, try_join_all};
+use tokio::task::JoinHandle;
 
 use crate::lease::Lease;
 use crate::shard_map::Range;
 use crate::sql::sqlite::{self, WorkerNumber};
 use crate::sql::{Row, Statement, sql};
 use crate::{
-    Bucket, Data, Error, Id, IdGenerator, Migration, Options, Schema, Shard, ShardMap, Time, ledger,
+    Bucket, Data, Error, Freshness, Id, IdGenerator, Migration, Options, Route, Schema, Shard,
+    ShardMap, Time, ledger, replica,
 };
 
 /// All shards of one data set.
 #[derive(Debug)]
 pub struct Store {
-    map: ShardMap,
-    shards: Vec<Arc<Shard>>,
+    map: Arc<ArcSwap<ShardMap>>,
+    shards: Arc<[Arc<Shard>]>,
     ids: Arc<IdGenerator>,
     /// Where the worker number is lent.
     _lease: Option<Lease>,
+    watch: JoinHandle<()>,
 }
 
 impl Store {
@@ -47,9 +52,9 @@ impl Store {
         let rest = 1..options.shards();
         let rest = rest.map(|number| Shard::new(options, number, stored.is_none()));
         let shards = std::iter::once(first).chain(rest).map(Arc::new);
-        let shards: Vec<Arc<Shard>> = shards.collect();
+        let shards: Arc<[Arc<Shard>]> = shards.collect();
         let data_set = identify(options, &shards[0], rand_number(now), now).await?;
-        for shard in &shards {
+        for shard in &*shards {
             ledger::apply(shard, &OWN_SCHEMA, now).await?;
             identify(options, shard, data_set, now).await?;
             ledger::apply(shard, schema, now).await?;
@@ -59,6 +64,7 @@ impl Store {
             // Last: whoever finds a map knows that every shard is complete.
             None => save_map(&shards[0], even).await?,
         };
+        let map = Arc::new(ArcSwap::from_pointee(map));
         let ids = Arc::new(ids);
         let lease = match &options.data {
             Data::Files(_) => None,
@@ -67,22 +73,23 @@ impl Store {
                 Some(lease.await?)
             }
         };
+        let watch = tokio::spawn(watch(map.clone(), shards.clone()));
         Ok(Self {
             map,
             shards,
             ids,
             _lease: lease,
+            watch,
         })
     }
 
-    /// The shard a row lives on.
-    pub fn shard_of(&self, id: Id) -> &Arc<Shard> {
-        self.by_key(id.bucket())
-    }
-
-    /// The shard a bucket lives on.
-    pub fn by_key(&self, bucket: Bucket) -> &Arc<Shard> {
-        &self.shards[usize::from(self.map.shard_of(bucket))]
+    /// The way to a bucket, or to the row with an id.
+    pub fn at(&self, key: impl Into<Bucket>) -> Route {
+        let map = self.map.load();
+        Route {
+            shard: self.shards[usize::from(map.shard_of(key.into()))].clone(),
+            epoch: map.epoch(),
+        }
     }
 
     /// All shards, in order.
@@ -91,8 +98,8 @@ impl Store {
     }
 
     /// Which shard holds which bucket.
-    pub const fn map(&self) -> &ShardMap {
-        &self.map
+    pub fn map(&self) -> Arc<ShardMap> {
+        self.map.load_full()
     }
 
     /// A new id in a bucket.
@@ -112,12 +119,17 @@ impl Store {
     pub async fn multi_get<T: Row>(
         &self,
         ids: &[Id],
+        freshness: &Freshness,
         select: impl Fn(Vec<Id>) -> Statement,
     ) -> Result<Vec<T>, Error> {
-        let groups = self.map.group(ids).into_iter().map(|(number, group)| {
-            let shard = &self.shards[usize::from(number)];
+        let map = self.map.load_full();
+        let groups = map.group(ids).into_iter().map(|(number, group)| {
+            let route = Route {
+                shard: self.shards[usize::from(number)].clone(),
+                epoch: map.epoch(),
+            };
             let select = select(group);
-            async move { select.all(&mut shard.read().await?).await }
+            async move { select.all(&mut route.read(freshness).await?).await }
         });
         Ok(try_join_all(groups).await?.into_iter().flatten().collect())
     }
@@ -129,22 +141,62 @@ impl Store {
     pub async fn ping(&self) -> Result<(), Error> {
         let reads = self.shards.iter().map(|shard| async {
             let number = sql("SELECT number FROM shard_identity");
-            number.value::<i64>(&mut shard.read().await?).await
+            let mut connection = shard.read(&Freshness::Latest).await?;
+            number.value::<i64>(&mut connection).await
         });
         try_join_all(reads).await.map(|_| ())
     }
 
     /// Waits for connections in use, then closes everything.
     pub async fn close(&self) {
+        self.watch.abort();
         join_all(self.shards.iter().map(|shard| shard.close())).await;
     }
 }
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.watch.abort();
+    }
+}
+
+/// Measures how far replicas are behind, and notices when the map has changed.
+async fn watch(map: Arc<ArcSwap<ShardMap>>, shards: Arc<[Arc<Shard>]>) {
+    let followed = shards.iter().filter(|shard| shard.has_replicas());
+    let replicas = followed.map(async |shard| {
+        loop {
+            if let Err(error) = shard.measure().await {
+                tracing::debug!(shard = shard.number(), %error, "replicas were not measured");
+            }
+            tokio::time::sleep(replica::BEAT).await;
+        }
+    });
+    let changes = async {
+        loop {
+            tokio::time::sleep(LOOK_FOR_MAP).await;
+            match load_map(&shards[0]).await {
+                Ok(Some(stored)) if stored.epoch() > map.load().epoch() => {
+                    tracing::info!(epoch = stored.epoch(), "the shard map has changed");
+                    map.store(Arc::new(stored));
+                }
+                Ok(_) => {}
+                Err(error) => tracing::debug!(%error, "the shard map was not read"),
+            }
+        }
+    };
+    join(join_all(replicas), changes).await;
+}
+
+/// Between two looks at the stored map.
+const LOOK_FOR_MAP: Duration = Duration::from_secs(1);
 
 /// The stored map, if the data set is complete.
 async fn load_map(shard: &Shard) -> Result<Option<ShardMap>, Error> {
     let select = "SELECT epoch, first_bucket, last_bucket, shard FROM shard_map
          WHERE epoch = (SELECT MAX(epoch) FROM shard_map) ORDER BY first_bucket";
-    let rows: Vec<(i64, i64, i64, i64)> = sql(select).all(&mut shard.read().await?).await?;
+    let rows: Vec<(i64, i64, i64, i64)> = sql(select)
+        .all(&mut shard.read(&Freshness::Latest).await?)
+        .await?;
     let Some(&(epoch, ..)) = rows.first() else {
         return Ok(None);
     };
@@ -269,6 +321,11 @@ const OWN_SCHEMA: Schema = Schema {
             version: 2,
             name: "worker numbers",
             sql: include_str!("workers.sql"),
+        },
+        Migration {
+            version: 3,
+            name: "fence, heartbeat",
+            sql: include_str!("fence.sql"),
         },
     ],
 };

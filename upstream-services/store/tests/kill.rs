@@ -8,7 +8,9 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use tempfile::TempDir;
-use tidegate_store::{BUCKETS, Bucket, Id, Migration, Options, Schema, Store, Time, sql};
+use tidegate_store::{
+    BUCKETS, Bucket, Freshness, Id, Migration, Options, Schema, Store, Time, sql,
+};
 
 const DIR: &str = "TIDEGATE_TEST_KILL_DIR";
 
@@ -39,7 +41,7 @@ async fn writer() {
     for bucket in [0, BUCKETS - 1].into_iter().cycle() {
         // Every other write goes to the other shard.
         let id = store.new_id(Bucket::new(bucket), Time::now()).unwrap();
-        let mut tx = store.shard_of(id).begin().await.unwrap();
+        let mut tx = store.at(id).begin().await.unwrap();
         let insert = sql("INSERT INTO things (id) VALUES (?)").bind(id);
         insert.run(&mut tx).await.unwrap();
         tx.commit().await.unwrap();
@@ -68,7 +70,7 @@ async fn acknowledged_writes_survive_a_kill() {
 
         let store = open(dir.path()).await;
         for id in acknowledged {
-            let mut connection = store.shard_of(id).read().await.unwrap();
+            let mut connection = store.at(id).shard().read(&Freshness::Latest).await.unwrap();
             let found = sql("SELECT id FROM things WHERE id = ?").bind(id);
             let found: Option<(Id,)> = found.optional(&mut connection).await.unwrap();
             assert_eq!(found, Some((id,)));

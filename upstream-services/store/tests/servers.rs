@@ -2,14 +2,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
+use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::FutureExt;
 use servers::{MariaDb, Role, Settings};
 use tempfile::TempDir;
 use tidegate_store::{
-    Bucket, Claimed, Error, Id, Migration, Options, Password, Schema, Server, Servers, Store, Time,
-    Transaction, sql,
+    Bucket, Claimed, Error, Freshness, Id, Migration, Options, Password, Schema, Server, Servers,
+    Store, Time, Transaction, sql,
 };
 
 const SCHEMA: Schema = Schema {
@@ -90,7 +92,7 @@ async fn one_of_many_gets_a_name_and_nothing_else_is_left() {
     let mut users: Vec<(Id,)> = Vec::new();
     let mut claims: Vec<(Id,)> = Vec::new();
     for shard in store.shards() {
-        let mut connection = shard.read().await.unwrap();
+        let mut connection = shard.read(&Freshness::Latest).await.unwrap();
         users.extend(
             sql("SELECT id FROM users")
                 .all::<(Id,)>(&mut connection)
@@ -106,4 +108,209 @@ async fn one_of_many_gets_a_name_and_nothing_else_is_left() {
     }
     assert_eq!(users, [(winners[0],)]);
     assert_eq!(claims, [(winners[0],)]);
+}
+
+/// A primary and a replica of it, with one database.
+fn start_pair(dir: &TempDir) -> (MariaDb, MariaDb, Options) {
+    let ports = [0, 1].map(|_| servers::free_port().unwrap());
+    let settings = |number: usize, role| Settings {
+        dir: dir.path().join(number.to_string()),
+        port: ports[number],
+        server_id: number as u32 + 1,
+        role,
+        databases: vec!["shard".to_owned()],
+        user: "tidegate".to_owned(),
+        password: "secret".to_owned(),
+    };
+    let server = |number: usize| Server {
+        host: "127.0.0.1".to_owned(),
+        port: ports[number],
+        socket: None,
+        database: "shard".to_owned(),
+        user: "tidegate".to_owned(),
+        password: Some(Password("secret".to_owned())),
+    };
+    let primary = MariaDb::start(settings(0, Role::Primary)).unwrap();
+    let replica = MariaDb::start(settings(1, Role::Replica { of: ports[0] })).unwrap();
+    let shard = Servers {
+        primary: server(0),
+        replicas: vec![server(1)],
+    };
+    (primary, replica, Options::servers(vec![shard]))
+}
+
+/// Which server answers.
+async fn server_of(store: &Store, freshness: &Freshness) -> Result<i64, Error> {
+    let mut connection = store.shards()[0].read(freshness).await?;
+    sql("SELECT CAST(@@server_id AS SIGNED)")
+        .value(&mut connection)
+        .await
+}
+
+/// Waits until the replica is measured to be near.
+async fn caught_up(store: &Store) {
+    for _ in 0..500 {
+        let replica = &store.shards()[0].status().replicas[0];
+        if replica.lag.is_some_and(|lag| lag < Duration::from_secs(1)) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("the replica stays behind: {:?}", store.shards()[0].status());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_wrote_sees_it_and_others_are_no_further_behind_than_the_bound() {
+    let dir = TempDir::new().unwrap();
+    let (_primary, replica, mut options) = start_pair(&dir);
+    options.lag_bound = Duration::from_millis(1500);
+    options.spill_per_second = 3;
+    options.statement_timeout = Duration::from_secs(1);
+    options.acquire_timeout = Duration::from_secs(1);
+    let store = open(&options).await;
+    caught_up(&store).await;
+    assert_eq!(server_of(&store, &Freshness::Bounded).await.unwrap(), 2);
+    assert_eq!(server_of(&store, &Freshness::Latest).await.unwrap(), 1);
+
+    let write = async || {
+        let id = store.new_id(Bucket::new(7), Time::now()).unwrap();
+        let route = store.at(id);
+        let mut tx = route.begin().await.unwrap();
+        insert(&mut tx, id, "a@example.org").await.unwrap();
+        (id, route.commit(tx).await.unwrap())
+    };
+    let sees = async |id: Id, freshness: &Freshness| {
+        let select = sql("SELECT id FROM users WHERE id = ? AND {fence}").bind(id);
+        let mut connection = store.at(id).read(freshness).await?;
+        let found: Option<(Id,)> = select.optional(&mut connection).await?;
+        Ok::<_, Error>(found.is_some())
+    };
+    for _ in 0..50 {
+        let (id, position) = write().await;
+        assert!(sees(id, &Freshness::After(position)).await.unwrap());
+    }
+    // A replica that does nothing more: within the bound it may be read, but not by who wrote.
+    replica.freeze(true);
+    for _ in 0..3 {
+        let (id, position) = write().await;
+        assert!(sees(id, &Freshness::After(position)).await.unwrap());
+    }
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let mut outcomes = Vec::new();
+    for _ in 0..6 {
+        outcomes.push(server_of(&store, &Freshness::Bounded).await);
+    }
+    let protected = |outcome: &&Result<i64, Error>| matches!(outcome, Err(Error::Protected(0)));
+    let primary = |outcome: &&Result<i64, Error>| matches!(outcome, Ok(1));
+    assert_eq!(outcomes.iter().filter(protected).count(), 3, "{outcomes:?}");
+    assert_eq!(outcomes.iter().filter(primary).count(), 3, "{outcomes:?}");
+    replica.freeze(false);
+    caught_up(&store).await;
+    assert_eq!(server_of(&store, &Freshness::Bounded).await.unwrap(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn statements_by_an_old_map_are_refused_and_change_nothing() {
+    let dir = TempDir::new().unwrap();
+    let (_server, options) = start(&dir, 1);
+    let store = open(&options).await;
+    let id = store.new_id(Bucket::new(7), Time::now()).unwrap();
+    let old = store.at(id);
+    let mut tx = old.begin().await.unwrap();
+    insert(&mut tx, id, "a@example.org").await.unwrap();
+
+    // Who raises the epoch waits for who has begun.
+    let raised = tokio::spawn({
+        let shard = store.shards()[0].clone();
+        async move {
+            let mut connection = shard.write().await.unwrap();
+            sql("UPDATE shard_fence SET epoch = 2")
+                .run(&mut connection)
+                .await
+        }
+    });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(!raised.is_finished());
+    old.commit(tx).await.unwrap();
+    raised.await.unwrap().unwrap();
+
+    let stale = |error: Error| {
+        matches!(
+            error,
+            Error::StaleMap {
+                shard: 0,
+                used: 1,
+                newest: 2
+            }
+        )
+    };
+    assert!(stale(old.begin().await.unwrap_err()));
+    let read = sql("SELECT id FROM users WHERE id = ? AND {fence}").bind(id);
+    let mut connection = old.read(&Freshness::Latest).await.unwrap();
+    assert!(stale(
+        read.optional::<(Id,)>(&mut connection).await.unwrap_err()
+    ));
+    let write = sql("DELETE FROM users WHERE id = ? AND {fence}").bind(id);
+    let mut connection = old.write().await.unwrap();
+    assert!(stale(write.run(&mut connection).await.unwrap_err()));
+    let unfenced = sql("DELETE FROM users WHERE id = ?").bind(id);
+    let unfenced = unfenced.run(&mut connection).await.unwrap_err();
+    assert!(matches!(unfenced, Error::Unfenced(_)), "{unfenced}");
+    let mut connection = store.shards()[0].write().await.unwrap();
+    let left: i64 = sql("SELECT COUNT(*) FROM users")
+        .value(&mut connection)
+        .await
+        .unwrap();
+    assert_eq!(left, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_gone_is_an_error_at_once_and_one_that_is_back_serves() {
+    let dir = TempDir::new().unwrap();
+    let (server, mut options) = start(&dir, 1);
+    options.acquire_timeout = Duration::from_millis(500);
+    let store = open(&options).await;
+    let settings = server.settings().clone();
+    server.kill();
+    let mut slowest = Duration::ZERO;
+    for round in 0..30 {
+        let begin = std::time::Instant::now();
+        assert!(server_of(&store, &Freshness::Latest).await.is_err());
+        if round >= 10 {
+            slowest = slowest.max(begin.elapsed());
+        }
+    }
+    assert!(slowest < Duration::from_millis(600), "{slowest:?}");
+    let begin = std::time::Instant::now();
+    let refused = server_of(&store, &Freshness::Latest).await.unwrap_err();
+    assert!(
+        matches!(refused, Error::Down(0) | Error::Busy(0)),
+        "{refused}"
+    );
+    assert!(begin.elapsed() < Duration::from_millis(600));
+    let _server = MariaDb::start(settings).unwrap();
+    for _ in 0..200 {
+        if server_of(&store, &Freshness::Latest).await.is_ok() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("{:?}", store.shards()[0].status());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn worker_numbers_are_lent_to_one_process_and_ids_never_come_twice() {
+    let dir = TempDir::new().unwrap();
+    let (_server, options) = start(&dir, 1);
+    let mut seen = HashSet::new();
+    // The clock goes back with every restart.
+    for restart in 0..3 {
+        let (one, two) = (open(&options).await, open(&options).await);
+        let now = Time::now().minus(Duration::from_secs(3600 * restart));
+        for store in [&one, &two] {
+            for _ in 0..2000 {
+                assert!(seen.insert(store.new_id(Bucket::new(1), now).unwrap()));
+            }
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures::FutureExt;
-use store::{Bucket, Claimed, Id, Store, Time, sql};
+use store::{Bucket, Claimed, Freshness, Id, Store, Time, sql};
 
 use crate::Error;
 use crate::fields::{self, Email, Password, Username};
@@ -90,7 +90,11 @@ impl Accounts {
         password: Password,
     ) -> Result<Authenticated, Error> {
         let owner = match fields::login_name(name) {
-            Some((kind, value)) => self.store.owner_of((kind, &value)).await?,
+            Some((kind, value)) => {
+                self.store
+                    .owner_of((kind, &value), &Freshness::Latest)
+                    .await?
+            }
             None => None,
         };
         let nobody = Bucket::of_key(fields::USERNAME, name);
@@ -123,15 +127,18 @@ impl Accounts {
         new: Password,
         now: Time,
     ) -> Result<Vec<Id>, Error> {
-        let shard = self.store.shard_of(access.user);
-        let select = sql("SELECT password_hash FROM users WHERE id = ?").bind(access.user);
-        let stored: Option<(String,)> = select.optional(&mut shard.read().await?).await?;
+        let route = self.store.at(access.user);
+        let select = sql("SELECT password_hash FROM users WHERE id = ? AND {fence}");
+        let select = select.bind(access.user);
+        let stored: Option<(String,)> = select
+            .optional(&mut route.read(&Freshness::Latest).await?)
+            .await?;
         let (stored,) = stored.ok_or(Error::NotFound)?;
         if !self.hasher.verify(current, &stored).await?.matches {
             return Err(Error::WrongCredentials);
         }
         let hash = self.hasher.hash(new).await?;
-        let mut tx = shard.begin().await?;
+        let mut tx = route.begin().await?;
         let update = "UPDATE users SET password_hash = ?, password_version = password_version + 1
                       WHERE id = ? AND password_hash = ?";
         let update = sql(update).bind(hash).bind(access.user).bind(stored);
@@ -147,9 +154,8 @@ impl Accounts {
     /// The stored hash and the password's version, if the account has this name: a claim that is about to be released no
     /// longer logs in.
     async fn password_hash(&self, id: Id, name: &str) -> Result<Option<(String, i64)>, Error> {
-        let select =
-            "SELECT username, email, password_hash, password_version FROM users WHERE id = ?";
-        let mut connection = self.store.shard_of(id).read().await?;
+        let select = "SELECT username, email, password_hash, password_version FROM users WHERE id = ? AND {fence}";
+        let mut connection = self.store.at(id).read(&Freshness::Latest).await?;
         let row: Option<(String, String, String, i64)> =
             sql(select).bind(id).optional(&mut connection).await?;
         let name = name.to_lowercase();
@@ -163,12 +169,14 @@ impl Accounts {
     async fn rehash(&self, id: Id, password: Password, old: &str) {
         let replaced = async {
             let new = self.hasher.hash(password).await?;
-            sql("UPDATE users SET password_hash = ? WHERE id = ? AND password_hash = ?")
-                .bind(new)
-                .bind(id)
-                .bind(old)
-                .run(&mut self.store.shard_of(id).write().await?)
-                .await?;
+            sql(
+                "UPDATE users SET password_hash = ? WHERE id = ? AND password_hash = ? AND {fence}",
+            )
+            .bind(new)
+            .bind(id)
+            .bind(old)
+            .run(&mut self.store.at(id).write().await?)
+            .await?;
             Ok::<_, Error>(())
         };
         if let Err(error) = replaced.await {

@@ -188,10 +188,10 @@ impl Config {
             },
         };
         store::Options {
-            data: store::Data::Files(files),
             readers: self.data.readers,
             acquire_timeout: *self.data.acquire_timeout,
             statement_timeout: *self.data.busy_timeout * 2,
+            ..store::Options::of(store::Data::Files(files))
         }
     }
 }

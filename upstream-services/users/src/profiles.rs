@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use cache::Cache;
 use futures::FutureExt;
-use store::{Claimed, Id, Statement, Store, Time, sql};
+use store::{Claimed, Freshness, Id, Statement, Store, Time, sql};
 
 use crate::Error;
 use crate::fields::{self, DisplayName, Email};
@@ -49,8 +49,9 @@ impl Profiles {
     /// Many profiles; ids without one are left out.
     pub(crate) async fn many(&self, ids: Vec<Id>) -> Result<Vec<Arc<Profile>>, Error> {
         let load = async |missing: Vec<Id>| {
-            let select = |ids: Vec<Id>| select().then("id IN ").list(ids);
-            let rows: Vec<Row> = self.store.multi_get(&missing, select).await?;
+            let select = |ids: Vec<Id>| select().then("id IN ").list(ids).then(" AND {fence}");
+            let rows = self.store.multi_get(&missing, &Freshness::Latest, select);
+            let rows: Vec<Row> = rows.await?;
             let rows = rows.into_iter().map(Profile::from);
             let keyed = rows.map(|profile| (profile.id, Arc::new(profile)));
             Ok::<_, Error>(keyed.collect())
@@ -91,8 +92,8 @@ impl Profiles {
     }
 
     async fn load(&self, id: Id) -> Result<Option<Arc<Profile>>, Error> {
-        let mut connection = self.store.shard_of(id).read().await?;
-        let row = select().then("id = ?").bind(id);
+        let mut connection = self.store.at(id).read(&Freshness::Latest).await?;
+        let row = select().then("id = ? AND {fence}").bind(id);
         let row: Option<Row> = row.optional(&mut connection).await?;
         Ok(row.map(|row| Arc::new(Profile::from(row))))
     }
@@ -101,7 +102,7 @@ impl Profiles {
         let (old_key, new_key) = (old.email.to_lowercase(), new.email.to_lowercase());
         let id = new.id;
         if old_key == new_key {
-            let mut tx = self.store.shard_of(id).begin().await?;
+            let mut tx = self.store.at(id).begin().await?;
             update(&mut tx, new.clone()).await?;
             return Ok(tx.commit().await?);
         }

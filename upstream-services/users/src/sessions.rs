@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cache::Cache;
-use store::{Id, Store, Time, Transaction, sql};
+use store::{Freshness, Id, Store, Time, Transaction, sql};
 
 use crate::Error;
 use crate::accounts::Authenticated;
@@ -55,7 +55,7 @@ impl Sessions {
         let session = self.store.new_id(user.bucket(), now)?;
         let token = RefreshToken::new(user, session);
         let expires_at = now.plus(self.ttl);
-        let mut tx = self.store.shard_of(user).begin().await?;
+        let mut tx = self.store.at(user).begin().await?;
         let version = sql("SELECT password_version FROM users WHERE id = ?").bind(user);
         let version: Option<(i64,)> = version.optional(&mut tx).await?;
         if version != Some((who.password_version,)) {
@@ -82,7 +82,7 @@ impl Sessions {
         let (Some(user), Some(session)) = (token.user(), token.session()) else {
             return Err(Error::WrongRefreshToken);
         };
-        let mut tx = self.store.shard_of(user).begin().await?;
+        let mut tx = self.store.at(user).begin().await?;
         match look_up(&mut tx, token, user, session, now).await? {
             Presented::Refused => Err(Error::WrongRefreshToken),
             Presented::Used => {
@@ -111,7 +111,7 @@ impl Sessions {
 
     /// Ends a session. From here on its tokens are refused.
     pub(crate) async fn end(&self, access: Access, now: Time) -> Result<(), Error> {
-        let mut tx = self.store.shard_of(access.user).begin().await?;
+        let mut tx = self.store.at(access.user).begin().await?;
         revoke(&mut tx, access.session, now).await?;
         tx.commit().await?;
         self.cache.invalidate(&access.session).await;
@@ -149,10 +149,14 @@ impl Sessions {
     }
 
     async fn load(&self, access: Access) -> Result<Option<Live>, Error> {
-        let select =
-            sql("SELECT user_id, expires_at FROM sessions WHERE id = ? AND revoked_at IS NULL");
-        let select = select.bind(access.session);
-        let mut connection = self.store.shard_of(access.session).read().await?;
+        let select = "SELECT user_id, expires_at FROM sessions
+             WHERE id = ? AND revoked_at IS NULL AND {fence}";
+        let select = sql(select).bind(access.session);
+        let mut connection = self
+            .store
+            .at(access.session)
+            .read(&Freshness::Latest)
+            .await?;
         let row: Option<(Id, Time)> = select.optional(&mut connection).await?;
         Ok(row.map(|(user, expires_at)| Live { user, expires_at }))
     }

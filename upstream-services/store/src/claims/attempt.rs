@@ -3,7 +3,7 @@
 use futures::future::BoxFuture;
 
 use super::{DONE, LEASE, Name, PENDING, inserted, record};
-use crate::{Bucket, Error, Id, Store, Time, Transaction, sql};
+use crate::{Bucket, Error, Freshness, Id, Store, Time, Transaction, sql};
 
 /// A write with claims under way.
 pub(super) struct Attempt<'s> {
@@ -45,7 +45,7 @@ impl<'s> Attempt<'s> {
                 self.held.push((name.0.to_owned(), name.1.to_owned()));
                 return Ok(true);
             }
-            let Some(row) = self.store.claim_row(name).await? else {
+            let Some(row) = self.store.claim_row(name, &Freshness::Latest).await? else {
                 continue;
             };
             if row.owned {
@@ -82,7 +82,7 @@ impl<'s> Attempt<'s> {
     {
         let own = |error: Error| (E::from(error), None);
         self.find_released(released).await.map_err(own)?;
-        let mut tx = self.store.shard_of(self.owner).begin().await.map_err(own)?;
+        let mut tx = self.store.at(self.owner).begin().await.map_err(own)?;
         self.decide_done(&mut tx, now).await.map_err(own)?;
         let written = write(&mut tx).await.map_err(|error| (error, None))?;
         self.commit_tried = true;
@@ -111,9 +111,8 @@ impl<'s> Attempt<'s> {
     }
 
     async fn insert(&self, (kind, value): Name<'_>, now: Time) -> Result<bool, Error> {
-        let shard = self.store.by_key(Bucket::of_key(kind, value));
         let insert = "INSERT INTO claims (kind, value, owner, attempt, state, claimed_at)
-                      VALUES (?, ?, ?, ?, ?, ?)";
+                      SELECT ?, ?, ?, ?, ?, ? FROM shard_fence WHERE {fence}";
         let insert = sql(insert)
             .bind(kind)
             .bind(value)
@@ -121,14 +120,15 @@ impl<'s> Attempt<'s> {
             .bind(self.token)
             .bind(PENDING)
             .bind(now);
-        inserted(insert.run(&mut shard.write().await?).await)
+        let route = self.store.at(Bucket::of_key(kind, value));
+        inserted(insert.run(&mut route.write().await?).await)
     }
 
     /// Compare and swap: from the void attempt to this one.
     async fn take_over(&self, (kind, value): Name<'_>, void: Id, now: Time) -> Result<bool, Error> {
-        let shard = self.store.by_key(Bucket::of_key(kind, value));
+        let route = self.store.at(Bucket::of_key(kind, value));
         let swapped = sql("UPDATE claims SET owner = ?, attempt = ?, claimed_at = ?
-             WHERE kind = ? AND value = ? AND attempt = ? AND state = ?")
+             WHERE kind = ? AND value = ? AND attempt = ? AND state = ? AND {fence}")
         .bind(self.owner)
         .bind(self.token)
         .bind(now)
@@ -136,7 +136,7 @@ impl<'s> Attempt<'s> {
         .bind(value)
         .bind(void)
         .bind(PENDING)
-        .run(&mut shard.write().await?)
+        .run(&mut route.write().await?)
         .await?;
         Ok(swapped == 1)
     }
@@ -144,7 +144,10 @@ impl<'s> Attempt<'s> {
     /// Which incarnations of the names to release are the owner's now.
     async fn find_released(&mut self, names: &[Name<'_>]) -> Result<(), Error> {
         for &(kind, value) in names {
-            let row = self.store.claim_row((kind, value)).await?;
+            let row = self
+                .store
+                .claim_row((kind, value), &Freshness::Latest)
+                .await?;
             if let Some(row) = row.filter(|row| row.owner == self.owner) {
                 self.released
                     .push((kind.to_owned(), value.to_owned(), row.attempt));

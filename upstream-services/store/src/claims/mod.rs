@@ -34,7 +34,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 
-use crate::{Bucket, Error, Id, On, Store, Time, Transaction, sql};
+use crate::{Bucket, Error, Freshness, Id, On, Store, Time, Transaction, sql};
 use attempt::{Abandoned, Attempt};
 
 /// How long a claim may stay pending before others may take it over.
@@ -105,10 +105,18 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Busy`], [`Error::Database`].
-    pub async fn owner_of(&self, name: Name<'_>) -> Result<Option<Id>, Error> {
+    pub async fn owner_of(
+        &self,
+        name: Name<'_>,
+        freshness: &Freshness,
+    ) -> Result<Option<Id>, Error> {
+        let row = self.claim_row(name, freshness).await?;
+        if row.as_ref().is_none_or(|row| row.owned) {
+            return Ok(row.map(|row| row.owner));
+        }
         // Twice: between the two reads a claim may be confirmed and its attempt forgotten.
         for _ in 0..2 {
-            let Some(row) = self.claim_row(name).await? else {
+            let Some(row) = self.claim_row(name, &Freshness::Latest).await? else {
                 return Ok(None);
             };
             if row.owned || self.attempt_state(row.attempt).await? == Some(DONE) {
@@ -118,12 +126,16 @@ impl Store {
         Ok(None)
     }
 
-    async fn claim_row(&self, (kind, value): Name<'_>) -> Result<Option<ClaimRow>, Error> {
-        let shard = self.by_key(Bucket::of_key(kind, value));
-        let select =
-            "SELECT owner, attempt, state, claimed_at FROM claims WHERE kind = ? AND value = ?";
+    async fn claim_row(
+        &self,
+        (kind, value): Name<'_>,
+        freshness: &Freshness,
+    ) -> Result<Option<ClaimRow>, Error> {
+        let select = "SELECT owner, attempt, state, claimed_at FROM claims
+             WHERE kind = ? AND value = ? AND {fence}";
         let select = sql(select).bind(kind).bind(value);
-        let row: Option<(Id, Id, i64, Time)> = select.optional(&mut shard.read().await?).await?;
+        let mut connection = self.at(Bucket::of_key(kind, value)).read(freshness).await?;
+        let row: Option<(Id, Id, i64, Time)> = select.optional(&mut connection).await?;
         Ok(row.map(|(owner, attempt, state, claimed_at)| ClaimRow {
             owner,
             attempt,
@@ -133,8 +145,9 @@ impl Store {
     }
 
     async fn attempt_state(&self, attempt: Id) -> Result<Option<i64>, Error> {
-        let select = sql("SELECT state FROM claim_attempts WHERE attempt = ?").bind(attempt);
-        let mut connection = self.shard_of(attempt).read().await?;
+        let select = sql("SELECT state FROM claim_attempts WHERE attempt = ? AND {fence}");
+        let select = select.bind(attempt);
+        let mut connection = self.at(attempt).read(&Freshness::Latest).await?;
         let row: Option<(i64,)> = select.optional(&mut connection).await?;
         Ok(row.map(|(state,)| state))
     }
@@ -142,7 +155,7 @@ impl Store {
     /// Decides an attempt that may have been given up: `true` when its write is committed,
     /// `false` when it never will be.
     async fn decide(&self, attempt: Id, now: Time) -> Result<bool, Error> {
-        let mut connection = self.shard_of(attempt).write().await?;
+        let mut connection = self.at(attempt).write().await?;
         let voided = record(&mut connection, attempt, VOID, now).await?;
         drop(connection);
         Ok(!voided && self.attempt_state(attempt).await? == Some(DONE))
@@ -150,25 +163,25 @@ impl Store {
 
     /// pending -> owned; nothing when it was confirmed before.
     async fn confirm(&self, (kind, value): Name<'_>, attempt: Id) -> Result<(), Error> {
-        let shard = self.by_key(Bucket::of_key(kind, value));
-        sql("UPDATE claims SET state = ? WHERE kind = ? AND value = ? AND attempt = ?")
+        let update =
+            "UPDATE claims SET state = ? WHERE kind = ? AND value = ? AND attempt = ? AND {fence}";
+        sql(update)
             .bind(OWNED)
             .bind(kind)
             .bind(value)
             .bind(attempt)
-            .run(&mut shard.write().await?)
+            .run(&mut self.at(Bucket::of_key(kind, value)).write().await?)
             .await?;
         Ok(())
     }
 
     /// Deletes the claim that this attempt made, and no later one of the same name.
     async fn unclaim(&self, (kind, value): Name<'_>, attempt: Id) -> Result<(), Error> {
-        let shard = self.by_key(Bucket::of_key(kind, value));
-        sql("DELETE FROM claims WHERE kind = ? AND value = ? AND attempt = ?")
+        sql("DELETE FROM claims WHERE kind = ? AND value = ? AND attempt = ? AND {fence}")
             .bind(kind)
             .bind(value)
             .bind(attempt)
-            .run(&mut shard.write().await?)
+            .run(&mut self.at(Bucket::of_key(kind, value)).write().await?)
             .await?;
         Ok(())
     }
@@ -176,7 +189,8 @@ impl Store {
 
 /// Records an attempt's outcome, unless it has one.
 async fn record(on: impl Into<On<'_>>, attempt: Id, state: i64, now: Time) -> Result<bool, Error> {
-    let insert = "INSERT INTO claim_attempts (attempt, state, decided_at) VALUES (?, ?, ?)";
+    let insert = "INSERT INTO claim_attempts (attempt, state, decided_at)
+         SELECT ?, ?, ? FROM shard_fence WHERE {fence}";
     let insert = sql(insert).bind(attempt).bind(state).bind(now);
     inserted(insert.run(on).await)
 }

@@ -1,7 +1,7 @@
 //! Finishes what crashed writes left: claims to confirm or delete, names to release.
 
 use super::{LEASE, PENDING, VOID};
-use crate::{Error, Id, Store, Time, sql};
+use crate::{Error, Freshness, Id, Store, Time, sql};
 
 impl Store {
     /// Works off everything that was left behind longer than [`LEASE`] ago, at most
@@ -16,7 +16,9 @@ impl Store {
             let select = "SELECT kind, value, attempt FROM claims
                  WHERE state = ? AND claimed_at < ? ORDER BY claimed_at LIMIT ?";
             let select = sql(select).bind(PENDING).bind(now.minus(LEASE)).bind(BATCH);
-            let stale: Vec<(String, String, Id)> = select.all(&mut shard.read().await?).await?;
+            let stale: Vec<(String, String, Id)> = select
+                .all(&mut shard.read(&Freshness::Latest).await?)
+                .await?;
             for (kind, value, attempt) in stale {
                 if self.decide(attempt, now).await? {
                     self.confirm((&kind, &value), attempt).await?;
@@ -39,14 +41,16 @@ impl Store {
     pub(super) async fn release_due(&self, owner: Option<Id>) -> Result<u64, Error> {
         let mut released = 0;
         let shards = match owner {
-            Some(owner) => std::slice::from_ref(self.shard_of(owner)),
-            None => self.shards(),
+            Some(owner) => vec![self.at(owner).shard],
+            None => self.shards().to_vec(),
         };
         for shard in shards {
             let select = "SELECT kind, value, attempt FROM claim_releases
                  WHERE owner = COALESCE(?, owner) LIMIT ?";
             let select = sql(select).bind(owner).bind(BATCH);
-            let due: Vec<(String, String, Id)> = select.all(&mut shard.read().await?).await?;
+            let due: Vec<(String, String, Id)> = select
+                .all(&mut shard.read(&Freshness::Latest).await?)
+                .await?;
             for (kind, value, attempt) in due {
                 self.unclaim((&kind, &value), attempt).await?;
                 let delete =
@@ -61,9 +65,9 @@ impl Store {
 
     /// Forgets an attempt whose claims are all confirmed.
     pub(super) async fn forget_attempt(&self, attempt: Id) -> Result<(), Error> {
-        sql("DELETE FROM claim_attempts WHERE attempt = ?")
+        sql("DELETE FROM claim_attempts WHERE attempt = ? AND {fence}")
             .bind(attempt)
-            .run(&mut self.shard_of(attempt).write().await?)
+            .run(&mut self.at(attempt).write().await?)
             .await?;
         Ok(())
     }

@@ -65,7 +65,7 @@ async fn register(store: &Store, owner: Id, now: Time) -> Result<Claimed<()>, Er
 async fn count(store: &Store, select: &'static str) -> i64 {
     let mut sum = 0;
     for shard in store.shards() {
-        let mut connection = shard.read().await.unwrap();
+        let mut connection = shard.read(&Freshness::Latest).await.unwrap();
         sum += sql(select).value::<i64>(&mut connection).await.unwrap();
     }
     sum
@@ -100,8 +100,17 @@ async fn a_registration_owns_its_names_and_leaves_nothing_else() {
         Claimed::Won(())
     );
     assert_eq!(register(&store, second, now).await.unwrap(), Claimed::Taken);
-    assert_eq!(store.owner_of(EMAIL).await.unwrap(), Some(first));
-    assert_eq!(store.owner_of(("email", "other")).await.unwrap(), None);
+    assert_eq!(
+        store.owner_of(EMAIL, &Freshness::Latest).await.unwrap(),
+        Some(first)
+    );
+    assert_eq!(
+        store
+            .owner_of(("email", "other"), &Freshness::Latest)
+            .await
+            .unwrap(),
+        None
+    );
     assert_eq!(
         (
             users(&store).await,
@@ -136,7 +145,7 @@ async fn a_hundred_registrations_of_one_email_have_one_winner() {
     }
     assert_eq!(winners.len(), 1);
     assert_eq!(
-        store.owner_of(EMAIL).await.unwrap(),
+        store.owner_of(EMAIL, &Freshness::Latest).await.unwrap(),
         winners.into_iter().next()
     );
     assert_eq!(
@@ -181,13 +190,19 @@ async fn a_crash_after_the_claim_frees_the_name_when_the_lease_ends() {
 
     let soon = now.plus(LEASE - Duration::from_millis(1));
     assert_eq!(register(&store, next, soon).await.unwrap(), Claimed::Taken);
-    assert_eq!(store.owner_of(EMAIL).await.unwrap(), None);
+    assert_eq!(
+        store.owner_of(EMAIL, &Freshness::Latest).await.unwrap(),
+        None
+    );
     let later = now.plus(LEASE);
     assert_eq!(
         register(&store, next, later).await.unwrap(),
         Claimed::Won(())
     );
-    assert_eq!(store.owner_of(EMAIL).await.unwrap(), Some(next));
+    assert_eq!(
+        store.owner_of(EMAIL, &Freshness::Latest).await.unwrap(),
+        Some(next)
+    );
 }
 
 #[tokio::test]
@@ -203,7 +218,7 @@ async fn a_crash_after_the_write_keeps_the_name_with_its_owner() {
     drop(attempt);
 
     assert_eq!(
-        store.owner_of(EMAIL).await.unwrap(),
+        store.owner_of(EMAIL, &Freshness::Latest).await.unwrap(),
         Some(crashed),
         "it can log in at once"
     );
@@ -213,7 +228,10 @@ async fn a_crash_after_the_write_keeps_the_name_with_its_owner() {
         count(&store, "SELECT COUNT(*) FROM claims WHERE state = 1").await,
         1
     );
-    assert_eq!(store.owner_of(EMAIL).await.unwrap(), Some(crashed));
+    assert_eq!(
+        store.owner_of(EMAIL, &Freshness::Latest).await.unwrap(),
+        Some(crashed)
+    );
     assert_eq!(users(&store).await, 1);
 }
 
@@ -237,7 +255,10 @@ async fn a_slow_write_fails_when_its_claim_was_taken_over() {
     let (error, _) = attempt.write(&[], later, row(slow)).await.unwrap_err();
     assert!(matches!(error, Error::ClaimLost), "{error}");
     assert_eq!(attempt.abandon(later).await, Abandoned::Undone);
-    assert_eq!(store.owner_of(EMAIL).await.unwrap(), Some(fast));
+    assert_eq!(
+        store.owner_of(EMAIL, &Freshness::Latest).await.unwrap(),
+        Some(fast)
+    );
     assert_eq!((users(&store).await, claims(&store).await), (1, 1));
 }
 
@@ -269,9 +290,15 @@ async fn a_released_name_is_free_and_can_be_taken_back() {
     };
     let other = ("email", "b@example.org");
     change(other, EMAIL).await;
-    assert_eq!(store.owner_of(EMAIL).await.unwrap(), None);
+    assert_eq!(
+        store.owner_of(EMAIL, &Freshness::Latest).await.unwrap(),
+        None
+    );
     change(EMAIL, other).await;
-    assert_eq!(store.owner_of(EMAIL).await.unwrap(), Some(owner));
+    assert_eq!(
+        store.owner_of(EMAIL, &Freshness::Latest).await.unwrap(),
+        Some(owner)
+    );
     assert_eq!((claims(&store).await, leftovers(&store).await), (2, 0));
 }
 
@@ -294,8 +321,14 @@ async fn a_crash_before_the_release_does_not_lose_the_name() {
         .await;
     assert_eq!(back.unwrap(), Claimed::Won(()));
     store.sweep_claims(now.plus(LEASE * 2)).await.unwrap();
-    assert_eq!(store.owner_of(EMAIL).await.unwrap(), Some(owner));
-    assert_eq!(store.owner_of(other).await.unwrap(), None);
+    assert_eq!(
+        store.owner_of(EMAIL, &Freshness::Latest).await.unwrap(),
+        Some(owner)
+    );
+    assert_eq!(
+        store.owner_of(other, &Freshness::Latest).await.unwrap(),
+        None
+    );
 }
 
 #[tokio::test]
@@ -317,7 +350,13 @@ async fn a_sweep_finishes_what_crashes_left() {
         "the lease is running"
     );
     assert_eq!(store.sweep_claims(now.plus(LEASE * 2)).await.unwrap(), 2);
-    assert_eq!(store.owner_of(NICK).await.unwrap(), None);
-    assert_eq!(store.owner_of(EMAIL).await.unwrap(), Some(after));
+    assert_eq!(
+        store.owner_of(NICK, &Freshness::Latest).await.unwrap(),
+        None
+    );
+    assert_eq!(
+        store.owner_of(EMAIL, &Freshness::Latest).await.unwrap(),
+        Some(after)
+    );
     assert_eq!(claims(&store).await, 1);
 }

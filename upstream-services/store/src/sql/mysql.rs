@@ -1,14 +1,19 @@
 //! What is MariaDB's and MySQL's alone: servers, and pools of connections to them.
 
-use sqlx::MySql;
 use sqlx::mysql::MySqlConnectOptions;
+use sqlx::{Connection, MySql};
+use std::time::Duration;
+
 use sqlx::pool::PoolOptions;
 
 use super::Pool;
 use crate::{Options, Server};
 
+/// A connection that was unused for longer may have died.
+const IDLE: Duration = Duration::from_secs(1);
+
 /// Connections to a server. None is made yet.
-pub(crate) fn pool(options: &Options, server: &Server, size: u32) -> Pool {
+pub(crate) fn pool(options: &Options, server: &Server) -> Pool {
     let mut connect = MySqlConnectOptions::new()
         .database(&server.database)
         .username(&server.user)
@@ -23,7 +28,17 @@ pub(crate) fn pool(options: &Options, server: &Server, size: u32) -> Pool {
         connect = connect.password(&password.0);
     }
     let pool = PoolOptions::<MySql>::new()
-        .max_connections(size.max(1))
-        .acquire_timeout(options.acquire_timeout);
+        .max_connections(options.readers.max(1))
+        .acquire_timeout(options.acquire_timeout)
+        // A round trip for each statement is too much; one for each connection that nobody has used is not.
+        .test_before_acquire(false)
+        .before_acquire(|connection, state| {
+            Box::pin(async move {
+                if state.idle_for > IDLE {
+                    connection.ping().await?;
+                }
+                Ok(true)
+            })
+        });
     Pool::MySql(pool.connect_lazy_with(connect))
 }

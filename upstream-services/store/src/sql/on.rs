@@ -1,16 +1,23 @@
 //! What statements run on.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::{MySqlConnection, SqliteConnection};
+use sqlx::mysql::MySqlConnection;
+use sqlx::sqlite::SqliteConnection;
 
+use super::Health;
 use crate::Error;
 
 /// A connection or a transaction, as a statement borrows it.
 #[derive(Debug)]
 pub struct On<'c> {
     pub(super) session: Session<'c>,
-    pub(super) within: Within,
+    pub(super) terms: &'c Terms,
+    /// By which epoch of the shard map the statement was sent here, when that is not known to be the newest.
+    pub(super) epoch: Option<i64>,
+    /// Set when a statement is given up.
+    pub(super) late: &'c mut bool,
 }
 
 #[derive(Debug)]
@@ -19,22 +26,46 @@ pub(super) enum Session<'c> {
     MySql(&'c mut MySqlConnection),
 }
 
-/// How long a statement of a shard may take.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Within {
+/// On what terms the statements of a database run.
+#[derive(Clone, Debug)]
+pub(crate) struct Terms {
     pub(crate) shard: u16,
+    /// How long one may take.
     pub(crate) limit: Duration,
+    pub(crate) health: Arc<Health>,
 }
 
-impl Within {
-    /// Waits for an outcome, but not too long.
+impl Terms {
+    /// Waits for an outcome, but not too long, and notes whether the database answers.
     pub(super) async fn time<T>(
-        self,
+        &self,
         outcome: impl Future<Output = Result<T, sqlx::Error>>,
     ) -> Result<T, Error> {
         match tokio::time::timeout(self.limit, outcome).await {
-            Ok(outcome) => Ok(outcome?),
-            Err(_) => Err(Error::Slow(self.shard)),
+            Ok(Ok(outcome)) => {
+                self.health.answered();
+                Ok(outcome)
+            }
+            Ok(Err(error)) => {
+                match is_silence(&error) {
+                    true => self.health.silent(),
+                    false => self.health.answered(),
+                }
+                Err(error.into())
+            }
+            Err(_) => {
+                self.health.silent();
+                Err(Error::Slow(self.shard))
+            }
         }
     }
+}
+
+/// Whether an error says that the database cannot be reached, rather than that it refuses something.
+fn is_silence(error: &sqlx::Error) -> bool {
+    use sqlx::Error::{Io, PoolClosed, PoolTimedOut, Protocol, Tls};
+    matches!(
+        error,
+        Io(_) | PoolClosed | PoolTimedOut | Protocol(_) | Tls(_)
+    )
 }

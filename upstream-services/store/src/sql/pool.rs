@@ -1,11 +1,16 @@
 //! Connections and transactions, and the pools that they come from.
 
+use std::time::Duration;
+
 use sqlx::pool::PoolConnection;
 use sqlx::{MySql, Sqlite};
+use tokio::runtime::Handle;
 
-use super::on::{On, Session, Within};
+use super::dialect::Dialect;
+use super::on::{On, Session, Terms};
+use super::sql;
 use super::sqlite::BEGIN_WRITE;
-use crate::Error;
+use crate::{Error, Position};
 
 /// Connections to one database.
 #[derive(Clone, Debug)]
@@ -18,14 +23,19 @@ pub(crate) enum Pool {
 #[derive(Debug)]
 pub struct Connection {
     inner: Inner<PoolConnection<Sqlite>, PoolConnection<MySql>>,
-    within: Within,
+    terms: Terms,
+    epoch: Option<i64>,
+    /// A statement was given up, and its answer may still come.
+    late: bool,
 }
 
 /// A transaction on one shard; it rolls back when it is dropped.
 #[derive(Debug)]
 pub struct Transaction {
-    inner: Inner<sqlx::Transaction<'static, Sqlite>, sqlx::Transaction<'static, MySql>>,
-    within: Within,
+    /// There until the commit.
+    inner: Inner<Option<sqlx::Transaction<'static, Sqlite>>, Option<PoolConnection<MySql>>>,
+    terms: Terms,
+    late: bool,
 }
 
 #[derive(Debug)]
@@ -35,21 +45,44 @@ enum Inner<S, M> {
 }
 
 impl Pool {
-    pub(crate) async fn acquire(&self, within: Within) -> Result<Connection, sqlx::Error> {
+    pub(crate) async fn acquire(&self, terms: Terms) -> Result<Connection, sqlx::Error> {
         let inner = match self {
             Self::Sqlite(pool) => Inner::Sqlite(pool.acquire().await?),
             Self::MySql(pool) => Inner::MySql(pool.acquire().await?),
         };
-        Ok(Connection { inner, within })
+        Ok(Connection {
+            inner,
+            terms,
+            epoch: None,
+            late: false,
+        })
     }
 
     /// Begins a transaction that may write.
-    pub(crate) async fn begin(&self, within: Within) -> Result<Transaction, sqlx::Error> {
+    pub(crate) async fn begin(&self, terms: Terms) -> Result<Transaction, sqlx::Error> {
         let inner = match self {
-            Self::Sqlite(pool) => Inner::Sqlite(pool.begin_with(BEGIN_WRITE).await?),
-            Self::MySql(pool) => Inner::MySql(pool.begin().await?),
+            Self::Sqlite(pool) => Inner::Sqlite(Some(pool.begin_with(BEGIN_WRITE).await?)),
+            Self::MySql(pool) => {
+                let mut connection = pool.acquire().await?;
+                let begin = sqlx::raw_sql("START TRANSACTION");
+                begin.execute(&mut *connection).await?;
+                Inner::MySql(Some(connection))
+            }
         };
-        Ok(Transaction { inner, within })
+        Ok(Transaction {
+            inner,
+            terms,
+            late: false,
+        })
+    }
+
+    /// Whether all connections that there may be are in use.
+    pub(crate) fn is_full(&self) -> bool {
+        let (size, most) = match self {
+            Self::Sqlite(pool) => (pool.size(), pool.options().get_max_connections()),
+            Self::MySql(pool) => (pool.size(), pool.options().get_max_connections()),
+        };
+        size >= most
     }
 
     pub(crate) async fn close(&self) {
@@ -61,28 +94,114 @@ impl Pool {
 }
 
 impl Connection {
+    /// The same, for statements that an epoch of the shard map has sent here.
+    pub(crate) const fn fenced(mut self, epoch: i64) -> Self {
+        self.epoch = Some(epoch);
+        self
+    }
+
+    /// How far a reader has to be to see what was written here last.
+    pub(crate) async fn position(&mut self, dialect: &dyn Dialect) -> Result<Position, Error> {
+        let epoch = self.epoch.take();
+        let position = sql(dialect.position()).value::<String>(&mut *self).await;
+        self.epoch = epoch;
+        position.map(|reached| Position::new(self.terms.shard, reached))
+    }
+
     /// Ends the connection instead of giving it back.
     pub(crate) fn discard(mut self) {
-        match &mut self.inner {
-            Inner::Sqlite(connection) => connection.close_on_drop(),
-            Inner::MySql(connection) => connection.close_on_drop(),
+        self.late = true;
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if let (Inner::MySql(connection), true) = (&mut self.inner, self.late) {
+            connection.close_on_drop();
         }
     }
 }
 
 impl Transaction {
+    /// Refuses to go on when the shard map has changed since an epoch, and keeps it from changing before the end.
+    pub(crate) async fn fence(&mut self, epoch: i64) -> Result<(), Error> {
+        let select = match &self.inner {
+            // The one that writes is alone.
+            Inner::Sqlite(_) => "SELECT epoch FROM shard_fence",
+            Inner::MySql(_) => "SELECT epoch FROM shard_fence LOCK IN SHARE MODE",
+        };
+        let newest: i64 = sql(select).value(&mut *self).await?;
+        if newest > epoch {
+            return Err(Error::StaleMap {
+                shard: self.terms.shard,
+                used: epoch,
+                newest,
+            });
+        }
+        Ok(())
+    }
+
     /// Makes what was written last.
     ///
     /// # Errors
     /// [`Error::Database`], [`Error::Slow`]. The transaction may have been committed all the same.
     pub async fn commit(self) -> Result<(), Error> {
-        let commit = async {
-            match self.inner {
-                Inner::Sqlite(transaction) => transaction.commit().await,
-                Inner::MySql(transaction) => transaction.commit().await,
+        self.end().await.map(drop)
+    }
+
+    /// Commits; the connection, where it is one to a server and can say how far it has come.
+    pub(crate) async fn end(mut self) -> Result<Option<Connection>, Error> {
+        match &mut self.inner {
+            Inner::Sqlite(transaction) => {
+                if let Some(transaction) = transaction.take() {
+                    self.terms.time(transaction.commit()).await?;
+                }
+                Ok(None)
             }
+            Inner::MySql(connection) => {
+                let Some(mut connection) = connection.take() else {
+                    return Ok(None);
+                };
+                let commit = sqlx::raw_sql("COMMIT").execute(&mut *connection);
+                if let Err(error) = self.terms.time(commit).await {
+                    // The server rolls back what it has not committed.
+                    connection.close_on_drop();
+                    return Err(error);
+                }
+                Ok(Some(Connection {
+                    inner: Inner::MySql(connection),
+                    terms: self.terms.clone(),
+                    epoch: None,
+                    late: false,
+                }))
+            }
+        }
+    }
+}
+
+impl Drop for Transaction {
+    fn drop(&mut self) {
+        let Inner::MySql(connection) = &mut self.inner else {
+            return; // sqlx rolls back
         };
-        self.within.time(commit).await
+        let Some(mut connection) = connection.take() else {
+            return;
+        };
+        match Handle::try_current() {
+            Ok(runtime) if !self.late => {
+                runtime.spawn(rollback(connection, self.terms.limit));
+            }
+            _ => connection.close_on_drop(),
+        }
+    }
+}
+
+/// Gives a connection back without what was written on it.
+async fn rollback(mut connection: PoolConnection<MySql>, limit: Duration) {
+    let rollback = sqlx::raw_sql("ROLLBACK").execute(&mut *connection);
+    let outcome = tokio::time::timeout(limit, rollback).await;
+    if !matches!(outcome, Ok(Ok(_))) {
+        connection.close_on_drop();
     }
 }
 
@@ -92,18 +211,29 @@ impl<'c> From<&'c mut Connection> for On<'c> {
             Inner::Sqlite(session) => Session::Sqlite(session),
             Inner::MySql(session) => Session::MySql(session),
         };
-        let within = connection.within;
-        Self { session, within }
+        Self {
+            session,
+            terms: &connection.terms,
+            epoch: connection.epoch,
+            late: &mut connection.late,
+        }
     }
 }
 
 impl<'c> From<&'c mut Transaction> for On<'c> {
     fn from(transaction: &'c mut Transaction) -> Self {
         let session = match &mut transaction.inner {
-            Inner::Sqlite(session) => Session::Sqlite(session),
-            Inner::MySql(session) => Session::MySql(session),
+            Inner::Sqlite(Some(session)) => Session::Sqlite(session),
+            Inner::MySql(Some(session)) => Session::MySql(session),
+            Inner::Sqlite(None) | Inner::MySql(None) => {
+                unreachable!("a commit takes the transaction along")
+            }
         };
-        let within = transaction.within;
-        Self { session, within }
+        Self {
+            session,
+            terms: &transaction.terms,
+            epoch: None,
+            late: &mut transaction.late,
+        }
     }
 }

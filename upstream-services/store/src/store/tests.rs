@@ -33,15 +33,16 @@ async fn put(store: &Store, bucket: u16, name: &str) -> Id {
     sql("INSERT INTO things (id, name) VALUES (?, ?)")
         .bind(id)
         .bind(name)
-        .run(&mut store.shard_of(id).write().await.unwrap())
+        .run(&mut store.at(id).shard().write().await.unwrap())
         .await
         .unwrap();
     id
 }
 
 async fn names(store: &Store, ids: &[Id]) -> Vec<(Id, String)> {
-    let select = |ids: Vec<Id>| sql("SELECT id, name FROM things WHERE id IN ").list(ids);
-    let found = store.multi_get(ids, select);
+    let select =
+        |ids: Vec<Id>| sql("SELECT id, name FROM things WHERE {fence} AND id IN ").list(ids);
+    let found = store.multi_get(ids, &Freshness::Bounded, select);
     let mut found: Vec<(Id, String)> = found.await.unwrap();
     found.sort();
     found

@@ -133,7 +133,7 @@ impl Home {
     async fn count(&self, select: &'static str) -> i64 {
         let mut sum = 0;
         for shard in self.users.service.store.shards() {
-            let mut connection = shard.read().await.unwrap();
+            let mut connection = shard.read(&store::Freshness::Latest).await.unwrap();
             let number = store::sql(select).value::<i64>(&mut connection);
             sum += number.await.unwrap();
         }
