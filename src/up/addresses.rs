@@ -58,6 +58,11 @@ impl Addresses {
     }
 }
 
+/// A port that was free a moment ago.
+pub(super) fn free_port() -> std::io::Result<u16> {
+    Ok(bind_free()?.local_addr()?.port())
+}
+
 /// A free port below those that the kernel gives to outgoing connections (32768 and up): one
 /// of those could be taken between our look and the role's.
 fn bind_free() -> std::io::Result<TcpListener> {

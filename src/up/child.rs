@@ -18,7 +18,7 @@ pub(super) struct Role {
     pub(super) name: &'static str,
     ready_file: PathBuf,
     conf: PathBuf,
-    environment: Vec<(&'static str, String)>,
+    environment: Vec<(String, String)>,
     colour: u8,
 }
 
@@ -26,8 +26,10 @@ pub(super) struct Role {
 const START: Duration = Duration::from_secs(20);
 
 impl Role {
+    /// A role with the configuration of this name.
     pub(super) fn new(
         name: &'static str,
+        conf: &str,
         colour: u8,
         folder: &Folder,
         addresses: &Addresses,
@@ -35,19 +37,26 @@ impl Role {
         let mut environment: Vec<_> = addresses
             .0
             .iter()
-            .map(|address| (address.variable, address.address.to_string()))
+            .map(|address| (address.variable.to_owned(), address.address.to_string()))
             .collect();
-        environment.push(("TIDEGATE_DIR", folder.root().display().to_string()));
+        let root = folder.root().display().to_string();
+        environment.push(("TIDEGATE_DIR".to_owned(), root));
         if std::io::stdout().is_terminal() {
-            environment.push(("TIDEGATE_LOG_FORMAT", "pretty".into()));
+            environment.push(("TIDEGATE_LOG_FORMAT".to_owned(), "pretty".to_owned()));
         }
         Self {
             name,
             ready_file: folder.path("run").join(format!("{name}.json")),
-            conf: folder.path("conf").join(format!("{name}.toml")),
+            conf: folder.path("conf").join(format!("{conf}.toml")),
             environment,
             colour,
         }
+    }
+
+    /// Adds what the configuration is to know.
+    pub(super) fn environment(mut self, more: Vec<(String, String)>) -> Self {
+        self.environment.extend(more);
+        self
     }
 
     /// Starts the process; it ends when this one does, however that comes about.

@@ -14,9 +14,13 @@ pub(super) struct Folder {
 }
 
 /// The configurations of a new folder.
-const CONFIGURATIONS: [(&str, &str); 2] = [
+const CONFIGURATIONS: [(&str, &str); 3] = [
     ("gateway.toml", include_str!("../../conf/gateway.toml")),
     ("users.toml", include_str!("../../conf/users.toml")),
+    (
+        "users-servers.toml",
+        include_str!("../../conf/users-servers.toml"),
+    ),
 ];
 
 impl Folder {

@@ -10,6 +10,7 @@
 mod addresses;
 mod certificate;
 mod child;
+mod data;
 mod folder;
 mod supervise;
 
@@ -19,6 +20,7 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 
 use self::addresses::Addresses;
+use self::data::DataServers;
 use self::folder::Folder;
 
 #[derive(Args)]
@@ -26,6 +28,9 @@ pub(crate) struct UpArgs {
     /// Where configuration, certificate and data live; made when it is missing.
     #[arg(long, default_value = ".tidegate", value_name = "DIR")]
     dir: PathBuf,
+    /// Where the users' data lives: in files, or on private servers of the MariaDB that is installed.
+    #[arg(long, value_enum, default_value = "embedded")]
+    data: Data,
     /// `auto` takes free ports instead of the usual ones.
     #[arg(long, value_enum, default_value = "fixed")]
     ports: Ports,
@@ -40,6 +45,14 @@ enum Ports {
     Fixed,
     /// Free ports.
     Auto,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Data {
+    /// Four shards in SQLite files.
+    Embedded,
+    /// Two shards on MariaDB, a primary and a replica each.
+    Servers,
 }
 
 /// Why the edge cannot run.
@@ -67,6 +80,8 @@ enum UpError {
     Certificate(#[from] rcgen::Error),
     #[error("{0} did not start; what it said stands above")]
     Child(&'static str),
+    #[error(transparent)]
+    Servers(#[from] servers::Error),
     #[error("{0}")]
     Io(#[from] std::io::Error),
 }
@@ -89,9 +104,19 @@ fn run(args: &UpArgs) -> Result<(), UpError> {
         .enable_all()
         .build()?;
     // On this thread alone: children ask to be told when the thread that made them ends.
-    runtime.block_on(supervise::run(
+    let mut data = match args.data {
+        Data::Embedded => None,
+        Data::Servers => Some(DataServers::start(&folder)?),
+    };
+    let ready_file = args.ready_file.as_deref();
+    let outcome = runtime.block_on(supervise::run(
         &folder,
         &addresses,
-        args.ready_file.as_deref(),
-    ))
+        data.as_mut(),
+        ready_file,
+    ));
+    if let Some(data) = data {
+        data.stop();
+    }
+    outcome
 }

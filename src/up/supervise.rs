@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use super::UpError;
 use super::addresses::Addresses;
 use super::child::{Role, terminate};
+use super::data::DataServers;
 use super::folder::Folder;
 
 /// What keeps a role running, and how to tell it to stop.
@@ -25,6 +26,7 @@ const STEADY: Duration = Duration::from_secs(10);
 pub(super) async fn run(
     folder: &Folder,
     addresses: &Addresses,
+    data: Option<&mut DataServers>,
     ready_file: Option<&Path>,
 ) -> Result<(), UpError> {
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -33,8 +35,18 @@ pub(super) async fn run(
     let start = async {
         let mut keepers = Vec::new();
         // In this order: the gateway asks the user services for their keys.
-        for (name, colour) in [("users", 36), ("gateway", 35)] {
-            let role = Role::new(name, colour, folder, addresses);
+        let users = match &data {
+            Some(data) => {
+                let role = Role::new("users", "users-servers", 36, folder, addresses);
+                role.environment(data.environment())
+            }
+            None => Role::new("users", "users", 36, folder, addresses),
+        };
+        for role in [
+            users,
+            Role::new("gateway", "gateway", 35, folder, addresses),
+        ] {
+            let name = role.name;
             let mut child = role.start()?;
             if !role.ready(&mut child).await {
                 let _ = child.kill().await;
@@ -51,11 +63,12 @@ pub(super) async fn run(
         _ = interrupt.recv() => return Ok(()),
         _ = terminated.recv() => return Ok(()),
     };
-    announce(folder, addresses, began.elapsed());
+    announce(folder, addresses, data.as_deref(), began.elapsed());
     if let Some(path) = ready_file {
         write_ready_file(path, addresses)?;
     }
     tokio::select! {
+        () = keep_servers(data) => {}
         _ = interrupt.recv() => {}
         _ = terminated.recv() => {}
     }
@@ -74,6 +87,14 @@ pub(super) async fn run(
     }
     println!("stopped; the data stays in {}", folder.root().display());
     Ok(())
+}
+
+/// Never ends.
+async fn keep_servers(data: Option<&mut DataServers>) {
+    match data {
+        Some(data) => data.keep().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Restarts a role whenever it ends, until it is to stop.
@@ -139,13 +160,16 @@ fn write_ready_file(path: &Path, addresses: &Addresses) -> Result<(), UpError> {
 }
 
 /// Says what runs where, and what to try.
-fn announce(folder: &Folder, addresses: &Addresses, took: Duration) {
+fn announce(folder: &Folder, addresses: &Addresses, data: Option<&DataServers>, took: Duration) {
     let http = addresses.of("gateway http");
     let https = addresses.of("gateway https");
     let admin = addresses.of("gateway admin");
     let mut text = format!("\nTidegate is up after {:.1} s.\n\n", took.as_secs_f64());
     for address in &addresses.0 {
         text += &format!("  {:<14} {}\n", address.name, address.address);
+    }
+    for (name, port) in data.iter().flat_map(|data| data.places()) {
+        text += &format!("  {name:<14} 127.0.0.1:{port} (MariaDB)\n");
     }
     let cert = folder.path("tls/cert.pem");
     text += &format!(

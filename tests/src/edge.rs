@@ -55,8 +55,24 @@ impl Home {
     /// # Panics
     /// When it does not become ready.
     pub async fn up(&self) -> Edge {
+        self.ready(start_up(&self.dir(), "auto", &[])).await
+    }
+
+    /// Starts the edge with its data on private database servers.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    pub async fn up_on_servers(&self) -> Edge {
         let dir = self.dir();
-        let mut process = start_up(&dir, "auto", &[]);
+        let args = ["up", "--ports", "auto", "--data", "servers", "--dir"];
+        let mut args: Vec<_> = args.into_iter().map(Into::into).collect();
+        args.push(dir.into());
+        self.ready(Process::start(&args, &[]).patience(SERVERS))
+            .await
+    }
+
+    async fn ready(&self, mut process: Process) -> Edge {
+        let dir = self.dir();
         let ready = process.ready().await;
         Edge {
             process,
@@ -123,6 +139,12 @@ impl Edge {
         .await
     }
 
+    /// The process id of a database server; none while it does not run.
+    pub fn server(&self, name: &str) -> Option<u32> {
+        let path = self.dir.join("servers").join(name).join("pid");
+        fs::read_to_string(path).ok()?.trim().parse().ok()
+    }
+
     /// Stops it as Ctrl-C does, and requires that it ends well.
     ///
     /// # Panics
@@ -151,5 +173,7 @@ impl Drop for Edge {
     }
 }
 
+/// How long an edge may take to start that makes its database servers first.
+const SERVERS: Duration = Duration::from_secs(60);
 /// How long an edge may take to stop.
 const STOP: Duration = Duration::from_secs(10);

@@ -30,7 +30,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// The program has ended, or does not answer.
-    #[error("{program} {what}; its log {} ends with:\n{tail}", log.display())]
+    #[error("{program} {what}; its log {} says:\n{tail}", log.display())]
     Failed {
         /// The program.
         program: &'static str,

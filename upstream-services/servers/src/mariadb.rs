@@ -21,6 +21,8 @@ pub struct MariaDb {
 pub struct Settings {
     /// Everything it keeps; made anew when it is not there.
     pub dir: PathBuf,
+    /// Where a new data folder is copied from, for all servers; made when it is not there.
+    pub template: PathBuf,
     /// Where it listens on 127.0.0.1.
     pub port: u16,
     /// A number that no other server of the same replication has.
@@ -55,15 +57,23 @@ impl MariaDb {
     pub fn start(settings: Settings) -> Result<Self, Error> {
         let data = settings.dir.join("data");
         if !data.join("mysql").exists() {
-            install(&settings.dir, &data)?;
+            install(&settings.template)?;
+            // What a start that was cut off has left is of no use.
+            let _ = fs::remove_dir_all(&data);
+            let unfinished = settings.dir.join("data.new");
+            let _ = fs::remove_dir_all(&unfinished);
+            copy(&settings.template, &unfinished)
+                .and_then(|()| fs::rename(&unfinished, &data))
+                .map_err(file(&data))?;
         }
         let init = settings.dir.join("init.sql");
         write(&init, &settings.init_sql())?;
         let socket = settings.socket();
         let _ = fs::remove_file(&socket);
-        let log = settings.dir.join("log");
-        let mut process = Process::start("mariadbd", "mariadb-server", log, |command| {
-            common(command, &data);
+        let (log, tmp) = (settings.dir.join("log"), settings.dir.join("tmp"));
+        fs::create_dir_all(&tmp).map_err(file(&tmp))?;
+        let mut process = Process::start("mariadbd", PACKAGE, log, |command| {
+            common(command, &data, &tmp);
             command
                 .arg(format!("--init-file={}", init.display()))
                 .arg(format!("--socket={}", socket.display()))
@@ -149,34 +159,59 @@ impl Settings {
     }
 }
 
-/// Makes a data folder.
-fn install(dir: &Path, data: &Path) -> Result<(), Error> {
-    let file = |source| Error::File {
-        path: dir.to_owned(),
-        source,
-    };
-    fs::create_dir_all(dir).map_err(file)?;
-    // What a start that was cut off has left is of no use.
-    let _ = fs::remove_dir_all(data);
-    let fresh = dir.join("data.new");
+/// Makes a data folder, unless it is there.
+fn install(template: &Path) -> Result<(), Error> {
+    if template.exists() {
+        return Ok(());
+    }
+    // Another process may be doing the same.
+    let own = |name: &str| template.with_extension(format!("{}.{name}", std::process::id()));
+    let (fresh, log, tmp) = (own("new"), own("log"), own("tmp"));
+    fs::create_dir_all(&tmp).map_err(file(&tmp))?;
     let _ = fs::remove_dir_all(&fresh);
-    let log = dir.join("install.log");
-    let mut process = Process::start("mariadb-install-db", "mariadb-server", log, |command| {
-        command.arg("--no-defaults");
-        common_after(command, &fresh);
+    let mut process = Process::start("mariadb-install-db", PACKAGE, log.clone(), |command| {
+        common(command, &fresh, &tmp);
         command.args(["--auth-root-authentication-method=normal", "--skip-test-db"]);
     })?;
     process.wait_end()?;
-    fs::rename(&fresh, data).map_err(file)
+    let _ = fs::remove_file(log);
+    let _ = fs::remove_dir_all(tmp);
+    if fs::rename(&fresh, template).is_err() && template.exists() {
+        let _ = fs::remove_dir_all(&fresh); // the other was faster
+    }
+    match template.exists() {
+        true => Ok(()),
+        false => Err(file(template)(std::io::ErrorKind::NotFound.into())),
+    }
 }
 
-fn common(command: &mut Command, data: &Path) {
+/// Copies a folder with all that is in it.
+fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let to = to.join(entry.file_name());
+        match entry.file_type()?.is_dir() {
+            true => copy(&entry.path(), &to)?,
+            false => drop(fs::copy(entry.path(), to)?),
+        }
+    }
+    Ok(())
+}
+
+fn file(path: &Path) -> impl Fn(std::io::Error) -> Error {
+    let path = path.to_owned();
+    move |source| Error::File {
+        path: path.clone(),
+        source,
+    }
+}
+
+/// A server removes what others have in its `tmp` when it starts: each has its own.
+fn common(command: &mut Command, data: &Path, tmp: &Path) {
     command.arg("--no-defaults"); // first, or not at all
-    common_after(command, data);
-}
-
-fn common_after(command: &mut Command, data: &Path) {
     command.arg(format!("--datadir={}", data.display()));
+    command.arg(format!("--tmpdir={}", tmp.display()));
     command.args(["--innodb-log-file-size=16M", "--innodb-undo-tablespaces=0"]);
     if rustix::process::geteuid().is_root() {
         command.arg("--user=root");
@@ -198,6 +233,8 @@ fn write(path: &Path, text: &str) -> Result<(), Error> {
         source,
     })
 }
+
+const PACKAGE: &str = "mariadb-server";
 
 /// Every commit is on disk and in the binlog when it is acknowledged; replicas follow in parallel.
 const SERVER: [&str; 16] = [

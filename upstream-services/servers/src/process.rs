@@ -3,11 +3,12 @@
 use std::fs::File;
 use std::io;
 use std::net::TcpListener;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
 
 use crate::Error;
 
@@ -47,7 +48,9 @@ impl Process {
         })?;
         let mut command = Command::new(program);
         command.stdin(Stdio::null()).stdout(out).stderr(err);
+        command.process_group(0); // Ctrl-C reaches who started it alone
         setup(&mut command);
+        end_with_parent(&mut command);
         match command.spawn() {
             Ok(child) => Ok(Self {
                 program,
@@ -133,8 +136,21 @@ impl Drop for Process {
     }
 }
 
+/// The program is to end when the thread that starts it does, however that comes about.
+fn end_with_parent(command: &mut Command) {
+    // SAFETY: between fork and exec only system calls are allowed, and this is one.
+    #[expect(unsafe_code, reason = "the only way to run something in the child")]
+    unsafe {
+        command.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::TERM))?));
+    }
+}
+
+/// The errors in a log, or else its last lines.
 fn tail(log: &Path) -> String {
     let text = std::fs::read_to_string(log).unwrap_or_default();
     let lines: Vec<_> = text.lines().collect();
-    lines[lines.len().saturating_sub(15)..].join("\n")
+    let errors = lines.iter().filter(|line| line.contains("ERROR"));
+    let errors: Vec<_> = errors.copied().collect();
+    let shown = if errors.is_empty() { lines } else { errors };
+    shown[shown.len().saturating_sub(15)..].join("\n")
 }

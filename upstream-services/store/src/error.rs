@@ -139,6 +139,26 @@ impl Error {
         }
     }
 
+    /// Whether it may well be gone the next time: the database is busy, away or coming back, or somebody else was
+    /// faster.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Busy(_)
+            | Self::Slow(_)
+            | Self::Down(_)
+            | Self::Protected(_)
+            | Self::StaleMap { .. }
+            | Self::NoIds
+            | Self::ClaimLost => true,
+            Self::Database(sqlx::Error::Database(error)) => {
+                let error = error.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>();
+                error.is_some_and(|error| PASSING.contains(&error.number()))
+            }
+            Self::Database(error) => is_silence(error),
+            _ => false,
+        }
+    }
+
     /// Whether a change of tables was refused because it had been made: the table, column or index is there, or
     /// is gone, or the row is there (errors 1050, 1060, 1061, 1062 and 1091 of MariaDB and MySQL).
     pub(crate) fn is_done_already(&self) -> bool {
@@ -149,3 +169,16 @@ impl Error {
         error.is_some_and(|error| matches!(error.number(), 1050 | 1060 | 1061 | 1062 | 1091))
     }
 }
+
+/// Whether an error says that the database cannot be reached, rather than that it refuses something.
+pub(crate) fn is_silence(error: &sqlx::Error) -> bool {
+    use sqlx::Error::{Io, PoolClosed, PoolTimedOut, Protocol, Tls};
+    matches!(
+        error,
+        Io(_) | PoolClosed | PoolTimedOut | Protocol(_) | Tls(_)
+    )
+}
+
+/// Of MariaDB and MySQL: too many connections, shutting down, waited too long for a lock, deadlock, read-only while
+/// another server takes over.
+const PASSING: [u16; 5] = [1040, 1053, 1205, 1213, 1290];

@@ -134,17 +134,19 @@ impl Store {
         Ok(try_join_all(groups).await?.into_iter().flatten().collect())
     }
 
-    /// Reads one small page from every shard, all at once.
-    ///
-    /// # Errors
-    /// The first shard that does not answer.
-    pub async fn ping(&self) -> Result<(), Error> {
-        let reads = self.shards.iter().map(|shard| async {
+    /// Reads one small page from every shard, all at once; those that did not answer.
+    pub async fn ping(&self) -> Vec<(u16, Error)> {
+        let reads = self.shards.iter().map(async |shard| {
             let number = sql("SELECT number FROM shard_identity");
             let mut connection = shard.read(&Freshness::Latest).await?;
             number.value::<i64>(&mut connection).await
         });
-        try_join_all(reads).await.map(|_| ())
+        let outcomes = join_all(reads).await;
+        let outcomes = self.shards.iter().zip(outcomes);
+        let failed = |(shard, outcome): (&Arc<Shard>, Result<i64, Error>)| {
+            Some((shard.number(), outcome.err()?))
+        };
+        outcomes.filter_map(failed).collect()
     }
 
     /// Waits for connections in use, then closes everything.

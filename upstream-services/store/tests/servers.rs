@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
 use std::collections::HashSet;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,10 +25,16 @@ const SCHEMA: Schema = Schema {
     }],
 };
 
+/// An empty data folder, made once for all tests.
+fn template() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("mariadb")
+}
+
 /// A server with so many databases, one a shard.
 fn start(dir: &TempDir, shards: usize) -> (MariaDb, Options) {
     let settings = Settings {
         dir: dir.path().to_owned(),
+        template: template(),
         port: servers::free_port().unwrap(),
         server_id: 1,
         role: Role::Primary,
@@ -115,6 +122,7 @@ fn start_pair(dir: &TempDir) -> (MariaDb, MariaDb, Options) {
     let ports = [0, 1].map(|_| servers::free_port().unwrap());
     let settings = |number: usize, role| Settings {
         dir: dir.path().join(number.to_string()),
+        template: template(),
         port: ports[number],
         server_id: number as u32 + 1,
         role,

@@ -6,7 +6,11 @@ use chassis::units::{Period, Size};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+mod data;
+
 use crate::Error;
+
+pub use data::{DataConfig, Durability, ServerAddress, ShardConfig};
 
 /// The settings of the user services.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -20,35 +24,6 @@ pub struct Config {
     pub hash: HashConfig,
     /// The tokens handed out at login.
     pub tokens: TokenConfig,
-}
-
-/// Where the data lives.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct DataConfig {
-    /// The directory of the shards' files; made if it is missing, readable by this user only.
-    pub dir: PathBuf,
-    /// The number of shards, 1 to 4096. Fixed once data exists.
-    pub shards: u16,
-    /// Connections a shard for reading. One more writes.
-    pub readers: u32,
-    /// How long a request waits for a connection before it is refused with 503.
-    pub acquire_timeout: Period,
-    /// How long a statement waits for another process that writes to the same shard.
-    pub busy_timeout: Period,
-    /// What an acknowledged write survives.
-    pub durability: Durability,
-}
-
-/// What an acknowledged write survives.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Durability {
-    /// The end of the process, however it ends. A power loss may take the last moments.
-    #[default]
-    Process,
-    /// A power loss too, at the price of one fsync a write.
-    Power,
 }
 
 /// What is kept in memory in front of the data.
@@ -101,19 +76,6 @@ pub struct TokenConfig {
     /// The age at which the newest key is followed by a new one, looked at when the keys are
     /// read: at start and at reload. "0s" never makes another key.
     pub rotate_after: Period,
-}
-
-impl Default for DataConfig {
-    fn default() -> Self {
-        Self {
-            dir: PathBuf::from("/var/lib/tidegate/users"),
-            shards: 4,
-            readers: 4,
-            acquire_timeout: Period::from_secs(2),
-            busy_timeout: Period::from_secs(5),
-            durability: Durability::Process,
-        }
-    }
 }
 
 impl Default for CacheConfig {
@@ -174,25 +136,7 @@ impl Config {
         if self.hash.queue == 0 {
             return wrong("hash.queue", "must be at least 1");
         }
-        Ok(())
-    }
-
-    pub(crate) fn store_options(&self) -> store::Options {
-        let files = store::Files {
-            dir: self.data.dir.clone(),
-            shards: self.data.shards,
-            busy_timeout: *self.data.busy_timeout,
-            durability: match self.data.durability {
-                Durability::Process => store::Durability::Process,
-                Durability::Power => store::Durability::Power,
-            },
-        };
-        store::Options {
-            readers: self.data.readers,
-            acquire_timeout: *self.data.acquire_timeout,
-            statement_timeout: *self.data.busy_timeout * 2,
-            ..store::Options::of(store::Data::Files(files))
-        }
+        self.data.check()
     }
 }
 
@@ -223,7 +167,7 @@ mod tests {
         let schema = serde_json::to_value(schemars::schema_for!(Config)).unwrap();
         check("", &schema);
         let sections = schema["$defs"].as_object().unwrap();
-        assert_eq!(sections.len(), 5);
+        assert_eq!(sections.len(), 6);
         sections
             .iter()
             .for_each(|(name, section)| check(name, section));

@@ -59,7 +59,7 @@ impl Users {
     pub async fn open(config: &Config, registry: &prometheus::Registry) -> Result<Self, Error> {
         config.check()?;
         let now = Time::now();
-        let store = Store::open(&config.store_options(), &schema::SCHEMA, now).await?;
+        let store = Store::open(&config.data.options(), &schema::SCHEMA, now).await?;
         let store = Arc::new(store);
         let tokens = Issuer::open(config, now)?;
         let metrics = Metrics::register(registry)?;

@@ -8,6 +8,7 @@ use sqlx::sqlite::SqliteConnection;
 
 use super::Health;
 use crate::Error;
+use crate::error::is_silence;
 
 /// A connection or a transaction, as a statement borrows it.
 #[derive(Debug)]
@@ -59,13 +60,4 @@ impl Terms {
             }
         }
     }
-}
-
-/// Whether an error says that the database cannot be reached, rather than that it refuses something.
-fn is_silence(error: &sqlx::Error) -> bool {
-    use sqlx::Error::{Io, PoolClosed, PoolTimedOut, Protocol, Tls};
-    matches!(
-        error,
-        Io(_) | PoolClosed | PoolTimedOut | Protocol(_) | Tls(_)
-    )
 }

@@ -62,7 +62,7 @@ async fn rows_are_found_on_their_shards_after_a_restart() {
     drop(store);
 
     let store = open(&dir, 4).await.unwrap();
-    store.ping().await.unwrap();
+    assert!(store.ping().await.is_empty());
     assert_eq!(names(&store, &ids).await, before);
     assert_eq!(store.map().epoch(), 1);
 }
@@ -131,7 +131,7 @@ async fn an_interrupted_creation_is_completed() {
         .unwrap();
     half.close().await;
     fs::remove_file(dir.path().join("data/shard-0002.db")).unwrap();
-    open(&dir, 3).await.unwrap().ping().await.unwrap();
+    assert!(open(&dir, 3).await.unwrap().ping().await.is_empty());
 }
 
 #[tokio::test]
@@ -186,7 +186,7 @@ async fn a_busy_shard_is_an_error_in_time() {
     let held = store.shards()[0].begin().await.unwrap();
     let error = store.shards()[0].write().await.unwrap_err();
     assert!(matches!(error, Error::Busy(0)), "{error}");
-    store.ping().await.unwrap();
+    assert!(store.ping().await.is_empty());
     drop(held);
     store.shards()[0].write().await.unwrap();
 }

@@ -71,12 +71,10 @@ fn problem_of(error: &Error) -> Problem {
         Error::NotFound => (404, "not-found", "Not found"),
         Error::PreconditionFailed => (412, "precondition-failed", "The profile has changed"),
         Error::Overloaded => (503, "overloaded", "Too many requests at once"),
-        Error::Store(store) => match **store {
-            store::Error::Busy(_) | store::Error::ClaimLost => {
-                return Problem::new(503, "unavailable", "The service is busy; try again");
-            }
-            _ => return internal(),
-        },
+        Error::Store(store) if store.is_passing() => {
+            return Problem::new(503, "unavailable", "The service is busy; try again");
+        }
+        Error::Store(_) => return internal(),
         Error::Config { .. } | Error::Keys { .. } | Error::Internal(_) => return internal(),
     };
     Problem::new(status, kind, title).detail(error.to_string())

@@ -9,12 +9,15 @@ use utoipa::ToSchema;
 use super::App;
 use crate::Error;
 
-/// The service answers and reaches its data.
+/// The service answers and reaches its data, or most of it.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Health {
-    /// Always "ok".
+    /// "ok", or "degraded" when a shard cannot be read.
     #[schema(example = "ok")]
     status: &'static str,
+    /// The shards that cannot be read.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    shards_down: Vec<u16>,
 }
 
 /// The public keys of access tokens
@@ -34,23 +37,26 @@ pub(super) async fn jwks(State(app): State<App>) -> impl IntoResponse {
 
 /// Health
 ///
-/// Reads one page of every shard: answers 503 when data cannot be reached in time.
+/// Reads one page of every shard. One that cannot be read is named, and its users get 503; when no shard can be
+/// read, so does this.
 #[utoipa::path(
     get, path = "/healthz", tag = "service",
     responses((status = 200, description = "The service can work", body = Health))
 )]
 pub(super) async fn healthz(State(app): State<App>) -> Result<impl IntoResponse, Error> {
-    let reached = app.store.ping().await;
-    reached.map_err(|error| match error {
-        busy @ store::Error::Busy(_) => busy.into(),
-        // A shard that cannot be read is a reason to send requests elsewhere, not a 500.
-        error => {
-            tracing::error!(%error, "a shard cannot be read");
-            Error::Overloaded
-        }
-    })?;
-    Ok((
-        [(CACHE_CONTROL, "no-store")],
-        axum::Json(Health { status: "ok" }),
-    ))
+    let failed = app.store.ping().await;
+    for (shard, error) in &failed {
+        tracing::error!(shard, %error, "a shard cannot be read");
+    }
+    if failed.len() == app.store.shards().len() {
+        return Err(Error::Overloaded);
+    }
+    let health = Health {
+        status: match failed.is_empty() {
+            true => "ok",
+            false => "degraded",
+        },
+        shards_down: failed.into_iter().map(|(shard, _)| shard).collect(),
+    };
+    Ok(([(CACHE_CONTROL, "no-store")], axum::Json(health)))
 }

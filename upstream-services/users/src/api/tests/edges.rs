@@ -146,18 +146,28 @@ async fn keys_are_published_and_can_be_rotated() {
 }
 
 #[tokio::test]
-async fn health_needs_every_shard() {
+async fn health_names_shards_that_are_down_and_needs_one() {
     let home = Home::new().await;
     let well = home.get("/healthz", "").await;
     assert_eq!(
         (well.status.as_u16(), well.json()),
         (200, json!({ "status": "ok" }))
     );
-    let mut connection = home.users.service.store.shards()[3].write().await.unwrap();
-    store::sql("DROP TABLE shard_identity")
-        .run(&mut connection)
-        .await
-        .unwrap();
+    let shards = home.users.service.store.shards().to_vec();
+    let break_shard = async |number: usize| {
+        let mut connection = shards[number].write().await.unwrap();
+        let drop = store::sql("DROP TABLE shard_identity");
+        drop.run(&mut connection).await.unwrap();
+    };
+    break_shard(3).await;
+    let one_down = home.get("/healthz", "").await;
+    assert_eq!(
+        (one_down.status.as_u16(), one_down.json()),
+        (200, json!({ "status": "degraded", "shards_down": [3] }))
+    );
+    for number in 0..3 {
+        break_shard(number).await;
+    }
     home.get("/healthz", "").await.problem(503);
 }
 

@@ -1,0 +1,153 @@
+//! The servers that the user services' data lives on, with `--data servers`: for each shard a primary and a replica.
+
+use std::fs;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use servers::{MariaDb, Role, Settings};
+
+use super::UpError;
+use super::addresses::free_port;
+use super::folder::Folder;
+
+/// The servers, kept running.
+pub(super) struct DataServers {
+    servers: Vec<Kept>,
+    password: String,
+}
+
+struct Kept {
+    name: String,
+    /// From which variable the configuration reads where it is.
+    variable: String,
+    settings: Settings,
+    running: Option<MariaDb>,
+    /// When it may be started again.
+    again: Instant,
+}
+
+const SHARDS: u32 = 2;
+/// Between two starts of a server that ends.
+const PAUSE: Duration = Duration::from_secs(2);
+const LOOK: Duration = Duration::from_millis(200);
+
+impl DataServers {
+    /// Starts all. Blocks for some seconds, the first time for longer.
+    pub(super) fn start(folder: &Folder) -> Result<Self, UpError> {
+        let root = folder.path("servers");
+        let made = fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&root);
+        made.map_err(|error| UpError::File(root.display().to_string(), error))?;
+        let password = password(folder, &root.join("password"))?;
+        println!(
+            "starting {} MariaDB servers in {}",
+            SHARDS * 2,
+            root.display()
+        );
+        let mut servers = Vec::new();
+        for shard in 0..SHARDS {
+            let settings = |name: &str, number: u32, role| -> Result<Settings, UpError> {
+                Ok(Settings {
+                    dir: root.join(name),
+                    template: root.join("template"),
+                    port: free_port()?,
+                    server_id: shard * 2 + number,
+                    role,
+                    databases: vec!["users".to_owned()],
+                    user: "tidegate".to_owned(),
+                    password: password.clone(),
+                })
+            };
+            let name = format!("shard-{shard}");
+            let primary = settings(&name, 1, Role::Primary)?;
+            let of = primary.port;
+            let replica_name = format!("{name}-replica");
+            let replica = settings(&replica_name, 2, Role::Replica { of })?;
+            let variable = format!("TIDEGATE_SHARD_{shard}");
+            servers.push(Kept::start(name, variable.clone(), primary)?);
+            servers.push(Kept::start(replica_name, variable + "_REPLICA", replica)?);
+        }
+        Ok(Self { servers, password })
+    }
+
+    /// What the configuration is to know of them.
+    pub(super) fn environment(&self) -> Vec<(String, String)> {
+        let place = |kept: &Kept| {
+            let address = format!("127.0.0.1:{}", kept.settings.port);
+            (kept.variable.clone(), address)
+        };
+        let mut all: Vec<_> = self.servers.iter().map(place).collect();
+        all.push(("TIDEGATE_DB_PASSWORD".to_owned(), self.password.clone()));
+        all
+    }
+
+    /// What runs where.
+    pub(super) fn places(&self) -> impl Iterator<Item = (&str, u16)> {
+        let servers = self.servers.iter();
+        servers.map(|kept| (kept.name.as_str(), kept.settings.port))
+    }
+
+    /// Restarts whichever ends, for as long as it is polled. A start blocks for a moment: servers end with the thread
+    /// that has started them.
+    pub(super) async fn keep(&mut self) {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            self.servers.iter_mut().for_each(Kept::look);
+        }
+    }
+
+    /// Ends all, and keeps their data.
+    pub(super) fn stop(self) {
+        for kept in self.servers.into_iter().rev() {
+            if let Some(server) = kept.running {
+                server.stop();
+            }
+        }
+    }
+}
+
+impl Kept {
+    fn start(name: String, variable: String, settings: Settings) -> Result<Self, UpError> {
+        Ok(Self {
+            name,
+            variable,
+            running: Some(MariaDb::start(settings.clone())?),
+            settings,
+            again: Instant::now(),
+        })
+    }
+
+    fn look(&mut self) {
+        if self
+            .running
+            .as_mut()
+            .is_some_and(|server| !server.has_ended())
+        {
+            return;
+        }
+        if self.running.take().is_some() {
+            println!("{} has ended; starts again", self.name);
+        }
+        if Instant::now() < self.again {
+            return;
+        }
+        self.again = Instant::now() + PAUSE;
+        match MariaDb::start(self.settings.clone()) {
+            Ok(server) => self.running = Some(server),
+            Err(error) => println!("{} cannot start: {error}", self.name),
+        }
+    }
+}
+
+/// The password of the servers of this folder; made once.
+fn password(folder: &Folder, path: &Path) -> Result<String, UpError> {
+    if let Ok(password) = fs::read_to_string(path) {
+        return Ok(password.trim().to_owned());
+    }
+    let password = format!("{:032x}", rand::random::<u128>());
+    folder.write_private("servers/password", &format!("{password}\n"))?;
+    Ok(password)
+}
