@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::OnceCell;
 
+use crate::error::is_silence;
 use crate::sql::dialect::{self, Dialect};
 use crate::sql::{Connection, Health, Pool, Terms, Transaction};
 use crate::{Error, Options, Position};
@@ -19,14 +20,19 @@ pub(crate) struct Database {
 }
 
 impl Database {
-    pub(crate) fn new(options: &Options, shard: u16, pool: Pool) -> Self {
+    pub(crate) fn new(
+        options: &Options,
+        shard: u16,
+        pool: impl FnOnce(Arc<Health>) -> Pool,
+    ) -> Self {
+        let health = Arc::new(Health::default());
         Self {
-            pool,
+            pool: pool(health.clone()),
             acquire_timeout: options.acquire_timeout,
             terms: Terms {
                 shard,
                 limit: options.statement_timeout,
-                health: Arc::new(Health::default()),
+                health,
             },
             dialect: OnceCell::new(),
         }
@@ -54,7 +60,14 @@ impl Database {
     /// # Errors
     /// As [`Database::acquire`].
     pub(crate) async fn begin(&self) -> Result<Transaction, Error> {
-        self.in_time(self.pool.begin(self.terms.clone())).await
+        let begun = self.in_time(self.pool.begin(self.terms.clone())).await;
+        match begun {
+            // The connection had died while nobody used it, and nothing was done on it.
+            Err(Error::Database(error)) if is_silence(&error) => {
+                self.in_time(self.pool.begin(self.terms.clone())).await
+            }
+            begun => begun,
+        }
     }
 
     /// Commits; how far a reader has to be to see it.

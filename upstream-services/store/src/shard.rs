@@ -41,17 +41,21 @@ const PATIENCE: Duration = Duration::from_millis(50);
 
 impl Shard {
     pub(crate) fn new(options: &Options, number: u16, create: bool) -> Self {
-        let database = |pool| Database::new(options, number, pool);
         let (primary, reader, replicas) = match &options.data {
             Data::Files(files) => {
+                let file = |pool| Database::new(options, number, |_| pool);
                 let (writer, reader) = sqlite::pools(options, files, number, create);
-                (database(writer), Some(database(reader)), Vec::new())
+                (file(writer), Some(file(reader)), Vec::new())
             }
             Data::Servers(servers) => {
+                let server = |server| {
+                    Database::new(options, number, |health| {
+                        mysql::pool(options, server, health)
+                    })
+                };
                 let servers = &servers[usize::from(number)];
-                let pool = |server| database(mysql::pool(options, server));
-                let replicas = servers.replicas.iter().map(pool).map(Replica::new);
-                (pool(&servers.primary), None, replicas.collect())
+                let replicas = servers.replicas.iter().map(server).map(Replica::new);
+                (server(&servers.primary), None, replicas.collect())
             }
         };
         Self {

@@ -13,6 +13,8 @@ pub(crate) struct Health {
     failures: AtomicU32,
     /// When the next may find out, in milliseconds of [`START`]; 0 while it answers.
     next: AtomicU64,
+    /// When a statement had no answer last, in milliseconds of [`START`]; 0 before the first.
+    last: AtomicU64,
     trips: AtomicU64,
 }
 
@@ -48,6 +50,12 @@ impl Health {
         self.next.load(Relaxed) == 0
     }
 
+    /// Whether it has left a statement without an answer lately.
+    pub(crate) fn was_silent_within(&self, time: Duration) -> bool {
+        let last = self.last.load(Relaxed);
+        last > 0 && last + time.as_millis() as u64 + 1 >= now()
+    }
+
     /// How often it has ceased to answer.
     pub(crate) fn trips(&self) -> u64 {
         self.trips.load(Relaxed)
@@ -65,6 +73,7 @@ impl Health {
     }
 
     fn silent_at(&self, now: u64) {
+        self.last.store(now, Relaxed);
         if self.failures.fetch_add(1, Relaxed) + 1 < FAILURES {
             return;
         }

@@ -2,18 +2,19 @@
 
 use sqlx::mysql::MySqlConnectOptions;
 use sqlx::{Connection, MySql};
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::pool::PoolOptions;
 
-use super::Pool;
+use super::{Health, Pool};
 use crate::{Options, Server};
 
 /// A connection that was unused for longer may have died.
 const IDLE: Duration = Duration::from_secs(1);
 
 /// Connections to a server. None is made yet.
-pub(crate) fn pool(options: &Options, server: &Server) -> Pool {
+pub(crate) fn pool(options: &Options, server: &Server, health: Arc<Health>) -> Pool {
     let mut connect = MySqlConnectOptions::new()
         .database(&server.database)
         .username(&server.user)
@@ -30,11 +31,13 @@ pub(crate) fn pool(options: &Options, server: &Server) -> Pool {
     let pool = PoolOptions::<MySql>::new()
         .max_connections(options.readers.max(1))
         .acquire_timeout(options.acquire_timeout)
-        // A round trip for each statement is too much; one for each connection that nobody has used is not.
+        // A round trip for each statement is too much; one for a connection that may have died is not.
         .test_before_acquire(false)
-        .before_acquire(|connection, state| {
+        .before_acquire(move |connection, state| {
+            let used = state.idle_for;
+            let doubtful = used > IDLE || health.was_silent_within(used);
             Box::pin(async move {
-                if state.idle_for > IDLE {
+                if doubtful {
                     connection.ping().await?;
                 }
                 Ok(true)
