@@ -97,6 +97,8 @@ fn every_configuration_in_the_documentation_is_sound() {
     fs::create_dir(file("tls")).unwrap();
     write_certificate(&file("tls/cert.pem"), &file("tls/key.pem"));
     authority::write_all(&file("tls"));
+    fs::create_dir(file("secrets")).unwrap();
+    fs::write(file("secrets/db"), "hidden").unwrap();
     for page in pages() {
         let text = fs::read_to_string(&page).unwrap();
         for (role, block) in blocks(&text) {
