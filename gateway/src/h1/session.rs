@@ -434,7 +434,8 @@ impl Session {
             _ if self.stuck => Then::Abort,
             _ if self.tunnelled() => Then::Close,
             (true, true) => Then::Next,
-            (true, false) if self.last && self.body.is_done() => Then::End,
+            // Behind a body old clients send one more line end (RFC 9112, section 2.2).
+            (true, false) if self.last && self.bodiless => Then::End,
             (true, false) => Then::Close,
             (false, _) if self.answer.begun => Then::Abort,
             (false, _) => Then::Close,
