@@ -1,5 +1,6 @@
 //! How connections end that the client asked to end: at once, and no answer is lost by it.
 
+use std::io;
 use std::time::Duration;
 
 use tidegate_tests::eventually::{SOON, eventually};
@@ -9,17 +10,17 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
 /// A client with little room for what comes.
-async fn client(gateway: &Gateway) -> TcpStream {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.set_recv_buffer_size(8192).unwrap();
-    socket.connect(gateway.listener("http")).await.unwrap()
+async fn client(gateway: &Gateway) -> io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_recv_buffer_size(8192)?;
+    socket.connect(gateway.listener("http")).await
 }
 
 /// What comes until the end.
-async fn rest(client: &mut TcpStream) -> Vec<u8> {
+async fn rest(client: &mut TcpStream) -> io::Result<Vec<u8>> {
     let mut all = Vec::new();
-    client.read_to_end(&mut all).await.unwrap();
-    all
+    client.read_to_end(&mut all).await?;
+    Ok(all)
 }
 
 #[tokio::test]
@@ -33,9 +34,14 @@ async fn a_client_that_asked_for_the_close_is_not_waited_for() {
     ];
     let mut clients = Vec::new();
     for request in requests {
-        let mut client = client(&gateway).await;
+        let mut client = client(&gateway).await.unwrap();
         client.write_all(request.as_bytes()).await.unwrap();
-        assert!(rest(&mut client).await.starts_with(b"HTTP/1.1 200"));
+        assert!(
+            rest(&mut client)
+                .await
+                .unwrap()
+                .starts_with(b"HTTP/1.1 200")
+        );
         clients.push(client); // it does not close
     }
     let open = "tidegate_gateway_connections{listener=\"http\"}";
@@ -52,13 +58,13 @@ async fn what_comes_late_behind_a_body_takes_nothing_of_the_answer() {
     let recorder = Recorder::start().await;
     let gateway = Gateway::before(recorder.address, "").await;
     for late in ["\r\n", "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n"] {
-        let mut client = client(&gateway).await;
+        let mut client = client(&gateway).await.unwrap();
         let request = b"POST /large/1 HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\
             Content-Length: 5\r\n\r\nhello";
         client.write_all(request).await.unwrap();
         tokio::time::sleep(Duration::from_millis(400)).await;
         client.write_all(late.as_bytes()).await.unwrap();
-        let answer = rest(&mut client).await;
+        let answer = rest(&mut client).await.unwrap();
         let body = answer.len()
             - answer
                 .iter()
