@@ -50,7 +50,7 @@ GUIDE = $(CURDIR)/target/guide
 GUIDED = --profile dist --locked -p tidegate --target $(TARGET)
 TRAINING = plain bodies post short tls h2 policy routes websocket grpc
 
-dist: setup setup-dist ## the binary for production, guided by a profile: $(DIST) (20 minutes)
+dist: setup setup-dist ## the binary for production, guided by a profile; it says where it is (20 minutes)
 	cargo build --release --locked -p tidegate-bench
 	rm -rf $(GUIDE)/counts
 	RUSTFLAGS="-Cprofile-generate=$(GUIDE)/counts" cargo build $(GUIDED) --target-dir $(GUIDE)
@@ -58,6 +58,7 @@ dist: setup setup-dist ## the binary for production, guided by a profile: $(DIST
 		--tidegate $(GUIDE)/$(TARGET)/dist/tidegate
 	llvm-profdata-19 merge -o $(GUIDE)/profile $(GUIDE)/counts
 	RUSTFLAGS="-Cprofile-use=$(GUIDE)/profile" cargo build $(GUIDED)
+	@echo "$(DIST)"
 
 # Figures of the binary for production. `make bench SUITES="plain tls" BENCH="--rounds 9"`; bench/README.md says more.
 SUITES ?= all

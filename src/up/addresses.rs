@@ -1,6 +1,5 @@
 //! Which addresses the roles get.
 
-use std::hash::{BuildHasher, RandomState};
 use std::net::{SocketAddr, TcpListener};
 
 use super::{Ports, UpError};
@@ -32,7 +31,7 @@ impl Addresses {
         for (name, variable, port) in USUAL {
             let wanted = wanted(variable, port)?;
             let listener = match ports {
-                Ports::Auto => bind_free(),
+                Ports::Auto => servers::bind_free(),
                 Ports::Fixed => TcpListener::bind(wanted),
             };
             let listener = listener.map_err(|error| UpError::Port {
@@ -56,26 +55,6 @@ impl Addresses {
         let found = self.0.iter().find(|address| address.name == name);
         found.expect("names are those of `USUAL`").address
     }
-}
-
-/// A port that was free a moment ago.
-pub(super) fn free_port() -> std::io::Result<u16> {
-    Ok(bind_free()?.local_addr()?.port())
-}
-
-/// A free port below those that the kernel gives to outgoing connections (32768 and up): one
-/// of those could be taken between our look and the role's.
-fn bind_free() -> std::io::Result<TcpListener> {
-    let random = RandomState::new();
-    let mut last = TcpListener::bind(("127.0.0.1", 0));
-    for turn in 0..100 {
-        let port = 12_000 + u16::try_from(random.hash_one(turn) % 20_000).unwrap_or(0);
-        last = TcpListener::bind(("127.0.0.1", port));
-        if last.is_ok() {
-            break;
-        }
-    }
-    last
 }
 
 fn wanted(variable: &'static str, port: u16) -> Result<SocketAddr, UpError> {

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use servers::{MariaDb, Role, Settings};
 
 use super::UpError;
-use super::addresses::free_port;
 use super::folder::Folder;
 
 /// The servers, kept running.
@@ -53,7 +52,7 @@ impl DataServers {
                 Ok(Settings {
                     dir: root.join(name),
                     template: root.join("template"),
-                    port: free_port()?,
+                    port: servers::free_port()?,
                     server_id: shard * 2 + number,
                     role,
                     databases: vec!["users".to_owned()],

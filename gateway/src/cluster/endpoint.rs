@@ -55,6 +55,28 @@ pub(crate) struct PeerSettings {
     pub(crate) proxy_protocol: Option<ProxyProtocol>,
 }
 
+#[cfg(test)]
+impl PeerSettings {
+    /// HTTP/1.1 without TLS, and a second for everything.
+    pub(crate) const fn for_tests() -> Self {
+        const SECOND: Duration = Duration::from_secs(1);
+        Self {
+            connect_timeout: SECOND,
+            read_timeout: SECOND,
+            write_timeout: SECOND,
+            idle_timeout: SECOND,
+            tls: None,
+            http: PeerHttp {
+                protocol: Protocol::Http1,
+                streams: 1,
+                window: 65_536,
+                ping: None,
+            },
+            proxy_protocol: None,
+        }
+    }
+}
+
 /// How to speak HTTP with endpoints.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct PeerHttp {

@@ -1,28 +1,12 @@
 use std::collections::HashMap;
-use std::time::Duration;
 
 use super::*;
-use crate::config::Protocol;
 
 fn cluster(weights: &[u32]) -> Cluster {
-    let settings = PeerSettings {
-        connect_timeout: Duration::from_secs(1),
-        read_timeout: Duration::from_secs(1),
-        write_timeout: Duration::from_secs(1),
-        idle_timeout: Duration::from_secs(1),
-        tls: None,
-        http: PeerHttp {
-            protocol: Protocol::Http1,
-            streams: 1,
-            window: 65536,
-            ping: None,
-        },
-        proxy_protocol: None,
-    };
     let members = weights.iter().enumerate().map(|(at, weight)| {
         let address = format!("192.0.2.{at}:80");
         (
-            Endpoint::start(&address, settings.clone(), None, None),
+            Endpoint::start(&address, PeerSettings::for_tests(), None, None),
             *weight,
         )
     });

@@ -363,23 +363,6 @@ mod tests {
     use tokio::task::coop::consume_budget;
 
     use super::*;
-    use crate::cluster::PeerHttp;
-    use crate::config::Protocol;
-
-    const SETTINGS: PeerSettings = PeerSettings {
-        connect_timeout: Duration::from_secs(1),
-        read_timeout: Duration::from_secs(1),
-        write_timeout: Duration::from_secs(1),
-        idle_timeout: Duration::from_secs(1),
-        tls: None,
-        http: PeerHttp {
-            protocol: Protocol::Http1,
-            streams: 1,
-            window: 65_536,
-            ping: None,
-        },
-        proxy_protocol: None,
-    };
 
     #[tokio::test]
     async fn a_connection_that_was_closed_is_not_quiet_even_at_the_end_of_a_turn() {
@@ -388,7 +371,11 @@ mod tests {
         let stream = TcpStream::connect(address).await.unwrap();
         let (other, _) = listener.accept().await.unwrap();
         let target = Arc::new(Target { id: 1, address });
-        let upstream = Upstream::new(Io::Plain(stream), Key::new(&target, 0), &SETTINGS);
+        let upstream = Upstream::new(
+            Io::Plain(stream),
+            Key::new(&target, 0),
+            &PeerSettings::for_tests(),
+        );
         assert!(upstream.is_quiet());
         drop(other);
         tokio::time::sleep(Duration::from_millis(20)).await;

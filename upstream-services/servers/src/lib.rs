@@ -9,4 +9,4 @@ mod process;
 
 pub use error::Error;
 pub use mariadb::{MariaDb, Role, Settings};
-pub use process::free_port;
+pub use process::{bind_free, free_port};

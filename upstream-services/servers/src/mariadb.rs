@@ -95,11 +95,6 @@ impl MariaDb {
         &self.settings
     }
 
-    /// Its process.
-    pub fn id(&self) -> u32 {
-        self.process.id()
-    }
-
     /// Whether it has ended by itself.
     pub fn has_ended(&mut self) -> bool {
         self.process.ended().is_some()

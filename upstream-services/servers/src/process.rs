@@ -1,6 +1,7 @@
 //! A server's process.
 
 use std::fs::File;
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
@@ -17,7 +18,25 @@ use crate::Error;
 /// # Errors
 /// When there is none.
 pub fn free_port() -> io::Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+    Ok(bind_free()?.local_addr()?.port())
+}
+
+/// A free port below those that the kernel gives to outgoing connections (32768 and up): one
+/// of those could be taken between our look and the server's.
+///
+/// # Errors
+/// When there is none.
+pub fn bind_free() -> io::Result<TcpListener> {
+    let random = RandomState::new();
+    let mut last = TcpListener::bind(("127.0.0.1", 0));
+    for turn in 0..100 {
+        let port = 12_000 + u16::try_from(random.hash_one(turn) % 20_000).unwrap_or(0);
+        last = TcpListener::bind(("127.0.0.1", port));
+        if last.is_ok() {
+            break;
+        }
+    }
+    last
 }
 
 /// A running program, which is killed when the value is dropped.
@@ -86,11 +105,6 @@ impl Process {
             Ok(status) => Err(self.failed(format!("has failed ({status})"))),
             Err(error) => Err(self.failed(error.to_string())),
         }
-    }
-
-    /// The process.
-    pub(crate) fn id(&self) -> u32 {
-        self.child.id()
     }
 
     /// Whether it has ended.

@@ -72,18 +72,11 @@ impl Database {
 
     /// Commits; how far a reader has to be to see it.
     pub(crate) async fn commit(&self, transaction: Transaction) -> Result<Position, Error> {
-        match transaction.end().await? {
-            Some(mut connection) => self.position(&mut connection).await,
-            None => Ok(Position::default()),
-        }
-    }
-
-    /// How far a reader has to be to see what was written last on a connection.
-    pub(crate) async fn position(&self, connection: &mut Connection) -> Result<Position, Error> {
-        if self.is_file() {
+        // A file is read where it was written.
+        let Some(mut connection) = transaction.end().await? else {
             return Ok(Position::default());
-        }
-        let dialect = self.dialect(connection).await?;
+        };
+        let dialect = self.dialect(&mut connection).await?;
         connection.position(dialect).await
     }
 

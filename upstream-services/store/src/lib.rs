@@ -13,6 +13,7 @@
 //! This crate knows no table but its own. Text from outside reaches SQL as bound values only.
 
 pub mod claims;
+mod clock;
 mod database;
 mod error;
 mod generator;

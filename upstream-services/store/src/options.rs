@@ -69,8 +69,6 @@ pub struct Server {
     pub host: String,
     /// The TCP port.
     pub port: u16,
-    /// The Unix socket, instead of TCP.
-    pub socket: Option<PathBuf>,
     /// The database, which exists.
     pub database: String,
     /// Who connects.
@@ -128,10 +126,6 @@ impl fmt::Debug for Password {
 
 impl fmt::Display for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.socket {
-            Some(socket) => write!(f, "{}", socket.display())?,
-            None => write!(f, "{}:{}", self.host, self.port)?,
-        }
-        write!(f, "/{}", self.database)
+        write!(f, "{}:{}/{}", self.host, self.port, self.database)
     }
 }

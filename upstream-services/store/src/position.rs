@@ -25,11 +25,6 @@ impl Position {
         let (of, reached) = self.0.as_ref()?;
         (*of == shard).then_some(reached)
     }
-
-    /// Whether every reader sees it.
-    pub const fn is_everywhere(&self) -> bool {
-        self.0.is_none()
-    }
 }
 
 impl fmt::Display for Position {

@@ -2,11 +2,11 @@
 //!
 //! The primary writes down its time a few times a second; what a replica has of that is how far behind it is at most.
 
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use crate::Error;
+use crate::clock::now;
 use crate::database::Database;
 use crate::sql::{Connection, sql};
 
@@ -22,13 +22,11 @@ pub(crate) struct Replica {
 struct Lag {
     /// Milliseconds at most; [`UNKNOWN`] before the first measurement.
     millis: AtomicU64,
-    /// When that was, in milliseconds of [`START`].
+    /// When that was, by [`now`].
     measured: AtomicU64,
 }
 
 const UNKNOWN: u64 = u64::MAX;
-
-static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 impl Replica {
     pub(crate) fn new(database: Database) -> Self {
@@ -87,10 +85,6 @@ impl Replica {
             Err(_) => Ok(None),
         }
     }
-}
-
-fn now() -> u64 {
-    START.elapsed().as_millis() as u64
 }
 
 /// What the primary writes down, by its own clock, unless somebody else just has.

@@ -142,14 +142,6 @@ impl Shard {
         self.primary.commit(transaction).await
     }
 
-    /// How far a reader has to be to see what was written last on a connection of [`Shard::write`].
-    ///
-    /// # Errors
-    /// [`Error::Database`], [`Error::Slow`].
-    pub async fn position(&self, connection: &mut Connection) -> Result<Position, Error> {
-        self.primary.position(connection).await
-    }
-
     pub(crate) const fn has_replicas(&self) -> bool {
         !self.replicas.is_empty()
     }

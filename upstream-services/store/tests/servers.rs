@@ -30,32 +30,41 @@ fn template() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("mariadb")
 }
 
-/// A server with so many databases, one a shard.
-fn start(dir: &TempDir, shards: usize) -> (MariaDb, Options) {
-    let settings = Settings {
-        dir: dir.path().to_owned(),
+/// A server, in a folder of that number.
+fn settings(dir: &TempDir, number: u32, role: Role, shards: usize) -> Settings {
+    Settings {
+        dir: dir.path().join(number.to_string()),
         template: template(),
         port: servers::free_port().unwrap(),
-        server_id: 1,
-        role: Role::Primary,
+        server_id: number,
+        role,
         databases: (0..shards)
             .map(|number| format!("shard_{number}"))
             .collect(),
         user: "tidegate".to_owned(),
         password: "secret".to_owned(),
-    };
-    let server = |database: &String| Servers {
-        primary: Server {
-            host: "127.0.0.1".to_owned(),
-            port: settings.port,
-            socket: None,
-            database: database.clone(),
-            user: settings.user.clone(),
-            password: Some(Password(settings.password.clone())),
-        },
+    }
+}
+
+/// How a shard's database is reached.
+fn database(settings: &Settings, shard: usize) -> Server {
+    Server {
+        host: "127.0.0.1".to_owned(),
+        port: settings.port,
+        database: settings.databases[shard].clone(),
+        user: settings.user.clone(),
+        password: Some(Password(settings.password.clone())),
+    }
+}
+
+/// A server with so many databases, one a shard.
+fn start(dir: &TempDir, shards: usize) -> (MariaDb, Options) {
+    let settings = settings(dir, 1, Role::Primary, shards);
+    let shard = |shard| Servers {
+        primary: database(&settings, shard),
         replicas: Vec::new(),
     };
-    let options = Options::servers(settings.databases.iter().map(server).collect());
+    let options = Options::servers((0..shards).map(shard).collect());
     (MariaDb::start(settings).unwrap(), options)
 }
 
@@ -119,32 +128,19 @@ async fn one_of_many_gets_a_name_and_nothing_else_is_left() {
 
 /// A primary and a replica of it, with one database.
 fn start_pair(dir: &TempDir) -> (MariaDb, MariaDb, Options) {
-    let ports = [0, 1].map(|_| servers::free_port().unwrap());
-    let settings = |number: usize, role| Settings {
-        dir: dir.path().join(number.to_string()),
-        template: template(),
-        port: ports[number],
-        server_id: number as u32 + 1,
-        role,
-        databases: vec!["shard".to_owned()],
-        user: "tidegate".to_owned(),
-        password: "secret".to_owned(),
-    };
-    let server = |number: usize| Server {
-        host: "127.0.0.1".to_owned(),
-        port: ports[number],
-        socket: None,
-        database: "shard".to_owned(),
-        user: "tidegate".to_owned(),
-        password: Some(Password("secret".to_owned())),
-    };
-    let primary = MariaDb::start(settings(0, Role::Primary)).unwrap();
-    let replica = MariaDb::start(settings(1, Role::Replica { of: ports[0] })).unwrap();
+    let primary = settings(dir, 1, Role::Primary, 1);
+    let of = primary.port;
+    let replica = settings(dir, 2, Role::Replica { of }, 1);
     let shard = Servers {
-        primary: server(0),
-        replicas: vec![server(1)],
+        primary: database(&primary, 0),
+        replicas: vec![database(&replica, 0)],
     };
-    (primary, replica, Options::servers(vec![shard]))
+    let (primary, replica) = (MariaDb::start(primary), MariaDb::start(replica));
+    (
+        primary.unwrap(),
+        replica.unwrap(),
+        Options::servers(vec![shard]),
+    )
 }
 
 /// Which server answers.

@@ -3,17 +3,18 @@
 //! After [`FAILURES`] statements in a row without an answer nobody waits for the database any more; then one
 //! statement a [`PAUSE`] finds out whether it is back.
 
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::clock::now;
 
 /// The circuit breaker of one database.
 #[derive(Debug, Default)]
 pub(crate) struct Health {
     failures: AtomicU32,
-    /// When the next may find out, in milliseconds of [`START`]; 0 while it answers.
+    /// When the next may find out, by [`now`]; 0 while it answers.
     next: AtomicU64,
-    /// When a statement had no answer last, in milliseconds of [`START`]; 0 before the first.
+    /// When a statement had no answer last, by [`now`]; 0 before the first.
     last: AtomicU64,
     trips: AtomicU64,
 }
@@ -22,8 +23,6 @@ pub(crate) struct Health {
 const FAILURES: u32 = 5;
 /// Between two that find out whether it is back.
 const PAUSE: Duration = Duration::from_millis(500);
-
-static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 impl Health {
     /// Whether a statement may be sent.
@@ -82,11 +81,6 @@ impl Health {
             self.trips.fetch_add(1, Relaxed);
         }
     }
-}
-
-/// Never 0.
-fn now() -> u64 {
-    START.elapsed().as_millis() as u64 + 1
 }
 
 #[cfg(test)]

@@ -16,15 +16,13 @@ const IDLE: Duration = Duration::from_secs(1);
 /// Connections to a server. None is made yet.
 pub(crate) fn pool(options: &Options, server: &Server, health: Arc<Health>) -> Pool {
     let mut connect = MySqlConnectOptions::new()
+        .host(&server.host)
+        .port(server.port)
         .database(&server.database)
         .username(&server.user)
         // Names that differ in case or accent are different names.
         .charset("utf8mb4")
         .collation("utf8mb4_bin");
-    connect = match &server.socket {
-        Some(socket) => connect.socket(socket),
-        None => connect.host(&server.host).port(server.port),
-    };
     if let Some(password) = &server.password {
         connect = connect.password(&password.0);
     }

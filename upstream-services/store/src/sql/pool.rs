@@ -102,10 +102,8 @@ impl Connection {
 
     /// How far a reader has to be to see what was written here last.
     pub(crate) async fn position(&mut self, dialect: &dyn Dialect) -> Result<Position, Error> {
-        let epoch = self.epoch.take();
-        let position = sql(dialect.position()).value::<String>(&mut *self).await;
-        self.epoch = epoch;
-        position.map(|reached| Position::new(self.terms.shard, reached))
+        let reached: String = sql(dialect.position()).value(&mut *self).await?;
+        Ok(Position::new(self.terms.shard, reached))
     }
 
     /// Ends the connection instead of giving it back.

@@ -142,7 +142,6 @@ impl DataConfig {
         let server = |address: &ServerAddress| Server {
             host: address.host.clone(),
             port: address.port,
-            socket: None,
             database: address.database.clone(),
             user: self.user.clone().unwrap_or_default(),
             password: self
