@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::process::Signal;
 
@@ -159,8 +160,10 @@ fn install(template: &Path) -> Result<(), Error> {
     if template.exists() {
         return Ok(());
     }
-    // Another process may be doing the same.
-    let own = |name: &str| template.with_extension(format!("{}.{name}", std::process::id()));
+    // Another process or thread may be doing the same.
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let (process, count) = (std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    let own = |name: &str| template.with_extension(format!("{process}.{count}.{name}"));
     let (fresh, log, tmp) = (own("new"), own("log"), own("tmp"));
     fs::create_dir_all(&tmp).map_err(file(&tmp))?;
     let _ = fs::remove_dir_all(&fresh);
