@@ -7,7 +7,7 @@ use tidegate_tests::gateway::Gateway;
 use tidegate_tests::http1::message::Wire;
 use tidegate_tests::http1::recorder::Recorder;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpSocket;
+use tokio::net::{TcpSocket, TcpStream};
 
 const HEAD: Duration = Duration::from_secs(2);
 const BODY: Duration = Duration::from_secs(2);
@@ -39,6 +39,15 @@ impl Setup {
 
     async fn connect(&self) -> Wire {
         let connected = Wire::connect(self.gateway.listener("http")).await;
+        connected.expect("the gateway accepts")
+    }
+
+    /// A client whose kernel takes little for it, so that the gateway sees what it reads.
+    async fn connect_with_little_room(&self) -> TcpStream {
+        let socket = TcpSocket::new_v4().expect("there are sockets");
+        let set = socket.set_recv_buffer_size(4096);
+        set.expect("it may be small");
+        let connected = socket.connect(self.gateway.listener("http")).await;
         connected.expect("the gateway accepts")
     }
 
@@ -216,13 +225,7 @@ async fn who_has_closed_its_side_within_a_request_is_ended_at_once() {
 #[tokio::test]
 async fn who_reads_a_little_now_and_then_is_ended() {
     let setup = Setup::start(TIMEOUTS).await;
-    let socket = TcpSocket::new_v4().unwrap();
-    // So that the gateway sees every little.
-    socket.set_recv_buffer_size(4096).unwrap();
-    let mut stream = socket
-        .connect(setup.gateway.listener("http"))
-        .await
-        .unwrap();
+    let mut stream = setup.connect_with_little_room().await;
     stream
         .write_all(b"GET /large/64 HTTP/1.1\r\nHost: a.test\r\n\r\n")
         .await
@@ -245,12 +248,13 @@ async fn who_reads_a_little_now_and_then_is_ended() {
 #[tokio::test]
 async fn who_does_not_read_is_ended() {
     let setup = Setup::start(TIMEOUTS).await;
-    let mut wire = setup.connect().await;
+    let mut stream = setup.connect_with_little_room().await;
     let started = Instant::now();
-    wire.send(b"GET /large/64 HTTP/1.1\r\nHost: a.test\r\n\r\n")
+    stream
+        .write_all(b"GET /large/64 HTTP/1.1\r\nHost: a.test\r\n\r\n")
         .await
         .unwrap();
-    eventually("the upstream is let go", WRITE * 2, async || {
+    eventually("the upstream is let go", WRITE * 4, async || {
         let seen = setup.recorder.seen();
         seen.first()?.broken.clone()
     })
