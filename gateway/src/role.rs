@@ -270,15 +270,19 @@ impl Running<'_> {
             self.listeners.remove_files();
         }
         self.listeners.close();
-        if life.stage() == Stage::Replaced {
-            return;
+        if life.stage() != Stage::Replaced {
+            let in_flight = || life.pressure.in_flight();
+            let busy = || in_flight() + self.shared.owing.count();
+            let left = tokio::select! {
+                left = self.workers.drain(drain, busy) => left,
+                () = life.left() => self.workers.connections.open(),
+            };
+            if left > 0 {
+                let in_flight = in_flight();
+                tracing::info!(connections = left, in_flight, "ended with connections open");
+            }
         }
-        let in_flight = || life.pressure.in_flight();
-        let left = self.workers.drain(drain, in_flight).await;
-        if left > 0 {
-            let in_flight = in_flight();
-            tracing::info!(connections = left, in_flight, "ended with connections open");
-        }
+        self.workers.end().await;
     }
 
     async fn reload(&mut self) -> Reloaded {

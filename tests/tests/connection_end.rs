@@ -3,8 +3,9 @@
 use std::io;
 use std::time::Duration;
 
+use rustix::process::Signal;
 use tidegate_tests::eventually::{SOON, eventually};
-use tidegate_tests::gateway::Gateway;
+use tidegate_tests::gateway::{Gateway, Keys};
 use tidegate_tests::http1::recorder::Recorder;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -74,4 +75,93 @@ async fn what_comes_late_behind_a_body_takes_nothing_of_the_answer() {
         assert_eq!(answer.len() - body, ANSWER);
         assert!(answer[..body].ends_with(b"\r\n\r\n"));
     }
+}
+
+const ASK: &[u8] = b"GET /large/4 HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n";
+
+/// A client that sends on behind its request, and reads a little now and then.
+async fn read_slowly_and_send(mut client: TcpStream, pause: Duration) -> io::Result<usize> {
+    let mut all = 0;
+    let mut buffer = vec![0; 32 << 10];
+    loop {
+        let _ = client.try_write(&[b'x'; 100]);
+        match client.read(&mut buffer).await? {
+            0 => return Ok(all),
+            count => all += count,
+        }
+        tokio::time::sleep(pause).await;
+    }
+}
+
+#[tokio::test]
+async fn who_reads_slowly_and_sends_on_gets_the_whole_answer() {
+    let recorder = Recorder::start().await;
+    let listener = "timeouts = { linger = \"300ms\" }";
+    let gateway = Gateway::before(recorder.address, listener).await;
+    let mut client = client(&gateway).await.unwrap();
+    client.write_all(ASK).await.unwrap();
+    // 128 or more reads: far longer than `linger`.
+    let all = read_slowly_and_send(client, Duration::from_millis(10)).await;
+    assert!(all.unwrap() > 4 << 20);
+}
+
+#[tokio::test]
+async fn who_takes_nothing_is_not_lingered_for() {
+    let recorder = Recorder::start().await;
+    let listener = "timeouts = { linger = \"300ms\", write = \"60s\" }";
+    let gateway = Gateway::before(recorder.address, listener).await;
+    let mut client = client(&gateway).await.unwrap();
+    // Small enough for the kernel to hold, and with something behind it.
+    let request = b"GET /large/1 HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\nmore";
+    client.write_all(request).await.unwrap();
+    let open = "tidegate_gateway_connections{listener=\"http\"}";
+    eventually("the connection is gone", SOON, async || {
+        (gateway.admin.metric(open).await == Some(0.0)).then_some(())
+    })
+    .await;
+}
+
+/// A client whose answer has no length: only a reset tells it from a whole one.
+async fn cut(gateway: &Gateway) -> TcpStream {
+    let mut client = client(gateway).await.expect("the gateway accepts");
+    let request = b"GET /stall HTTP/1.0\r\n\r\n";
+    client.write_all(request).await.expect("it reads");
+    let mut first = [0; 12];
+    client.read_exact(&mut first).await.expect("it answers");
+    client
+}
+
+#[tokio::test]
+async fn an_answer_that_a_stop_cuts_does_not_look_whole() {
+    for (drain, signals) in [("300ms", 1), ("60s", 2)] {
+        let recorder = Recorder::start().await;
+        let drain = format!("drain = \"{drain}\"");
+        let keys = Keys {
+            gateway: &drain,
+            ..Keys::default()
+        };
+        let mut gateway = Gateway::with(&keys.before(&recorder.address.to_string())).await;
+        let mut client = cut(&gateway).await;
+        for _ in 0..signals {
+            gateway.process.signal(Signal::TERM);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        gateway.process.ended(Duration::from_secs(2)).await;
+        let end = rest(&mut client).await;
+        assert_eq!(end.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+    }
+}
+
+#[tokio::test]
+async fn a_stop_waits_until_an_answer_is_taken() {
+    let recorder = Recorder::start().await;
+    let mut gateway = Gateway::before(recorder.address, "").await;
+    let mut client = client(&gateway).await.unwrap();
+    client.write_all(ASK).await.unwrap();
+    client.write_all(b"more").await.unwrap();
+    gateway.process.signal(Signal::TERM);
+    let all = read_slowly_and_send(client, Duration::from_millis(10)).await;
+    assert!(all.unwrap() > 4 << 20);
+    let ended = gateway.process.ended(Duration::from_secs(3)).await;
+    assert_eq!(ended.code(), Some(0));
 }

@@ -190,7 +190,9 @@ async fn readyz(State(life): State<Life>) -> Response {
         // A request may reach a replaced process by a hair; its service is as ready as before.
         Stage::Ready | Stage::Replaced => "ready\n".into_response(),
         Stage::Starting => (StatusCode::SERVICE_UNAVAILABLE, "starting\n").into_response(),
-        Stage::Draining => (StatusCode::SERVICE_UNAVAILABLE, "draining\n").into_response(),
+        Stage::Draining | Stage::Leaving => {
+            (StatusCode::SERVICE_UNAVAILABLE, "draining\n").into_response()
+        }
     }
 }
 

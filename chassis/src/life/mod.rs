@@ -77,7 +77,12 @@ pub enum Stage {
     Replaced,
     /// It takes no new work and finishes what it has.
     Draining,
+    /// It waits for nothing any more.
+    Leaving,
 }
+
+/// How long a role may take to leave once it is to wait for nothing.
+const LEAVE: Duration = Duration::from_secs(1);
 
 /// A running role's connection to its process: stage, signals, metrics, admin listener. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -208,6 +213,11 @@ impl Life {
         self.reached(Stage::Draining).await;
     }
 
+    /// Resolves once nothing is to be waited for.
+    pub async fn left(&self) {
+        self.reached(Stage::Leaving).await;
+    }
+
     /// Resolves once the role drains, or another process has taken its place.
     pub async fn leaving(&self) {
         self.reached(Stage::Replaced).await;
@@ -248,6 +258,8 @@ impl Life {
                 _ = interrupt.recv() => {}
             }
             tracing::warn!("a second signal: leaving at once");
+            life.advance(Stage::Leaving);
+            tokio::time::sleep(LEAVE).await;
             std::process::exit(1);
         });
         Ok(())

@@ -21,9 +21,11 @@ mod options;
 pub mod proxy_protocol;
 mod socket_file;
 mod systemd;
+mod unsent;
 
 pub use self::address::{Address, validate_socket_path};
 pub use self::bind::{Bound, Listener, bind};
 pub use self::descriptors::{is_exhaustion, raise_descriptor_limit, room_for_clients};
 pub use self::inherited::{Inherited, InheritedSocket, Source};
 pub use self::options::{FileMode, ListenOptions, TcpConfig};
+pub use self::unsent::unsent;

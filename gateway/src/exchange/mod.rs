@@ -28,8 +28,9 @@ use plugins::{Exchange, Finished, Reply, Request, RequestHead, Response, Respons
 pub(crate) use self::attempts::Attempts;
 pub(crate) use self::downstream::Downstream;
 pub(crate) use self::interims::Interims;
-pub(crate) use self::reply::{Answer, for_error};
+pub(crate) use self::reply::{Answer, for_error, no_endpoint};
 pub(crate) use self::serve::{end, serve};
+use crate::h1::Owing;
 use crate::serve::Connected;
 use crate::state::{Route, State};
 
@@ -38,6 +39,7 @@ pub(crate) struct Shared {
     /// Set before the first listener opens, and replaced by each reload.
     pub(crate) state: Arc<ArcSwapOption<State>>,
     pub(crate) pressure: Arc<Pressure>,
+    pub(crate) owing: Owing,
 }
 
 impl Shared {
@@ -45,6 +47,7 @@ impl Shared {
         Self {
             state: Arc::default(),
             pressure,
+            owing: Owing::default(),
         }
     }
 }

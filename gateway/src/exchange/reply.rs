@@ -45,10 +45,17 @@ fn begin(reply: &Reply, started: &Started) -> (ResponseHead, Bytes) {
     (head, reply.body_for(&started.exchange))
 }
 
+const NO_ENDPOINT: ErrorType = ErrorType::Custom("no endpoint is available");
+
+/// The error of a request that no endpoint may take now.
+pub(crate) fn no_endpoint() -> Box<Error> {
+    Error::new_up(NO_ENDPOINT)
+}
+
 /// The answer to a request that failed, or none when the client is gone.
 pub(crate) fn for_error(error: &Error) -> Option<Reply> {
     let problem = match (error.esource(), error.etype()) {
-        (_, ErrorType::HTTPStatus(503)) => {
+        (_, &NO_ENDPOINT) => {
             let problem = Problem::new(503, "no-endpoint", "Service unavailable");
             let retry = HeaderValue::from_static("1");
             return Some(Reply::problem(problem).header(header::RETRY_AFTER, retry));

@@ -12,6 +12,7 @@ use pingora_core::protocols::Digest;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::sync::watch;
 
+use super::linger::Owing;
 use crate::deadline::{Broken, Deadline};
 use crate::refusal::Refusal;
 use crate::serve::{Connected, Transport};
@@ -173,39 +174,19 @@ impl Connection {
     }
 
     /// Ends the connection after the last answer to a client that is to send no more (RFC 9112, section 9.6).
-    pub(super) async fn end(self: Box<Self>) {
+    pub(super) async fn end(self: Box<Self>, owing: &Owing) {
         // With nothing unread, the kernel ends the connection without a reset.
         if !self.arrived.is_empty() || !self.io.is_plain_and_silent() {
-            Box::pin(self.close(true)).await;
+            Box::pin(self.linger(owing)).await;
         }
     }
 
-    /// Ends the connection so that the client can read the last answer: an end in our direction,
-    /// and then what still comes is read and dropped for a while (RFC 9112, section 9.6).
-    pub(super) async fn close(mut self, linger: bool) {
-        if !linger && self.io.is_plain() {
-            return; // the kernel says goodbye
+    /// Ends a connection between two requests.
+    pub(super) async fn close(mut self) {
+        if !self.io.is_plain() {
+            let patience = self.timeouts().linger;
+            let _ = tokio::time::timeout(patience, self.io.shutdown()).await;
         }
-        let patience = self.timeouts().linger;
-        let _ = tokio::time::timeout(patience, self.io.shutdown()).await;
-        if linger && !self.ended {
-            let rest = async {
-                let mut dropped = 0;
-                while dropped < LINGER_BYTES {
-                    self.arrived.clear();
-                    match self.read(Limit::None).await {
-                        Ok(0) | Err(_) => return,
-                        Ok(count) => dropped += count,
-                    }
-                }
-            };
-            let _ = tokio::time::timeout(patience, rest).await;
-        }
-    }
-
-    /// Ends the connection so that the client cannot take what it has for a whole answer.
-    pub(super) fn abort(self) {
-        self.io.reset_on_close();
     }
 }
 
@@ -247,6 +228,3 @@ async fn write_some(io: &mut Transport, first: &[u8], second: &[u8]) -> io::Resu
         count => Ok(count),
     }
 }
-
-/// How much of the rest of a refused request is read.
-const LINGER_BYTES: usize = 1 << 20;

@@ -18,6 +18,7 @@ mod connection;
 mod downstream;
 mod forwarded;
 pub mod head;
+mod linger;
 pub mod message;
 mod pingora;
 mod request;
@@ -27,6 +28,7 @@ mod serve;
 mod session;
 
 pub(crate) use self::connection::Connection;
+pub(crate) use self::linger::Owing;
 pub(crate) use self::request::is_hop_by_hop;
 pub(crate) use self::response::{end_here, line, malformed_length};
 pub(crate) use self::serve::serve;

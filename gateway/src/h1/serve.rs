@@ -21,6 +21,7 @@ use super::body::Body;
 use super::chunked::Piece;
 use super::connection::{Connection, Limit};
 use super::head::{Head, RequestLine, RequestParser};
+use super::linger::Owing;
 use super::message::judge;
 use super::request::request;
 use super::response::write_head;
@@ -55,21 +56,22 @@ pub(crate) async fn serve(mut connection: Box<Connection>, proxies: &Proxies) {
             None => return,
         }
     }
-    Box::pin(connection.close(false)).await;
+    Box::pin(connection.close()).await;
 }
 
 /// Serves one request; the connection, when it goes on.
 async fn one(mut connection: Box<Connection>, proxies: &Proxies) -> Option<Box<Connection>> {
+    let owing = &proxies.shared().owing;
     let mut incoming = None;
     // In boxes of their own, as is all that is rare: it is to need no room in every request.
     match next(&mut connection, &mut incoming).await {
         Ok(()) => {}
         Err(Over::Ended) => {
-            Box::pin(connection.close(false)).await;
+            Box::pin(connection.close()).await;
             return None;
         }
         Err(Over::Refused(refusal)) => {
-            Box::pin(refused(connection, refusal)).await;
+            Box::pin(refused(connection, refusal, owing)).await;
             return None;
         }
     }
@@ -80,9 +82,9 @@ async fn one(mut connection: Box<Connection>, proxies: &Proxies) -> Option<Box<C
     match then {
         Then::Next if body.is_done() => return Some(connection),
         Then::Next if Box::pin(drop_rest(&mut connection, body)).await => return Some(connection),
-        Then::End => connection.end().await,
-        Then::Next | Then::Close => Box::pin(connection.close(true)).await,
-        Then::Abort => connection.abort(),
+        Then::End => connection.end(owing).await,
+        Then::Next | Then::Close => Box::pin(connection.linger(owing)).await,
+        Then::Abort => {}
     }
     None
 }
@@ -237,7 +239,7 @@ async fn drop_rest(connection: &mut Connection, mut body: Body) -> bool {
 }
 
 /// Answers what was refused before it was a request, and ends the connection.
-async fn refused(mut connection: Box<Connection>, refusal: Refusal) {
+async fn refused(mut connection: Box<Connection>, refusal: Refusal, owing: &Owing) {
     connection.refuse(refusal);
     let body = refusal.problem().to_json();
     let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::BAD_REQUEST);
@@ -248,5 +250,5 @@ async fn refused(mut connection: Box<Connection>, refusal: Refusal) {
     write_head(&mut connection.out, &head, Some("close"));
     let patience = connection.timeouts().linger;
     let _ = connection.send(&body, patience).await;
-    connection.close(true).await;
+    connection.linger(owing).await;
 }

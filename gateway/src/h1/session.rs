@@ -69,7 +69,7 @@ pub(super) enum Then {
     End,
     /// It ends, and the client may still be sending.
     Close,
-    /// It ends at once: the answer is not complete.
+    /// It ends at once, by a reset: the answer is not complete.
     Abort,
 }
 
@@ -133,8 +133,14 @@ impl Session {
     }
 
     fn take_back(&mut self) -> Option<Back> {
+        let then = self.then();
         let connection = self.connection.take()?;
-        Some((connection, self.then(), self.body.take()))
+        if then == Then::Abort {
+            // However the connection ends now, even with this process: it is a reset, so that the
+            // client cannot take what it has for a whole answer.
+            connection.io.reset_on_close();
+        }
+        Some((connection, then, self.body.take()))
     }
 
     /// Whether it asks for a WebSocket, and the header that does was left to it.
@@ -337,8 +343,9 @@ impl Session {
                 let fits = usize::try_from(self.answer.owed).unwrap_or(usize::MAX);
                 let bytes = &bytes[..bytes.len().min(fits)];
                 self.answer.owed -= bytes.len() as u64;
+                self.gather(bytes).await?;
                 self.answer.complete = self.answer.owed == 0;
-                self.gather(bytes).await
+                Ok(())
             }
             Some(Ends::Chunked) => {
                 write_chunk_size(&mut self.connection_mut().out, bytes.len());
@@ -430,7 +437,10 @@ impl Session {
     }
 
     fn then(&self) -> Then {
+        let connection = self.connection.as_ref();
+        let unsent = connection.is_some_and(|connection| !connection.out.is_empty());
         match (self.answer.complete, self.keep_alive) {
+            (true, _) if unsent => Then::Abort,
             _ if self.stuck => Then::Abort,
             _ if self.tunnelled() => Then::Close,
             (true, true) => Then::Next,

@@ -17,7 +17,7 @@ use plugins::Reply;
 use super::heads::Handed;
 use super::{Context, Proxy, answer_to_pingora, from_pingora, grpc_web, upstream};
 use crate::cluster::Count;
-use crate::exchange::{Answer, Ending, Started, for_error, plugin_panicked};
+use crate::exchange::{Answer, Ending, Started, for_error, no_endpoint, plugin_panicked};
 use crate::h2::Conversation;
 use crate::serve::Connected;
 
@@ -51,12 +51,11 @@ impl ProxyHttp for Proxy {
         session: &mut Session,
         ctx: &mut Context,
     ) -> Result<Box<HttpPeer>> {
-        let unavailable = || Error::new_up(ErrorType::HTTPStatus(503));
-        let started = ctx.started.as_mut().ok_or_else(unavailable)?;
-        let cluster = started.route.cluster.as_ref().ok_or_else(unavailable)?;
-        let endpoint = ctx.attempts.pick(cluster).ok_or_else(unavailable)?;
+        let started = ctx.started.as_mut().ok_or_else(no_endpoint)?;
+        let cluster = started.route.cluster.as_ref().ok_or_else(no_endpoint)?;
+        let endpoint = ctx.attempts.pick(cluster).ok_or_else(no_endpoint)?;
         let client = Connected::of(session.digest()).and_then(Connected::addresses);
-        let peer = endpoint.peer_for(client).ok_or_else(unavailable)?;
+        let peer = endpoint.peer_for(client).ok_or_else(no_endpoint)?;
         endpoint.count(Count::Requests);
         if let SocketAddr::Inet(address) = peer.address() {
             started.exchange.upstream = Some(*address);

@@ -10,7 +10,7 @@ use super::converse::converse;
 use super::pool;
 use super::upstream::{Key, Upstream};
 use crate::cluster::{Count, Endpoint};
-use crate::exchange::{Attempts, Downstream, Started};
+use crate::exchange::{Attempts, Downstream, Started, no_endpoint};
 
 /// Forwards a request and its answer.
 ///
@@ -18,11 +18,11 @@ use crate::exchange::{Attempts, Downstream, Started};
 /// When there is no answer, or it could not be brought to the client in full.
 pub(crate) async fn forward<D: Downstream>(client: &mut D, started: &mut Started) -> Result<()> {
     let route = started.route.clone();
-    let cluster = route.cluster.as_deref().ok_or_else(unavailable)?;
+    let cluster = route.cluster.as_deref().ok_or_else(no_endpoint)?;
     let mut attempts = Attempts::default();
     let mut fresh = false;
     loop {
-        let endpoint = attempts.pick(cluster).ok_or_else(unavailable)?.clone();
+        let endpoint = attempts.pick(cluster).ok_or_else(no_endpoint)?.clone();
         endpoint.count(Count::Requests);
         let mut upstream = match reach(&endpoint, client, started, fresh).await {
             Ok(upstream) => upstream,
@@ -68,7 +68,7 @@ async fn reach<D: Downstream>(
     started: &mut Started,
     fresh: bool,
 ) -> Result<Box<Upstream>> {
-    let target = endpoint.target().ok_or_else(unavailable)?;
+    let target = endpoint.target().ok_or_else(no_endpoint)?;
     started.exchange.upstream = Some(target.address);
     let addresses = client.connected().addresses();
     let key = Key::new(&target, endpoint.group(addresses));
@@ -100,8 +100,4 @@ fn may_resend<D: Downstream>(client: &D, method: &Method) -> bool {
 /// Whether a request may be sent to another endpoint: it changes nothing (RFC 9110, section 9.2.1).
 fn may_repeat<D: Downstream>(client: &D, method: &Method) -> bool {
     method.is_safe() && client.is_bodiless()
-}
-
-fn unavailable() -> Box<Error> {
-    Error::new_up(ErrorType::HTTPStatus(503))
 }

@@ -1,5 +1,6 @@
 //! A client's connection until its first request: PROXY header, TLS, then HTTP/1.1 or HTTP/2.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -7,6 +8,7 @@ use pingora_core::protocols::Stream;
 use plugins::Client;
 use tokio::io::AsyncReadExt;
 use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
 
 use super::connected::Connected;
 use super::connection::Connection;
@@ -19,7 +21,7 @@ use crate::h1;
 use crate::h2::{Http2, PREFACE};
 use crate::proxy::Proxies;
 use crate::refusal::Refusal;
-use crate::state::ListenerState;
+use crate::state::{ListenerState, Timeouts};
 
 /// A connection that was accepted.
 pub(super) struct Accepted {
@@ -142,16 +144,21 @@ impl Accepted {
             closing,
         } = self;
         if listener.h2c {
-            let preface = is_preface(&mut socket, &mut ahead);
-            match tokio::time::timeout(listener.timeouts.idle, preface).await {
-                Ok(Ok(true)) => {
+            match is_preface(&mut socket, &mut ahead, &listener.timeouts).await {
+                Ok(true) => {
                     let connection = Connection::new(socket, peer, local);
                     let mut connection = connection.connected(connected);
                     connection.begin_with(ahead);
                     return Some(Opened::Http2(Box::new(connection)));
                 }
-                Ok(Ok(false)) => {}
-                Ok(Err(_)) | Err(_) => return None,
+                Ok(false) => {}
+                Err(_) if ahead.is_empty() => return None,
+                Err(error) => {
+                    if error.kind() == io::ErrorKind::TimedOut {
+                        listener.refusals.count(Refusal::SlowHead, peer);
+                    }
+                    return None;
+                }
             }
         }
         let transport = Transport::Plain(socket);
@@ -162,7 +169,16 @@ impl Accepted {
 }
 
 /// Whether the client begins as HTTP/2 does; what was read for that is in `ahead`.
-async fn is_preface(stream: &mut Socket, ahead: &mut Vec<u8>) -> std::io::Result<bool> {
+async fn is_preface(
+    stream: &mut Socket,
+    ahead: &mut Vec<u8>,
+    timeouts: &Timeouts,
+) -> io::Result<bool> {
+    let mut due = Instant::now()
+        + match ahead.is_empty() {
+            true => timeouts.idle,
+            false => timeouts.head,
+        };
     loop {
         if ahead.starts_with(&PREFACE[..]) {
             return Ok(true);
@@ -172,9 +188,13 @@ async fn is_preface(stream: &mut Socket, ahead: &mut Vec<u8>) -> std::io::Result
         }
         let mut rest = [0; PREFACE.len()];
         let wanted = PREFACE.len() - ahead.len();
-        match stream.read(&mut rest[..wanted]).await? {
+        let first = ahead.is_empty();
+        match timeout_at(due, stream.read(&mut rest[..wanted])).await?? {
             0 => return Ok(false),
             count => ahead.extend_from_slice(&rest[..count]),
+        }
+        if first {
+            due = Instant::now() + timeouts.head;
         }
     }
 }

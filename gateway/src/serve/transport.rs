@@ -92,6 +92,14 @@ impl Transport {
         }
     }
 
+    /// How many bytes the client has not taken of what was sent.
+    pub(crate) fn unsent(&self) -> usize {
+        match self {
+            Self::Plain(socket) => chassis::net::unsent(socket.as_fd()),
+            Self::Tls(stream) => chassis::net::unsent(stream.as_fd()),
+        }
+    }
+
     /// What Pingora wants to know of the socket.
     pub(crate) fn socket_digest(&self, connected: &Connected) -> Arc<SocketDigest> {
         let socket = match self {

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use chassis::life::Life;
@@ -19,6 +20,7 @@ use crate::proxy::Proxies;
 /// The worker threads.
 pub(crate) struct Workers {
     commands: Vec<mpsc::UnboundedSender<Listen>>,
+    threads: Vec<JoinHandle<()>>,
     /// The connections of all.
     pub(crate) connections: Arc<Connections>,
 }
@@ -48,6 +50,7 @@ impl Workers {
     pub(crate) fn start(count: usize, proxies: Arc<Proxies>) -> io::Result<Self> {
         let connections = Arc::new(Connections::default());
         let mut commands = Vec::with_capacity(count);
+        let mut threads = Vec::with_capacity(count);
         for number in 0..count {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -57,13 +60,15 @@ impl Workers {
                 proxies: proxies.clone(),
                 connections: connections.clone(),
             };
-            std::thread::Builder::new()
+            let thread = std::thread::Builder::new()
                 .name(format!("worker-{number}"))
                 .spawn(move || runtime.block_on(worker.run(receiver)))?;
             commands.push(sender);
+            threads.push(thread);
         }
         Ok(Self {
             commands,
+            threads,
             connections,
         })
     }
@@ -77,14 +82,14 @@ impl Workers {
         debug_assert!(sent.is_ok(), "workers live as long as the process");
     }
 
-    /// Waits for requests in flight, and a moment for who is told to go; the number of connections that were left.
-    pub(crate) async fn drain(&self, limit: Duration, in_flight: impl Fn() -> u64) -> usize {
+    /// Waits while there is work, and a moment for who is told to go; the number of connections that were left.
+    pub(crate) async fn drain(&self, limit: Duration, work: impl Fn() -> u64) -> usize {
         let deadline = Instant::now() + limit;
         let mut busy = Instant::now();
         loop {
             let left = self.connections.open();
             let now = Instant::now();
-            if in_flight() > 0 {
+            if work() > 0 {
                 busy = now;
             }
             // Who was told to go and asks for nothing has had its time: a silent HTTP/2
@@ -92,6 +97,16 @@ impl Workers {
             if left == 0 || now - busy >= LEAVE || now >= deadline {
                 return left;
             }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Ends the threads, and with them every connection that is left: unfinished answers by a reset.
+    /// Whatever keeps a thread busy is not waited for.
+    pub(crate) async fn end(&mut self) {
+        self.commands.clear();
+        let deadline = Instant::now() + LEAVE;
+        while !self.threads.iter().all(JoinHandle::is_finished) && Instant::now() < deadline {
             tokio::time::sleep(LOOK).await;
         }
     }

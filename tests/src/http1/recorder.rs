@@ -6,6 +6,7 @@
 //! | `/trailers` | in chunks, with a field behind them |
 //! | `/204`, `/304` | without a body; the 304 tells the length that the body would have |
 //! | `/eof` | the end of the connection ends the body |
+//! | `/stall` | the same, but it does not come |
 //! | `/early` | before the body of the request is read |
 //! | `/refuse` | 403 before the body is read, also to `Expect: 100-continue` |
 //! | `/103` | `103 Early Hints` comes first |
@@ -170,6 +171,10 @@ async fn answer(wire: &mut Wire, head: &Head, entry: &Entry) -> Result<bool, Wro
             let count = target.rsplit('/').next().unwrap_or_default().parse();
             send_large(wire, count.unwrap_or(1)).await?;
         }
+        "stall" => {
+            send(wire, &response("eof", method, &seen())).await?;
+            wire.some().await?;
+        }
         "ws" => {
             send(wire, TUNNEL).await?;
             while let Some(bytes) = wire.some().await? {
@@ -178,7 +183,7 @@ async fn answer(wire: &mut Wire, head: &Head, entry: &Entry) -> Result<bool, Wro
         }
         _ => send(wire, &response(kind, method, &seen())).await?,
     }
-    Ok(!matches!(kind, "eof" | "ws"))
+    Ok(!matches!(kind, "eof" | "stall" | "ws"))
 }
 
 async fn read_body(wire: &mut Wire, head: &Head, entry: &Entry) -> Result<(), Wrong> {

@@ -163,13 +163,12 @@ async fn serve(args: &RoleArgs) -> Result<(), StartError> {
     })
     .await?;
 
-    if tokio::time::timeout(*config.drain, &mut server)
-        .await
-        .is_err()
-    {
-        tracing::warn!("the drain deadline passed");
-        server.abort();
+    tokio::select! {
+        _ = &mut server => {}
+        () = tokio::time::sleep(*config.drain) => tracing::warn!("the drain deadline passed"),
+        () = life.left() => {}
     }
+    server.abort();
     if let Some(users) = Arc::into_inner(users) {
         users.close().await;
     }
