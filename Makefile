@@ -79,7 +79,8 @@ setup:
 	@$(call install,cmake:cmake cc:gcc make:make)
 
 setup-tests:
-	@$(call install,curl:curl openssl:openssl nginx:nginx-light pebble:pebble mariadbd:mariadb-server)
+	@$(call install,curl:curl openssl:openssl nginx:nginx-light pebble:pebble mariadbd:mariadb-server \
+		redis-server:redis-server redis-sentinel:redis-sentinel memcached:memcached)
 	@/usr/bin/python3 -c "import grpc, websockets" 2>/dev/null || \
 		{ $(call packages,python3 python3-grpcio python3-websockets); }
 

@@ -1,6 +1,6 @@
 //! Why a server does not run.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Why a server does not run.
 #[derive(Debug, thiserror::Error)]
@@ -41,4 +41,15 @@ pub enum Error {
         /// The last lines of it.
         tail: String,
     },
+}
+
+impl Error {
+    /// Makes an error of one with this file or folder.
+    pub(crate) fn file(path: &Path) -> impl Fn(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::File {
+            path: path.clone(),
+            source,
+        }
+    }
 }

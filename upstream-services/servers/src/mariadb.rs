@@ -65,14 +65,14 @@ impl MariaDb {
             let _ = fs::remove_dir_all(&unfinished);
             copy(&settings.template, &unfinished)
                 .and_then(|()| fs::rename(&unfinished, &data))
-                .map_err(file(&data))?;
+                .map_err(Error::file(&data))?;
         }
         let init = settings.dir.join("init.sql");
         write(&init, &settings.init_sql())?;
         let socket = settings.socket();
         let _ = fs::remove_file(&socket);
         let (log, tmp) = (settings.dir.join("log"), settings.dir.join("tmp"));
-        fs::create_dir_all(&tmp).map_err(file(&tmp))?;
+        fs::create_dir_all(&tmp).map_err(Error::file(&tmp))?;
         let mut process = Process::start("mariadbd", PACKAGE, log, |command| {
             common(command, &data, &tmp);
             command
@@ -165,7 +165,7 @@ fn install(template: &Path) -> Result<(), Error> {
     let (process, count) = (std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
     let own = |name: &str| template.with_extension(format!("{process}.{count}.{name}"));
     let (fresh, log, tmp) = (own("new"), own("log"), own("tmp"));
-    fs::create_dir_all(&tmp).map_err(file(&tmp))?;
+    fs::create_dir_all(&tmp).map_err(Error::file(&tmp))?;
     let _ = fs::remove_dir_all(&fresh);
     let mut process = Process::start("mariadb-install-db", PACKAGE, log.clone(), |command| {
         common(command, &fresh, &tmp);
@@ -179,7 +179,7 @@ fn install(template: &Path) -> Result<(), Error> {
     }
     match template.exists() {
         true => Ok(()),
-        false => Err(file(template)(std::io::ErrorKind::NotFound.into())),
+        false => Err(Error::file(template)(std::io::ErrorKind::NotFound.into())),
     }
 }
 
@@ -195,14 +195,6 @@ fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
         }
     }
     Ok(())
-}
-
-fn file(path: &Path) -> impl Fn(std::io::Error) -> Error {
-    let path = path.to_owned();
-    move |source| Error::File {
-        path: path.clone(),
-        source,
-    }
 }
 
 /// A server removes what others have in its `tmp` when it starts: each has its own.

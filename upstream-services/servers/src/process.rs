@@ -134,7 +134,7 @@ impl Process {
         let _ = self.child.wait();
     }
 
-    fn failed(&self, what: String) -> Error {
+    pub(crate) fn failed(&self, what: String) -> Error {
         Error::Failed {
             program: self.program,
             what,

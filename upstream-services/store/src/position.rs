@@ -5,10 +5,21 @@ use std::str::FromStr;
 
 /// A position in the writes of one shard; whoever reads after it sees the write that it was made for.
 ///
-/// As text it is `SHARD.GTID`, or nothing where every reader sees every write. It is given to clients and comes back
-/// from them.
+/// As text it is `SHARD.GTID`, or nothing where every reader sees every write, or `latest` where it is not known. It is given to
+/// clients and comes back from them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Position(Option<(u16, String)>);
+pub struct Position(Reach);
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+enum Reach {
+    /// Every reader is there.
+    #[default]
+    All,
+    /// Readers of this shard that have this GTID are there.
+    On(u16, String),
+    /// The primary is there, and of others that is not known.
+    Unknown,
+}
 
 /// A text that is no position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -16,22 +27,41 @@ pub struct Position(Option<(u16, String)>);
 pub struct ParsePositionError;
 
 impl Position {
+    /// Only the primary is sure to be there.
+    pub const UNKNOWN: Self = Self(Reach::Unknown);
+
     pub(crate) fn new(shard: u16, reached: String) -> Self {
-        Self((!reached.is_empty()).then_some((shard, reached)))
+        Self(match reached.is_empty() {
+            true => Reach::All,
+            false => Reach::On(shard, reached),
+        })
     }
 
     /// What has to be reached on a shard.
     pub(crate) fn on(&self, shard: u16) -> Option<&str> {
-        let (of, reached) = self.0.as_ref()?;
-        (*of == shard).then_some(reached)
+        match &self.0 {
+            Reach::On(of, reached) if *of == shard => Some(reached),
+            _ => None,
+        }
+    }
+
+    /// Whether every reader is there.
+    pub fn is_everywhere(&self) -> bool {
+        self.0 == Reach::All
+    }
+
+    /// Whether it cannot be told from readers whether they are there.
+    pub(crate) fn is_unknown(&self) -> bool {
+        self.0 == Reach::Unknown
     }
 }
 
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Some((shard, reached)) => write!(f, "{shard}.{reached}"),
-            None => Ok(()),
+            Reach::All => Ok(()),
+            Reach::On(shard, reached) => write!(f, "{shard}.{reached}"),
+            Reach::Unknown => f.write_str(LATEST),
         }
     }
 }
@@ -40,20 +70,23 @@ impl FromStr for Position {
     type Err = ParsePositionError;
 
     fn from_str(text: &str) -> Result<Self, ParsePositionError> {
-        if text.is_empty() {
-            return Ok(Self::default());
+        match text {
+            "" => return Ok(Self::default()),
+            LATEST => return Ok(Self::UNKNOWN),
+            _ => {}
         }
         let (shard, reached) = text.split_once('.').ok_or(ParsePositionError)?;
         let shard = shard.parse().map_err(|_| ParsePositionError)?;
         // What a GTID, or a set of them, consists of.
         let sound = |byte: u8| byte.is_ascii_hexdigit() || matches!(byte, b'-' | b':' | b',');
         match !reached.is_empty() && reached.len() <= MOST && reached.bytes().all(sound) {
-            true => Ok(Self(Some((shard, reached.to_owned())))),
+            true => Ok(Self(Reach::On(shard, reached.to_owned()))),
             false => Err(ParsePositionError),
         }
     }
 }
 
+const LATEST: &str = "latest";
 /// Longer is no position of a shard.
 const MOST: usize = 1024;
 
@@ -63,7 +96,12 @@ mod tests {
 
     #[test]
     fn positions_read_back_and_nothing_else_does() {
-        for text in ["", "3.0-1-42", "0.3E11FA47-71CA-11E1-9E33-C80AA9429562:1-5"] {
+        for text in [
+            "",
+            "latest",
+            "3.0-1-42",
+            "0.3E11FA47-71CA-11E1-9E33-C80AA9429562:1-5",
+        ] {
             assert_eq!(text.parse::<Position>().unwrap().to_string(), text);
         }
         let position: Position = "3.0-1-42".parse().unwrap();

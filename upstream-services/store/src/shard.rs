@@ -86,7 +86,12 @@ impl Shard {
     /// and the primary has taken all the reads in their place that it may; [`Error::Database`].
     pub async fn read(&self, freshness: &Freshness) -> Result<Connection, Error> {
         let primary = self.reader.as_ref().unwrap_or(&self.primary);
-        if self.replicas.is_empty() || *freshness == Freshness::Latest {
+        let latest = match freshness {
+            Freshness::Bounded => false,
+            Freshness::After(position) => position.is_unknown(),
+            Freshness::Latest => true,
+        };
+        if self.replicas.is_empty() || latest {
             return primary.acquire().await;
         }
         let first = self.turn.fetch_add(1, Relaxed);

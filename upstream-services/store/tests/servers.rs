@@ -100,7 +100,7 @@ async fn one_of_many_gets_a_name_and_nothing_else_is_left() {
     for client in clients.collect::<Vec<_>>() {
         let (id, claimed) = client.await.unwrap();
         match claimed.unwrap() {
-            Claimed::Won(()) => winners.push(id),
+            Claimed::Won((), _) => winners.push(id),
             Claimed::Taken => {}
         }
     }

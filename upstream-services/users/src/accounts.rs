@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures::FutureExt;
-use store::{Bucket, Claimed, Freshness, Id, Store, Time, sql};
+use store::{Bucket, Claimed, Freshness, Id, Position, Store, Time, sql};
 
 use crate::Error;
 use crate::fields::{self, Email, Password, Username};
@@ -76,7 +76,7 @@ impl Accounts {
                 insert(tx, row, hash).boxed()
             });
         match claimed.await? {
-            Claimed::Won(()) => Ok(profile),
+            Claimed::Won((), _) => Ok(profile),
             Claimed::Taken => Err(Error::Taken),
         }
     }
@@ -118,15 +118,15 @@ impl Accounts {
     }
 
     /// Replaces the password of a user who knows the current one, and ends all the user's
-    /// sessions but the one that asks, in one transaction. Returns the ended sessions. Do not
-    /// drop the future half-way: run it in a task of its own.
+    /// sessions but the one that asks, in one transaction. Returns the ended sessions, and how far a reader has to be to see
+    /// it. Do not drop the future half-way: run it in a task of its own.
     pub(crate) async fn change_password(
         &self,
         access: Access,
         current: Password,
         new: Password,
         now: Time,
-    ) -> Result<Vec<Id>, Error> {
+    ) -> Result<(Vec<Id>, Position), Error> {
         let route = self.store.at(access.user);
         let select = sql("SELECT password_hash FROM users WHERE id = ? AND {fence}");
         let select = select.bind(access.user);
@@ -147,8 +147,7 @@ impl Accounts {
             return Err(Error::WrongCredentials);
         }
         let ended = sessions::revoke_others(&mut tx, access, now).await?;
-        tx.commit().await?;
-        Ok(ended)
+        Ok((ended, route.commit(tx).await?))
     }
 
     /// The stored hash and the password's version, if the account has this name: a claim that is about to be released no

@@ -6,10 +6,12 @@ use chassis::units::{Period, Size};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+mod cache;
 mod data;
 
 use crate::Error;
 
+pub use cache::{CacheAddress, CacheConfig, RemoteConfig, RemoteKind};
 pub use data::{DataConfig, Durability, ServerAddress, ShardConfig};
 
 /// The settings of the user services.
@@ -24,24 +26,6 @@ pub struct Config {
     pub hash: HashConfig,
     /// The tokens handed out at login.
     pub tokens: TokenConfig,
-}
-
-/// What is kept in memory in front of the data.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct CacheConfig {
-    /// The most profiles kept.
-    pub profiles: u64,
-    /// How long a profile is served from memory. A change through this process shows at once;
-    /// one through another process shows after this time.
-    pub profile_ttl: Period,
-    /// The most sessions kept.
-    pub sessions: u64,
-    /// How long a session's state is served from memory. A logout through this process takes
-    /// effect at once; one through another process after this time.
-    pub session_ttl: Period,
-    /// How long it is remembered that something does not exist.
-    pub negative_ttl: Period,
 }
 
 /// How passwords are hashed: argon2id with one lane.
@@ -76,18 +60,6 @@ pub struct TokenConfig {
     /// The age at which the newest key is followed by a new one, looked at when the keys are
     /// read: at start and at reload. "0s" never makes another key.
     pub rotate_after: Period,
-}
-
-impl Default for CacheConfig {
-    fn default() -> Self {
-        Self {
-            profiles: 100_000,
-            profile_ttl: Period::from_secs(60),
-            sessions: 100_000,
-            session_ttl: Period::from_secs(10),
-            negative_ttl: Period::from_secs(5),
-        }
-    }
 }
 
 impl Default for HashConfig {
@@ -136,6 +108,7 @@ impl Config {
         if self.hash.queue == 0 {
             return wrong("hash.queue", "must be at least 1");
         }
+        self.cache.check()?;
         self.data.check()
     }
 }
@@ -167,7 +140,7 @@ mod tests {
         let schema = serde_json::to_value(schemars::schema_for!(Config)).unwrap();
         check("", &schema);
         let sections = schema["$defs"].as_object().unwrap();
-        assert_eq!(sections.len(), 6);
+        assert_eq!(sections.len(), 8);
         sections
             .iter()
             .for_each(|(name, section)| check(name, section));

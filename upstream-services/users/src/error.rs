@@ -80,6 +80,10 @@ pub enum Error {
     #[error(transparent)]
     Store(Arc<store::Error>),
 
+    /// Configuration: the servers of the shared cache cannot be used.
+    #[error("cache.remote: {0}")]
+    Cache(String),
+
     /// Internal: something that should work did not.
     #[error("internal: {0}")]
     Internal(String),
@@ -95,6 +99,12 @@ impl From<store::Error> for Error {
 impl From<Arc<Error>> for Error {
     fn from(error: Arc<Error>) -> Self {
         Arc::unwrap_or_clone(error)
+    }
+}
+
+impl From<cache::RemoteError> for Error {
+    fn from(error: cache::RemoteError) -> Self {
+        Self::Cache(error.to_string())
     }
 }
 

@@ -15,6 +15,7 @@ mod api;
 pub mod config;
 mod error;
 mod fields;
+mod freshness;
 mod hashing;
 mod metrics;
 mod profiles;
@@ -26,15 +27,14 @@ mod tokens;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cache::{Cache, Limits};
-use chassis::units::Period;
+use cache::Remote;
 use store::{Store, Time};
 use tokio::task::JoinHandle;
 
 use crate::accounts::Accounts;
 use crate::api::Service;
 use crate::hashing::Hasher;
-use crate::metrics::{HashMetrics, Metrics, Observed, reader};
+use crate::metrics::{HashMetrics, Metrics, Observed, ObservedRemote, reader};
 use crate::profiles::Profiles;
 use crate::sessions::Sessions;
 use crate::tokens::Issuer;
@@ -65,20 +65,28 @@ impl Users {
         let metrics = Metrics::register(registry)?;
         let hasher = Hasher::start(&config.hash, HashMetrics::register(registry)?)?;
         let hasher = Arc::new(hasher);
-        let limits = &config.cache;
-        let profiles = new_cache(limits.profiles, limits.profile_ttl, limits.negative_ttl);
-        let sessions = new_cache(limits.sessions, limits.session_ttl, limits.negative_ttl);
+        let remote = config.cache.remote.as_ref();
+        let remote = remote.map(|remote| Remote::open(remote.options()));
+        let remote = remote.transpose()?;
+        let lag_bound = *config.data.lag_bound;
+        let limits = config.cache.profile_limits(lag_bound);
+        let profiles = Profiles::new(store.clone(), limits, remote.clone());
+        let limits = config.cache.session_limits(lag_bound);
+        let (ttl, reuse) = (*config.tokens.refresh_ttl, metrics.reuse.clone());
+        let sessions = Sessions::new(store.clone(), limits, remote.clone(), ttl, reuse);
         let observed = hasher.clone();
         let caches = vec![
-            ("profiles", reader(&profiles)),
-            ("sessions", reader(&sessions)),
+            ("profiles", reader(profiles.cache())),
+            ("sessions", reader(sessions.cache())),
         ];
         Observed::register(registry, Box::new(move || observed.pressure()), caches)?;
-        let (ttl, reuse) = (*config.tokens.refresh_ttl, metrics.reuse.clone());
+        if let Some(remote) = &remote {
+            ObservedRemote::register(registry, remote.clone())?;
+        }
         let service = Arc::new(Service {
             accounts: Accounts::open(store.clone(), hasher.clone()).await?,
-            profiles: Profiles::new(store.clone(), profiles),
-            sessions: Sessions::new(store.clone(), sessions, ttl, reuse),
+            profiles,
+            sessions,
             store,
             hasher,
             tokens,
@@ -122,19 +130,6 @@ impl Drop for Users {
     fn drop(&mut self) {
         self.sweeper.abort();
     }
-}
-
-fn new_cache<K, V>(entries: u64, ttl: Period, negative_ttl: Period) -> Arc<Cache<K, V>>
-where
-    K: Clone + Eq + std::hash::Hash + Send + Sync + 'static,
-    V: Clone + Send + Sync + 'static,
-{
-    Arc::new(Cache::new(Limits {
-        entries,
-        ttl: *ttl,
-        negative_ttl: *negative_ttl,
-        jitter: 0.1,
-    }))
 }
 
 /// Clears away, once a minute, what has expired and what crashes left.

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use cache::{Cache, Remote, Source};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry,
 };
 
 use crate::hashing::HashQueue;
@@ -97,8 +99,11 @@ pub(crate) struct Observed {
     in_flight: IntGauge,
     caches: Vec<(&'static str, ReadCache)>,
     hits: IntCounterVec,
+    stale: IntCounterVec,
     misses: IntCounterVec,
-    entries: prometheus::IntGaugeVec,
+    remote_hits: IntCounterVec,
+    loads: IntCounterVec,
+    entries: IntGaugeVec,
     scraping: std::sync::Mutex<()>,
 }
 
@@ -126,13 +131,37 @@ impl Observed {
                 "tidegate_users_cache_hits_total",
                 "Look-ups answered from memory.",
             )?,
+            stale: by_cache(
+                "tidegate_users_cache_stale_total",
+                "Look-ups answered from memory by what was past its time.",
+            )?,
             misses: by_cache(
                 "tidegate_users_cache_misses_total",
                 "Look-ups not in memory.",
             )?,
-            entries: prometheus::IntGaugeVec::new(entries, &["cache"])?,
+            remote_hits: by_cache(
+                "tidegate_users_cache_remote_hits_total",
+                "Keys found on the servers that all processes share.",
+            )?,
+            loads: by_cache(
+                "tidegate_users_cache_loads_total",
+                "Keys that the store was asked for.",
+            )?,
+            entries: IntGaugeVec::new(entries, &["cache"])?,
             scraping: std::sync::Mutex::new(()),
         }))
+    }
+}
+
+impl Observed {
+    fn counters(&self) -> [&IntCounterVec; 5] {
+        [
+            &self.hits,
+            &self.stale,
+            &self.misses,
+            &self.remote_hits,
+            &self.loads,
+        ]
     }
 }
 
@@ -140,8 +169,9 @@ impl Collector for Observed {
     fn desc(&self) -> Vec<&Desc> {
         let mut descs = self.queued.desc();
         descs.extend(self.in_flight.desc());
-        descs.extend(self.hits.desc());
-        descs.extend(self.misses.desc());
+        for counter in self.counters() {
+            descs.extend(counter.desc());
+        }
         descs.extend(self.entries.desc());
         descs
     }
@@ -154,10 +184,15 @@ impl Collector for Observed {
         self.in_flight.set(gauge(queue.in_flight as u64));
         for (name, read) in &self.caches {
             let stats = read();
-            for (counter, value) in [(&self.hits, stats.hits), (&self.misses, stats.misses)] {
-                let counter = counter.with_label_values(&[name]);
-                counter.reset();
-                counter.inc_by(value);
+            let values = [
+                stats.hits,
+                stats.stale,
+                stats.misses,
+                stats.remote_hits,
+                stats.loads,
+            ];
+            for (counter, value) in self.counters().into_iter().zip(values) {
+                set(&counter.with_label_values(&[name]), value);
             }
             self.entries
                 .with_label_values(&[name])
@@ -165,19 +200,86 @@ impl Collector for Observed {
         }
         let mut families = self.queued.collect();
         families.extend(self.in_flight.collect());
-        families.extend(self.hits.collect());
-        families.extend(self.misses.collect());
+        for counter in self.counters() {
+            families.extend(counter.collect());
+        }
         families.extend(self.entries.collect());
         families
     }
 }
 
+/// The servers that all processes share, by their address.
+pub(crate) struct ObservedRemote {
+    remote: Arc<Remote>,
+    up: IntGaugeVec,
+    missed: IntGaugeVec,
+    failures: IntCounterVec,
+    lost: IntCounterVec,
+}
+
+impl ObservedRemote {
+    pub(crate) fn register(
+        registry: &Registry,
+        remote: Arc<Remote>,
+    ) -> Result<(), prometheus::Error> {
+        let gauge = |name: &str, help: &str| IntGaugeVec::new(Opts::new(name, help), &["server"]);
+        let counter =
+            |name: &str, help: &str| IntCounterVec::new(Opts::new(name, help), &["server"]);
+        registry.register(Box::new(Self {
+            remote,
+            up: gauge(
+                "tidegate_users_remote_up",
+                "1 while all of a shared cache server answers.",
+            )?,
+            missed: gauge(
+                "tidegate_users_remote_missed",
+                "Deletions that a shared cache server is still to be told.",
+            )?,
+            failures: counter(
+                "tidegate_users_remote_failures_total",
+                "Requests that a shared cache server failed.",
+            )?,
+            lost: counter(
+                "tidegate_users_remote_lost_total",
+                "Deletions that it will not be told, because there were too many.",
+            )?,
+        }))
+    }
+
+    fn all(&self) -> [&dyn Collector; 4] {
+        [&self.up, &self.missed, &self.failures, &self.lost]
+    }
+}
+
+impl Collector for ObservedRemote {
+    fn desc(&self) -> Vec<&Desc> {
+        self.all().into_iter().flat_map(Collector::desc).collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        for server in self.remote.stats() {
+            let name = [&*server.name];
+            self.up.with_label_values(&name).set(server.up.into());
+            self.missed
+                .with_label_values(&name)
+                .set(gauge(server.missed as u64));
+            set(&self.failures.with_label_values(&name), server.failures);
+            set(&self.lost.with_label_values(&name), server.lost);
+        }
+        self.all()
+            .into_iter()
+            .flat_map(Collector::collect)
+            .collect()
+    }
+}
+
+/// A counter that somebody else counts: it only grows.
+fn set(counter: &IntCounter, value: u64) {
+    counter.inc_by(value.saturating_sub(counter.get()));
+}
+
 /// How the statistics of a cache are read later.
-pub(crate) fn reader<K, V>(cache: &Arc<cache::Cache<K, V>>) -> ReadCache
-where
-    K: Clone + Eq + std::hash::Hash + Send + Sync + 'static,
-    V: Clone + Send + Sync + 'static,
-{
+pub(crate) fn reader<S: Source>(cache: &Cache<S>) -> ReadCache {
     let cache = cache.clone();
     Box::new(move || cache.stats())
 }

@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
-use cache::Cache;
+use cache::{Cache, Limits, Need, Remote, Seen, Source};
 use futures::FutureExt;
-use store::{Claimed, Freshness, Id, Statement, Store, Time, sql};
+use serde::{Deserialize, Serialize};
+use store::{Claimed, Freshness, Id, Position, Statement, Store, Time, sql};
 
 use crate::Error;
 use crate::fields::{self, DisplayName, Email};
+use crate::freshness::{freshness, mark};
 
 /// What is known about a user. Who may see which part decides the API.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Profile {
     pub(crate) id: Id,
     pub(crate) username: String,
@@ -33,78 +35,78 @@ pub(crate) struct Change {
 /// Reads and changes profiles.
 pub(crate) struct Profiles {
     store: Arc<Store>,
-    cache: Arc<Cache<Id, Arc<Profile>>>,
+    cache: Cache<Rows>,
 }
 
+/// Profiles, as the store has them.
+pub(crate) struct Rows(Arc<Store>);
+
 impl Profiles {
-    pub(crate) const fn new(store: Arc<Store>, cache: Arc<Cache<Id, Arc<Profile>>>) -> Self {
-        Self { store, cache }
+    pub(crate) fn new(store: Arc<Store>, limits: Limits, remote: Option<Arc<Remote>>) -> Self {
+        let rows = Rows(store.clone());
+        Self {
+            store,
+            cache: Cache::new(rows, limits, remote),
+        }
     }
 
-    /// One profile.
-    pub(crate) async fn get(&self, id: Id) -> Result<Option<Arc<Profile>>, Error> {
-        Ok(self.cache.get_or_load(id, self.load(id)).await?)
+    pub(crate) fn cache(&self) -> &Cache<Rows> {
+        &self.cache
+    }
+
+    /// One profile, no older than what was seen of it.
+    pub(crate) async fn get(&self, id: Id, seen: &Seen) -> Result<Option<Arc<Profile>>, Error> {
+        Ok(self.cache.get_seen(id, seen).await?)
     }
 
     /// Many profiles; ids without one are left out.
     pub(crate) async fn many(&self, ids: Vec<Id>) -> Result<Vec<Arc<Profile>>, Error> {
-        let load = async |missing: Vec<Id>| {
-            let select = |ids: Vec<Id>| select().then("id IN ").list(ids).then(" AND {fence}");
-            let rows = self.store.multi_get(&missing, &Freshness::Latest, select);
-            let rows: Vec<Row> = rows.await?;
-            let rows = rows.into_iter().map(Profile::from);
-            let keyed = rows.map(|profile| (profile.id, Arc::new(profile)));
-            Ok::<_, Error>(keyed.collect())
-        };
-        let found = self.cache.get_or_load_many(ids, load).await?;
+        let found = self.cache.get_many(ids).await?;
         Ok(found.into_iter().map(|(_, profile)| profile).collect())
     }
 
-    /// Changes a profile that `fits` accepts, else [`Error::PreconditionFailed`]. Do not drop
-    /// the future half-way: run it in a task of its own.
+    /// Changes a profile that `fits` accepts, else [`Error::PreconditionFailed`]; how far a reader has to be to
+    /// see it. Do not drop the future half-way: run it in a task of its own.
     pub(crate) async fn change(
         &self,
         id: Id,
         change: &Change,
         fits: impl Fn(&Profile) -> bool,
         now: Time,
-    ) -> Result<Arc<Profile>, Error> {
+    ) -> Result<(Arc<Profile>, Position), Error> {
         for _ in 0..TRIES {
-            let current = self.load(id).await?.ok_or(Error::NotFound)?;
+            let current = load(&self.store, id, &Freshness::Latest).await?;
+            let current = current.ok_or(Error::NotFound)?;
             if !fits(&current) {
                 return Err(Error::PreconditionFailed);
             }
             let changed = change.apply(&current, now);
             if changed == *current {
-                return Ok(current);
+                // Whoever made it so may be unknown to the replicas.
+                return Ok((current, Position::UNKNOWN));
             }
             let written = self.write(&current, &changed, now).await;
             // Also after an error: a write that reports one may have taken place.
-            self.cache.invalidate(&id).await;
+            let position = written.as_ref().unwrap_or(&Position::UNKNOWN);
+            self.cache.invalidate(&id, mark(position)).await;
             match written {
                 // Somebody else was faster: look again.
                 Err(Error::PreconditionFailed) => {}
                 Err(error) => return Err(error),
-                Ok(()) => return Ok(Arc::new(changed)),
+                Ok(position) => return Ok((Arc::new(changed), position)),
             }
         }
         Err(Error::PreconditionFailed)
     }
 
-    async fn load(&self, id: Id) -> Result<Option<Arc<Profile>>, Error> {
-        let mut connection = self.store.at(id).read(&Freshness::Latest).await?;
-        let row = select().then("id = ? AND {fence}").bind(id);
-        let row: Option<Row> = row.optional(&mut connection).await?;
-        Ok(row.map(|row| Arc::new(Profile::from(row))))
-    }
-
-    async fn write(&self, old: &Profile, new: &Profile, now: Time) -> Result<(), Error> {
+    async fn write(&self, old: &Profile, new: &Profile, now: Time) -> Result<Position, Error> {
         let (old_key, new_key) = (old.email.to_lowercase(), new.email.to_lowercase());
         let id = new.id;
         if old_key == new_key {
-            let mut tx = self.store.at(id).begin().await?;
+            let route = self.store.at(id);
+            let mut tx = route.begin().await?;
             update(&mut tx, new.clone()).await?;
-            return Ok(tx.commit().await?);
+            return Ok(route.commit(tx).await?);
         }
         let (claimed, released) = ([(fields::EMAIL, &*new_key)], [(fields::EMAIL, &*old_key)]);
         let new = new.clone();
@@ -114,10 +116,42 @@ impl Profiles {
                 update(tx, new).boxed()
             });
         match claimed.await? {
-            Claimed::Won(()) => Ok(()),
+            Claimed::Won((), position) => Ok(position),
             Claimed::Taken => Err(Error::Taken),
         }
     }
+}
+
+impl Source for Rows {
+    type Key = Id;
+    type Value = Arc<Profile>;
+    type Error = Error;
+    const NAME: &'static str = "profile";
+
+    async fn load(&self, id: Id, need: Need) -> Result<Option<Arc<Profile>>, Error> {
+        load(&self.0, id, &freshness(need)).await
+    }
+
+    async fn load_many(&self, ids: Vec<Id>) -> Result<Vec<(Id, Arc<Profile>)>, Error> {
+        let select = |ids: Vec<Id>| select().then("id IN ").list(ids).then(" AND {fence}");
+        let rows = self.0.multi_get(&ids, &Freshness::Bounded, select);
+        let rows: Vec<Row> = rows.await?;
+        let rows = rows.into_iter().map(Profile::from);
+        Ok(rows
+            .map(|profile| (profile.id, Arc::new(profile)))
+            .collect())
+    }
+
+    fn version(profile: &Arc<Profile>) -> u64 {
+        profile.version.try_into().unwrap_or(0)
+    }
+}
+
+async fn load(store: &Store, id: Id, freshness: &Freshness) -> Result<Option<Arc<Profile>>, Error> {
+    let mut connection = store.at(id).read(freshness).await?;
+    let row = select().then("id = ? AND {fence}").bind(id);
+    let row: Option<Row> = row.optional(&mut connection).await?;
+    Ok(row.map(|row| Arc::new(Profile::from(row))))
 }
 
 impl Change {

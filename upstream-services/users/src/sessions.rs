@@ -7,55 +7,64 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cache::Cache;
-use store::{Freshness, Id, Store, Time, Transaction, sql};
+use cache::{Cache, Limits, Need, Remote, Source};
+use serde::{Deserialize, Serialize};
+use store::{Id, Position, Store, Time, Transaction, sql};
 
 use crate::Error;
 use crate::accounts::Authenticated;
+use crate::freshness::{freshness, mark, seen};
 use crate::tokens::{Access, RefreshToken};
 
 /// Opens, prolongs and ends sessions.
 pub(crate) struct Sessions {
     store: Arc<Store>,
-    cache: Arc<Cache<Id, Live>>,
+    cache: Cache<Rows>,
     ttl: Duration,
     reuse: prometheus::IntCounter,
 }
 
-/// A session that is not revoked.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Live {
+/// Sessions, as the store has them.
+pub(crate) struct Rows(Arc<Store>);
+
+/// Whose a session is, and how long.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct State {
     user: Id,
     expires_at: Time,
+    revoked: bool,
 }
 
 impl Sessions {
-    pub(crate) const fn new(
+    pub(crate) fn new(
         store: Arc<Store>,
-        cache: Arc<Cache<Id, Live>>,
+        limits: Limits,
+        remote: Option<Arc<Remote>>,
         ttl: Duration,
         reuse: prometheus::IntCounter,
     ) -> Self {
+        let rows = Rows(store.clone());
         Self {
             store,
-            cache,
+            cache: Cache::new(rows, limits, remote),
             ttl,
             reuse,
         }
     }
 
+    pub(crate) fn cache(&self) -> &Cache<Rows> {
+        &self.cache
+    }
+
     /// Opens a session, unless the password has changed since it was compared: the change ended
     /// the sessions it saw, and this one would slip through.
-    pub(crate) async fn open(
-        &self,
-        who: Authenticated,
-        now: Time,
-    ) -> Result<(Access, RefreshToken), Error> {
+    pub(crate) async fn open(&self, who: Authenticated, now: Time) -> Result<Opened, Error> {
         let user = who.user;
         let session = self.store.new_id(user.bucket(), now)?;
         let token = RefreshToken::new(user, session);
         let expires_at = now.plus(self.ttl);
-        let mut tx = self.store.at(user).begin().await?;
+        let route = self.store.at(user);
+        let mut tx = route.begin().await?;
         let version = sql("SELECT password_version FROM users WHERE id = ?").bind(user);
         let version: Option<(i64,)> = version.optional(&mut tx).await?;
         if version != Some((who.password_version,)) {
@@ -69,26 +78,26 @@ impl Sessions {
             .run(&mut tx)
             .await?;
         insert_token(&mut tx, &token, session, now, expires_at).await?;
-        tx.commit().await?;
-        Ok((Access { user, session }, token))
+        Ok(Opened {
+            access: Access { user, session },
+            refresh: token,
+            position: route.commit(tx).await?,
+        })
     }
 
     /// Exchanges a refresh token for the next one.
-    pub(crate) async fn refresh(
-        &self,
-        token: &RefreshToken,
-        now: Time,
-    ) -> Result<(Access, RefreshToken), Error> {
+    pub(crate) async fn refresh(&self, token: &RefreshToken, now: Time) -> Result<Opened, Error> {
         let (Some(user), Some(session)) = (token.user(), token.session()) else {
             return Err(Error::WrongRefreshToken);
         };
-        let mut tx = self.store.at(user).begin().await?;
+        let route = self.store.at(user);
+        let mut tx = route.begin().await?;
         match look_up(&mut tx, token, user, session, now).await? {
             Presented::Refused => Err(Error::WrongRefreshToken),
             Presented::Used => {
                 revoke(&mut tx, session, now).await?;
-                tx.commit().await?;
-                self.cache.invalidate(&session).await;
+                let position = route.commit(tx).await?;
+                self.cache.invalidate(&session, mark(&position)).await;
                 self.reuse.inc();
                 tracing::warn!(%user, %session, "a used refresh token came again: session revoked");
                 Err(Error::WrongRefreshToken)
@@ -102,34 +111,49 @@ impl Sessions {
                     .bind(session)
                     .run(&mut tx)
                     .await?;
-                tx.commit().await?;
-                self.cache.invalidate(&session).await;
-                Ok((Access { user, session }, next))
+                let position = route.commit(tx).await?;
+                self.cache.invalidate(&session, mark(&position)).await;
+                Ok(Opened {
+                    access: Access { user, session },
+                    refresh: next,
+                    position,
+                })
             }
         }
     }
 
     /// Ends a session. From here on its tokens are refused.
     pub(crate) async fn end(&self, access: Access, now: Time) -> Result<(), Error> {
-        let mut tx = self.store.at(access.user).begin().await?;
+        let route = self.store.at(access.user);
+        let mut tx = route.begin().await?;
         revoke(&mut tx, access.session, now).await?;
-        tx.commit().await?;
-        self.cache.invalidate(&access.session).await;
+        let position = route.commit(tx).await?;
+        self.cache
+            .invalidate(&access.session, mark(&position))
+            .await;
         Ok(())
     }
 
-    /// Forgets sessions that ended elsewhere.
-    pub(crate) async fn forget(&self, ended: &[Id]) {
+    /// Forgets sessions that ended elsewhere, at a position.
+    pub(crate) async fn forget(&self, ended: &[Id], position: &Position) {
         for session in ended {
-            self.cache.invalidate(session).await;
+            self.cache.invalidate(session, mark(position)).await;
         }
     }
 
-    /// Whether the session of a token is open.
-    pub(crate) async fn is_live(&self, access: Access, now: Time) -> Result<bool, Error> {
-        let live = self.cache.get_or_load(access.session, self.load(access));
-        let live = live.await?;
-        Ok(live.is_some_and(|live| live.user == access.user && now < live.expires_at))
+    /// Whether the session of a token is open, as far as its owner has seen.
+    pub(crate) async fn is_live(
+        &self,
+        access: Access,
+        seen_at: &Position,
+        now: Time,
+    ) -> Result<bool, Error> {
+        // There was a session when the token was signed: that a replica knows none says nothing.
+        let seen = seen(1, seen_at);
+        let state = self.cache.get_seen(access.session, &seen).await?;
+        Ok(state.is_some_and(|state| {
+            !state.revoked && state.user == access.user && now < state.expires_at
+        }))
     }
 
     /// Deletes sessions and tokens that have expired, a batch of each shard at a time.
@@ -147,18 +171,37 @@ impl Sessions {
         }
         Ok(())
     }
+}
 
-    async fn load(&self, access: Access) -> Result<Option<Live>, Error> {
-        let select = "SELECT user_id, expires_at FROM sessions
-             WHERE id = ? AND revoked_at IS NULL AND {fence}";
-        let select = sql(select).bind(access.session);
-        let mut connection = self
-            .store
-            .at(access.session)
-            .read(&Freshness::Latest)
-            .await?;
-        let row: Option<(Id, Time)> = select.optional(&mut connection).await?;
-        Ok(row.map(|(user, expires_at)| Live { user, expires_at }))
+/// A session that was opened or kept open.
+pub(crate) struct Opened {
+    pub(crate) access: Access,
+    pub(crate) refresh: RefreshToken,
+    /// How far a reader has to be to see it.
+    pub(crate) position: Position,
+}
+
+impl Source for Rows {
+    type Key = Id;
+    type Value = State;
+    type Error = Error;
+    const NAME: &'static str = "session";
+
+    async fn load(&self, session: Id, need: Need) -> Result<Option<State>, Error> {
+        let select =
+            "SELECT user_id, expires_at, revoked_at FROM sessions WHERE id = ? AND {fence}";
+        let select = sql(select).bind(session);
+        let mut connection = self.0.at(session).read(&freshness(need)).await?;
+        let row: Option<(Id, Time, Option<Time>)> = select.optional(&mut connection).await?;
+        Ok(row.map(|(user, expires_at, revoked_at)| State {
+            user,
+            expires_at,
+            revoked: revoked_at.is_some(),
+        }))
+    }
+
+    fn version(_: &State) -> u64 {
+        1
     }
 }
 

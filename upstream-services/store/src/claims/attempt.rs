@@ -3,7 +3,7 @@
 use futures::future::BoxFuture;
 
 use super::{DONE, LEASE, Name, PENDING, inserted, record};
-use crate::{Bucket, Error, Freshness, Id, Store, Time, Transaction, sql};
+use crate::{Bucket, Error, Freshness, Id, Position, Store, Time, Transaction, sql};
 
 /// A write with claims under way.
 pub(super) struct Attempt<'s> {
@@ -75,19 +75,20 @@ impl<'s> Attempt<'s> {
         released: &[Name<'_>],
         now: Time,
         write: F,
-    ) -> Result<T, (E, Option<T>)>
+    ) -> Result<(T, Position), (E, Option<T>)>
     where
         F: for<'t> FnOnce(&'t mut Transaction) -> BoxFuture<'t, Result<T, E>>,
         E: From<Error>,
     {
         let own = |error: Error| (E::from(error), None);
         self.find_released(released).await.map_err(own)?;
-        let mut tx = self.store.at(self.owner).begin().await.map_err(own)?;
+        let route = self.store.at(self.owner);
+        let mut tx = route.begin().await.map_err(own)?;
         self.decide_done(&mut tx, now).await.map_err(own)?;
         let written = write(&mut tx).await.map_err(|error| (error, None))?;
         self.commit_tried = true;
-        match tx.commit().await {
-            Ok(()) => Ok(written),
+        match route.commit(tx).await {
+            Ok(position) => Ok((written, position)),
             Err(error) => Err((error.into(), Some(written))),
         }
     }

@@ -34,7 +34,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 
-use crate::{Bucket, Error, Freshness, Id, On, Store, Time, Transaction, sql};
+use crate::{Bucket, Error, Freshness, Id, On, Position, Store, Time, Transaction, sql};
 use attempt::{Abandoned, Attempt};
 
 /// How long a claim may stay pending before others may take it over.
@@ -44,10 +44,10 @@ pub const LEASE: Duration = Duration::from_secs(30);
 pub type Name<'a> = (&'a str, &'a str);
 
 /// What a write with claims came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Claimed<T> {
-    /// All names are the owner's and the write is committed.
-    Won(T),
+    /// All names are the owner's and the write is committed. So far has a reader to be to see it.
+    Won(T, Position),
     /// At least one of the names belongs to somebody else; nothing was written.
     Taken,
 }
@@ -89,13 +89,15 @@ impl Store {
             }
         }
         match attempt.write(released, now, write).await {
-            Ok(written) => {
+            Ok((written, position)) => {
                 attempt.settle().await;
-                Ok(Claimed::Won(written))
+                Ok(Claimed::Won(written, position))
             }
             Err((error, written)) => match (attempt.abandon(now).await, written) {
                 // The commit reported an error and yet took place.
-                (Abandoned::WasCommitted, Some(written)) => Ok(Claimed::Won(written)),
+                (Abandoned::WasCommitted, Some(written)) => {
+                    Ok(Claimed::Won(written, Position::UNKNOWN))
+                }
                 _ => Err(error),
             },
         }

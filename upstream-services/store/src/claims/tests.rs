@@ -97,7 +97,7 @@ async fn a_registration_owns_its_names_and_leaves_nothing_else() {
     let now = Time::now();
     assert_eq!(
         register(&store, first, now).await.unwrap(),
-        Claimed::Won(())
+        Claimed::Won((), Position::default())
     );
     assert_eq!(register(&store, second, now).await.unwrap(), Claimed::Taken);
     assert_eq!(
@@ -135,7 +135,7 @@ async fn a_hundred_registrations_of_one_email_have_one_winner() {
                 let won = store
                     .claim_and_write(owner, &names, &[], Time::now(), row(owner))
                     .await;
-                (won.unwrap() == Claimed::Won(())).then_some(owner)
+                (won.unwrap() == Claimed::Won((), Position::default())).then_some(owner)
             })
         })
         .collect();
@@ -197,7 +197,7 @@ async fn a_crash_after_the_claim_frees_the_name_when_the_lease_ends() {
     let later = now.plus(LEASE);
     assert_eq!(
         register(&store, next, later).await.unwrap(),
-        Claimed::Won(())
+        Claimed::Won((), Position::default())
     );
     assert_eq!(
         store.owner_of(EMAIL, &Freshness::Latest).await.unwrap(),
@@ -250,7 +250,7 @@ async fn a_slow_write_fails_when_its_claim_was_taken_over() {
     let won = store
         .claim_and_write(fast, &only_email, &[], later, row(fast))
         .await;
-    assert_eq!(won.unwrap(), Claimed::Won(()));
+    assert_eq!(won.unwrap(), Claimed::Won((), Position::default()));
 
     let (error, _) = attempt.write(&[], later, row(slow)).await.unwrap_err();
     assert!(matches!(error, Error::ClaimLost), "{error}");
@@ -286,7 +286,7 @@ async fn a_released_name_is_free_and_can_be_taken_back() {
         let changed = store
             .claim_and_write(owner, &[to], &[from], now, nothing)
             .await;
-        assert_eq!(changed.unwrap(), Claimed::Won(()));
+        assert_eq!(changed.unwrap(), Claimed::Won((), Position::default()));
     };
     let other = ("email", "b@example.org");
     change(other, EMAIL).await;
@@ -319,7 +319,7 @@ async fn a_crash_before_the_release_does_not_lose_the_name() {
     let back = store
         .claim_and_write(owner, &[EMAIL], &[other], now, nothing)
         .await;
-    assert_eq!(back.unwrap(), Claimed::Won(()));
+    assert_eq!(back.unwrap(), Claimed::Won((), Position::default()));
     store.sweep_claims(now.plus(LEASE * 2)).await.unwrap();
     assert_eq!(
         store.owner_of(EMAIL, &Freshness::Latest).await.unwrap(),

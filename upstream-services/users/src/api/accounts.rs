@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 use super::bearer::Bearer;
 use super::body::Json;
+use super::seen::Seen;
 use super::{App, timestamp, to_the_end};
 use crate::Error;
 use crate::accounts::Registration;
@@ -112,17 +113,19 @@ pub(super) async fn register(
 pub(super) async fn change_password(
     State(app): State<App>,
     Bearer(access): Bearer,
+    told: Seen,
     Json(request): Json<PasswordRequest>,
-) -> Result<StatusCode, Error> {
+) -> Result<impl IntoResponse, Error> {
     let current = Password::presented(request.current_password);
     let new = Password::parse(request.password)?;
-    to_the_end(async move {
+    let position = to_the_end(async move {
         let changed = app
             .accounts
             .change_password(access, current, new, Time::now());
-        app.sessions.forget(&changed.await?).await;
-        Ok::<_, Error>(())
+        let (ended, position) = changed.await?;
+        app.sessions.forget(&ended, &position).await;
+        Ok::<_, Error>(position)
     })
     .await?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok((told.at(position), StatusCode::NO_CONTENT))
 }

@@ -6,6 +6,7 @@ use axum::http::request::Parts;
 use store::Time;
 
 use super::App;
+use super::seen::Seen;
 use crate::Error;
 use crate::tokens::Access;
 
@@ -27,7 +28,9 @@ impl FromRequestParts<App> for Bearer {
         };
         let access = app.tokens.verify(token);
         let access = access.ok_or(Error::Unauthenticated { presented: true })?;
-        match app.sessions.is_live(access, Time::now()).await? {
+        let Ok(seen) = Seen::from_request_parts(parts, app).await;
+        let live = app.sessions.is_live(access, &seen.position, Time::now());
+        match live.await? {
             true => Ok(Self(access)),
             false => Err(Error::Unauthenticated { presented: true }),
         }

@@ -15,6 +15,7 @@ mod observe;
 mod openapi;
 mod problems;
 mod profiles;
+mod seen;
 mod service;
 mod sessions;
 

@@ -75,7 +75,9 @@ fn problem_of(error: &Error) -> Problem {
             return Problem::new(503, "unavailable", "The service is busy; try again");
         }
         Error::Store(_) => return internal(),
-        Error::Config { .. } | Error::Keys { .. } | Error::Internal(_) => return internal(),
+        Error::Config { .. } | Error::Keys { .. } | Error::Cache(_) | Error::Internal(_) => {
+            return internal();
+        }
     };
     Problem::new(status, kind, title).detail(error.to_string())
 }

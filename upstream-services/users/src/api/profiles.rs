@@ -10,9 +10,11 @@ use utoipa::ToSchema;
 
 use super::bearer::Bearer;
 use super::body::Json;
+use super::seen::Seen;
 use super::{App, etag, timestamp, to_the_end};
 use crate::Error;
 use crate::fields::{DisplayName, Email};
+use crate::freshness::seen;
 use crate::profiles::{Change, Profile};
 
 /// One's own profile.
@@ -93,17 +95,18 @@ pub(super) struct Batch {
 pub(super) async fn me(
     State(app): State<App>,
     Bearer(access): Bearer,
+    told: Seen,
     headers: HeaderMap,
 ) -> Result<Response, Error> {
-    let profile = app
-        .profiles
-        .get(access.user)
-        .await?
-        .ok_or(Error::NotFound)?;
+    // Who has a session has a profile.
+    let seen = seen(told.profile.max(1), &told.position);
+    let profile = app.profiles.get(access.user, &seen).await?;
+    let profile = profile.ok_or(Error::NotFound)?;
+    let seen = Seen::new(profile.version, told.position);
     if etag::none_match_fails(&headers, &etag::of(&profile)) {
-        return Ok((StatusCode::NOT_MODIFIED, private(&profile)).into_response());
+        return Ok((StatusCode::NOT_MODIFIED, seen, private(&profile)).into_response());
     }
-    Ok((private(&profile), axum::Json(own(&profile))).into_response())
+    Ok((seen, private(&profile), axum::Json(own(&profile))).into_response())
 }
 
 /// Change one's own profile
@@ -140,8 +143,9 @@ pub(super) async fn change_me(
             .change(access.user, &change, fits, Time::now())
             .await
     });
-    let profile = changed.await?;
-    Ok((private(&profile), axum::Json(own(&profile))))
+    let (profile, position) = changed.await?;
+    let seen = Seen::new(profile.version, position);
+    Ok((seen, private(&profile), axum::Json(own(&profile))))
 }
 
 /// Read a user's public profile
@@ -155,11 +159,18 @@ pub(super) async fn change_me(
 )]
 pub(super) async fn user(
     State(app): State<App>,
-    _asking: Bearer,
+    Bearer(asking): Bearer,
+    told: Seen,
     Path(id): Path<String>,
 ) -> Result<axum::Json<PublicProfile>, Error> {
     let id = id.parse().map_err(|_| Error::NotFound)?;
-    let profile = app.profiles.get(id).await?.ok_or(Error::NotFound)?;
+    let version = match id == asking.user {
+        true => told.profile.max(1),
+        false => 0,
+    };
+    let seen = seen(version, &told.position);
+    let profile = app.profiles.get(id, &seen).await?;
+    let profile = profile.ok_or(Error::NotFound)?;
     Ok(axum::Json(public(&profile)))
 }
 

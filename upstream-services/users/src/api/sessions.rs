@@ -10,10 +10,12 @@ use utoipa::ToSchema;
 
 use super::bearer::Bearer;
 use super::body::Json;
+use super::seen::Seen;
 use super::{App, to_the_end};
 use crate::Error;
 use crate::fields::Password;
-use crate::tokens::{Access, RefreshToken};
+use crate::sessions::Opened;
+use crate::tokens::RefreshToken;
 
 /// Who wants in.
 #[derive(Deserialize, ToSchema)]
@@ -62,6 +64,7 @@ pub(super) struct Tokens {
 )]
 pub(super) async fn login(
     State(app): State<App>,
+    told: Seen,
     Json(request): Json<LoginRequest>,
 ) -> Result<impl IntoResponse, Error> {
     let password = Password::presented(request.password);
@@ -70,8 +73,8 @@ pub(super) async fn login(
         .authenticate(&request.username, password)
         .await?;
     let now = Time::now();
-    let (access, refresh) = app.sessions.open(who, now).await?;
-    tokens(&app, access, &refresh, now)
+    let opened = app.sessions.open(who, now).await?;
+    tokens(&app, opened, &told, now)
 }
 
 /// Refresh
@@ -86,14 +89,14 @@ pub(super) async fn login(
 )]
 pub(super) async fn refresh(
     State(app): State<App>,
+    told: Seen,
     Json(request): Json<RefreshRequest>,
 ) -> Result<impl IntoResponse, Error> {
     let token = RefreshToken::parse(&request.refresh_token).ok_or(Error::WrongRefreshToken)?;
     let now = Time::now();
     let sessions = app.clone();
     let next = to_the_end(async move { sessions.sessions.refresh(&token, now).await });
-    let (access, refresh) = next.await?;
-    tokens(&app, access, &refresh, now)
+    tokens(&app, next.await?, &told, now)
 }
 
 /// Log out
@@ -114,15 +117,16 @@ pub(super) async fn logout(
 /// Tokens must not stay in a cache (RFC 6749, section 5.1).
 fn tokens(
     app: &App,
-    access: Access,
-    refresh: &RefreshToken,
+    opened: Opened,
+    told: &Seen,
     now: Time,
 ) -> Result<impl IntoResponse + use<>, Error> {
     let tokens = Tokens {
-        access_token: app.tokens.issue(access, now)?,
-        refresh_token: refresh.reveal(),
+        access_token: app.tokens.issue(opened.access, now)?,
+        refresh_token: opened.refresh.reveal(),
         token_type: "Bearer",
         expires_in: app.tokens.ttl().as_secs(),
     };
-    Ok(([(CACHE_CONTROL, "no-store")], axum::Json(tokens)))
+    let seen = told.at(opened.position);
+    Ok((seen, [(CACHE_CONTROL, "no-store")], axum::Json(tokens)))
 }

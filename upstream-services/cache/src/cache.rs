@@ -1,0 +1,352 @@
+//! Both levels, and the source behind them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use futures::future::{BoxFuture, join_all};
+
+use crate::near::{Filed, Held, Near};
+use crate::remote::{Lease, Listener, Look, Remote};
+use crate::{Limits, Mark, Need, Pairs, Seen, Source, Stats};
+
+/// A cache in front of a source. Clones share it.
+pub struct Cache<S: Source>(Arc<Inner<S>>);
+
+struct Inner<S: Source> {
+    source: S,
+    limits: Limits,
+    near: Near<S::Key, S::Value>,
+    remote: Option<Arc<Remote>>,
+    /// Whether other processes' invalidations are heard.
+    heard: AtomicBool,
+    counts: Counts,
+}
+
+#[derive(Default)]
+struct Counts {
+    hits: AtomicU64,
+    stale: AtomicU64,
+    misses: AtomicU64,
+    remote_hits: AtomicU64,
+    loads: AtomicU64,
+}
+
+/// How long an entry is kept in memory while nobody tells what other processes change.
+const UNHEARD: Duration = Duration::from_secs(1);
+/// How often, and how long each time, a fill by another process is waited for.
+const WAITS: usize = 5;
+const WAIT: Duration = Duration::from_millis(10);
+
+impl<S: Source> Cache<S> {
+    /// An empty cache in memory, and before what other processes have put into a remote.
+    pub fn new(source: S, limits: Limits, remote: Option<Arc<Remote>>) -> Self {
+        let inner = Arc::new(Inner {
+            near: Near::new(&limits),
+            source,
+            limits,
+            // Without a remote no other process is expected.
+            heard: AtomicBool::new(remote.is_none()),
+            remote,
+            counts: Counts::default(),
+        });
+        if let Some(remote) = &inner.remote {
+            let listener: Arc<dyn Listener> = inner.clone();
+            remote.tell(S::NAME, Arc::downgrade(&listener));
+        }
+        Self(inner)
+    }
+
+    /// The source.
+    pub fn source(&self) -> &S {
+        &self.0.source
+    }
+
+    /// The value of a key.
+    ///
+    /// # Errors
+    /// The source's, shared by the callers that waited for this load. It is not remembered: the next caller loads again.
+    pub async fn get(&self, key: S::Key) -> Result<Option<S::Value>, Arc<S::Error>> {
+        self.get_seen(key, &Seen::default()).await
+    }
+
+    /// The value of a key for somebody who has seen something of it: nothing older than that.
+    ///
+    /// # Errors
+    /// As [`Cache::get`].
+    pub async fn get_seen(
+        &self,
+        key: S::Key,
+        seen: &Seen,
+    ) -> Result<Option<S::Value>, Arc<S::Error>> {
+        let inner = &self.0;
+        let filed = inner.near.file(key);
+        let mut too_old = false;
+        if let Some(held) = inner.held(&filed).await {
+            if reaches::<S>(held.value.as_ref(), seen) {
+                self.count_hit(&filed, &held);
+                return Ok(held.value.clone());
+            }
+            too_old = true;
+        }
+        inner.counts.misses.fetch_add(1, Relaxed);
+        if too_old {
+            inner.near.remove(&filed).await;
+        }
+        let load = inner.load(filed.key.clone(), seen);
+        let held = inner.near.get_or_load(&filed, load).await?;
+        if reaches::<S>(held.value.as_ref(), seen) {
+            return Ok(held.value.clone());
+        }
+        // The flight was somebody's who has seen less.
+        let value = inner.load_new(filed.key.clone(), seen, Need::Latest);
+        let held = inner.hold(value.await?);
+        inner.near.insert(&filed, held.clone()).await;
+        Ok(held.value.clone())
+    }
+
+    /// The values of many keys, of those that have one. Two callers may load the same key at once here.
+    ///
+    /// # Errors
+    /// The source's; what was found is then not returned either.
+    pub async fn get_many(&self, keys: Vec<S::Key>) -> Result<Pairs<S>, S::Error> {
+        let inner = &self.0;
+        let mut found = Vec::with_capacity(keys.len());
+        let mut missing = Vec::new();
+        for key in keys {
+            let filed = inner.near.file(key);
+            match inner.held(&filed).await {
+                Some(held) => {
+                    self.count_hit(&filed, &held);
+                    found.extend(held.value.clone().map(|value| (filed.key, value)));
+                }
+                None => missing.push(filed),
+            }
+        }
+        if !missing.is_empty() {
+            inner.counts.misses.fetch_add(missing.len() as u64, Relaxed);
+            found.extend(inner.load_missing(missing).await?);
+        }
+        Ok(found)
+    }
+
+    /// Forgets a key, everywhere. Call it after the change is committed: whoever asks afterwards sees the
+    /// change, whatever loads are under way. The mark says how new a reader of the source has to be for that.
+    pub async fn invalidate(&self, key: &S::Key, mark: Option<Mark>) {
+        let inner = &self.0;
+        if let Some(remote) = &inner.remote {
+            let (name, marks) = (key.to_string(), inner.limits.marks);
+            remote.delete(S::NAME, &name, mark.as_ref(), marks).await;
+        }
+        // Last: until here the remote could still be read.
+        inner.near.forget(key, mark).await;
+    }
+
+    /// What the cache did so far.
+    pub fn stats(&self) -> Stats {
+        let counts = &self.0.counts;
+        Stats {
+            hits: counts.hits.load(Relaxed),
+            stale: counts.stale.load(Relaxed),
+            misses: counts.misses.load(Relaxed),
+            remote_hits: counts.remote_hits.load(Relaxed),
+            loads: counts.loads.load(Relaxed),
+            entries: self.0.near.len(),
+        }
+    }
+
+    fn count_hit(&self, filed: &Filed<S::Key>, held: &Arc<Held<S::Value>>) {
+        self.0.counts.hits.fetch_add(1, Relaxed);
+        if held.is_fresh() {
+            return;
+        }
+        self.0.counts.stale.fetch_add(1, Relaxed);
+        if held.begin_refresh() {
+            let (inner, filed, held) = (self.0.clone(), filed.clone(), held.clone());
+            tokio::spawn(async move {
+                match inner.load(filed.key.clone(), &Seen::default()).await {
+                    Ok(new) => inner.near.insert(&filed, new).await,
+                    Err(_) => held.end_refresh(),
+                }
+            });
+        }
+    }
+}
+
+impl<S: Source> Inner<S> {
+    /// What memory has of a key and may be served.
+    async fn held(&self, filed: &Filed<S::Key>) -> Option<Arc<Held<S::Value>>> {
+        let held = self.near.get(filed).await?;
+        if self.heard.load(Relaxed) || held.age() < UNHEARD {
+            return Some(held);
+        }
+        self.near.remove(filed).await;
+        None
+    }
+
+    /// Loads a key from the remote, or else from the source.
+    async fn load(&self, key: S::Key, seen: &Seen) -> Result<Arc<Held<S::Value>>, S::Error> {
+        let Missing { need, lease } = match self.look(&key, seen).await {
+            Ok(value) => return Ok(self.hold(value)),
+            Err(missing) => missing,
+        };
+        let held = self.hold(self.load_new(key.clone(), seen, need).await?);
+        if let Some(lease) = lease {
+            self.fill(&key, lease, &held).await;
+        }
+        Ok(held)
+    }
+
+    /// What the remote has of a key, if it is new enough.
+    async fn look(&self, key: &S::Key, seen: &Seen) -> Result<Option<S::Value>, Missing> {
+        let mut missing = Missing {
+            need: Need::Any.and(self.near.mark(key).await),
+            lease: None,
+        };
+        let Some(remote) = &self.remote else {
+            return Err(missing);
+        };
+        let name = key.to_string();
+        for _ in 0..WAITS {
+            match remote.look(S::NAME, &name).await {
+                Look::Found(entry) => {
+                    let value = entry.map(|json| serde_json::from_slice(&json)).transpose();
+                    return match value {
+                        Ok(value) if reaches::<S>(value.as_ref(), seen) => {
+                            self.counts.remote_hits.fetch_add(1, Relaxed);
+                            Ok(value)
+                        }
+                        _ => Err(missing),
+                    };
+                }
+                Look::Vacant(lease) => {
+                    missing.lease = Some(lease);
+                    break;
+                }
+                Look::Deleted(mark, lease) => {
+                    missing.need = missing.need.and(mark);
+                    missing.lease = Some(lease);
+                    break;
+                }
+                Look::Taken => tokio::time::sleep(WAIT).await,
+                Look::Unavailable => break,
+            }
+        }
+        Err(missing)
+    }
+
+    /// Asks the source, for nothing older than what was seen.
+    async fn load_new(
+        &self,
+        key: S::Key,
+        seen: &Seen,
+        need: Need,
+    ) -> Result<Option<S::Value>, S::Error> {
+        let need = need.and(seen.mark.clone());
+        self.counts.loads.fetch_add(1, Relaxed);
+        let value = self.source.load(key.clone(), need.clone()).await?;
+        if need == Need::Latest || reaches::<S>(value.as_ref(), seen) {
+            return Ok(value);
+        }
+        self.counts.loads.fetch_add(1, Relaxed);
+        self.source.load(key, Need::Latest).await
+    }
+
+    /// Loads what memory does not have.
+    async fn load_missing(&self, missing: Vec<Filed<S::Key>>) -> Result<Pairs<S>, S::Error> {
+        let seen = Seen::default();
+        let looked = join_all(missing.iter().map(|filed| self.look(&filed.key, &seen))).await;
+        let any = |looked: &Result<_, Missing>| matches!(looked, Err(missing) if missing.need == Need::Any);
+        let asked = missing
+            .iter()
+            .zip(&looked)
+            .filter(|(_, looked)| any(looked));
+        let asked: Vec<_> = asked.map(|(filed, _)| filed.key.clone()).collect();
+        let mut loaded = HashMap::new();
+        if !asked.is_empty() {
+            self.counts.loads.fetch_add(asked.len() as u64, Relaxed);
+            loaded.extend(self.source.load_many(asked).await?);
+        }
+        let mut found = Vec::new();
+        let mut fills = Vec::new();
+        for (filed, looked) in missing.into_iter().zip(looked) {
+            let (value, lease) = match looked {
+                Ok(value) => (value, None),
+                Err(Missing {
+                    need: Need::Any,
+                    lease,
+                }) => (loaded.remove(&filed.key), lease),
+                Err(Missing { need, lease }) => {
+                    (self.load_new(filed.key.clone(), &seen, need).await?, lease)
+                }
+            };
+            let held = self.hold(value);
+            self.near.insert(&filed, held.clone()).await;
+            found.extend(held.value.clone().map(|value| (filed.key.clone(), value)));
+            fills.extend(lease.map(|lease| (filed.key, lease, held)));
+        }
+        let fills = fills.iter_mut().map(|(key, lease, held)| {
+            let lease = std::mem::take(lease);
+            self.fill(key, lease, held)
+        });
+        join_all(fills).await;
+        Ok(found)
+    }
+
+    async fn fill(&self, key: &S::Key, lease: Lease, held: &Held<S::Value>) {
+        let Some(remote) = &self.remote else { return };
+        let json = held.value.as_ref().map(serde_json::to_vec).transpose();
+        // What JSON cannot say is not shared.
+        if let Ok(json) = json {
+            remote
+                .fill(S::NAME, &key.to_string(), lease, json, held.fresh())
+                .await;
+        }
+    }
+
+    fn hold(&self, value: Option<S::Value>) -> Arc<Held<S::Value>> {
+        let fresh = self.limits.draw(value.is_some());
+        Held::new(value, fresh)
+    }
+}
+
+/// Why a value has to be loaded, and how.
+struct Missing {
+    need: Need,
+    /// That this caller may fill the remote.
+    lease: Option<Lease>,
+}
+
+/// Whether a value is no older than what was seen.
+fn reaches<S: Source>(value: Option<&S::Value>, seen: &Seen) -> bool {
+    value.map_or(0, S::version) >= seen.version
+}
+
+impl<S: Source> Listener for Inner<S> {
+    fn forget<'a>(&'a self, key: &'a str, mark: Option<Mark>) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            let key: Option<S::Key> = key.parse().ok();
+            if let Some(key) = key {
+                self.near.forget(&key, mark).await;
+            }
+        })
+    }
+
+    fn heard(&self, heard: bool) {
+        if heard {
+            // What was said before is not known.
+            self.near.forget_all();
+        }
+        self.heard.store(heard, Relaxed);
+    }
+}
+
+impl<S: Source> Clone for Cache<S> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,220 @@
+//! The level that processes share: Redis or Memcached.
+//!
+//! ```text
+//! Remote: which server has a key (rendezvous hashing), and which one while that is away (the gutter)
+//!   Server: time-outs, a breaker, deletions that were missed
+//!     Backend: Redis (single, sentinel, cluster) or Memcached
+//!   feed: what other processes have deleted
+//! ```
+//!
+//! Whatever goes wrong here, the source is asked instead.
+
+mod backend;
+mod entry;
+mod feed;
+mod memcached;
+mod options;
+mod redis;
+mod rendezvous;
+mod server;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use tokio::task::JoinHandle;
+
+use self::entry::Entry;
+use self::rendezvous::owner;
+use self::server::Server;
+use crate::Mark;
+
+pub use self::backend::RemoteError;
+pub use self::options::{Kind, Node, Options, Password};
+pub use self::server::ServerStats as RemoteStats;
+
+/// The servers that processes share.
+pub struct Remote {
+    options: Options,
+    servers: Vec<Arc<Server>>,
+    gutter: Vec<Arc<Server>>,
+    listeners: Listeners,
+    /// By this it knows its own messages.
+    sender: u64,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// Who is told what other processes delete, by the name of the source.
+type Listeners = Arc<Mutex<HashMap<&'static str, Weak<dyn Listener>>>>;
+
+/// Who is told what other processes delete.
+pub(crate) trait Listener: Send + Sync {
+    fn forget<'a>(&'a self, key: &'a str, mark: Option<Mark>) -> BoxFuture<'a, ()>;
+
+    /// Whether deletions are heard from now on.
+    fn heard(&self, heard: bool);
+}
+
+/// What was found.
+#[derive(Debug)]
+pub(crate) enum Look {
+    /// A value as JSON, or the knowledge that there is none.
+    Found(Option<Vec<u8>>),
+    /// Nothing; it is the caller's to fill.
+    Vacant(Lease),
+    /// It was deleted just now; a fill must not be older than the mark.
+    Deleted(Option<Mark>, Lease),
+    /// Nothing; somebody else is about to fill it.
+    Taken,
+    /// No answer.
+    Unavailable,
+}
+
+/// The right to fill a key.
+#[derive(Debug, Default)]
+pub(crate) struct Lease {
+    /// What is there now, and must still be.
+    token: Vec<u8>,
+    /// It is the server in the gutter that gave it.
+    gutter: bool,
+}
+
+/// How long a reader may take to fill what was vacant.
+const LEASE: Duration = Duration::from_secs(2);
+/// How long an entry lives on a server that stands in for another.
+const GUTTER: Duration = Duration::from_secs(10);
+/// Memcached takes keys of 250 bytes.
+const LONGEST_KEY: usize = 250;
+
+impl Remote {
+    /// Makes it; servers are connected to when they are needed. Must be called within a runtime.
+    ///
+    /// # Errors
+    /// When the options make no sense.
+    pub fn open(options: Options) -> Result<Arc<Self>, RemoteError> {
+        let (servers, gutter) = (Server::all(&options, false)?, Server::all(&options, true)?);
+        let mut tasks: Vec<_> = servers.iter().chain(&gutter).map(Server::mend).collect();
+        let listeners = Listeners::default();
+        let sender = rand::random();
+        tasks.push(tokio::spawn(feed::follow(
+            servers.clone(),
+            options.channel(),
+            sender,
+            listeners.clone(),
+        )));
+        Ok(Arc::new(Self {
+            options,
+            servers,
+            gutter,
+            listeners,
+            sender,
+            tasks: Mutex::new(tasks),
+        }))
+    }
+
+    /// How each server does.
+    pub fn stats(&self) -> Vec<RemoteStats> {
+        let servers = self.servers.iter().chain(&self.gutter);
+        servers.map(|server| server.stats()).collect()
+    }
+
+    /// Remembers whom to tell what is deleted elsewhere.
+    pub(crate) fn tell(&self, name: &'static str, listener: Weak<dyn Listener>) {
+        let mut listeners = self
+            .listeners
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        listeners.insert(name, listener);
+    }
+
+    pub(crate) async fn look(&self, name: &str, key: &str) -> Look {
+        let Some(key) = self.key(name, key) else {
+            return Look::Unavailable;
+        };
+        for (servers, gutter) in [(&self.servers, false), (&self.gutter, true)] {
+            let Some(server) = owner(servers, &key) else {
+                continue;
+            };
+            let Some(found) = server.look(&key, LEASE).await else {
+                continue;
+            };
+            let lease = |token| Lease { token, gutter };
+            return match found {
+                backend::Found::Entry(Entry::Value(json), _) => Look::Found(Some(json)),
+                backend::Found::Entry(Entry::Absent, _) => Look::Found(None),
+                backend::Found::Entry(Entry::Deleted(mark), token) => {
+                    Look::Deleted(mark, lease(token))
+                }
+                backend::Found::Vacant(token) => Look::Vacant(lease(token)),
+                backend::Found::Taken => Look::Taken,
+            };
+        }
+        Look::Unavailable
+    }
+
+    pub(crate) async fn fill(
+        &self,
+        name: &str,
+        key: &str,
+        lease: Lease,
+        json: Option<Vec<u8>>,
+        ttl: Duration,
+    ) {
+        let Some(key) = self.key(name, key) else {
+            return;
+        };
+        let entry = json.map_or(Entry::Absent, Entry::Value);
+        let (servers, ttl) = match lease.gutter {
+            true => (&self.gutter, ttl.min(GUTTER)),
+            false => (&self.servers, ttl),
+        };
+        if let Some(server) = owner(servers, &key) {
+            server.fill(&key, &lease.token, &entry, ttl).await;
+        }
+    }
+
+    /// Deletes a key for a while, and tells other processes. A server that does not answer
+    /// is told later.
+    pub(crate) async fn delete(&self, name: &str, key: &str, mark: Option<&Mark>, ttl: Duration) {
+        let message = feed::message(self.sender, name, key, mark);
+        let Some(key) = self.key(name, key) else {
+            return;
+        };
+        let entry = Entry::Deleted(mark.cloned());
+        let gutter = async {
+            // Who cannot reach the server uses the gutter, whether we can or not.
+            if let Some(server) = owner(&self.gutter, &key) {
+                server.delete(&key, &entry, ttl).await;
+            }
+        };
+        let delete = async {
+            if let Some(server) = owner(&self.servers, &key) {
+                server.delete(&key, &entry, ttl).await;
+            }
+        };
+        let publish = async {
+            for server in &self.servers {
+                if server.publish(&self.options.channel(), &message).await {
+                    break;
+                }
+            }
+        };
+        futures::join!(gutter, delete);
+        // Last: who hears of it and asks at once must find it deleted.
+        publish.await;
+    }
+
+    /// The key on the servers; none when it is too long.
+    fn key(&self, name: &str, key: &str) -> Option<String> {
+        let key = format!("{}:{name}:{key}", self.options.prefix);
+        (key.len() <= LONGEST_KEY).then_some(key)
+    }
+}
+
+impl Drop for Remote {
+    fn drop(&mut self) {
+        let tasks = self.tasks.get_mut().unwrap_or_else(PoisonError::into_inner);
+        tasks.iter().for_each(JoinHandle::abort);
+    }
+}

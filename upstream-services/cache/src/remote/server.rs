@@ -1,0 +1,261 @@
+//! One server, or one cluster: what it costs when it is away, and what it has missed.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::future::join_all;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use super::backend::{Backend, Found, Outcome};
+use super::entry::Entry;
+use super::memcached::Memcached;
+use super::options::{Kind, Node, Options};
+use super::redis::Redis;
+use crate::RemoteError;
+
+/// A server with its breaker.
+pub(super) struct Server {
+    name: String,
+    backend: Box<dyn Backend>,
+    timeout: Duration,
+    /// The parts that fail each by itself.
+    parts: Box<[Part]>,
+    failures: AtomicU64,
+    /// Deletions that were given up.
+    lost: AtomicU64,
+}
+
+/// A part of a server that fails by itself.
+#[derive(Default)]
+struct Part {
+    /// It did not answer: nothing is asked of it until it does again.
+    down: AtomicBool,
+    missed: Mutex<Missed>,
+}
+
+/// What a part has missed while it was down.
+#[derive(Default)]
+struct Missed {
+    /// A key of it, to find out whether it answers.
+    probe: String,
+    deletions: HashMap<String, (Entry, Duration)>,
+}
+
+/// How a server does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerStats {
+    /// Its address.
+    pub name: String,
+    /// Whether all of it answers.
+    pub up: bool,
+    /// Requests that failed or took too long.
+    pub failures: u64,
+    /// Deletions that it is still to be told.
+    pub missed: usize,
+    /// Deletions that it will not be told, because there were too many.
+    pub lost: u64,
+}
+
+/// Between two questions to a server that does not answer.
+const PROBE: Duration = Duration::from_millis(200);
+/// How long it may take to answer then, with a new connection.
+const REVIVAL: Duration = Duration::from_secs(1);
+/// How many deletions a part may miss.
+const MOST_MISSED: usize = 10_000;
+/// How many of them are sent at once.
+const AT_ONCE: usize = 100;
+
+impl Server {
+    /// The servers of some options, or those in the gutter.
+    pub(super) fn all(options: &Options, gutter: bool) -> Result<Vec<Arc<Self>>, RemoteError> {
+        let nodes = match gutter {
+            true => &options.gutter,
+            false => &options.nodes,
+        };
+        if nodes.is_empty() {
+            return match gutter {
+                true => Ok(Vec::new()),
+                false => Err(RemoteError::Options("there are no nodes")),
+            };
+        }
+        let one_of = |nodes: &[Node]| -> Result<Arc<Self>, RemoteError> {
+            let backend: Box<dyn Backend> = match options.kind {
+                Kind::Memcached => Box::new(Memcached::new(&nodes[0])),
+                _ => Box::new(Redis::new(options, nodes)?),
+            };
+            Ok(Arc::new(Self::new(nodes, backend, options.timeout)))
+        };
+        match options.kind {
+            Kind::Redis | Kind::Memcached => nodes.chunks(1).map(one_of).collect(),
+            Kind::RedisCluster | Kind::RedisSentinel(_) => Ok(vec![one_of(nodes)?]),
+        }
+    }
+
+    fn new(nodes: &[Node], backend: Box<dyn Backend>, timeout: Duration) -> Self {
+        let names: Vec<_> = nodes.iter().map(Node::to_string).collect();
+        Self {
+            name: names.join(","),
+            timeout,
+            parts: (0..backend.parts()).map(|_| Part::default()).collect(),
+            backend,
+            failures: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What is under a key; none when the server cannot be asked.
+    pub(super) async fn look(&self, key: &str, lease: Duration) -> Option<Found> {
+        self.ask(key, self.backend.look(key, lease)).await
+    }
+
+    pub(super) async fn fill(&self, key: &str, token: &[u8], entry: &Entry, ttl: Duration) {
+        let fill = self.backend.fill(key, token, entry, ttl);
+        let _ = self.ask(key, fill).await;
+    }
+
+    /// Deletes a key, now or as soon as the server answers again.
+    pub(super) async fn delete(&self, key: &str, deletion: &Entry, ttl: Duration) {
+        let put = self.backend.put(key, deletion, ttl);
+        if self.ask(key, put).await.is_some() {
+            return;
+        }
+        let part = self.part(key);
+        let mut missed = part.missed();
+        part.down.store(true, Relaxed); // it may have come back between
+        if missed.deletions.len() < MOST_MISSED || missed.deletions.contains_key(key) {
+            missed.probe = key.to_owned();
+            missed
+                .deletions
+                .insert(key.to_owned(), (deletion.clone(), ttl));
+        } else if self.lost.fetch_add(1, Relaxed) == 0 {
+            tracing::error!(server = self.name, "misses more deletions than are kept");
+        }
+    }
+
+    /// Tells a channel; whether that was possible.
+    pub(super) async fn publish(&self, channel: &str, message: &str) -> bool {
+        if self.parts.iter().all(|part| part.down.load(Relaxed)) {
+            return false;
+        }
+        let publish = self.backend.publish(channel, message);
+        matches!(timeout(self.timeout, publish).await, Ok(Ok(())))
+    }
+
+    /// As [`Backend::follow`].
+    pub(super) fn follow<'a>(
+        &'a self,
+        channel: &'a str,
+        heard: mpsc::Sender<String>,
+    ) -> Option<Outcome<'a, ()>> {
+        self.backend.follow(channel, heard)
+    }
+
+    /// Asks parts that do not answer whether they do again, and tells them what they have missed.
+    pub(super) fn mend(self: &Arc<Self>) -> JoinHandle<()> {
+        let server = self.clone();
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(PROBE).await;
+                join_all(server.parts.iter().map(|part| server.revive(part))).await;
+            }
+        })
+    }
+
+    async fn revive(&self, part: &Part) {
+        if !part.down.load(Relaxed) {
+            return;
+        }
+        let probe = part.missed().probe.clone();
+        if !self.answers(self.backend.ping(&probe)).await {
+            return;
+        }
+        loop {
+            let missed = {
+                let missed = part.missed();
+                if missed.deletions.is_empty() {
+                    part.down.store(false, Relaxed);
+                    tracing::info!(server = self.name, "answers again");
+                    return;
+                }
+                let some = missed.deletions.iter().take(AT_ONCE);
+                some.map(|(key, what)| (key.clone(), what.clone()))
+                    .collect::<Vec<_>>()
+            };
+            let told = missed
+                .iter()
+                .map(|(key, (entry, ttl))| self.answers(self.backend.put(key, entry, *ttl)));
+            let told = join_all(told).await;
+            if told.contains(&false) {
+                return;
+            }
+            let mut left = part.missed();
+            for (key, what) in missed {
+                // Deleted again meanwhile, it is to be told again.
+                if left.deletions.get(&key) == Some(&what) {
+                    left.deletions.remove(&key);
+                }
+            }
+        }
+    }
+
+    async fn answers(&self, request: Outcome<'_, ()>) -> bool {
+        let answered = matches!(timeout(REVIVAL, request).await, Ok(Ok(())));
+        if !answered {
+            self.backend.renew();
+        }
+        answered
+    }
+
+    async fn ask<T>(&self, key: &str, request: Outcome<'_, T>) -> Option<T> {
+        let part = self.part(key);
+        if part.down.load(Relaxed) {
+            return None;
+        }
+        let outcome = match timeout(self.timeout, request).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(RemoteError::Late),
+        };
+        match outcome {
+            Ok(answer) => Some(answer),
+            Err(error) => {
+                self.failures.fetch_add(1, Relaxed);
+                self.backend.renew();
+                let mut missed = part.missed();
+                missed.probe = key.to_owned();
+                if !part.down.swap(true, Relaxed) {
+                    tracing::warn!(server = self.name, %error, "the cache does without it");
+                }
+                None
+            }
+        }
+    }
+
+    fn part(&self, key: &str) -> &Part {
+        &self.parts[self.backend.part(key)]
+    }
+
+    pub(super) fn stats(&self) -> ServerStats {
+        let parts = &self.parts;
+        ServerStats {
+            name: self.name.clone(),
+            up: !parts.iter().any(|part| part.down.load(Relaxed)),
+            failures: self.failures.load(Relaxed),
+            missed: parts.iter().map(|part| part.missed().deletions.len()).sum(),
+            lost: self.lost.load(Relaxed),
+        }
+    }
+}
+
+impl Part {
+    fn missed(&self) -> MutexGuard<'_, Missed> {
+        self.missed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
