@@ -1,11 +1,12 @@
-//! The servers that the user services' data lives on, with `--data servers`: for each shard a primary and a replica.
+//! The servers that the user services' data lives on, with `--data servers`: for each shard a primary and a replica, and
+//! Redis in front of them.
 
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use servers::{MariaDb, Role, Settings};
+use servers::{MariaDb, Redis, RedisSettings, Role, Settings, Setup};
 
 use super::UpError;
 use super::folder::Folder;
@@ -20,10 +21,22 @@ struct Kept {
     name: String,
     /// From which variable the configuration reads where it is.
     variable: String,
-    settings: Settings,
-    running: Option<MariaDb>,
+    settings: Kind,
+    running: Option<Running>,
     /// When it may be started again.
     again: Instant,
+}
+
+/// What a server is, with all that it needs to start.
+#[derive(Clone)]
+enum Kind {
+    Database(Settings),
+    Cache(RedisSettings),
+}
+
+enum Running {
+    Database(MariaDb),
+    Cache(Redis),
 }
 
 const SHARDS: u32 = 2;
@@ -42,7 +55,7 @@ impl DataServers {
         made.map_err(|error| UpError::File(root.display().to_string(), error))?;
         let password = password(folder, &root.join("password"))?;
         println!(
-            "starting {} MariaDB servers in {}",
+            "starting {} MariaDB servers and Redis in {}",
             SHARDS * 2,
             root.display()
         );
@@ -66,27 +79,37 @@ impl DataServers {
             let replica_name = format!("{name}-replica");
             let replica = settings(&replica_name, 2, Role::Replica { of })?;
             let variable = format!("TIDEGATE_SHARD_{shard}");
+            let (primary, replica) = (Kind::Database(primary), Kind::Database(replica));
             servers.push(Kept::start(name, variable.clone(), primary)?);
             servers.push(Kept::start(replica_name, variable + "_REPLICA", replica)?);
         }
+        let cache = Kind::Cache(RedisSettings {
+            dir: root.join("redis"),
+            port: servers::free_port()?,
+            password: Some(password.clone()),
+            setup: Setup::Single,
+        });
+        servers.push(Kept::start("redis".into(), "TIDEGATE_REDIS".into(), cache)?);
         Ok(Self { servers, password })
     }
 
     /// What the configuration is to know of them.
     pub(super) fn environment(&self) -> Vec<(String, String)> {
         let place = |kept: &Kept| {
-            let address = format!("127.0.0.1:{}", kept.settings.port);
+            let address = format!("127.0.0.1:{}", kept.settings.port());
             (kept.variable.clone(), address)
         };
         let mut all: Vec<_> = self.servers.iter().map(place).collect();
-        all.push(("TIDEGATE_DB_PASSWORD".to_owned(), self.password.clone()));
+        for variable in ["TIDEGATE_DB_PASSWORD", "TIDEGATE_REDIS_PASSWORD"] {
+            all.push((variable.to_owned(), self.password.clone()));
+        }
         all
     }
 
     /// What runs where.
     pub(super) fn places(&self) -> impl Iterator<Item = (&str, u16)> {
         let servers = self.servers.iter();
-        servers.map(|kept| (kept.name.as_str(), kept.settings.port))
+        servers.map(|kept| (kept.name.as_str(), kept.settings.port()))
     }
 
     /// Restarts whichever ends, for as long as it is polled. A start blocks for a moment: servers end with the thread
@@ -108,12 +131,44 @@ impl DataServers {
     }
 }
 
+impl Kind {
+    fn port(&self) -> u16 {
+        match self {
+            Self::Database(settings) => settings.port,
+            Self::Cache(settings) => settings.port,
+        }
+    }
+
+    fn start(&self) -> Result<Running, servers::Error> {
+        Ok(match self.clone() {
+            Self::Database(settings) => Running::Database(MariaDb::start(settings)?),
+            Self::Cache(settings) => Running::Cache(Redis::start(settings)?),
+        })
+    }
+}
+
+impl Running {
+    fn has_ended(&mut self) -> bool {
+        match self {
+            Self::Database(server) => server.has_ended(),
+            Self::Cache(server) => server.has_ended(),
+        }
+    }
+
+    fn stop(self) {
+        match self {
+            Self::Database(server) => server.stop(),
+            Self::Cache(server) => server.stop(),
+        }
+    }
+}
+
 impl Kept {
-    fn start(name: String, variable: String, settings: Settings) -> Result<Self, UpError> {
+    fn start(name: String, variable: String, settings: Kind) -> Result<Self, UpError> {
         Ok(Self {
             name,
             variable,
-            running: Some(MariaDb::start(settings.clone())?),
+            running: Some(settings.start()?),
             settings,
             again: Instant::now(),
         })
@@ -134,7 +189,7 @@ impl Kept {
             return;
         }
         self.again = Instant::now() + PAUSE;
-        match MariaDb::start(self.settings.clone()) {
+        match self.settings.start() {
             Ok(server) => self.running = Some(server),
             Err(error) => println!("{} cannot start: {error}", self.name),
         }

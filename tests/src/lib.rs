@@ -21,6 +21,7 @@
 //!   tokens           access tokens, sound and forged
 //!   authority        certificates of an authority of the test's own
 //!   openssl          TLS clients of other makes
+//!   user_services    several processes of the user services on the same servers
 //! ```
 //!
 //! All ports are free ones, all folders temporary, and nothing waits by
@@ -46,5 +47,6 @@ pub mod script;
 pub mod succession;
 pub mod tokens;
 pub mod upstream;
+pub mod user_services;
 pub mod versions;
 pub mod wire;

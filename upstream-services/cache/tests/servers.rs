@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use servers::{Memcached, Redis, Setup, free_port};
+use servers::{Memcached, Redis, RedisSettings, Setup, free_port};
 use tempfile::TempDir;
 use tidegate_cache::{Cache, Kind, Limits, Mark, Need, Node, Options, Remote, Source};
 
@@ -155,7 +155,13 @@ async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
 
 fn redis(dir: &Path, setup: Setup) -> Redis {
     let port = free_port().unwrap();
-    Redis::start(&dir.join(port.to_string()), port, setup).unwrap()
+    let settings = RedisSettings {
+        dir: dir.join(port.to_string()),
+        port,
+        password: None,
+        setup,
+    };
+    Redis::start(settings).unwrap()
 }
 
 fn cluster(dir: &Path) -> Vec<Redis> {

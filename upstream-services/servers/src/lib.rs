@@ -13,4 +13,4 @@ pub use error::Error;
 pub use mariadb::{MariaDb, Role, Settings};
 pub use memcached::Memcached;
 pub use process::{bind_free, free_port};
-pub use redis::{Redis, Setup};
+pub use redis::{Redis, RedisSettings, Setup};

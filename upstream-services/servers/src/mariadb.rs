@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rustix::process::Signal;
 
 use crate::Error;
-use crate::process::Process;
+use crate::process::{Process, write_private};
 
 /// A server that runs.
 #[derive(Debug)]
@@ -68,7 +68,7 @@ impl MariaDb {
                 .map_err(Error::file(&data))?;
         }
         let init = settings.dir.join("init.sql");
-        write(&init, &settings.init_sql())?;
+        write_private(&init, &settings.init_sql())?;
         let socket = settings.socket();
         let _ = fs::remove_file(&socket);
         let (log, tmp) = (settings.dir.join("log"), settings.dir.join("tmp"));
@@ -206,22 +206,6 @@ fn common(command: &mut Command, data: &Path, tmp: &Path) {
     if rustix::process::geteuid().is_root() {
         command.arg("--user=root");
     }
-}
-
-fn write(path: &Path, text: &str) -> Result<(), Error> {
-    use std::io::Write;
-    use std::os::unix::fs::OpenOptionsExt;
-    let file = fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path);
-    let written = file.and_then(|mut file| file.write_all(text.as_bytes()));
-    written.map_err(|source| Error::File {
-        path: path.to_owned(),
-        source,
-    })
 }
 
 const PACKAGE: &str = "mariadb-server";

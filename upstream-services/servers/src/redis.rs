@@ -3,24 +3,35 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
 use crate::Error;
-use crate::process::Process;
+use crate::process::{Process, write_private};
 
 /// A server that runs. It forgets everything with its process.
 #[derive(Debug)]
 pub struct Redis {
     process: Process,
-    dir: PathBuf,
-    port: u16,
-    setup: Setup,
+    settings: RedisSettings,
 }
 
-/// What a server is to be.
+/// Where a server is and what it is to be.
+#[derive(Clone, Debug)]
+pub struct RedisSettings {
+    /// Everything it keeps; made when it is not there.
+    pub dir: PathBuf,
+    /// Where it listens on 127.0.0.1.
+    pub port: u16,
+    /// By which password it is used, if by any: letters and digits alone.
+    pub password: Option<String>,
+    /// Its part.
+    pub setup: Setup,
+}
+
+/// A server's part.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Setup {
     /// It stands alone.
@@ -38,27 +49,24 @@ impl Redis {
     ///
     /// # Errors
     /// When Redis is not installed, a file cannot be written, or the server ends.
-    pub fn start(dir: &Path, port: u16, setup: Setup) -> Result<Self, Error> {
+    pub fn start(settings: RedisSettings) -> Result<Self, Error> {
+        let RedisSettings { dir, port, .. } = &settings;
         fs::create_dir_all(dir).map_err(Error::file(dir))?;
         let configuration = dir.join("redis.conf");
         // Sentinels write their file anew.
-        fs::write(&configuration, setup.configuration(dir, port))
-            .map_err(Error::file(&configuration))?;
-        let (program, package) = match setup {
-            Setup::Sentinel(_) => ("redis-sentinel", "redis-sentinel"),
-            _ => ("redis-server", "redis-server"),
+        write_private(&configuration, &settings.configuration())?;
+        let program = match settings.setup {
+            Setup::Sentinel(_) => "redis-sentinel",
+            _ => "redis-server",
         };
-        let mut process = Process::start(program, package, dir.join("log"), |command| {
+        let mut process = Process::start(program, program, dir.join("log"), |command| {
             command.arg(&configuration);
         })?;
-        process
-            .wait_ready(|| ask(port, "PING").is_some_and(|answer| answer.starts_with("+PONG")))?;
-        Ok(Self {
-            process,
-            dir: dir.to_owned(),
-            port,
-            setup,
-        })
+        process.wait_ready(|| {
+            let answer = ask(*port, "PING").unwrap_or_default();
+            answer.starts_with("+PONG") || answer.starts_with("-NOAUTH")
+        })?;
+        Ok(Self { process, settings })
     }
 
     /// Makes one cluster of servers, each with an equal part of the slots, and waits until it serves.
@@ -77,11 +85,11 @@ impl Redis {
             );
             server.tell(&format!("CLUSTER ADDSLOTSRANGE {from} {to}"))?;
             server.tell(&format!("CLUSTER SET-CONFIG-EPOCH {}", number + 1))?;
-            server.tell(&format!("CLUSTER MEET 127.0.0.1 {}", first.port))?;
+            server.tell(&format!("CLUSTER MEET 127.0.0.1 {}", first.port()))?;
         }
         let end = Instant::now() + PATIENCE;
         let serves = |server: &Self| {
-            let info = ask(server.port, "CLUSTER INFO").unwrap_or_default();
+            let info = ask(server.port(), "CLUSTER INFO").unwrap_or_default();
             info.contains("cluster_state:ok")
                 && info.contains(&format!("cluster_known_nodes:{}", servers.len()))
         };
@@ -96,7 +104,7 @@ impl Redis {
 
     /// Where it listens on 127.0.0.1.
     pub fn port(&self) -> u16 {
-        self.port
+        self.settings.port
     }
 
     /// Whether it has ended by itself.
@@ -109,12 +117,17 @@ impl Redis {
     /// # Errors
     /// When it does not answer, or with an error.
     pub fn tell(&self, command: &str) -> Result<String, Error> {
-        match ask(self.port, command) {
+        match ask(self.port(), command) {
             Some(answer) if !answer.starts_with('-') => Ok(answer),
             answer => Err(self
                 .process
                 .failed(format!("answers {answer:?} to {command}"))),
         }
+    }
+
+    /// Ends it.
+    pub fn stop(mut self) {
+        self.process.stop();
     }
 
     /// Ends it as a crash does.
@@ -136,26 +149,32 @@ impl Redis {
     /// As [`Redis::start`].
     pub fn restart(&mut self) -> Result<(), Error> {
         self.process.kill();
-        *self = Self::start(&self.dir, self.port, self.setup.clone())?;
+        *self = Self::start(self.settings.clone())?;
         Ok(())
     }
 }
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-impl Setup {
-    fn configuration(&self, dir: &Path, port: u16) -> String {
-        let dir = dir.display();
-        let common = format!("bind 127.0.0.1\nport {port}\ndir \"{dir}\"\nprotected-mode no\n");
-        let memory = "save \"\"\nappendonly no\nrepl-diskless-sync-delay 0\n";
-        match self {
-            Self::Single => format!("{common}{memory}"),
-            Self::Replica(of) => format!("{common}{memory}replicaof 127.0.0.1 {of}\n"),
-            Self::Cluster => format!(
+impl RedisSettings {
+    fn configuration(&self) -> String {
+        let (dir, port) = (self.dir.display(), self.port);
+        let mut common = format!(
+            "bind 127.0.0.1\nport {port}\ndir \"{dir}\"\npidfile \"{dir}/pid\"\nprotected-mode no\n"
+        );
+        if let Some(password) = &self.password {
+            common.push_str(&format!("requirepass {password}\n"));
+        }
+        let memory = "save \"\"\nappendonly no\nrepl-diskless-sync-delay 0\n\
+             maxmemory 256mb\nmaxmemory-policy allkeys-lru\n";
+        match &self.setup {
+            Setup::Single => format!("{common}{memory}"),
+            Setup::Replica(of) => format!("{common}{memory}replicaof 127.0.0.1 {of}\n"),
+            Setup::Cluster => format!(
                 "{common}{memory}cluster-enabled yes\ncluster-config-file nodes.conf\n\
                  cluster-node-timeout 2000\ncluster-require-full-coverage no\n"
             ),
-            Self::Sentinel(of) => format!(
+            Setup::Sentinel(of) => format!(
                 "{common}sentinel monitor main 127.0.0.1 {of} 1\n\
                  sentinel down-after-milliseconds main 500\nsentinel failover-timeout main 2000\n"
             ),

@@ -182,7 +182,9 @@ impl RemoteConfig {
         let nodes = |addresses: &[CacheAddress]| -> Vec<_> {
             addresses.iter().map(|address| address.0.clone()).collect()
         };
+        // A variable that is not set is no password.
         let password = self.password.as_ref();
+        let password = password.filter(|secret| !secret.expose().is_empty());
         Options {
             kind: match self.kind {
                 RemoteKind::Redis => Kind::Redis,
