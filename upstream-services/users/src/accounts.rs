@@ -6,8 +6,10 @@ use futures::FutureExt;
 use store::{Bucket, Claimed, Freshness, Id, Position, Store, Time, sql};
 
 use crate::Error;
+use crate::client::Client;
 use crate::fields::{self, Email, Password, Username};
 use crate::hashing::Hasher;
+use crate::history::{Event, History, What};
 use crate::profiles::Profile;
 use crate::sessions;
 use crate::tokens::Access;
@@ -16,6 +18,7 @@ use crate::tokens::Access;
 pub(crate) struct Accounts {
     store: Arc<Store>,
     hasher: Arc<Hasher>,
+    history: Arc<History>,
     /// The hash of a password nobody knows: who logs in to an account that does not exist pays
     /// for a hash all the same.
     dummy: String,
@@ -37,12 +40,17 @@ pub(crate) struct Authenticated {
 }
 
 impl Accounts {
-    pub(crate) async fn open(store: Arc<Store>, hasher: Arc<Hasher>) -> Result<Self, Error> {
+    pub(crate) async fn open(
+        store: Arc<Store>,
+        hasher: Arc<Hasher>,
+        history: Arc<History>,
+    ) -> Result<Self, Error> {
         let nobody_knows = uuid::Uuid::new_v4().to_string();
         let dummy = hasher.hash(Password::presented(nobody_knows)).await?;
         Ok(Self {
             store,
             hasher,
+            history,
             dummy,
         })
     }
@@ -88,6 +96,7 @@ impl Accounts {
         &self,
         name: &str,
         password: Password,
+        client: &Client,
     ) -> Result<Authenticated, Error> {
         let owner = match fields::login_name(name) {
             Some((kind, value)) => {
@@ -105,9 +114,19 @@ impl Accounts {
         let stored = self.password_hash(id, name).await?;
         let hash = stored.as_ref().map_or(&self.dummy, |(hash, _)| hash);
         let verified = self.hasher.verify(password.clone(), hash).await?;
-        let Some((stored, password_version)) = stored.filter(|_| verified.matches) else {
+        let Some((stored, password_version)) = stored else {
             return Err(Error::WrongCredentials);
         };
+        if !verified.matches {
+            self.history.note(Event {
+                user: id,
+                what: What::LoginFailed,
+                session: None,
+                client: client.clone(),
+                at: Time::now(),
+            });
+            return Err(Error::WrongCredentials);
+        }
         if verified.outdated {
             self.rehash(id, password, &stored).await;
         }
@@ -125,6 +144,7 @@ impl Accounts {
         access: Access,
         current: Password,
         new: Password,
+        client: Client,
         now: Time,
     ) -> Result<(Vec<Id>, Position), Error> {
         let route = self.store.at(access.user);
@@ -138,6 +158,13 @@ impl Accounts {
             return Err(Error::WrongCredentials);
         }
         let hash = self.hasher.hash(new).await?;
+        let record = self.history.record(Event {
+            user: access.user,
+            what: What::PasswordChange,
+            session: Some(access.session),
+            client,
+            at: now,
+        })?;
         let mut tx = route.begin().await?;
         let update = "UPDATE users SET password_hash = ?, password_version = password_version + 1
                       WHERE id = ? AND password_hash = ?";
@@ -147,6 +174,7 @@ impl Accounts {
             return Err(Error::WrongCredentials);
         }
         let ended = sessions::revoke_others(&mut tx, access, now).await?;
+        record.write(&mut tx).await?;
         Ok((ended, route.commit(tx).await?))
     }
 

@@ -26,6 +26,8 @@ pub struct Config {
     pub hash: HashConfig,
     /// The tokens handed out at login.
     pub tokens: TokenConfig,
+    /// How long is kept who logged in, and what changed.
+    pub history: HistoryConfig,
 }
 
 /// How passwords are hashed: argon2id with one lane.
@@ -62,6 +64,18 @@ pub struct TokenConfig {
     pub rotate_after: Period,
 }
 
+/// How long is kept who logged in, and what changed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct HistoryConfig {
+    /// How many whole months are kept besides the current one, 1 to 120. Those before are dropped within an hour.
+    pub keep_months: u16,
+    /// A directory where a month is written before it is dropped, as `history_YEAR_MONTH.shardN.jsonl`: one file a
+    /// shard, one line of JSON an event. It holds addresses of people: only this user may read it, and nothing is ever
+    /// deleted there. Without it: what is dropped is gone.
+    pub archive: Option<PathBuf>,
+}
+
 impl Default for HashConfig {
     fn default() -> Self {
         Self {
@@ -82,6 +96,15 @@ impl Default for TokenConfig {
             refresh_ttl: Period::from_secs(30 * 86_400),
             keys: None,
             rotate_after: Period::from_secs(90 * 86_400),
+        }
+    }
+}
+
+impl Default for HistoryConfig {
+    fn default() -> Self {
+        Self {
+            keep_months: 13,
+            archive: None,
         }
     }
 }
@@ -109,6 +132,9 @@ impl Config {
             return wrong("hash.queue", "must be at least 1");
         }
         self.cache.check()?;
+        if !(1..=120).contains(&self.history.keep_months) {
+            return wrong("history.keep_months", "must be 1 to 120");
+        }
         self.data.check()
     }
 }
@@ -140,7 +166,7 @@ mod tests {
         let schema = serde_json::to_value(schemars::schema_for!(Config)).unwrap();
         check("", &schema);
         let sections = schema["$defs"].as_object().unwrap();
-        assert_eq!(sections.len(), 8);
+        assert_eq!(sections.len(), 9);
         sections
             .iter()
             .for_each(|(name, section)| check(name, section));
@@ -165,6 +191,8 @@ mod tests {
             "[tokens]\nrefresh_ttl = \"1s\"",
             "[hash]\nthreads = 0",
             "[hash]\nqueue = 0",
+            "[history]\nkeep_months = 0",
+            "[history]\nkeep_months = 121",
         ] {
             assert!(
                 toml::from_str::<Config>(text).unwrap().check().is_err(),

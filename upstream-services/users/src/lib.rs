@@ -7,16 +7,19 @@
 //! api (HTTP) -> accounts -> hashing (own threads)
 //!            -> sessions -> cache -> store
 //!            -> profiles -> cache -> store
+//!            -> history  -> queue -> store
 //!            -> tokens (signing keys)
 //! ```
 
 mod accounts;
 mod api;
+mod client;
 pub mod config;
 mod error;
 mod fields;
 mod freshness;
 mod hashing;
+mod history;
 mod metrics;
 mod profiles;
 pub mod role;
@@ -24,16 +27,19 @@ mod schema;
 mod sessions;
 mod tokens;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use cache::Remote;
 use store::{Store, Time};
 use tokio::task::JoinHandle;
+use tokio::time::{Interval, MissedTickBehavior};
 
 use crate::accounts::Accounts;
 use crate::api::Service;
 use crate::hashing::Hasher;
+use crate::history::History;
 use crate::metrics::{HashMetrics, Metrics, Observed, ObservedRemote, reader};
 use crate::profiles::Profiles;
 use crate::sessions::Sessions;
@@ -48,6 +54,8 @@ pub use hashing::HashQueue;
 pub struct Users {
     service: Arc<Service>,
     sweeper: JoinHandle<()>,
+    /// Writes the history.
+    writer: JoinHandle<()>,
 }
 
 impl Users {
@@ -65,15 +73,25 @@ impl Users {
         let metrics = Metrics::register(registry)?;
         let hasher = Hasher::start(&config.hash, HashMetrics::register(registry)?)?;
         let hasher = Arc::new(hasher);
+        let dropped = metrics.history_dropped.clone();
+        let history = History::open(store.clone(), &config.history, dropped, now).await?;
+        let history = Arc::new(history);
         let remote = config.cache.remote.as_ref();
         let remote = remote.map(|remote| Remote::open(remote.options()));
         let remote = remote.transpose()?;
         let lag_bound = *config.data.lag_bound;
         let limits = config.cache.profile_limits(lag_bound);
-        let profiles = Profiles::new(store.clone(), limits, remote.clone());
+        let profiles = Profiles::new(store.clone(), limits, remote.clone(), history.clone());
         let limits = config.cache.session_limits(lag_bound);
         let (ttl, reuse) = (*config.tokens.refresh_ttl, metrics.reuse.clone());
-        let sessions = Sessions::new(store.clone(), limits, remote.clone(), ttl, reuse);
+        let sessions = Sessions::new(
+            store.clone(),
+            limits,
+            remote.clone(),
+            history.clone(),
+            ttl,
+            reuse,
+        );
         let observed = hasher.clone();
         let caches = vec![
             ("profiles", reader(profiles.cache())),
@@ -84,16 +102,23 @@ impl Users {
             ObservedRemote::register(registry, remote.clone())?;
         }
         let service = Arc::new(Service {
-            accounts: Accounts::open(store.clone(), hasher.clone()).await?,
+            accounts: Accounts::open(store.clone(), hasher.clone(), history.clone()).await?,
             profiles,
             sessions,
+            history: history.clone(),
             store,
             hasher,
             tokens,
             metrics,
         });
-        let sweeper = tokio::spawn(sweep(service.clone()));
-        Ok(Self { service, sweeper })
+        let archive = config.history.archive.clone();
+        let sweeper = tokio::spawn(sweep(service.clone(), archive));
+        let writer = tokio::spawn(async move { history.write().await });
+        Ok(Self {
+            service,
+            sweeper,
+            writer,
+        })
     }
 
     /// The public API.
@@ -114,13 +139,17 @@ impl Users {
         self.service.tokens.reload()
     }
 
-    /// Finishes the hashes that are queued, then closes the data. Requests that come later fail:
+    /// Finishes the hashes that are queued, writes what the history waits for, then closes the data. Requests that come later fail:
     /// drain the listener first.
-    pub async fn close(self) {
+    pub async fn close(mut self) {
         self.sweeper.abort();
         let hasher = self.service.hasher.clone();
         if let Err(error) = tokio::task::spawn_blocking(move || hasher.close()).await {
             tracing::error!(%error, "the hashing pool did not close");
+        }
+        self.service.history.close();
+        if let Err(error) = (&mut self.writer).await {
+            tracing::error!(%error, "the writer of the history did not end");
         }
         self.service.store.close().await;
     }
@@ -129,21 +158,49 @@ impl Users {
 impl Drop for Users {
     fn drop(&mut self) {
         self.sweeper.abort();
+        self.writer.abort();
     }
 }
 
-/// Clears away, once a minute, what has expired and what crashes left.
-async fn sweep(service: Arc<Service>) {
-    let mut turns = tokio::time::interval(Duration::from_secs(60));
-    turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        turns.tick().await;
-        let now = Time::now();
-        if let Err(error) = service.store.sweep_claims(now).await {
-            tracing::warn!(%error, "claims will be swept later");
+/// Clears away, once a minute, what has expired and what crashes left; looks after the tables once an hour.
+async fn sweep(service: Arc<Service>, archive: Option<PathBuf>) {
+    let every_minute = async {
+        let mut turns = turns(60);
+        loop {
+            turns.tick().await;
+            let now = Time::now();
+            if let Err(error) = service.store.sweep_claims(now).await {
+                tracing::warn!(%error, "claims will be swept later");
+            }
+            if let Err(error) = service.sessions.sweep(now).await {
+                tracing::warn!(%error, "sessions will be swept later");
+            }
         }
-        if let Err(error) = service.sessions.sweep(now).await {
-            tracing::warn!(%error, "sessions will be swept later");
+    };
+    // By itself: an archive can take minutes.
+    let every_hour = async {
+        let mut turns = turns(3600);
+        let tables = [service.history.table()];
+        loop {
+            turns.tick().await;
+            let now = Time::now();
+            let kept = service
+                .store
+                .keep_time_tables(&tables, now, archive.as_deref());
+            if let Err(error) = kept.await {
+                tracing::warn!(%error, "months of the history will be made or dropped later");
+            }
+            if let Err(error) = service.store.rows(now).await {
+                tracing::warn!(%error, "the rows of tables will be estimated later");
+            }
         }
-    }
+    };
+    futures::future::join(every_minute, every_hour).await;
+}
+
+/// A turn now, and then one every so many seconds.
+fn turns(seconds: u64) -> Interval {
+    let mut turns = tokio::time::interval(Duration::from_secs(seconds));
+    turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    turns
 }

@@ -23,6 +23,8 @@ pub(crate) struct Metrics {
     pub(crate) panics: IntCounter,
     /// Sessions revoked because a refresh token came twice.
     pub(crate) reuse: IntCounter,
+    /// Rows of the history that were not written.
+    pub(crate) history_dropped: IntCounter,
 }
 
 impl Metrics {
@@ -47,11 +49,16 @@ impl Metrics {
                 "tidegate_users_refresh_reuse_total",
                 "Sessions revoked because a used refresh token was presented again.",
             )?,
+            history_dropped: IntCounter::new(
+                "tidegate_users_history_dropped_total",
+                "Logins that are missing in the history: its queue was full, or the database failed.",
+            )?,
         };
         registry.register(Box::new(metrics.requests.clone()))?;
         registry.register(Box::new(metrics.duration.clone()))?;
         registry.register(Box::new(metrics.panics.clone()))?;
         registry.register(Box::new(metrics.reuse.clone()))?;
+        registry.register(Box::new(metrics.history_dropped.clone()))?;
         Ok(metrics)
     }
 }

@@ -8,8 +8,11 @@ use serde::{Deserialize, Serialize};
 use store::{Claimed, Freshness, Id, Position, Statement, Store, Time, sql};
 
 use crate::Error;
+use crate::client::Client;
 use crate::fields::{self, DisplayName, Email};
 use crate::freshness::{freshness, mark};
+use crate::history::{Event, History, Record, What};
+use crate::tokens::Access;
 
 /// What is known about a user. Who may see which part decides the API.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,17 +39,24 @@ pub(crate) struct Change {
 pub(crate) struct Profiles {
     store: Arc<Store>,
     cache: Cache<Rows>,
+    history: Arc<History>,
 }
 
 /// Profiles, as the store has them.
 pub(crate) struct Rows(Arc<Store>);
 
 impl Profiles {
-    pub(crate) fn new(store: Arc<Store>, limits: Limits, remote: Option<Arc<Remote>>) -> Self {
+    pub(crate) fn new(
+        store: Arc<Store>,
+        limits: Limits,
+        remote: Option<Arc<Remote>>,
+        history: Arc<History>,
+    ) -> Self {
         let rows = Rows(store.clone());
         Self {
             store,
             cache: Cache::new(rows, limits, remote),
+            history,
         }
     }
 
@@ -65,15 +75,16 @@ impl Profiles {
         Ok(found.into_iter().map(|(_, profile)| profile).collect())
     }
 
-    /// Changes a profile that `fits` accepts, else [`Error::PreconditionFailed`]; how far a reader has to be to
-    /// see it. Do not drop the future half-way: run it in a task of its own.
+    /// Changes the profile of who asks, if `fits` accepts it as it is, else [`Error::PreconditionFailed`]; how far a
+    /// reader has to be to see it. Do not drop the future half-way: run it in a task of its own.
     pub(crate) async fn change(
         &self,
-        id: Id,
+        by: (Access, &Client),
         change: &Change,
         fits: impl Fn(&Profile) -> bool,
         now: Time,
     ) -> Result<(Arc<Profile>, Position), Error> {
+        let id = by.0.user;
         for _ in 0..TRIES {
             let current = load(&self.store, id, &Freshness::Latest).await?;
             let current = current.ok_or(Error::NotFound)?;
@@ -85,7 +96,7 @@ impl Profiles {
                 // Whoever made it so may be unknown to the replicas.
                 return Ok((current, Position::UNKNOWN));
             }
-            let written = self.write(&current, &changed, now).await;
+            let written = self.write(by, &current, &changed, now).await;
             // Also after an error: a write that reports one may have taken place.
             let position = written.as_ref().unwrap_or(&Position::UNKNOWN);
             self.cache.invalidate(&id, mark(position)).await;
@@ -99,13 +110,27 @@ impl Profiles {
         Err(Error::PreconditionFailed)
     }
 
-    async fn write(&self, old: &Profile, new: &Profile, now: Time) -> Result<Position, Error> {
+    async fn write(
+        &self,
+        (access, client): (Access, &Client),
+        old: &Profile,
+        new: &Profile,
+        now: Time,
+    ) -> Result<Position, Error> {
+        let event = (old.email != new.email).then(|| Event {
+            user: new.id,
+            what: What::EmailChange,
+            session: Some(access.session),
+            client: client.clone(),
+            at: now,
+        });
+        let record = event.map(|event| self.history.record(event)).transpose()?;
         let (old_key, new_key) = (old.email.to_lowercase(), new.email.to_lowercase());
         let id = new.id;
         if old_key == new_key {
             let route = self.store.at(id);
             let mut tx = route.begin().await?;
-            update(&mut tx, new.clone()).await?;
+            update(&mut tx, new.clone(), record).await?;
             return Ok(route.commit(tx).await?);
         }
         let (claimed, released) = ([(fields::EMAIL, &*new_key)], [(fields::EMAIL, &*old_key)]);
@@ -113,7 +138,7 @@ impl Profiles {
         let claimed = self
             .store
             .claim_and_write(id, &claimed, &released, now, move |tx| {
-                update(tx, new).boxed()
+                update(tx, new, record).boxed()
             });
         match claimed.await? {
             Claimed::Won((), position) => Ok(position),
@@ -171,8 +196,13 @@ impl Change {
     }
 }
 
-/// Writes a profile's next version; [`Error::PreconditionFailed`] if that is not the next.
-async fn update(tx: &mut store::Transaction, new: Profile) -> Result<(), Error> {
+/// Writes a profile's next version, and what is to be remembered of the change; [`Error::PreconditionFailed`] if that
+/// is not the next.
+async fn update(
+    tx: &mut store::Transaction,
+    new: Profile,
+    record: Option<Record>,
+) -> Result<(), Error> {
     let updated = sql(
         "UPDATE users SET email = ?, display_name = ?, version = ?, updated_at = ?
          WHERE id = ? AND version = ?",
@@ -183,11 +213,14 @@ async fn update(tx: &mut store::Transaction, new: Profile) -> Result<(), Error> 
     .bind(new.updated_at)
     .bind(new.id)
     .bind(new.version - 1)
-    .run(tx)
+    .run(&mut *tx)
     .await?;
-    match updated {
-        1 => Ok(()),
-        _ => Err(Error::PreconditionFailed),
+    if updated != 1 {
+        return Err(Error::PreconditionFailed);
+    }
+    match record {
+        Some(record) => record.write(tx).await,
+        None => Ok(()),
     }
 }
 

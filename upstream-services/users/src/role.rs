@@ -17,7 +17,7 @@ use chassis::units::Period;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::config::{CacheConfig, DataConfig, HashConfig, TokenConfig};
+use crate::config::{CacheConfig, DataConfig, HashConfig, HistoryConfig, TokenConfig};
 use crate::{Config, Error, Users};
 
 /// The configuration of `tidegate users`.
@@ -46,6 +46,9 @@ pub struct RoleConfig {
     /// The tokens handed out at login.
     #[serde(default)]
     pub tokens: TokenConfig,
+    /// How long is kept who logged in, and what changed.
+    #[serde(default)]
+    pub history: HistoryConfig,
 }
 
 /// Where the service listens: plain HTTP/1.1, meant for the gateway and not for the Internet.
@@ -106,11 +109,15 @@ fn read(file: &Path) -> Result<(RoleConfig, Config, Watched), Report> {
         cache: loaded.config.cache.clone(),
         hash: loaded.config.hash.clone(),
         tokens: loaded.config.tokens.clone(),
+        history: loaded.config.history.clone(),
     };
     // As everywhere, relative paths start at the folder of the configuration.
     service.data.dir = loaded.sources.resolve(&service.data.dir, Place::default());
     if let Some(keys) = &mut service.tokens.keys {
         *keys = loaded.sources.resolve(keys, Place::default());
+    }
+    if let Some(archive) = &mut service.history.archive {
+        *archive = loaded.sources.resolve(archive, Place::default());
     }
     let mut mistakes: Vec<Diagnostic> = Vec::new();
     mistakes.extend(loaded.config.admin.validate().err());

@@ -14,6 +14,7 @@ use super::seen::Seen;
 use super::{App, timestamp, to_the_end};
 use crate::Error;
 use crate::accounts::Registration;
+use crate::client::Client;
 use crate::fields::{Email, Password, Username};
 
 /// A new account.
@@ -114,6 +115,7 @@ pub(super) async fn change_password(
     State(app): State<App>,
     Bearer(access): Bearer,
     told: Seen,
+    client: Client,
     Json(request): Json<PasswordRequest>,
 ) -> Result<impl IntoResponse, Error> {
     let current = Password::presented(request.current_password);
@@ -121,7 +123,7 @@ pub(super) async fn change_password(
     let position = to_the_end(async move {
         let changed = app
             .accounts
-            .change_password(access, current, new, Time::now());
+            .change_password(access, current, new, client, Time::now());
         let (ended, position) = changed.await?;
         app.sessions.forget(&ended, &position).await;
         Ok::<_, Error>(position)

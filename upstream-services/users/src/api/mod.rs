@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! request -> observe (metrics) -> finish (request id, problem bodies) -> catch panics
-//!         -> body limit -> handler -> accounts, sessions, profiles
+//!         -> body limit -> handler -> accounts, sessions, profiles, history
 //! ```
 //!
 //! Handlers parse, call one operation and dress its answer; they decide nothing else.
@@ -10,11 +10,15 @@
 mod accounts;
 mod bearer;
 mod body;
+mod client;
+mod devices;
 mod etag;
+mod history;
 mod observe;
 mod openapi;
 mod problems;
 mod profiles;
+mod query;
 mod seen;
 mod service;
 mod sessions;
@@ -24,12 +28,13 @@ use std::sync::Arc;
 
 use axum::extract::DefaultBodyLimit;
 use axum::http::Method;
-use axum::routing::{MethodRouter, get, patch, post};
+use axum::routing::{MethodRouter, delete, get, patch, post};
 use axum::{Router, middleware};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::accounts::Accounts;
 use crate::hashing::Hasher;
+use crate::history::History;
 use crate::metrics::Metrics;
 use crate::profiles::Profiles;
 use crate::sessions::Sessions;
@@ -42,6 +47,7 @@ pub(crate) struct Service {
     pub(crate) accounts: Accounts,
     pub(crate) profiles: Profiles,
     pub(crate) sessions: Sessions,
+    pub(crate) history: Arc<History>,
     pub(crate) tokens: Issuer,
     pub(crate) metrics: Metrics,
 }
@@ -93,6 +99,9 @@ fn routes() -> Vec<(Method, &'static str, MethodRouter<App>)> {
             "/v1/me/password",
             post(accounts::change_password),
         ),
+        (Method::GET, "/v1/me/history", get(history::history)),
+        (Method::GET, "/v1/me/sessions", get(devices::list)),
+        (Method::DELETE, "/v1/me/sessions/{id}", delete(devices::end)),
         (Method::GET, "/v1/users/{id}", get(profiles::user)),
         (Method::POST, "/v1/users/batch", post(profiles::batch)),
         (Method::GET, "/.well-known/jwks.json", get(service::jwks)),

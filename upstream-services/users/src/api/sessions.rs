@@ -13,6 +13,7 @@ use super::body::Json;
 use super::seen::Seen;
 use super::{App, to_the_end};
 use crate::Error;
+use crate::client::Client;
 use crate::fields::Password;
 use crate::sessions::Opened;
 use crate::tokens::RefreshToken;
@@ -65,15 +66,16 @@ pub(super) struct Tokens {
 pub(super) async fn login(
     State(app): State<App>,
     told: Seen,
+    client: Client,
     Json(request): Json<LoginRequest>,
 ) -> Result<impl IntoResponse, Error> {
     let password = Password::presented(request.password);
     let who = app
         .accounts
-        .authenticate(&request.username, password)
+        .authenticate(&request.username, password, &client)
         .await?;
     let now = Time::now();
-    let opened = app.sessions.open(who, now).await?;
+    let opened = app.sessions.open(who, client, now).await?;
     tokens(&app, opened, &told, now)
 }
 
@@ -90,12 +92,13 @@ pub(super) async fn login(
 pub(super) async fn refresh(
     State(app): State<App>,
     told: Seen,
+    client: Client,
     Json(request): Json<RefreshRequest>,
 ) -> Result<impl IntoResponse, Error> {
     let token = RefreshToken::parse(&request.refresh_token).ok_or(Error::WrongRefreshToken)?;
     let now = Time::now();
     let sessions = app.clone();
-    let next = to_the_end(async move { sessions.sessions.refresh(&token, now).await });
+    let next = to_the_end(async move { sessions.sessions.refresh(&token, client, now).await });
     tokens(&app, next.await?, &told, now)
 }
 
@@ -109,8 +112,9 @@ pub(super) async fn refresh(
 pub(super) async fn logout(
     State(app): State<App>,
     Bearer(access): Bearer,
+    client: Client,
 ) -> Result<StatusCode, Error> {
-    to_the_end(async move { app.sessions.end(access, Time::now()).await }).await?;
+    to_the_end(async move { app.sessions.end(access, client, Time::now()).await }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -1,7 +1,9 @@
 //! The API as a client sees it, through the whole router.
 
 mod accounts;
+mod devices;
 mod edges;
+mod history;
 mod profiles;
 mod sessions;
 

@@ -267,9 +267,10 @@ async fn a_login_with_the_old_password_cannot_outlast_its_change() {
     let (_, tokens) = home.session("anna").await;
     let service = home.users.service.clone();
     let password = crate::fields::Password::presented(PASSWORD.to_owned());
+    let client = crate::client::Client::default();
     let compared = service
         .accounts
-        .authenticate("anna", password)
+        .authenticate("anna", password, &client)
         .await
         .unwrap();
     let token = text(&tokens, "access_token");
@@ -282,6 +283,9 @@ async fn a_login_with_the_old_password_cannot_outlast_its_change() {
         Some(body),
     );
     assert_eq!(home.send(change).await.status, 204);
-    let late = service.sessions.open(compared, store::Time::now()).await;
+    let late = service
+        .sessions
+        .open(compared, client, store::Time::now())
+        .await;
     assert!(matches!(late, Err(crate::Error::WrongCredentials)));
 }
