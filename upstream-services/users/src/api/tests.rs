@@ -5,6 +5,7 @@ mod devices;
 mod edges;
 mod history;
 mod profiles;
+mod servers;
 mod sessions;
 
 use std::path::Path;

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use prometheus::IntCounter;
 use store::{Column, Freshness, Id, Kind, Page, Store, Time, TimeRow, TimeTable, Transaction};
 use tokio::sync::Notify;
+use tokio::time::timeout;
 
 use crate::Error;
 use crate::client::{ADDRESS, AGENT, Client};
@@ -158,12 +159,11 @@ impl History {
 
     /// Writes what is queued until it is closed, and then the rest: what the database does not take then is lost.
     pub(crate) async fn write(&self) {
-        let mut open = true;
-        while open {
-            // Only while it sleeps: rows that are being written are in no queue.
-            open = tokio::time::timeout(queue::PERIOD, self.closing.notified())
-                .await
-                .is_err();
+        // It ends only while it sleeps: rows that are being written are in no queue.
+        while timeout(queue::PERIOD, self.closing.notified())
+            .await
+            .is_err()
+        {
             self.queue.flush(&self.store, &self.table).await;
         }
         self.queue.drain(&self.store, &self.table).await;
