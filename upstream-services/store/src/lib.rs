@@ -17,6 +17,7 @@ pub mod claims;
 mod clock;
 mod database;
 mod error;
+mod fill;
 mod generator;
 mod id;
 mod lease;

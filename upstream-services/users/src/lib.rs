@@ -26,6 +26,7 @@ pub mod role;
 mod schema;
 mod sessions;
 mod tokens;
+pub mod tools;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -102,6 +102,11 @@ pub fn check(file: &Path) -> Result<(), Report> {
     read(file).map(drop)
 }
 
+/// The settings of the service in a configuration file.
+pub(crate) fn service_of(file: &Path) -> Result<Config, Report> {
+    read(file).map(|(_, service, _)| service)
+}
+
 fn read(file: &Path) -> Result<(RoleConfig, Config, Watched), Report> {
     let loaded = load::<RoleConfig>(file)?;
     let mut service = Config {

@@ -75,25 +75,7 @@ async fn sessions_and_history_on_servers() {
     ];
     let mut kinds = Vec::new();
     for _ in 0..500 {
-        kinds.clear();
-        let mut query = "?limit=3".to_owned();
-        loop {
-            let page = home
-                .get(&format!("/v1/me/history{query}"), &token)
-                .await
-                .json();
-            kinds.extend(
-                page["items"]
-                    .as_array()
-                    .unwrap()
-                    .iter()
-                    .map(|item| text(item, "kind")),
-            );
-            match page["next"].as_str() {
-                Some(next) => query = format!("?limit=3&before={next}"),
-                None => break,
-            }
-        }
+        kinds = kinds_of_history(&home, &token).await;
         if kinds.len() == expected.len() {
             break;
         }
@@ -104,4 +86,20 @@ async fn sessions_and_history_on_servers() {
     let home = home.restart(on_servers).await;
     let body = json!({ "username": "anna", "password": "another good one" });
     assert_eq!(home.post("/v1/login", body).await.status, 200);
+}
+
+/// Of the whole history, page by page.
+async fn kinds_of_history(home: &Home, token: &str) -> Vec<String> {
+    let mut kinds = Vec::new();
+    let mut query = "?limit=3".to_owned();
+    loop {
+        let page = home.get(&format!("/v1/me/history{query}"), token).await;
+        let page = page.json();
+        let items = page["items"].as_array().unwrap();
+        kinds.extend(items.iter().map(|item| text(item, "kind")));
+        match page["next"].as_str() {
+            Some(next) => query = format!("?limit=3&before={next}"),
+            None => return kinds,
+        }
+    }
 }
