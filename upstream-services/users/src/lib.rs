@@ -41,7 +41,7 @@ use crate::accounts::Accounts;
 use crate::api::Service;
 use crate::hashing::Hasher;
 use crate::history::History;
-use crate::metrics::{HashMetrics, Metrics, Observed, ObservedRemote, reader};
+use crate::metrics::{HashMetrics, Metrics, Observed, ObservedRemote, ObservedStore, reader};
 use crate::profiles::Profiles;
 use crate::sessions::Sessions;
 use crate::tokens::Issuer;
@@ -99,6 +99,7 @@ impl Users {
             ("sessions", reader(sessions.cache())),
         ];
         Observed::register(registry, Box::new(move || observed.pressure()), caches)?;
+        ObservedStore::register(registry, store.clone())?;
         if let Some(remote) = &remote {
             ObservedRemote::register(registry, remote.clone())?;
         }
