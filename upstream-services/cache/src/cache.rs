@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures::future::{BoxFuture, join_all};
 
+use crate::hot::Hot;
 use crate::near::{Filed, Held, Near};
 use crate::remote::{Lease, Listener, Look, Remote};
 use crate::{Limits, Mark, Need, Pairs, Seen, Source, Stats};
@@ -18,6 +19,7 @@ struct Inner<S: Source> {
     source: S,
     limits: Limits,
     near: Near<S::Key, S::Value>,
+    hot: Hot<S::Key>,
     remote: Option<Arc<Remote>>,
     /// Whether other processes' invalidations are heard.
     heard: AtomicBool,
@@ -44,6 +46,7 @@ impl<S: Source> Cache<S> {
     pub fn new(source: S, limits: Limits, remote: Option<Arc<Remote>>) -> Self {
         let inner = Arc::new(Inner {
             near: Near::new(&limits),
+            hot: Hot::new(),
             source,
             limits,
             // Without a remote no other process is expected.
@@ -94,7 +97,7 @@ impl<S: Source> Cache<S> {
         if too_old {
             inner.near.remove(&filed).await;
         }
-        let load = inner.load(filed.key.clone(), seen);
+        let load = inner.load(filed.key.clone(), seen, Anew::No);
         let held = inner.near.get_or_load(&filed, load).await?;
         if reaches::<S>(held.value.as_ref(), seen) {
             return Ok(held.value.clone());
@@ -156,16 +159,26 @@ impl<S: Source> Cache<S> {
         }
     }
 
+    /// The keys that are asked for far more often than others, with their share of the look-ups.
+    pub fn hot(&self) -> Vec<(S::Key, f64)> {
+        self.0.hot.list()
+    }
+
     fn count_hit(&self, filed: &Filed<S::Key>, held: &Arc<Held<S::Value>>) {
         self.0.counts.hits.fetch_add(1, Relaxed);
-        if held.is_fresh() {
+        self.0.hot.note(&filed.key);
+        if !held.is_fresh() {
+            self.0.counts.stale.fetch_add(1, Relaxed);
+        } else if !held.is_ageing() || !self.0.hot.is_hot(&filed.key) {
             return;
         }
-        self.0.counts.stale.fetch_add(1, Relaxed);
         if held.begin_refresh() {
             let (inner, filed, held) = (self.0.clone(), filed.clone(), held.clone());
             tokio::spawn(async move {
-                match inner.load(filed.key.clone(), &Seen::default()).await {
+                match inner
+                    .load(filed.key.clone(), &Seen::default(), Anew::Yes)
+                    .await
+                {
                     Ok(new) => inner.near.insert(&filed, new).await,
                     Err(_) => held.end_refresh(),
                 }
@@ -186,8 +199,13 @@ impl<S: Source> Inner<S> {
     }
 
     /// Loads a key from the remote, or else from the source.
-    async fn load(&self, key: S::Key, seen: &Seen) -> Result<Arc<Held<S::Value>>, S::Error> {
-        let Missing { need, lease } = match self.look(&key, seen).await {
+    async fn load(
+        &self,
+        key: S::Key,
+        seen: &Seen,
+        anew: Anew,
+    ) -> Result<Arc<Held<S::Value>>, S::Error> {
+        let Missing { need, lease } = match self.look(&key, seen, anew).await {
             Ok(value) => return Ok(self.hold(value)),
             Err(missing) => missing,
         };
@@ -199,7 +217,12 @@ impl<S: Source> Inner<S> {
     }
 
     /// What the remote has of a key, if it is new enough.
-    async fn look(&self, key: &S::Key, seen: &Seen) -> Result<Option<S::Value>, Missing> {
+    async fn look(
+        &self,
+        key: &S::Key,
+        seen: &Seen,
+        anew: Anew,
+    ) -> Result<Option<S::Value>, Missing> {
         let mut missing = Missing {
             need: Need::Any.and(self.near.mark(key).await),
             lease: None,
@@ -210,14 +233,17 @@ impl<S: Source> Inner<S> {
         let name = key.to_string();
         for _ in 0..WAITS {
             match remote.look(S::NAME, &name).await {
-                Look::Found(entry) => {
+                Look::Found(entry, lease) => {
                     let value = entry.map(|json| serde_json::from_slice(&json)).transpose();
                     return match value {
-                        Ok(value) if reaches::<S>(value.as_ref(), seen) => {
+                        Ok(value) if anew == Anew::No && reaches::<S>(value.as_ref(), seen) => {
                             self.counts.remote_hits.fetch_add(1, Relaxed);
                             Ok(value)
                         }
-                        _ => Err(missing),
+                        _ => {
+                            missing.lease = Some(lease);
+                            Err(missing)
+                        }
                     };
                 }
                 Look::Vacant(lease) => {
@@ -256,7 +282,12 @@ impl<S: Source> Inner<S> {
     /// Loads what memory does not have.
     async fn load_missing(&self, missing: Vec<Filed<S::Key>>) -> Result<Pairs<S>, S::Error> {
         let seen = Seen::default();
-        let looked = join_all(missing.iter().map(|filed| self.look(&filed.key, &seen))).await;
+        let looked = join_all(
+            missing
+                .iter()
+                .map(|filed| self.look(&filed.key, &seen, Anew::No)),
+        )
+        .await;
         let any = |looked: &Result<_, Missing>| matches!(looked, Err(missing) if missing.need == Need::Any);
         let asked = missing
             .iter()
@@ -309,6 +340,13 @@ impl<S: Source> Inner<S> {
         let fresh = self.limits.draw(value.is_some());
         Held::new(value, fresh)
     }
+}
+
+/// Whether what the remote has is to be replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Anew {
+    Yes,
+    No,
 }
 
 /// Why a value has to be loaded, and how.

@@ -6,6 +6,7 @@
 //! ```text
 //! Cache::get -> near (memory): found, fresh          -> value
 //!                              found, past its time  -> value, and one refresh behind it
+//!                              found, hot, nearly so -> the same, so that hot keys are never missed
 //!            -> one flight a key
 //!                 -> remote: found                   -> value
 //!                            nothing, and ours to fill (a lease)
@@ -28,6 +29,7 @@
 //! place for longer than replicas may be behind, and the source is asked for something that new.
 
 mod cache;
+mod hot;
 mod limits;
 mod near;
 mod remote;

@@ -159,6 +159,11 @@ impl<V> Held<V> {
         self.age() < self.fresh
     }
 
+    /// Whether its time is nearly over.
+    pub(crate) fn is_ageing(&self) -> bool {
+        self.age() >= self.fresh.mul_f64(0.8)
+    }
+
     /// Whether the caller is the one to load it anew.
     pub(crate) fn begin_refresh(&self) -> bool {
         !self.refreshing.swap(true, Ordering::Relaxed)

@@ -272,3 +272,38 @@ async fn it_holds_no_more_than_its_limit() {
     cache.0.near.settle().await;
     assert!(cache.stats().entries <= 10);
 }
+
+#[tokio::test]
+async fn a_hot_key_is_loaded_anew_before_its_time_is_over() {
+    let (cache, rows) = cache(Limits {
+        ttl: Duration::from_millis(500),
+        jitter: 0.0,
+        ..limits()
+    });
+    rows.set(1, 1);
+    let begin = std::time::Instant::now();
+    let mut most = Duration::ZERO;
+    while begin.elapsed() < Duration::from_millis(1500) {
+        for _ in 0..100 {
+            let asked = std::time::Instant::now();
+            get(&cache, 1).await;
+            most = most.max(asked.elapsed());
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let stats = cache.stats();
+    assert_eq!(stats.misses, 1, "the first");
+    assert!((3..=5).contains(&stats.loads), "{stats:?}");
+    assert_eq!(cache.hot()[0].0, 1);
+}
+
+#[tokio::test]
+async fn a_caller_that_leaves_lets_the_next_one_load() {
+    let (cache, rows) = cache(limits());
+    rows.set(1, 1);
+    *rows.gate.lock().unwrap() = Some(Arc::new(Notify::new()));
+    let first = tokio::time::timeout(Duration::from_millis(20), cache.get(1)).await;
+    assert!(first.is_err(), "it waits");
+    *rows.gate.lock().unwrap() = None;
+    assert_eq!(get(&cache, 1).await, Some(1));
+}

@@ -59,8 +59,8 @@ pub(crate) trait Listener: Send + Sync {
 /// What was found.
 #[derive(Debug)]
 pub(crate) enum Look {
-    /// A value as JSON, or the knowledge that there is none.
-    Found(Option<Vec<u8>>),
+    /// A value as JSON, or the knowledge that there is none; the caller may replace it.
+    Found(Option<Vec<u8>>, Lease),
     /// Nothing; it is the caller's to fill.
     Vacant(Lease),
     /// It was deleted just now; a fill must not be older than the mark.
@@ -141,8 +141,10 @@ impl Remote {
             };
             let lease = |token| Lease { token, gutter };
             return match found {
-                backend::Found::Entry(Entry::Value(json), _) => Look::Found(Some(json)),
-                backend::Found::Entry(Entry::Absent, _) => Look::Found(None),
+                backend::Found::Entry(Entry::Value(json), token) => {
+                    Look::Found(Some(json), lease(token))
+                }
+                backend::Found::Entry(Entry::Absent, token) => Look::Found(None, lease(token)),
                 backend::Found::Entry(Entry::Deleted(mark), token) => {
                     Look::Deleted(mark, lease(token))
                 }

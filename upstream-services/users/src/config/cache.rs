@@ -18,7 +18,7 @@ use crate::Error;
 pub struct CacheConfig {
     /// The most profiles kept in memory.
     pub profiles: u64,
-    /// How long a profile is served without a look at the data. A change shows at once in the process that makes it; in others at once
+    /// How long a profile is served without a look at the data, from memory and from a `remote` each. A change shows at once in the process that makes it; in others at once
     /// with a `remote` of Redis, after a second with one of Memcached, and else after this time.
     pub profile_ttl: Period,
     /// How long after that an old profile is still served, while it is loaded anew or its shard is away.
