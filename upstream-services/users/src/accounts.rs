@@ -3,19 +3,25 @@
 use std::sync::Arc;
 
 use futures::FutureExt;
-use store::{Bucket, Claimed, Freshness, Id, Position, Store, Time, sql};
+use store::{Bucket, Claimed, Id, Store, Time, sql};
 
 use crate::Error;
 use crate::fields::{self, Email, Password, Username};
 use crate::hashing::Hasher;
+use crate::lockout::Lockout;
 use crate::profiles::Profile;
-use crate::sessions;
-use crate::tokens::Access;
+
+mod login;
+mod password;
+
+pub(crate) use login::Login;
+pub(crate) use password::Asking;
 
 /// Registers and authenticates.
 pub(crate) struct Accounts {
     store: Arc<Store>,
     hasher: Arc<Hasher>,
+    lockout: Arc<Lockout>,
     /// The hash of a password nobody knows: who logs in to an account that does not exist pays
     /// for a hash all the same.
     dummy: String,
@@ -37,12 +43,17 @@ pub(crate) struct Authenticated {
 }
 
 impl Accounts {
-    pub(crate) async fn open(store: Arc<Store>, hasher: Arc<Hasher>) -> Result<Self, Error> {
+    pub(crate) async fn open(
+        store: Arc<Store>,
+        hasher: Arc<Hasher>,
+        lockout: Arc<Lockout>,
+    ) -> Result<Self, Error> {
         let nobody_knows = uuid::Uuid::new_v4().to_string();
         let dummy = hasher.hash(Password::presented(nobody_knows)).await?;
         Ok(Self {
             store,
             hasher,
+            lockout,
             dummy,
         })
     }
@@ -78,108 +89,6 @@ impl Accounts {
         match claimed.await? {
             Claimed::Won((), _) => Ok(profile),
             Claimed::Taken => Err(Error::Taken),
-        }
-    }
-
-    /// Whose username (or e-mail) and password these are.
-    ///
-    /// One hash and one look for a row, whether the account exists or not.
-    pub(crate) async fn authenticate(
-        &self,
-        name: &str,
-        password: Password,
-    ) -> Result<Authenticated, Error> {
-        let owner = match fields::login_name(name) {
-            Some((kind, value)) => {
-                self.store
-                    .owner_of((kind, &value), &Freshness::Latest)
-                    .await?
-            }
-            None => None,
-        };
-        let nobody = Bucket::of_key(fields::USERNAME, name);
-        let id = match owner {
-            Some(owner) => owner,
-            None => self.store.new_id(nobody, Time::now())?,
-        };
-        let stored = self.password_hash(id, name).await?;
-        let hash = stored.as_ref().map_or(&self.dummy, |(hash, _)| hash);
-        let verified = self.hasher.verify(password.clone(), hash).await?;
-        let Some((stored, password_version)) = stored.filter(|_| verified.matches) else {
-            return Err(Error::WrongCredentials);
-        };
-        if verified.outdated {
-            self.rehash(id, password, &stored).await;
-        }
-        Ok(Authenticated {
-            user: id,
-            password_version,
-        })
-    }
-
-    /// Replaces the password of a user who knows the current one, and ends all the user's
-    /// sessions but the one that asks, in one transaction. Returns the ended sessions, and how far a reader has to be to see
-    /// it. Do not drop the future half-way: run it in a task of its own.
-    pub(crate) async fn change_password(
-        &self,
-        access: Access,
-        current: Password,
-        new: Password,
-        now: Time,
-    ) -> Result<(Vec<Id>, Position), Error> {
-        let route = self.store.at(access.user);
-        let select = sql("SELECT password_hash FROM users WHERE id = ? AND {fence}");
-        let select = select.bind(access.user);
-        let stored: Option<(String,)> = select
-            .optional(&mut route.read(&Freshness::Latest).await?)
-            .await?;
-        let (stored,) = stored.ok_or(Error::NotFound)?;
-        if !self.hasher.verify(current, &stored).await?.matches {
-            return Err(Error::WrongCredentials);
-        }
-        let hash = self.hasher.hash(new).await?;
-        let mut tx = route.begin().await?;
-        let update = "UPDATE users SET password_hash = ?, password_version = password_version + 1
-                      WHERE id = ? AND password_hash = ?";
-        let update = sql(update).bind(hash).bind(access.user).bind(stored);
-        if update.run(&mut tx).await? != 1 {
-            // Changed by somebody else meanwhile: what was the current password no longer is.
-            return Err(Error::WrongCredentials);
-        }
-        let ended = sessions::revoke_others(&mut tx, access, now).await?;
-        Ok((ended, route.commit(tx).await?))
-    }
-
-    /// The stored hash and the password's version, if the account has this name: a claim that is about to be released no
-    /// longer logs in.
-    async fn password_hash(&self, id: Id, name: &str) -> Result<Option<(String, i64)>, Error> {
-        let select = "SELECT username, email, password_hash, password_version FROM users WHERE id = ? AND {fence}";
-        let mut connection = self.store.at(id).read(&Freshness::Latest).await?;
-        let row: Option<(String, String, String, i64)> =
-            sql(select).bind(id).optional(&mut connection).await?;
-        let name = name.to_lowercase();
-        let named =
-            row.filter(|(username, email, ..)| *username == name || email.to_lowercase() == name);
-        Ok(named.map(|(_, _, hash, version)| (hash, version)))
-    }
-
-    /// Replaces a hash of old parameters, now that the password is at hand. Failing is no reason
-    /// to refuse the login: the next one tries again.
-    async fn rehash(&self, id: Id, password: Password, old: &str) {
-        let replaced = async {
-            let new = self.hasher.hash(password).await?;
-            sql(
-                "UPDATE users SET password_hash = ? WHERE id = ? AND password_hash = ? AND {fence}",
-            )
-            .bind(new)
-            .bind(id)
-            .bind(old)
-            .run(&mut self.store.at(id).write().await?)
-            .await?;
-            Ok::<_, Error>(())
-        };
-        if let Err(error) = replaced.await {
-            tracing::warn!(user = %id, %error, "a hash of old parameters stays");
         }
     }
 }

@@ -8,11 +8,13 @@ use serde::{Deserialize, Serialize};
 
 mod cache;
 mod data;
+mod lockout;
 
 use crate::Error;
 
 pub use cache::{CacheAddress, CacheConfig, RemoteConfig, RemoteKind};
 pub use data::{DataConfig, Durability, ServerAddress, ShardConfig};
+pub use lockout::LockoutConfig;
 
 /// The settings of the user services.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -26,6 +28,8 @@ pub struct Config {
     pub hash: HashConfig,
     /// The tokens handed out at login.
     pub tokens: TokenConfig,
+    /// When wrong passwords are too many.
+    pub lockout: LockoutConfig,
 }
 
 /// How passwords are hashed: argon2id with one lane.
@@ -109,6 +113,7 @@ impl Config {
             return wrong("hash.queue", "must be at least 1");
         }
         self.cache.check()?;
+        self.lockout.check()?;
         self.data.check()
     }
 }
@@ -140,7 +145,7 @@ mod tests {
         let schema = serde_json::to_value(schemars::schema_for!(Config)).unwrap();
         check("", &schema);
         let sections = schema["$defs"].as_object().unwrap();
-        assert_eq!(sections.len(), 8);
+        assert_eq!(sections.len(), 9);
         sections
             .iter()
             .for_each(|(name, section)| check(name, section));
@@ -165,6 +170,10 @@ mod tests {
             "[tokens]\nrefresh_ttl = \"1s\"",
             "[hash]\nthreads = 0",
             "[hash]\nqueue = 0",
+            "[lockout]\nattempts = 0",
+            "[lockout]\naccount_attempts = 10001",
+            "[lockout]\nwindow = \"0s\"",
+            "[lockout]\nentries = 0",
         ] {
             assert!(
                 toml::from_str::<Config>(text).unwrap().check().is_err(),

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// An error of the user services. How a client sees one is in `api::problems`.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -55,6 +56,10 @@ pub enum Error {
     /// Client: no such account, or a wrong password. Nobody shall learn which.
     #[error("the username or the password is wrong")]
     WrongCredentials,
+
+    /// Client: too many passwords before this one were wrong; nobody looks at one for so long.
+    #[error("too many wrong passwords; try again later")]
+    LockedOut(Duration),
 
     /// Client: a refresh token that is unknown, used, expired or revoked.
     #[error("the refresh token is not valid")]

@@ -17,6 +17,7 @@ mod error;
 mod fields;
 mod freshness;
 mod hashing;
+mod lockout;
 mod metrics;
 mod profiles;
 pub mod role;
@@ -34,6 +35,7 @@ use tokio::task::JoinHandle;
 use crate::accounts::Accounts;
 use crate::api::Service;
 use crate::hashing::Hasher;
+use crate::lockout::Lockout;
 use crate::metrics::{HashMetrics, Metrics, Observed, ObservedRemote, reader};
 use crate::profiles::Profiles;
 use crate::sessions::Sessions;
@@ -83,8 +85,10 @@ impl Users {
         if let Some(remote) = &remote {
             ObservedRemote::register(registry, remote.clone())?;
         }
+        let lockout = Lockout::new(config.lockout.clone(), metrics.locked_out.clone());
+        let lockout = Arc::new(lockout);
         let service = Arc::new(Service {
-            accounts: Accounts::open(store.clone(), hasher.clone()).await?,
+            accounts: Accounts::open(store.clone(), hasher.clone(), lockout).await?,
             profiles,
             sessions,
             store,

@@ -23,6 +23,8 @@ pub(crate) struct Metrics {
     pub(crate) panics: IntCounter,
     /// Sessions revoked because a refresh token came twice.
     pub(crate) reuse: IntCounter,
+    /// Logins refused because of wrong passwords before.
+    pub(crate) locked_out: IntCounter,
 }
 
 impl Metrics {
@@ -47,11 +49,16 @@ impl Metrics {
                 "tidegate_users_refresh_reuse_total",
                 "Sessions revoked because a used refresh token was presented again.",
             )?,
+            locked_out: IntCounter::new(
+                "tidegate_users_locked_out_total",
+                "Passwords not looked at because too many before them were wrong.",
+            )?,
         };
         registry.register(Box::new(metrics.requests.clone()))?;
         registry.register(Box::new(metrics.duration.clone()))?;
         registry.register(Box::new(metrics.panics.clone()))?;
         registry.register(Box::new(metrics.reuse.clone()))?;
+        registry.register(Box::new(metrics.locked_out.clone()))?;
         Ok(metrics)
     }
 }

@@ -17,7 +17,7 @@ use chassis::units::Period;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::config::{CacheConfig, DataConfig, HashConfig, TokenConfig};
+use crate::config::{CacheConfig, DataConfig, HashConfig, LockoutConfig, TokenConfig};
 use crate::{Config, Error, Users};
 
 /// The configuration of `tidegate users`.
@@ -46,6 +46,9 @@ pub struct RoleConfig {
     /// The tokens handed out at login.
     #[serde(default)]
     pub tokens: TokenConfig,
+    /// When wrong passwords are too many.
+    #[serde(default)]
+    pub lockout: LockoutConfig,
 }
 
 /// Where the service listens: plain HTTP/1.1, meant for the gateway and not for the Internet.
@@ -106,6 +109,7 @@ fn read(file: &Path) -> Result<(RoleConfig, Config, Watched), Report> {
         cache: loaded.config.cache.clone(),
         hash: loaded.config.hash.clone(),
         tokens: loaded.config.tokens.clone(),
+        lockout: loaded.config.lockout.clone(),
     };
     // As everywhere, relative paths start at the folder of the configuration.
     service.data.dir = loaded.sources.resolve(&service.data.dir, Place::default());
@@ -149,6 +153,7 @@ async fn serve(args: &RoleArgs) -> Result<(), StartError> {
         .router()
         .layer(middleware::from_fn_with_state(life.clone(), measure));
     let draining = life.clone();
+    let router = router.into_make_service_with_connect_info::<SocketAddr>();
     let server = axum::serve(listener, router)
         .with_graceful_shutdown(async move { draining.draining().await });
     let mut server = tokio::spawn(async move { server.await });

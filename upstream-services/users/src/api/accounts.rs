@@ -10,10 +10,11 @@ use utoipa::ToSchema;
 
 use super::bearer::Bearer;
 use super::body::Json;
+use super::client::Client;
 use super::seen::Seen;
 use super::{App, timestamp, to_the_end};
 use crate::Error;
-use crate::accounts::Registration;
+use crate::accounts::{Asking, Registration};
 use crate::fields::{Email, Password, Username};
 
 /// A new account.
@@ -108,20 +109,24 @@ pub(super) async fn register(
     responses(
         (status = 204, description = "From now on the new password counts"),
         (status = 401, description = "The current password is wrong, or the access token"),
+        (status = 429, description = "Too many wrong passwords; try again after Retry-After"),
     )
 )]
 pub(super) async fn change_password(
     State(app): State<App>,
     Bearer(access): Bearer,
+    Client(from): Client,
     told: Seen,
     Json(request): Json<PasswordRequest>,
 ) -> Result<impl IntoResponse, Error> {
-    let current = Password::presented(request.current_password);
+    let asking = Asking {
+        access,
+        password: Password::presented(request.current_password),
+        from,
+    };
     let new = Password::parse(request.password)?;
     let position = to_the_end(async move {
-        let changed = app
-            .accounts
-            .change_password(access, current, new, Time::now());
+        let changed = app.accounts.change_password(asking, new, Time::now());
         let (ended, position) = changed.await?;
         app.sessions.forget(&ended, &position).await;
         Ok::<_, Error>(position)

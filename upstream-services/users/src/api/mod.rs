@@ -10,6 +10,7 @@
 mod accounts;
 mod bearer;
 mod body;
+mod client;
 mod etag;
 mod observe;
 mod openapi;

@@ -40,6 +40,12 @@ impl IntoResponse for Error {
                 };
                 headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
             }
+            Self::LockedOut(wait) => {
+                let seconds = wait.as_millis().div_ceil(1000).to_string();
+                if let Ok(seconds) = HeaderValue::from_str(&seconds) {
+                    headers.insert(RETRY_AFTER, seconds);
+                }
+            }
             _ if problem.status == 503 => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
             }
@@ -62,6 +68,7 @@ fn problem_of(error: &Error) -> Problem {
         Error::Invalid { .. } => (422, "invalid-field", "A field is not valid"),
         Error::Unauthenticated { .. } => (401, "unauthenticated", "A valid access token is needed"),
         Error::WrongCredentials => (401, "wrong-credentials", "Wrong username or password"),
+        Error::LockedOut(_) => (429, "locked-out", "Too many wrong passwords"),
         Error::WrongRefreshToken => (
             401,
             "invalid-refresh-token",

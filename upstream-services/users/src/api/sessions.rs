@@ -10,9 +10,11 @@ use utoipa::ToSchema;
 
 use super::bearer::Bearer;
 use super::body::Json;
+use super::client::Client;
 use super::seen::Seen;
 use super::{App, to_the_end};
 use crate::Error;
+use crate::accounts::Login;
 use crate::fields::Password;
 use crate::sessions::Opened;
 use crate::tokens::RefreshToken;
@@ -60,18 +62,21 @@ pub(super) struct Tokens {
     responses(
         (status = 200, description = "The session's tokens", body = Tokens),
         (status = 401, description = "Wrong username or password"),
+        (status = 429, description = "Too many wrong passwords; try again after Retry-After"),
     )
 )]
 pub(super) async fn login(
     State(app): State<App>,
+    Client(from): Client,
     told: Seen,
     Json(request): Json<LoginRequest>,
 ) -> Result<impl IntoResponse, Error> {
-    let password = Password::presented(request.password);
-    let who = app
-        .accounts
-        .authenticate(&request.username, password)
-        .await?;
+    let login = Login {
+        name: request.username,
+        password: Password::presented(request.password),
+        from,
+    };
+    let who = app.accounts.authenticate(login, Time::now()).await?;
     let now = Time::now();
     let opened = app.sessions.open(who, now).await?;
     tokens(&app, opened, &told, now)

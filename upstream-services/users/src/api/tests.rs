@@ -2,6 +2,7 @@
 
 mod accounts;
 mod edges;
+mod lockout;
 mod profiles;
 mod sessions;
 
@@ -127,6 +128,16 @@ impl Home {
         prometheus::TextEncoder::new()
             .encode_to_string(&self.registry.gather())
             .unwrap()
+    }
+
+    /// How many hashes were computed.
+    fn hashes(&self) -> u64 {
+        let scrape = self.scrape();
+        let line = scrape
+            .lines()
+            .find(|line| line.starts_with("tidegate_users_hashes_total"));
+        let (_, number) = line.unwrap().rsplit_once(' ').unwrap();
+        number.parse().unwrap()
     }
 
     /// One number over all shards.

@@ -1,0 +1,133 @@
+//! Finding out who somebody is by name and password.
+
+use std::net::IpAddr;
+
+use store::{Bucket, Freshness, Id, Time, sql};
+
+use super::{Accounts, Authenticated};
+use crate::Error;
+use crate::fields::{self, Password};
+
+/// Somebody who wants in.
+#[derive(Clone, Debug)]
+pub(crate) struct Login {
+    /// A username or an e-mail address.
+    pub(crate) name: String,
+    pub(crate) password: Password,
+    /// The client's address.
+    pub(crate) from: Option<IpAddr>,
+}
+
+/// What an account is, to who logs in to it.
+struct Account {
+    id: Id,
+    names: Vec<String>,
+    hash: String,
+    password_version: i64,
+}
+
+impl Accounts {
+    /// Whose name and password these are.
+    ///
+    /// One hash and one look for a row, whether the account exists or not; neither while wrong
+    /// guesses have locked the name.
+    pub(crate) async fn authenticate(
+        &self,
+        login: Login,
+        now: Time,
+    ) -> Result<Authenticated, Error> {
+        let name = fields::login_name(&login.name);
+        let who = match &name {
+            Some((_, value)) => value,
+            None => &login.name,
+        };
+        let guess = self.lockout.admit(who, login.from, now)?;
+        let account = match self.compare(name, &login).await {
+            Ok(account) => account,
+            Err(error) => {
+                guess.undecided();
+                return Err(error);
+            }
+        };
+        // A guess that is dropped was wrong.
+        let account = account.ok_or(Error::WrongCredentials)?;
+        guess.right(login.from, account.names.iter().map(String::as_str));
+        Ok(Authenticated {
+            user: account.id,
+            password_version: account.password_version,
+        })
+    }
+
+    /// The account, if there is one and this is its password.
+    async fn compare(
+        &self,
+        name: Option<(&str, String)>,
+        login: &Login,
+    ) -> Result<Option<Account>, Error> {
+        let owner = match &name {
+            Some((kind, value)) => {
+                let name = (*kind, value.as_str());
+                self.store.owner_of(name, &Freshness::Latest).await?
+            }
+            None => None,
+        };
+        let nobody = Bucket::of_key(fields::USERNAME, &login.name);
+        let id = match owner {
+            Some(owner) => owner,
+            None => self.store.new_id(nobody, Time::now())?,
+        };
+        let account = self.load(id).await?;
+        // A claim that is about to be released no longer logs in.
+        let named = |account: &Account| {
+            name.as_ref()
+                .is_some_and(|(_, value)| account.names.contains(value))
+        };
+        let account = account.filter(named);
+        let hash = account
+            .as_ref()
+            .map_or(&self.dummy, |account| &account.hash);
+        let verified = self.hasher.verify(login.password.clone(), hash).await?;
+        let Some(account) = account.filter(|_| verified.matches) else {
+            return Ok(None);
+        };
+        if verified.outdated {
+            self.rehash(id, login.password.clone(), &account.hash).await;
+        }
+        Ok(Some(account))
+    }
+
+    async fn load(&self, id: Id) -> Result<Option<Account>, Error> {
+        let select = "SELECT username, email, password_hash, password_version FROM users WHERE id = ? AND {fence}";
+        let mut connection = self.store.at(id).read(&Freshness::Latest).await?;
+        let row: Option<(String, String, String, i64)> =
+            sql(select).bind(id).optional(&mut connection).await?;
+        Ok(
+            row.map(|(username, email, hash, password_version)| Account {
+                id,
+                names: vec![username, email.to_lowercase()],
+                hash,
+                password_version,
+            }),
+        )
+    }
+
+    /// Replaces a hash of old parameters, now that the password is at hand. Failing is no reason
+    /// to refuse the login: the next one tries again.
+    async fn rehash(&self, id: Id, password: Password, old: &str) {
+        let replaced = async {
+            let new = self.hasher.hash(password).await?;
+            sql(
+                "UPDATE users SET password_hash = ? WHERE id = ? AND password_hash = ? AND {fence}",
+            )
+            .bind(new)
+            .bind(id)
+            .bind(old)
+            .run(&mut self.store.at(id).write().await?)
+            .await?;
+            Ok::<_, Error>(())
+        };
+        if let Err(error) = replaced.await {
+            tracing::warn!(user = %id, %error, "a hash of old parameters stays");
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! A user's own password: proving it again, and changing it.
+
+use std::net::IpAddr;
+
+use store::{Freshness, Id, Position, Time, sql};
+
+use super::Accounts;
+use crate::Error;
+use crate::fields::Password;
+use crate::lockout;
+use crate::sessions;
+use crate::tokens::Access;
+
+/// A user who is logged in, and asks for something that needs the password again.
+#[derive(Clone, Debug)]
+pub(crate) struct Asking {
+    pub(crate) access: Access,
+    pub(crate) password: Password,
+    /// The client's address.
+    pub(crate) from: Option<IpAddr>,
+}
+
+impl Accounts {
+    /// The stored hash of the user's password, if that is what was presented. Wrong ones count: who has
+    /// only a stolen access token does not guess on.
+    pub(crate) async fn prove(&self, asking: &Asking, now: Time) -> Result<String, Error> {
+        let user = asking.access.user;
+        let guess = self
+            .lockout
+            .admit(&lockout::of_user(user), asking.from, now)?;
+        match self.verify_own(asking).await {
+            Ok(Some(stored)) => {
+                guess.right(asking.from, std::iter::empty());
+                Ok(stored)
+            }
+            Ok(None) => Err(Error::WrongCredentials),
+            Err(error) => {
+                guess.undecided();
+                Err(error)
+            }
+        }
+    }
+
+    async fn verify_own(&self, asking: &Asking) -> Result<Option<String>, Error> {
+        let user = asking.access.user;
+        let select = sql("SELECT password_hash FROM users WHERE id = ? AND {fence}").bind(user);
+        let mut connection = self.store.at(user).read(&Freshness::Latest).await?;
+        let stored: Option<(String,)> = select.optional(&mut connection).await?;
+        drop(connection);
+        let (stored,) = stored.ok_or(Error::NotFound)?;
+        let verified = self.hasher.verify(asking.password.clone(), &stored).await?;
+        Ok(verified.matches.then_some(stored))
+    }
+
+    /// Replaces the password of a user who knows the current one, and ends all the user's
+    /// sessions but the one that asks, in one transaction. Returns the ended sessions, and how far a
+    /// reader has to be to see it. Do not drop the future half-way: run it in a task of its own.
+    pub(crate) async fn change_password(
+        &self,
+        asking: Asking,
+        new: Password,
+        now: Time,
+    ) -> Result<(Vec<Id>, Position), Error> {
+        let stored = self.prove(&asking, now).await?;
+        let access = asking.access;
+        let hash = self.hasher.hash(new).await?;
+        let route = self.store.at(access.user);
+        let mut tx = route.begin().await?;
+        let update = "UPDATE users SET password_hash = ?, password_version = password_version + 1
+                      WHERE id = ? AND password_hash = ?";
+        let update = sql(update).bind(hash).bind(access.user).bind(stored);
+        if update.run(&mut tx).await? != 1 {
+            // Changed by somebody else meanwhile: what was the current password no longer is.
+            return Err(Error::WrongCredentials);
+        }
+        let ended = sessions::revoke_others(&mut tx, access, now).await?;
+        Ok((ended, route.commit(tx).await?))
+    }
+}
