@@ -6,7 +6,7 @@ use futures::FutureExt;
 use store::{Bucket, Claimed, Id, Store, Time, sql};
 
 use crate::Error;
-use crate::fields::{self, Email, Password, Username};
+use crate::fields::{Email, Password, Phone, Username};
 use crate::hashing::Hasher;
 use crate::lockout::Lockout;
 use crate::profiles::Profile;
@@ -32,6 +32,7 @@ pub(crate) struct Accounts {
 pub(crate) struct Registration {
     pub(crate) username: Username,
     pub(crate) email: Email,
+    pub(crate) phone: Option<Phone>,
     pub(crate) password: Password,
 }
 
@@ -69,16 +70,14 @@ impl Accounts {
             id,
             username: new.username.as_str().to_owned(),
             email: new.email.as_str().to_owned(),
+            phone: new.phone.map(|phone| phone.as_str().to_owned()),
             display_name: None,
             version: 1,
             created_at: now,
             updated_at: now,
         };
-        let key = new.email.key();
-        let names = [
-            (fields::USERNAME, new.username.as_str()),
-            (fields::EMAIL, &key),
-        ];
+        let names = profile.claims();
+        let names: Vec<_> = names.iter().map(|(kind, name)| (*kind, &**name)).collect();
         let row = profile.clone();
         // The time of the claims is now, not when the hash began to wait.
         let claimed = self
@@ -95,11 +94,12 @@ impl Accounts {
 
 async fn insert(tx: &mut store::Transaction, row: Profile, hash: String) -> Result<(), Error> {
     sql("INSERT INTO users
-           (id, username, email, display_name, password_hash, version, created_at, updated_at)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?)")
+           (id, username, email, phone, display_name, password_hash, version, created_at, updated_at)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)")
     .bind(row.id)
     .bind(row.username)
     .bind(row.email)
+    .bind(row.phone)
     .bind(row.display_name)
     .bind(hash)
     .bind(row.version)

@@ -65,8 +65,8 @@ pub enum Error {
     #[error("the refresh token is not valid")]
     WrongRefreshToken,
 
-    /// Client: the username or the e-mail belongs to another account. Which, stays unsaid.
-    #[error("the username or the e-mail address is taken")]
+    /// Client: the username, the e-mail or the phone belongs to another account. Which, stays unsaid.
+    #[error("the username, the e-mail address or the phone number is taken")]
     Taken,
 
     /// Client: there is nothing with this id.

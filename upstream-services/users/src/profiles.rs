@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use store::{Claimed, Freshness, Id, Position, Statement, Store, Time, sql};
 
 use crate::Error;
-use crate::fields::{self, DisplayName, Email};
+use crate::fields::{self, DisplayName, Email, Phone};
 use crate::freshness::{freshness, mark};
 
 /// What is known about a user. Who may see which part decides the API.
@@ -17,6 +17,8 @@ pub(crate) struct Profile {
     pub(crate) id: Id,
     pub(crate) username: String,
     pub(crate) email: String,
+    #[serde(default)]
+    pub(crate) phone: Option<String>,
     pub(crate) display_name: Option<String>,
     /// Grows with every change.
     pub(crate) version: i64,
@@ -30,6 +32,8 @@ pub(crate) struct Change {
     /// A new name to show, or none from now on.
     pub(crate) display_name: Option<Option<DisplayName>>,
     pub(crate) email: Option<Email>,
+    /// A new phone number, or none from now on.
+    pub(crate) phone: Option<Option<Phone>>,
 }
 
 /// Reads and changes profiles.
@@ -100,15 +104,16 @@ impl Profiles {
     }
 
     async fn write(&self, old: &Profile, new: &Profile, now: Time) -> Result<Position, Error> {
-        let (old_key, new_key) = (old.email.to_lowercase(), new.email.to_lowercase());
+        let (old_names, new_names) = (old.claims(), new.claims());
         let id = new.id;
-        if old_key == new_key {
+        let claimed = only_in(&new_names, &old_names);
+        let released = only_in(&old_names, &new_names);
+        if claimed.is_empty() && released.is_empty() {
             let route = self.store.at(id);
             let mut tx = route.begin().await?;
             update(&mut tx, new.clone()).await?;
             return Ok(route.commit(tx).await?);
         }
-        let (claimed, released) = ([(fields::EMAIL, &*new_key)], [(fields::EMAIL, &*old_key)]);
         let new = new.clone();
         let claimed = self
             .store
@@ -154,6 +159,18 @@ async fn load(store: &Store, id: Id, freshness: &Freshness) -> Result<Option<Arc
     Ok(row.map(|row| Arc::new(Profile::from(row))))
 }
 
+impl Profile {
+    /// The names that are this user's alone, each with its kind, in the order in which they are claimed.
+    pub(crate) fn claims(&self) -> Vec<(&'static str, String)> {
+        let phone = self.phone.clone().map(|phone| (fields::PHONE, phone));
+        let names = [
+            (fields::USERNAME, self.username.clone()),
+            (fields::EMAIL, self.email.to_lowercase()),
+        ];
+        names.into_iter().chain(phone).collect()
+    }
+}
+
 impl Change {
     fn apply(&self, current: &Profile, now: Time) -> Profile {
         let mut changed = current.clone();
@@ -163,6 +180,9 @@ impl Change {
         if let Some(email) = &self.email {
             changed.email = email.as_str().to_owned();
         }
+        if let Some(phone) = &self.phone {
+            changed.phone = phone.as_ref().map(|phone| phone.as_str().to_owned());
+        }
         if changed != *current {
             changed.version += 1;
             changed.updated_at = now;
@@ -171,13 +191,23 @@ impl Change {
     }
 }
 
+/// The names of one list that are not in the other.
+fn only_in<'n>(
+    names: &'n [(&'static str, String)],
+    others: &[(&'static str, String)],
+) -> Vec<(&'static str, &'n str)> {
+    let only = names.iter().filter(|name| !others.contains(name));
+    only.map(|(kind, value)| (*kind, &**value)).collect()
+}
+
 /// Writes a profile's next version; [`Error::PreconditionFailed`] if that is not the next.
 async fn update(tx: &mut store::Transaction, new: Profile) -> Result<(), Error> {
     let updated = sql(
-        "UPDATE users SET email = ?, display_name = ?, version = ?, updated_at = ?
+        "UPDATE users SET email = ?, phone = ?, display_name = ?, version = ?, updated_at = ?
          WHERE id = ? AND version = ?",
     )
     .bind(new.email)
+    .bind(new.phone)
     .bind(new.display_name)
     .bind(new.version)
     .bind(new.updated_at)
@@ -191,15 +221,25 @@ async fn update(tx: &mut store::Transaction, new: Profile) -> Result<(), Error> 
     }
 }
 
-type Row = (Id, String, String, Option<String>, i64, Time, Time);
+type Row = (
+    Id,
+    String,
+    String,
+    Option<String>,
+    Option<String>,
+    i64,
+    Time,
+    Time,
+);
 
 impl From<Row> for Profile {
     fn from(row: Row) -> Self {
-        let (id, username, email, display_name, version, created_at, updated_at) = row;
+        let (id, username, email, phone, display_name, version, created_at, updated_at) = row;
         Self {
             id,
             username,
             email,
+            phone,
             display_name,
             version,
             created_at,
@@ -210,7 +250,7 @@ impl From<Row> for Profile {
 
 const fn select() -> Statement {
     sql(
-        "SELECT id, username, email, display_name, version, created_at, updated_at
+        "SELECT id, username, email, phone, display_name, version, created_at, updated_at
          FROM users WHERE ",
     )
 }

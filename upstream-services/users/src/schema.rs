@@ -5,9 +5,16 @@ use store::{Migration, Schema};
 /// The steps that made the tables. Add steps; never edit one.
 pub(crate) const SCHEMA: Schema = Schema {
     owner: "users",
-    migrations: &[Migration {
-        version: 1,
-        name: "users, sessions, refresh tokens",
-        sql: include_str!("schema.sql"),
-    }],
+    migrations: &[
+        Migration {
+            version: 1,
+            name: "users, sessions, refresh tokens",
+            sql: include_str!("schema.sql"),
+        },
+        Migration {
+            version: 2,
+            name: "phone numbers",
+            sql: include_str!("schema/phone.sql"),
+        },
+    ],
 };

@@ -11,7 +11,7 @@ use crate::fields::{self, Password};
 /// Somebody who wants in.
 #[derive(Clone, Debug)]
 pub(crate) struct Login {
-    /// A username or an e-mail address.
+    /// A username, an e-mail address or a phone number.
     pub(crate) name: String,
     pub(crate) password: Password,
     /// The client's address.
@@ -24,6 +24,20 @@ struct Account {
     names: Vec<String>,
     hash: String,
     password_version: i64,
+}
+
+type Row = (String, String, Option<String>, String, i64);
+
+impl Account {
+    fn new(id: Id, (username, email, phone, hash, password_version): Row) -> Self {
+        let names = [username, email.to_lowercase()].into_iter().chain(phone);
+        Self {
+            id,
+            names: names.collect(),
+            hash,
+            password_version,
+        }
+    }
 }
 
 impl Accounts {
@@ -97,18 +111,11 @@ impl Accounts {
     }
 
     async fn load(&self, id: Id) -> Result<Option<Account>, Error> {
-        let select = "SELECT username, email, password_hash, password_version FROM users WHERE id = ? AND {fence}";
+        let select = "SELECT username, email, phone, password_hash, password_version
+             FROM users WHERE id = ? AND {fence}";
         let mut connection = self.store.at(id).read(&Freshness::Latest).await?;
-        let row: Option<(String, String, String, i64)> =
-            sql(select).bind(id).optional(&mut connection).await?;
-        Ok(
-            row.map(|(username, email, hash, password_version)| Account {
-                id,
-                names: vec![username, email.to_lowercase()],
-                hash,
-                password_version,
-            }),
-        )
+        let row: Option<Row> = sql(select).bind(id).optional(&mut connection).await?;
+        Ok(row.map(|row| Account::new(id, row)))
     }
 
     /// Replaces a hash of old parameters, now that the password is at hand. Failing is no reason

@@ -15,7 +15,7 @@ use super::seen::Seen;
 use super::{App, timestamp, to_the_end};
 use crate::Error;
 use crate::accounts::{Asking, Registration};
-use crate::fields::{Email, Password, Username};
+use crate::fields::{Email, Password, Phone, Username};
 
 /// A new account.
 #[derive(Deserialize, ToSchema)]
@@ -32,6 +32,10 @@ pub(super) struct RegisterRequest {
     /// The e-mail address. Case does not tell addresses apart.
     #[schema(format = Email, max_length = 254, example = "anna@example.org")]
     email: String,
+    /// A phone number, as E.164 writes it.
+    #[serde(default)]
+    #[schema(pattern = "^\\+[1-9][0-9]{6,14}$", example = "+4930901820")]
+    phone: Option<String>,
     /// 8 to 128 characters of any kind.
     #[schema(min_length = 8, max_length = 128, format = Password)]
     password: String,
@@ -47,6 +51,8 @@ pub(super) struct Account {
     username: String,
     /// The e-mail address.
     email: String,
+    /// The phone number, if there is one.
+    phone: Option<String>,
     /// When the account was made.
     #[schema(format = DateTime)]
     created_at: String,
@@ -66,14 +72,14 @@ pub(super) struct PasswordRequest {
 
 /// Register
 ///
-/// Makes an account. Whether the username or the e-mail address is the one that is taken stays
-/// unsaid.
+/// Makes an account. Whether the username, the e-mail address or the phone number is the one that
+/// is taken stays unsaid.
 #[utoipa::path(
     post, path = "/v1/register", tag = "accounts", request_body = RegisterRequest,
     responses(
         (status = 201, description = "The account", body = Account,
          headers(("Location" = String, description = "The path of the public profile"))),
-        (status = 409, description = "The username or the e-mail address is taken"),
+        (status = 409, description = "The username, the e-mail address or the phone number is taken"),
     )
 )]
 pub(super) async fn register(
@@ -83,6 +89,7 @@ pub(super) async fn register(
     let new = Registration {
         username: Username::parse(&request.username)?,
         email: Email::parse(&request.email)?,
+        phone: request.phone.as_deref().map(Phone::parse).transpose()?,
         password: Password::parse(request.password)?,
     };
     let made = to_the_end(async move { app.accounts.register(new, Time::now()).await }).await?;
@@ -91,6 +98,7 @@ pub(super) async fn register(
         id: made.id,
         username: made.username,
         email: made.email,
+        phone: made.phone,
         created_at: timestamp(made.created_at),
     };
     Ok((

@@ -74,7 +74,7 @@ fn problem_of(error: &Error) -> Problem {
             "invalid-refresh-token",
             "The refresh token is not valid",
         ),
-        Error::Taken => (409, "taken", "The username or the e-mail address is taken"),
+        Error::Taken => (409, "taken", "A name of the account is taken"),
         Error::NotFound => (404, "not-found", "Not found"),
         Error::PreconditionFailed => (412, "precondition-failed", "The profile has changed"),
         Error::Overloaded => (503, "overloaded", "Too many requests at once"),

@@ -23,7 +23,7 @@ use crate::tokens::RefreshToken;
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct LoginRequest {
-    /// The username or the e-mail address.
+    /// The username, the e-mail address or the phone number.
     #[schema(example = "anna")]
     username: String,
     /// The password.

@@ -3,6 +3,7 @@
 mod accounts;
 mod edges;
 mod lockout;
+mod phones;
 mod profiles;
 mod sessions;
 
