@@ -7,7 +7,7 @@ use store::{Bucket, Claimed, Id, Store, Time, sql};
 
 use crate::Error;
 use crate::fields::{Email, Password, Phone, Username};
-use crate::hashing::Hasher;
+use crate::hashing::{Hasher, Lane};
 use crate::lockout::Lockout;
 use crate::profiles::Profile;
 
@@ -50,7 +50,9 @@ impl Accounts {
         lockout: Arc<Lockout>,
     ) -> Result<Self, Error> {
         let nobody_knows = uuid::Uuid::new_v4().to_string();
-        let dummy = hasher.hash(Password::presented(nobody_knows)).await?;
+        let dummy = hasher
+            .hash(Lane::Login, Password::presented(nobody_knows))
+            .await?;
         Ok(Self {
             store,
             hasher,
@@ -64,7 +66,7 @@ impl Accounts {
     /// Hashes before it claims: a claim is held for milliseconds whatever the queue's length,
     /// and asking which names are taken costs as much as a registration.
     pub(crate) async fn register(&self, new: Registration, now: Time) -> Result<Profile, Error> {
-        let hash = self.hasher.hash(new.password).await?;
+        let hash = self.hasher.hash(Lane::Register, new.password).await?;
         let id = self.store.new_id(Bucket::new(rand::random()), now)?;
         let profile = Profile {
             id,

@@ -38,7 +38,7 @@ pub struct Config {
 pub struct HashConfig {
     /// Threads that hash. Without it: half the cores, at least one.
     pub threads: Option<u16>,
-    /// The most hashes that wait for a thread; above it requests are refused with 503.
+    /// The most hashes that wait for a thread; above it requests are refused with 503, registrations before logins.
     pub queue: u32,
     /// Memory of one hash, at least 8KiB. A change rehashes every password at its next login.
     pub memory: Size,

@@ -7,6 +7,7 @@ use store::{Bucket, Freshness, Id, Time, sql};
 use super::{Accounts, Authenticated};
 use crate::Error;
 use crate::fields::{self, Password};
+use crate::hashing::Lane;
 
 /// Somebody who wants in.
 #[derive(Clone, Debug)]
@@ -122,7 +123,7 @@ impl Accounts {
     /// to refuse the login: the next one tries again.
     async fn rehash(&self, id: Id, password: Password, old: &str) {
         let replaced = async {
-            let new = self.hasher.hash(password).await?;
+            let new = self.hasher.hash(Lane::Register, password).await?;
             sql(
                 "UPDATE users SET password_hash = ? WHERE id = ? AND password_hash = ? AND {fence}",
             )

@@ -7,6 +7,7 @@ use store::{Freshness, Id, Position, Time, sql};
 use super::Accounts;
 use crate::Error;
 use crate::fields::Password;
+use crate::hashing::Lane;
 use crate::lockout;
 use crate::sessions;
 use crate::tokens::Access;
@@ -63,7 +64,7 @@ impl Accounts {
     ) -> Result<(Vec<Id>, Position), Error> {
         let stored = self.prove(&asking, now).await?;
         let access = asking.access;
-        let hash = self.hasher.hash(new).await?;
+        let hash = self.hasher.hash(Lane::Login, new).await?;
         let route = self.store.at(access.user);
         let mut tx = route.begin().await?;
         let update = "UPDATE users SET password_hash = ?, password_version = password_version + 1
