@@ -6,6 +6,7 @@ use futures::FutureExt;
 use store::{Bucket, Claimed, Id, Store, Time, sql};
 
 use crate::Error;
+use crate::factors::Factors;
 use crate::fields::{Email, Password, Phone, Username};
 use crate::hashing::{Hasher, Lane};
 use crate::lockout::Lockout;
@@ -14,7 +15,7 @@ use crate::profiles::Profile;
 mod login;
 mod password;
 
-pub(crate) use login::Login;
+pub(crate) use login::{Code, Login};
 pub(crate) use password::Asking;
 
 /// Registers and authenticates.
@@ -22,6 +23,7 @@ pub(crate) struct Accounts {
     store: Arc<Store>,
     hasher: Arc<Hasher>,
     lockout: Arc<Lockout>,
+    factors: Arc<Factors>,
     /// The hash of a password nobody knows: who logs in to an account that does not exist pays
     /// for a hash all the same.
     dummy: String,
@@ -48,6 +50,7 @@ impl Accounts {
         store: Arc<Store>,
         hasher: Arc<Hasher>,
         lockout: Arc<Lockout>,
+        factors: Arc<Factors>,
     ) -> Result<Self, Error> {
         let nobody_knows = uuid::Uuid::new_v4().to_string();
         let dummy = hasher
@@ -57,6 +60,7 @@ impl Accounts {
             store,
             hasher,
             lockout,
+            factors,
             dummy,
         })
     }

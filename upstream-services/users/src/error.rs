@@ -57,6 +57,22 @@ pub enum Error {
     #[error("the username or the password is wrong")]
     WrongCredentials,
 
+    /// Client: the password was right, and the account has a second factor.
+    #[error("the account needs a code of its second factor as well")]
+    TotpRequired,
+
+    /// Client: a code that is wrong, out of its time, or used.
+    #[error("the code is wrong or was used before")]
+    WrongCode,
+
+    /// Client: there is a second factor, and no second one.
+    #[error("a second factor is on already; turn it off first")]
+    TotpOn,
+
+    /// Client: nothing to confirm.
+    #[error("no second factor waits to be confirmed")]
+    TotpNotPending,
+
     /// Client: too many passwords before this one were wrong; nobody looks at one for so long.
     #[error("too many wrong passwords; try again later")]
     LockedOut(Duration),

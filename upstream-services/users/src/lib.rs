@@ -14,6 +14,7 @@ mod accounts;
 mod api;
 pub mod config;
 mod error;
+mod factors;
 mod fields;
 mod freshness;
 mod hashing;
@@ -34,6 +35,7 @@ use tokio::task::JoinHandle;
 
 use crate::accounts::Accounts;
 use crate::api::Service;
+use crate::factors::Factors;
 use crate::hashing::Hasher;
 use crate::lockout::Lockout;
 use crate::metrics::{HashMetrics, Metrics, Observed, ObservedRemote, reader};
@@ -87,8 +89,12 @@ impl Users {
         }
         let lockout = Lockout::new(config.lockout.clone(), metrics.locked_out.clone());
         let lockout = Arc::new(lockout);
+        let factors = Factors::open(store.clone(), &config.keys_dir(), &config.tokens.issuer)?;
+        let factors = Arc::new(factors);
         let service = Arc::new(Service {
-            accounts: Accounts::open(store.clone(), hasher.clone(), lockout).await?,
+            accounts: Accounts::open(store.clone(), hasher.clone(), lockout, factors.clone())
+                .await?,
+            factors,
             profiles,
             sessions,
             store,

@@ -16,5 +16,10 @@ pub(crate) const SCHEMA: Schema = Schema {
             name: "phone numbers",
             sql: include_str!("schema/phone.sql"),
         },
+        Migration {
+            version: 3,
+            name: "second factors",
+            sql: include_str!("schema/totp.sql"),
+        },
     ],
 };

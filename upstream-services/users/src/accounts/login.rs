@@ -6,8 +6,10 @@ use store::{Bucket, Freshness, Id, Time, sql};
 
 use super::{Accounts, Authenticated};
 use crate::Error;
+use crate::factors::Factor;
 use crate::fields::{self, Password};
 use crate::hashing::Lane;
+use crate::lockout;
 
 /// Somebody who wants in.
 #[derive(Clone, Debug)]
@@ -15,8 +17,20 @@ pub(crate) struct Login {
     /// A username, an e-mail address or a phone number.
     pub(crate) name: String,
     pub(crate) password: Password,
+    /// A code of the second factor.
+    pub(crate) code: Option<Code>,
     /// The client's address.
     pub(crate) from: Option<IpAddr>,
+}
+
+/// A code of a second factor as it was typed; it appears in no log.
+#[derive(Clone)]
+pub(crate) struct Code(pub(crate) String);
+
+impl std::fmt::Debug for Code {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Code")
+    }
 }
 
 /// What an account is, to who logs in to it.
@@ -25,18 +39,31 @@ struct Account {
     names: Vec<String>,
     hash: String,
     password_version: i64,
+    factor: Option<Factor>,
 }
 
-type Row = (String, String, Option<String>, String, i64);
+type Row = (
+    String,
+    String,
+    Option<String>,
+    String,
+    i64,
+    Option<Vec<u8>>,
+    Option<i64>,
+);
 
 impl Account {
-    fn new(id: Id, (username, email, phone, hash, password_version): Row) -> Self {
+    fn new(id: Id, row: Row) -> Self {
+        let (username, email, phone, hash, password_version, sealed, last_step) = row;
         let names = [username, email.to_lowercase()].into_iter().chain(phone);
         Self {
             id,
             names: names.collect(),
             hash,
             password_version,
+            factor: sealed
+                .zip(last_step)
+                .map(|(sealed, last_step)| Factor { sealed, last_step }),
         }
     }
 }
@@ -58,19 +85,57 @@ impl Accounts {
         };
         let guess = self.lockout.admit(who, login.from, now)?;
         let account = match self.compare(name, &login).await {
+            Ok(Some(account)) => self.ask_factor(account, login.code, now).await,
+            Ok(None) => Err(Error::WrongCredentials),
+            Err(error) => Err(error),
+        };
+        let account = match account {
             Ok(account) => account,
+            // The guess is dropped, and so it was wrong.
+            Err(error @ (Error::WrongCredentials | Error::WrongCode)) => return Err(error),
             Err(error) => {
                 guess.undecided();
                 return Err(error);
             }
         };
-        // A guess that is dropped was wrong.
-        let account = account.ok_or(Error::WrongCredentials)?;
         guess.right(login.from, account.names.iter().map(String::as_str));
         Ok(Authenticated {
             user: account.id,
             password_version: account.password_version,
         })
+    }
+
+    /// Uses up a code, where the account needs one.
+    async fn ask_factor(
+        &self,
+        account: Account,
+        code: Option<Code>,
+        now: Time,
+    ) -> Result<Account, Error> {
+        if let Some(factor) = &account.factor {
+            let Code(code) = code.ok_or(Error::TotpRequired)?;
+            let redeemed = self.factors.redeem(account.id, factor, code.trim(), now);
+            if !redeemed.await? {
+                return Err(Error::WrongCode);
+            }
+        }
+        Ok(account)
+    }
+
+    /// Turns a user's second factor on. Wrong codes count like wrong passwords.
+    pub(crate) async fn confirm_totp(
+        &self,
+        user: Id,
+        from: Option<IpAddr>,
+        code: &str,
+        now: Time,
+    ) -> Result<Vec<String>, Error> {
+        let guess = self.lockout.admit(&lockout::of_user(user), from, now)?;
+        let confirmed = self.factors.confirm(user, code, now).await;
+        if !matches!(confirmed, Err(Error::WrongCode)) {
+            guess.undecided();
+        }
+        confirmed
     }
 
     /// The account, if there is one and this is its password.
@@ -112,8 +177,10 @@ impl Accounts {
     }
 
     async fn load(&self, id: Id) -> Result<Option<Account>, Error> {
-        let select = "SELECT username, email, phone, password_hash, password_version
-             FROM users WHERE id = ? AND {fence}";
+        let select = "SELECT u.username, u.email, u.phone, u.password_hash, u.password_version,
+                    t.secret, t.last_step
+             FROM users u LEFT JOIN totp t ON t.user_id = u.id AND t.confirmed_at IS NOT NULL
+             WHERE u.id = ? AND {fence}";
         let mut connection = self.store.at(id).read(&Freshness::Latest).await?;
         let row: Option<Row> = sql(select).bind(id).optional(&mut connection).await?;
         Ok(row.map(|row| Account::new(id, row)))

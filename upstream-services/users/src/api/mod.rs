@@ -19,17 +19,19 @@ mod profiles;
 mod seen;
 mod service;
 mod sessions;
+mod totp;
 
 use std::future::Future;
 use std::sync::Arc;
 
 use axum::extract::DefaultBodyLimit;
 use axum::http::Method;
-use axum::routing::{MethodRouter, get, patch, post};
+use axum::routing::{MethodRouter, delete, get, patch, post};
 use axum::{Router, middleware};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::accounts::Accounts;
+use crate::factors::Factors;
 use crate::hashing::Hasher;
 use crate::metrics::Metrics;
 use crate::profiles::Profiles;
@@ -41,6 +43,7 @@ pub(crate) struct Service {
     pub(crate) store: Arc<store::Store>,
     pub(crate) hasher: Arc<Hasher>,
     pub(crate) accounts: Accounts,
+    pub(crate) factors: Arc<Factors>,
     pub(crate) profiles: Profiles,
     pub(crate) sessions: Sessions,
     pub(crate) tokens: Issuer,
@@ -94,6 +97,9 @@ fn routes() -> Vec<(Method, &'static str, MethodRouter<App>)> {
             "/v1/me/password",
             post(accounts::change_password),
         ),
+        (Method::POST, "/v1/me/totp", post(totp::begin)),
+        (Method::DELETE, "/v1/me/totp", delete(totp::end)),
+        (Method::POST, "/v1/me/totp/confirm", post(totp::confirm)),
         (Method::GET, "/v1/users/{id}", get(profiles::user)),
         (Method::POST, "/v1/users/batch", post(profiles::batch)),
         (Method::GET, "/.well-known/jwks.json", get(service::jwks)),

@@ -9,7 +9,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder};
 use utoipa::{Modify, OpenApi, ToSchema};
 
-use super::{accounts, profiles, service, sessions};
+use super::{accounts, profiles, service, sessions, totp};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -24,6 +24,9 @@ use super::{accounts, profiles, service, sessions};
         sessions::login,
         sessions::refresh,
         sessions::logout,
+        totp::begin,
+        totp::confirm,
+        totp::end,
         profiles::me,
         profiles::change_me,
         profiles::user,
@@ -70,7 +73,12 @@ impl Modify for Refusals {
         let components = api.components.get_or_insert_default();
         components.add_security_scheme("bearer", SecurityScheme::Http(bearer.build()));
         for item in api.paths.paths.values_mut() {
-            let operations = [&mut item.get, &mut item.post, &mut item.patch];
+            let operations = [
+                &mut item.get,
+                &mut item.post,
+                &mut item.patch,
+                &mut item.delete,
+            ];
             operations.into_iter().flatten().for_each(add_refusals);
         }
     }

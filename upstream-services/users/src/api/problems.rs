@@ -68,6 +68,14 @@ fn problem_of(error: &Error) -> Problem {
         Error::Invalid { .. } => (422, "invalid-field", "A field is not valid"),
         Error::Unauthenticated { .. } => (401, "unauthenticated", "A valid access token is needed"),
         Error::WrongCredentials => (401, "wrong-credentials", "Wrong username or password"),
+        Error::TotpRequired => (
+            401,
+            "totp-required",
+            "A code of the second factor is needed",
+        ),
+        Error::WrongCode => (401, "wrong-code", "Wrong code"),
+        Error::TotpOn => (409, "totp-on", "A second factor is on already"),
+        Error::TotpNotPending => (409, "totp-not-pending", "Nothing waits to be confirmed"),
         Error::LockedOut(_) => (429, "locked-out", "Too many wrong passwords"),
         Error::WrongRefreshToken => (
             401,

@@ -14,7 +14,7 @@ use super::client::Client;
 use super::seen::Seen;
 use super::{App, to_the_end};
 use crate::Error;
-use crate::accounts::Login;
+use crate::accounts::{Code, Login};
 use crate::fields::Password;
 use crate::sessions::Opened;
 use crate::tokens::RefreshToken;
@@ -29,6 +29,10 @@ pub(super) struct LoginRequest {
     /// The password.
     #[schema(format = Password)]
     password: String,
+    /// A code of the second factor, or a recovery code, where the account needs one.
+    #[serde(default)]
+    #[schema(example = "287082")]
+    totp: Option<String>,
 }
 
 /// A refresh token to exchange.
@@ -61,7 +65,7 @@ pub(super) struct Tokens {
     post, path = "/v1/login", tag = "sessions", request_body = LoginRequest,
     responses(
         (status = 200, description = "The session's tokens", body = Tokens),
-        (status = 401, description = "Wrong username or password"),
+        (status = 401, description = "Wrong username or password; or `totp-required`: the account has a second factor"),
         (status = 429, description = "Too many wrong passwords; try again after Retry-After"),
     )
 )]
@@ -74,6 +78,7 @@ pub(super) async fn login(
     let login = Login {
         name: request.username,
         password: Password::presented(request.password),
+        code: request.totp.map(Code),
         from,
     };
     let who = app.accounts.authenticate(login, Time::now()).await?;

@@ -6,6 +6,7 @@ mod lockout;
 mod phones;
 mod profiles;
 mod sessions;
+mod totp;
 
 use std::path::Path;
 

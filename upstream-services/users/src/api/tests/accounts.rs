@@ -264,6 +264,7 @@ async fn a_login_with_the_old_password_cannot_outlast_its_change() {
     let login = crate::accounts::Login {
         name: "anna".to_owned(),
         password: crate::fields::Password::presented(PASSWORD.to_owned()),
+        code: None,
         from: None,
     };
     let compared = service.accounts.authenticate(login, store::Time::now());

@@ -78,6 +78,9 @@ async fn a_token_is_needed_where_it_says_so() {
         (Method::GET, "/v1/users/1"),
         (Method::POST, "/v1/users/batch"),
         (Method::POST, "/v1/me/password"),
+        (Method::POST, "/v1/me/totp"),
+        (Method::POST, "/v1/me/totp/confirm"),
+        (Method::DELETE, "/v1/me/totp"),
     ] {
         let send = async |header: Option<&str>| {
             let header: Vec<_> = header
