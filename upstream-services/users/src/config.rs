@@ -9,12 +9,14 @@ use serde::{Deserialize, Serialize};
 mod cache;
 mod data;
 mod lockout;
+mod recovery;
 
 use crate::Error;
 
 pub use cache::{CacheAddress, CacheConfig, RemoteConfig, RemoteKind};
 pub use data::{DataConfig, Durability, ServerAddress, ShardConfig};
 pub use lockout::LockoutConfig;
+pub use recovery::RecoveryConfig;
 
 /// The settings of the user services.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -30,6 +32,8 @@ pub struct Config {
     pub tokens: TokenConfig,
     /// When wrong passwords are too many.
     pub lockout: LockoutConfig,
+    /// How users who have forgotten their password get a new one.
+    pub recovery: RecoveryConfig,
 }
 
 /// How passwords are hashed: argon2id with one lane.
@@ -114,6 +118,7 @@ impl Config {
         }
         self.cache.check()?;
         self.lockout.check()?;
+        self.recovery.check()?;
         self.data.check()
     }
 }
@@ -145,7 +150,7 @@ mod tests {
         let schema = serde_json::to_value(schemars::schema_for!(Config)).unwrap();
         check("", &schema);
         let sections = schema["$defs"].as_object().unwrap();
-        assert_eq!(sections.len(), 9);
+        assert_eq!(sections.len(), 10);
         sections
             .iter()
             .for_each(|(name, section)| check(name, section));
@@ -174,6 +179,8 @@ mod tests {
             "[lockout]\naccount_attempts = 10001",
             "[lockout]\nwindow = \"0s\"",
             "[lockout]\nentries = 0",
+            "[recovery]\ntoken_ttl = \"0s\"",
+            "[recovery]\ninterval = \"1h\"",
         ] {
             assert!(
                 toml::from_str::<Config>(text).unwrap().check().is_err(),

@@ -25,6 +25,15 @@ pub enum Error {
         why: String,
     },
 
+    /// Configuration or operation: the directory of messages cannot be used.
+    #[error("the spool of messages: {}: {why}", path.display())]
+    Spool {
+        /// The directory.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+
     /// Client: the body is no JSON.
     #[error("the body is not valid JSON: {0}")]
     Malformed(String),
@@ -80,6 +89,14 @@ pub enum Error {
     /// Client: a refresh token that is unknown, used, expired or revoked.
     #[error("the refresh token is not valid")]
     WrongRefreshToken,
+
+    /// Client: a recovery token that is unknown, used, expired or followed by another.
+    #[error("the recovery token is not valid")]
+    WrongRecoveryToken,
+
+    /// Configuration: nothing is there that could send a recovery token.
+    #[error("this service sends no messages, so nobody can recover an account")]
+    RecoveryOff,
 
     /// Client: the username, the e-mail or the phone belongs to another account. Which, stays unsaid.
     #[error("the username, the e-mail address or the phone number is taken")]

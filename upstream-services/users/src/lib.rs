@@ -21,6 +21,7 @@ mod hashing;
 mod lockout;
 mod metrics;
 mod profiles;
+mod recovery;
 pub mod role;
 mod schema;
 mod sessions;
@@ -40,6 +41,7 @@ use crate::hashing::Hasher;
 use crate::lockout::Lockout;
 use crate::metrics::{HashMetrics, Metrics, Observed, ObservedRemote, reader};
 use crate::profiles::Profiles;
+use crate::recovery::Recovery;
 use crate::sessions::Sessions;
 use crate::tokens::Issuer;
 
@@ -91,12 +93,15 @@ impl Users {
         let lockout = Arc::new(lockout);
         let factors = Factors::open(store.clone(), &config.keys_dir(), &config.tokens.issuer)?;
         let factors = Arc::new(factors);
+        let messages = metrics.recoveries.clone();
+        let recovery = Recovery::start(store.clone(), &config.recovery, messages)?;
         let service = Arc::new(Service {
             accounts: Accounts::open(store.clone(), hasher.clone(), lockout, factors.clone())
                 .await?,
             factors,
             profiles,
             sessions,
+            recovery,
             store,
             hasher,
             tokens,
@@ -128,6 +133,7 @@ impl Users {
     /// drain the listener first.
     pub async fn close(self) {
         self.sweeper.abort();
+        self.service.recovery.close().await;
         let hasher = self.service.hasher.clone();
         if let Err(error) = tokio::task::spawn_blocking(move || hasher.close()).await {
             tracing::error!(%error, "the hashing pool did not close");
@@ -154,6 +160,9 @@ async fn sweep(service: Arc<Service>) {
         }
         if let Err(error) = service.sessions.sweep(now).await {
             tracing::warn!(%error, "sessions will be swept later");
+        }
+        if let Err(error) = service.recovery.sweep(now).await {
+            tracing::warn!(%error, "recovery tokens will be swept later");
         }
     }
 }

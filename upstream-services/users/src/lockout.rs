@@ -94,6 +94,13 @@ impl Lockout {
         })
     }
 
+    /// Starts anew for somebody, wherever they are: the password is a new one.
+    pub(crate) fn clear(&self, who: &str, from: Option<IpAddr>) {
+        for key in [Key::far(who), Key::near(who, from)] {
+            self.change(key, |count| count.wrong = 0);
+        }
+    }
+
     fn begin(&self, key: Key, limit: u32, now: Time) -> Result<(), Error> {
         let mut refused = None;
         let window = *self.config.window;

@@ -25,6 +25,8 @@ pub(crate) struct Metrics {
     pub(crate) reuse: IntCounter,
     /// Logins refused because of wrong passwords before.
     pub(crate) locked_out: IntCounter,
+    /// Recovery messages by outcome.
+    pub(crate) recoveries: IntCounterVec,
 }
 
 impl Metrics {
@@ -38,6 +40,10 @@ impl Metrics {
             "Time from request to response by route template and method.",
         )
         .buckets(prometheus::exponential_buckets(0.000_25, 2.0, 16)?);
+        let recoveries = Opts::new(
+            "tidegate_users_recovery_messages_total",
+            "Recovery messages by outcome: sent, failed.",
+        );
         let metrics = Self {
             requests: IntCounterVec::new(requests, &["route", "method", "status"])?,
             duration: HistogramVec::new(duration, &["route", "method"])?,
@@ -53,12 +59,14 @@ impl Metrics {
                 "tidegate_users_locked_out_total",
                 "Passwords not looked at because too many before them were wrong.",
             )?,
+            recoveries: IntCounterVec::new(recoveries, &["outcome"])?,
         };
         registry.register(Box::new(metrics.requests.clone()))?;
         registry.register(Box::new(metrics.duration.clone()))?;
         registry.register(Box::new(metrics.panics.clone()))?;
         registry.register(Box::new(metrics.reuse.clone()))?;
         registry.register(Box::new(metrics.locked_out.clone()))?;
+        registry.register(Box::new(metrics.recoveries.clone()))?;
         Ok(metrics)
     }
 }

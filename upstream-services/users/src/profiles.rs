@@ -10,6 +10,7 @@ use store::{Claimed, Freshness, Id, Position, Statement, Store, Time, sql};
 use crate::Error;
 use crate::fields::{self, DisplayName, Email, Phone};
 use crate::freshness::{freshness, mark};
+use crate::recovery;
 
 /// What is known about a user. Who may see which part decides the API.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -114,11 +115,20 @@ impl Profiles {
             update(&mut tx, new.clone()).await?;
             return Ok(route.commit(tx).await?);
         }
+        let moved = claimed.iter().any(|(kind, _)| *kind == fields::EMAIL);
         let new = new.clone();
         let claimed = self
             .store
             .claim_and_write(id, &claimed, &released, now, move |tx| {
-                update(tx, new).boxed()
+                async move {
+                    update(tx, new).await?;
+                    if moved {
+                        // The old address is no longer the user's.
+                        recovery::void(tx, id).await?;
+                    }
+                    Ok::<_, Error>(())
+                }
+                .boxed()
             });
         match claimed.await? {
             Claimed::Won((), position) => Ok(position),

@@ -17,7 +17,9 @@ use chassis::units::Period;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::config::{CacheConfig, DataConfig, HashConfig, LockoutConfig, TokenConfig};
+use crate::config::{
+    CacheConfig, DataConfig, HashConfig, LockoutConfig, RecoveryConfig, TokenConfig,
+};
 use crate::{Config, Error, Users};
 
 /// The configuration of `tidegate users`.
@@ -49,6 +51,9 @@ pub struct RoleConfig {
     /// When wrong passwords are too many.
     #[serde(default)]
     pub lockout: LockoutConfig,
+    /// How users who have forgotten their password get a new one.
+    #[serde(default)]
+    pub recovery: RecoveryConfig,
 }
 
 /// Where the service listens: plain HTTP/1.1, meant for the gateway and not for the Internet.
@@ -110,11 +115,15 @@ fn read(file: &Path) -> Result<(RoleConfig, Config, Watched), Report> {
         hash: loaded.config.hash.clone(),
         tokens: loaded.config.tokens.clone(),
         lockout: loaded.config.lockout.clone(),
+        recovery: loaded.config.recovery.clone(),
     };
     // As everywhere, relative paths start at the folder of the configuration.
     service.data.dir = loaded.sources.resolve(&service.data.dir, Place::default());
     if let Some(keys) = &mut service.tokens.keys {
         *keys = loaded.sources.resolve(keys, Place::default());
+    }
+    if let Some(spool) = &mut service.recovery.spool {
+        *spool = loaded.sources.resolve(spool, Place::default());
     }
     let mut mistakes: Vec<Diagnostic> = Vec::new();
     mistakes.extend(loaded.config.admin.validate().err());

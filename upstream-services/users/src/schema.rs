@@ -21,5 +21,10 @@ pub(crate) const SCHEMA: Schema = Schema {
             name: "second factors",
             sql: include_str!("schema/totp.sql"),
         },
+        Migration {
+            version: 4,
+            name: "recovery tokens",
+            sql: include_str!("schema/recovery.sql"),
+        },
     ],
 };

@@ -259,14 +259,16 @@ async fn insert_token(
     Ok(())
 }
 
-/// Ends all sessions of a user but the one that asks; returns them.
-pub(crate) async fn revoke_others(
+/// Ends all sessions of a user, but not the one to keep; returns those that ended.
+pub(crate) async fn revoke_all(
     tx: &mut Transaction,
-    asking: Access,
+    user: Id,
+    keep: Option<Id>,
     now: Time,
 ) -> Result<Vec<Id>, Error> {
     let select = "SELECT id FROM sessions WHERE user_id = ? AND id <> ? AND revoked_at IS NULL";
-    let select = sql(select).bind(asking.user).bind(asking.session);
+    let keep = keep.map_or(-1, Id::as_i64); // no id is negative
+    let select = sql(select).bind(user).bind(keep);
     let others: Vec<(Id,)> = select.all(&mut *tx).await?;
     for &(session,) in &others {
         revoke(tx, session, now).await?;

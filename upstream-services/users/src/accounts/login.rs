@@ -176,6 +176,12 @@ impl Accounts {
         Ok(Some(account))
     }
 
+    /// What a user can log in with.
+    pub(super) async fn names(&self, user: Id) -> Result<Vec<String>, Error> {
+        let account = self.load(user).await?;
+        Ok(account.map_or_else(Vec::new, |account| account.names))
+    }
+
     async fn load(&self, id: Id) -> Result<Option<Account>, Error> {
         let select = "SELECT u.username, u.email, u.phone, u.password_hash, u.password_version,
                     t.secret, t.last_step

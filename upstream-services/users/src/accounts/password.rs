@@ -9,8 +9,9 @@ use crate::Error;
 use crate::fields::Password;
 use crate::hashing::Lane;
 use crate::lockout;
+use crate::recovery;
 use crate::sessions;
-use crate::tokens::Access;
+use crate::tokens::{Access, RecoveryToken};
 
 /// A user who is logged in, and asks for something that needs the password again.
 #[derive(Clone, Debug)]
@@ -74,7 +75,40 @@ impl Accounts {
             // Changed by somebody else meanwhile: what was the current password no longer is.
             return Err(Error::WrongCredentials);
         }
-        let ended = sessions::revoke_others(&mut tx, access, now).await?;
+        let ended = sessions::revoke_all(&mut tx, access.user, Some(access.session), now).await?;
+        recovery::void(&mut tx, access.user).await?;
         Ok((ended, route.commit(tx).await?))
+    }
+
+    /// Sets the password of a user who presents a recovery token, ends all the user's sessions, and
+    /// forgets the wrong passwords that were tried. Returns the ended sessions, and how far a reader
+    /// has to be to see it. Do not drop the future half-way: run it in a task of its own.
+    pub(crate) async fn recover(
+        &self,
+        user: Id,
+        token: &RecoveryToken,
+        new: Password,
+        from: Option<IpAddr>,
+    ) -> Result<(Vec<Id>, Position), Error> {
+        let hash = self.hasher.hash(Lane::Login, new).await?;
+        let now = Time::now();
+        let route = self.store.at(user);
+        let mut tx = route.begin().await?;
+        if !recovery::redeem(&mut tx, token, user, now).await? {
+            return Err(Error::WrongRecoveryToken);
+        }
+        let update = "UPDATE users SET password_hash = ?, password_version = password_version + 1
+                      WHERE id = ?";
+        let update = sql(update).bind(hash).bind(user);
+        if update.run(&mut tx).await? != 1 {
+            return Err(Error::WrongRecoveryToken);
+        }
+        let ended = sessions::revoke_all(&mut tx, user, None, now).await?;
+        let position = route.commit(tx).await?;
+        for name in self.names(user).await? {
+            self.lockout.clear(&name, from);
+        }
+        self.lockout.clear(&lockout::of_user(user), from);
+        Ok((ended, position))
     }
 }

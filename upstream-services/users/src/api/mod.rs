@@ -16,6 +16,7 @@ mod observe;
 mod openapi;
 mod problems;
 mod profiles;
+mod recovery;
 mod seen;
 mod service;
 mod sessions;
@@ -35,6 +36,7 @@ use crate::factors::Factors;
 use crate::hashing::Hasher;
 use crate::metrics::Metrics;
 use crate::profiles::Profiles;
+use crate::recovery::Recovery;
 use crate::sessions::Sessions;
 use crate::tokens::Issuer;
 
@@ -46,6 +48,7 @@ pub(crate) struct Service {
     pub(crate) factors: Arc<Factors>,
     pub(crate) profiles: Profiles,
     pub(crate) sessions: Sessions,
+    pub(crate) recovery: Recovery,
     pub(crate) tokens: Issuer,
     pub(crate) metrics: Metrics,
 }
@@ -100,6 +103,12 @@ fn routes() -> Vec<(Method, &'static str, MethodRouter<App>)> {
         (Method::POST, "/v1/me/totp", post(totp::begin)),
         (Method::DELETE, "/v1/me/totp", delete(totp::end)),
         (Method::POST, "/v1/me/totp/confirm", post(totp::confirm)),
+        (Method::POST, "/v1/recovery", post(recovery::request)),
+        (
+            Method::POST,
+            "/v1/recovery/confirm",
+            post(recovery::confirm),
+        ),
         (Method::GET, "/v1/users/{id}", get(profiles::user)),
         (Method::POST, "/v1/users/batch", post(profiles::batch)),
         (Method::GET, "/.well-known/jwks.json", get(service::jwks)),
@@ -117,7 +126,7 @@ async fn to_the_end<T: Send + 'static>(write: impl Future<Output = T> + Send + '
 }
 
 /// A point in time as the API shows it (RFC 3339).
-fn timestamp(time: store::Time) -> String {
+pub(crate) fn timestamp(time: store::Time) -> String {
     let timestamp = jiff::Timestamp::from_millisecond(time.as_millis());
     timestamp.unwrap_or_default().to_string()
 }

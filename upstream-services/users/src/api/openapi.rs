@@ -9,7 +9,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder};
 use utoipa::{Modify, OpenApi, ToSchema};
 
-use super::{accounts, profiles, service, sessions, totp};
+use super::{accounts, profiles, recovery, service, sessions, totp};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -24,6 +24,8 @@ use super::{accounts, profiles, service, sessions, totp};
         sessions::login,
         sessions::refresh,
         sessions::logout,
+        recovery::request,
+        recovery::confirm,
         totp::begin,
         totp::confirm,
         totp::end,

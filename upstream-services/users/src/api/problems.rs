@@ -51,7 +51,8 @@ impl IntoResponse for Error {
             }
             _ => {}
         }
-        if problem.status >= 500 {
+        // Without a transport it is the operator's choice, not something that went wrong.
+        if problem.status >= 500 && problem.status != 501 {
             response.extensions_mut().insert(Cause(self.to_string()));
         }
         response.extensions_mut().insert(problem);
@@ -82,6 +83,12 @@ fn problem_of(error: &Error) -> Problem {
             "invalid-refresh-token",
             "The refresh token is not valid",
         ),
+        Error::WrongRecoveryToken => (
+            401,
+            "invalid-recovery-token",
+            "The recovery token is not valid",
+        ),
+        Error::RecoveryOff => (501, "recovery-off", "Accounts cannot be recovered here"),
         Error::Taken => (409, "taken", "A name of the account is taken"),
         Error::NotFound => (404, "not-found", "Not found"),
         Error::PreconditionFailed => (412, "precondition-failed", "The profile has changed"),
@@ -90,7 +97,11 @@ fn problem_of(error: &Error) -> Problem {
             return Problem::new(503, "unavailable", "The service is busy; try again");
         }
         Error::Store(_) => return internal(),
-        Error::Config { .. } | Error::Keys { .. } | Error::Cache(_) | Error::Internal(_) => {
+        Error::Config { .. }
+        | Error::Keys { .. }
+        | Error::Spool { .. }
+        | Error::Cache(_)
+        | Error::Internal(_) => {
             return internal();
         }
     };

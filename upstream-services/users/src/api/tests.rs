@@ -5,6 +5,7 @@ mod edges;
 mod lockout;
 mod phones;
 mod profiles;
+mod recovery;
 mod sessions;
 mod totp;
 

@@ -83,6 +83,9 @@ fn many_addresses_lock_unfamiliar_ones_only() {
         assert_eq!(wrong(&lockout, HERE, 0), None);
     }
     assert!(wrong(&lockout, HERE, 0).is_some());
+    lockout.clear("anna", HERE);
+    assert_eq!(wrong(&lockout, HERE, 0), None);
+    assert_eq!(wrong(&lockout, other(99), 0), None);
 }
 
 #[test]

@@ -37,7 +37,15 @@ async fn a_wrong_method_is_told_the_right_ones() {
 async fn bodies_are_checked_before_anything_else() {
     let home = Home::new().await;
     for (method, path, _) in routes() {
-        if !["/v1/register", "/v1/login", "/v1/token/refresh"].contains(&path) {
+        if ![
+            "/v1/register",
+            "/v1/login",
+            "/v1/token/refresh",
+            "/v1/recovery",
+            "/v1/recovery/confirm",
+        ]
+        .contains(&path)
+        {
             continue;
         }
         let send = async |kind: Option<&str>, body: String| {
