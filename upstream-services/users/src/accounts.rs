@@ -6,6 +6,7 @@ use futures::FutureExt;
 use store::{Bucket, Claimed, Id, Store, Time, sql};
 
 use crate::Error;
+use crate::admins::Role;
 use crate::factors::Factors;
 use crate::fields::{Email, Password, Phone, Username};
 use crate::hashing::{Hasher, Lane};
@@ -36,6 +37,7 @@ pub(crate) struct Registration {
     pub(crate) email: Email,
     pub(crate) phone: Option<Phone>,
     pub(crate) password: Password,
+    pub(crate) role: Role,
 }
 
 /// Somebody whose password was right, when it had this version.
@@ -89,7 +91,7 @@ impl Accounts {
         let claimed = self
             .store
             .claim_and_write(id, &names, &[], Time::now(), move |tx| {
-                insert(tx, row, hash).boxed()
+                insert(tx, row, hash, new.role).boxed()
             });
         match claimed.await? {
             Claimed::Won((), _) => Ok(profile),
@@ -98,16 +100,23 @@ impl Accounts {
     }
 }
 
-async fn insert(tx: &mut store::Transaction, row: Profile, hash: String) -> Result<(), Error> {
+async fn insert(
+    tx: &mut store::Transaction,
+    row: Profile,
+    hash: String,
+    role: Role,
+) -> Result<(), Error> {
     sql("INSERT INTO users
-           (id, username, email, phone, display_name, password_hash, version, created_at, updated_at)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)")
+           (id, username, email, phone, display_name, password_hash, role, version, created_at,
+            updated_at)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
     .bind(row.id)
     .bind(row.username)
     .bind(row.email)
     .bind(row.phone)
     .bind(row.display_name)
     .bind(hash)
+    .bind(role.as_str())
     .bind(row.version)
     .bind(row.created_at)
     .bind(row.updated_at)

@@ -6,6 +6,7 @@ use chassis::units::{Period, Size};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+mod bootstrap;
 mod cache;
 mod data;
 mod lockout;
@@ -13,6 +14,7 @@ mod recovery;
 
 use crate::Error;
 
+pub use bootstrap::BootstrapConfig;
 pub use cache::{CacheAddress, CacheConfig, RemoteConfig, RemoteKind};
 pub use data::{DataConfig, Durability, ServerAddress, ShardConfig};
 pub use lockout::LockoutConfig;
@@ -34,6 +36,9 @@ pub struct Config {
     pub lockout: LockoutConfig,
     /// How users who have forgotten their password get a new one.
     pub recovery: RecoveryConfig,
+    /// The first administrator.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bootstrap: Option<BootstrapConfig>,
 }
 
 /// How passwords are hashed: argon2id with one lane.
@@ -119,6 +124,9 @@ impl Config {
         self.cache.check()?;
         self.lockout.check()?;
         self.recovery.check()?;
+        if let Some(bootstrap) = &self.bootstrap {
+            bootstrap.check()?;
+        }
         self.data.check()
     }
 }
@@ -150,7 +158,7 @@ mod tests {
         let schema = serde_json::to_value(schemars::schema_for!(Config)).unwrap();
         check("", &schema);
         let sections = schema["$defs"].as_object().unwrap();
-        assert_eq!(sections.len(), 10);
+        assert_eq!(sections.len(), 11);
         sections
             .iter()
             .for_each(|(name, section)| check(name, section));
@@ -181,6 +189,9 @@ mod tests {
             "[lockout]\nentries = 0",
             "[recovery]\ntoken_ttl = \"0s\"",
             "[recovery]\ninterval = \"1h\"",
+            "[bootstrap]\nusername = \"x\"\nemail = \"a@b.org\"\npassword = \"long enough\"",
+            "[bootstrap]\nusername = \"root\"\nemail = \"a\"\npassword = \"long enough\"",
+            "[bootstrap]\nusername = \"root\"\nemail = \"a@b.org\"\npassword = \"short\"",
         ] {
             assert!(
                 toml::from_str::<Config>(text).unwrap().check().is_err(),

@@ -74,6 +74,18 @@ pub enum Error {
     #[error("the code is wrong or was used before")]
     WrongCode,
 
+    /// Client: an administrator has disabled the account.
+    #[error("the account is disabled")]
+    AccountDisabled,
+
+    /// Client: something that administrators may do, and this user is none.
+    #[error("this is for administrators")]
+    Forbidden,
+
+    /// Client: something that is done to others only.
+    #[error("administrators do not disable themselves")]
+    OwnAccount,
+
     /// Client: there is a second factor, and no second one.
     #[error("a second factor is on already; turn it off first")]
     TotpOn,

@@ -11,6 +11,7 @@
 //! ```
 
 mod accounts;
+mod admins;
 mod api;
 pub mod config;
 mod error;
@@ -35,6 +36,7 @@ use store::{Store, Time};
 use tokio::task::JoinHandle;
 
 use crate::accounts::Accounts;
+use crate::admins::Admins;
 use crate::api::Service;
 use crate::factors::Factors;
 use crate::hashing::Hasher;
@@ -95,9 +97,14 @@ impl Users {
         let factors = Arc::new(factors);
         let messages = metrics.recoveries.clone();
         let recovery = Recovery::start(store.clone(), &config.recovery, messages)?;
+        let accounts = Accounts::open(store.clone(), hasher.clone(), lockout, factors.clone());
+        let (accounts, admins) = (accounts.await?, Admins::new(store.clone()));
+        if let Some(wanted) = &config.bootstrap {
+            admins.bootstrap(&accounts, wanted, now).await?;
+        }
         let service = Arc::new(Service {
-            accounts: Accounts::open(store.clone(), hasher.clone(), lockout, factors.clone())
-                .await?,
+            accounts,
+            admins,
             factors,
             profiles,
             sessions,

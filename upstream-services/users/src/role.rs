@@ -18,7 +18,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::config::{
-    CacheConfig, DataConfig, HashConfig, LockoutConfig, RecoveryConfig, TokenConfig,
+    BootstrapConfig, CacheConfig, DataConfig, HashConfig, LockoutConfig, RecoveryConfig,
+    TokenConfig,
 };
 use crate::{Config, Error, Users};
 
@@ -54,6 +55,8 @@ pub struct RoleConfig {
     /// How users who have forgotten their password get a new one.
     #[serde(default)]
     pub recovery: RecoveryConfig,
+    /// The first administrator: made at a start that finds none.
+    pub bootstrap: Option<BootstrapConfig>,
 }
 
 /// Where the service listens: plain HTTP/1.1, meant for the gateway and not for the Internet.
@@ -116,6 +119,7 @@ fn read(file: &Path) -> Result<(RoleConfig, Config, Watched), Report> {
         tokens: loaded.config.tokens.clone(),
         lockout: loaded.config.lockout.clone(),
         recovery: loaded.config.recovery.clone(),
+        bootstrap: loaded.config.bootstrap.clone(),
     };
     // As everywhere, relative paths start at the folder of the configuration.
     service.data.dir = loaded.sources.resolve(&service.data.dir, Place::default());

@@ -26,5 +26,10 @@ pub(crate) const SCHEMA: Schema = Schema {
             name: "recovery tokens",
             sql: include_str!("schema/recovery.sql"),
         },
+        Migration {
+            version: 5,
+            name: "roles, disabled users",
+            sql: include_str!("schema/roles.sql"),
+        },
     ],
 };

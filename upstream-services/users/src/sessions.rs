@@ -13,6 +13,7 @@ use store::{Id, Position, Store, Time, Transaction, sql};
 
 use crate::Error;
 use crate::accounts::Authenticated;
+use crate::admins::Role;
 use crate::freshness::{freshness, mark, seen};
 use crate::tokens::{Access, RefreshToken};
 
@@ -56,8 +57,8 @@ impl Sessions {
         &self.cache
     }
 
-    /// Opens a session, unless the password has changed since it was compared: the change ended
-    /// the sessions it saw, and this one would slip through.
+    /// Opens a session, unless the password has changed or the user was disabled since it was
+    /// compared: the change ended the sessions it saw, and this one would slip through.
     pub(crate) async fn open(&self, who: Authenticated, now: Time) -> Result<Opened, Error> {
         let user = who.user;
         let session = self.store.new_id(user.bucket(), now)?;
@@ -65,11 +66,17 @@ impl Sessions {
         let expires_at = now.plus(self.ttl);
         let route = self.store.at(user);
         let mut tx = route.begin().await?;
-        let version = sql("SELECT password_version FROM users WHERE id = ?").bind(user);
-        let version: Option<(i64,)> = version.optional(&mut tx).await?;
-        if version != Some((who.password_version,)) {
+        // A write that changes nothing: whoever changes the row waits for this session, or this for them.
+        let lock = "UPDATE users SET password_version = password_version
+             WHERE id = ? AND password_version = ? AND disabled_at IS NULL";
+        let lock = sql(lock).bind(user).bind(who.password_version);
+        if lock.run(&mut tx).await? != 1 {
             return Err(Error::WrongCredentials);
         }
+        let role: String = sql("SELECT role FROM users WHERE id = ?")
+            .bind(user)
+            .value(&mut tx)
+            .await?;
         sql("INSERT INTO sessions (id, user_id, created_at, expires_at) VALUES (?, ?, ?, ?)")
             .bind(session)
             .bind(user)
@@ -80,6 +87,7 @@ impl Sessions {
         insert_token(&mut tx, &token, session, now, expires_at).await?;
         Ok(Opened {
             access: Access { user, session },
+            role: Role::from_stored(&role),
             refresh: token,
             position: route.commit(tx).await?,
         })
@@ -102,7 +110,7 @@ impl Sessions {
                 tracing::warn!(%user, %session, "a used refresh token came again: session revoked");
                 Err(Error::WrongRefreshToken)
             }
-            Presented::Fresh => {
+            Presented::Fresh(role) => {
                 let next = RefreshToken::new(user, session);
                 let expires_at = now.plus(self.ttl);
                 insert_token(&mut tx, &next, session, now, expires_at).await?;
@@ -115,6 +123,7 @@ impl Sessions {
                 self.cache.invalidate(&session, mark(&position)).await;
                 Ok(Opened {
                     access: Access { user, session },
+                    role,
                     refresh: next,
                     position,
                 })
@@ -176,6 +185,8 @@ impl Sessions {
 /// A session that was opened or kept open.
 pub(crate) struct Opened {
     pub(crate) access: Access,
+    /// The user's role, as the access token tells others.
+    pub(crate) role: Role,
     pub(crate) refresh: RefreshToken,
     /// How far a reader has to be to see it.
     pub(crate) position: Position,
@@ -212,7 +223,7 @@ enum Presented {
     /// Used before.
     Used,
     /// Valid, and by now marked as used.
-    Fresh,
+    Fresh(Role),
 }
 
 async fn look_up(
@@ -222,22 +233,23 @@ async fn look_up(
     session: Id,
     now: Time,
 ) -> Result<Presented, Error> {
-    let select = "SELECT t.expires_at, s.revoked_at
+    let select = "SELECT t.expires_at, s.revoked_at, u.role
          FROM refresh_tokens t JOIN sessions s ON s.id = t.session_id
+           JOIN users u ON u.id = s.user_id
          WHERE t.hash = ? AND t.session_id = ? AND s.user_id = ?";
     let select = sql(select).bind(token.hash()).bind(session).bind(user);
-    let row: Option<(Time, Option<Time>)> = select.optional(&mut *tx).await?;
-    match row {
-        Some((expires_at, None)) if now < expires_at => {}
+    let row: Option<(Time, Option<Time>, String)> = select.optional(&mut *tx).await?;
+    let role = match row {
+        Some((expires_at, None, role)) if now < expires_at => Role::from_stored(&role),
         _ => return Ok(Presented::Refused),
-    }
+    };
     let used = sql("UPDATE refresh_tokens SET used_at = ? WHERE hash = ? AND used_at IS NULL")
         .bind(now)
         .bind(token.hash())
         .run(tx)
         .await?;
     Ok(match used {
-        1 => Presented::Fresh,
+        1 => Presented::Fresh(role),
         _ => Presented::Used,
     })
 }

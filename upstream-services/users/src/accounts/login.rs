@@ -40,6 +40,7 @@ struct Account {
     hash: String,
     password_version: i64,
     factor: Option<Factor>,
+    disabled: bool,
 }
 
 type Row = (
@@ -50,11 +51,12 @@ type Row = (
     i64,
     Option<Vec<u8>>,
     Option<i64>,
+    Option<Time>,
 );
 
 impl Account {
     fn new(id: Id, row: Row) -> Self {
-        let (username, email, phone, hash, password_version, sealed, last_step) = row;
+        let (username, email, phone, hash, password_version, sealed, last_step, disabled_at) = row;
         let names = [username, email.to_lowercase()].into_iter().chain(phone);
         Self {
             id,
@@ -64,6 +66,7 @@ impl Account {
             factor: sealed
                 .zip(last_step)
                 .map(|(sealed, last_step)| Factor { sealed, last_step }),
+            disabled: disabled_at.is_some(),
         }
     }
 }
@@ -105,7 +108,7 @@ impl Accounts {
         })
     }
 
-    /// Uses up a code, where the account needs one.
+    /// Uses up a code, where the account needs one. Only who gets so far learns that it is disabled.
     async fn ask_factor(
         &self,
         account: Account,
@@ -118,6 +121,9 @@ impl Accounts {
             if !redeemed.await? {
                 return Err(Error::WrongCode);
             }
+        }
+        if account.disabled {
+            return Err(Error::AccountDisabled);
         }
         Ok(account)
     }
@@ -184,7 +190,7 @@ impl Accounts {
 
     async fn load(&self, id: Id) -> Result<Option<Account>, Error> {
         let select = "SELECT u.username, u.email, u.phone, u.password_hash, u.password_version,
-                    t.secret, t.last_step
+                    t.secret, t.last_step, u.disabled_at
              FROM users u LEFT JOIN totp t ON t.user_id = u.id AND t.confirmed_at IS NOT NULL
              WHERE u.id = ? AND {fence}";
         let mut connection = self.store.at(id).read(&Freshness::Latest).await?;

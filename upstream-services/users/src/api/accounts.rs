@@ -15,6 +15,7 @@ use super::seen::Seen;
 use super::{App, timestamp, to_the_end};
 use crate::Error;
 use crate::accounts::{Asking, Registration};
+use crate::admins::Role;
 use crate::fields::{Email, Password, Phone, Username};
 
 /// A new account.
@@ -91,6 +92,7 @@ pub(super) async fn register(
         email: Email::parse(&request.email)?,
         phone: request.phone.as_deref().map(Phone::parse).transpose()?,
         password: Password::parse(request.password)?,
+        role: Role::User,
     };
     let made = to_the_end(async move { app.accounts.register(new, Time::now()).await }).await?;
     let location = format!("/v1/users/{}", made.id);

@@ -8,6 +8,7 @@
 //! Handlers parse, call one operation and dress its answer; they decide nothing else.
 
 mod accounts;
+mod admin;
 mod bearer;
 mod body;
 mod client;
@@ -32,6 +33,7 @@ use axum::{Router, middleware};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::accounts::Accounts;
+use crate::admins::Admins;
 use crate::factors::Factors;
 use crate::hashing::Hasher;
 use crate::metrics::Metrics;
@@ -45,6 +47,7 @@ pub(crate) struct Service {
     pub(crate) store: Arc<store::Store>,
     pub(crate) hasher: Arc<Hasher>,
     pub(crate) accounts: Accounts,
+    pub(crate) admins: Admins,
     pub(crate) factors: Arc<Factors>,
     pub(crate) profiles: Profiles,
     pub(crate) sessions: Sessions,
@@ -108,6 +111,17 @@ fn routes() -> Vec<(Method, &'static str, MethodRouter<App>)> {
             Method::POST,
             "/v1/recovery/confirm",
             post(recovery::confirm),
+        ),
+        (Method::GET, "/v1/admin/users", get(admin::find)),
+        (
+            Method::POST,
+            "/v1/admin/users/{id}/disable",
+            post(admin::disable),
+        ),
+        (
+            Method::POST,
+            "/v1/admin/users/{id}/enable",
+            post(admin::enable),
         ),
         (Method::GET, "/v1/users/{id}", get(profiles::user)),
         (Method::POST, "/v1/users/batch", post(profiles::batch)),

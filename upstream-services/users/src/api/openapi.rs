@@ -9,7 +9,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder};
 use utoipa::{Modify, OpenApi, ToSchema};
 
-use super::{accounts, profiles, recovery, service, sessions, totp};
+use super::{accounts, admin, profiles, recovery, service, sessions, totp};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -33,6 +33,9 @@ use super::{accounts, profiles, recovery, service, sessions, totp};
         profiles::change_me,
         profiles::user,
         profiles::batch,
+        admin::find,
+        admin::disable,
+        admin::enable,
         service::jwks,
         service::healthz,
         document,

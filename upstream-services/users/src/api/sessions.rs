@@ -66,6 +66,7 @@ pub(super) struct Tokens {
     responses(
         (status = 200, description = "The session's tokens", body = Tokens),
         (status = 401, description = "Wrong username or password; or `totp-required`: the account has a second factor"),
+        (status = 403, description = "The account is disabled"),
         (status = 429, description = "Too many wrong passwords; try again after Retry-After"),
     )
 )]
@@ -132,7 +133,7 @@ fn tokens(
     now: Time,
 ) -> Result<impl IntoResponse + use<>, Error> {
     let tokens = Tokens {
-        access_token: app.tokens.issue(opened.access, now)?,
+        access_token: app.tokens.issue(opened.access, opened.role, now)?,
         refresh_token: opened.refresh.reveal(),
         token_type: "Bearer",
         expires_in: app.tokens.ttl().as_secs(),

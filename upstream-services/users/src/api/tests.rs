@@ -1,6 +1,7 @@
 //! The API as a client sees it, through the whole router.
 
 mod accounts;
+mod admin;
 mod edges;
 mod lockout;
 mod phones;

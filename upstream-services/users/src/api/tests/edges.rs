@@ -89,6 +89,9 @@ async fn a_token_is_needed_where_it_says_so() {
         (Method::POST, "/v1/me/totp"),
         (Method::POST, "/v1/me/totp/confirm"),
         (Method::DELETE, "/v1/me/totp"),
+        (Method::GET, "/v1/admin/users"),
+        (Method::POST, "/v1/admin/users/1/disable"),
+        (Method::POST, "/v1/admin/users/1/enable"),
     ] {
         let send = async |header: Option<&str>| {
             let header: Vec<_> = header
