@@ -22,6 +22,7 @@ mod hashing;
 mod lockout;
 mod metrics;
 mod profiles;
+mod records;
 mod recovery;
 pub mod role;
 mod schema;
@@ -43,6 +44,7 @@ use crate::hashing::Hasher;
 use crate::lockout::Lockout;
 use crate::metrics::{HashMetrics, Metrics, Observed, ObservedRemote, reader};
 use crate::profiles::Profiles;
+use crate::records::Records;
 use crate::recovery::Recovery;
 use crate::sessions::Sessions;
 use crate::tokens::Issuer;
@@ -108,6 +110,7 @@ impl Users {
             factors,
             profiles,
             sessions,
+            records: Records::new(store.clone()),
             recovery,
             store,
             hasher,

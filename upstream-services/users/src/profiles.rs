@@ -64,6 +64,16 @@ impl Profiles {
         Ok(self.cache.get_seen(id, seen).await?)
     }
 
+    /// One profile as it is stored now, past the cache.
+    pub(crate) async fn fresh(&self, id: Id) -> Result<Option<Arc<Profile>>, Error> {
+        load(&self.store, id, &Freshness::Latest).await
+    }
+
+    /// Forgets a profile that changed elsewhere, at a position.
+    pub(crate) async fn forget(&self, id: Id, position: &Position) {
+        self.cache.invalidate(&id, mark(position)).await;
+    }
+
     /// Many profiles; ids without one are left out.
     pub(crate) async fn many(&self, ids: Vec<Id>) -> Result<Vec<Arc<Profile>>, Error> {
         let found = self.cache.get_many(ids).await?;

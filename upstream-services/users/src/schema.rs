@@ -31,5 +31,10 @@ pub(crate) const SCHEMA: Schema = Schema {
             name: "roles, disabled users",
             sql: include_str!("schema/roles.sql"),
         },
+        Migration {
+            version: 6,
+            name: "tokens by session",
+            sql: include_str!("schema/erasure.sql"),
+        },
     ],
 };

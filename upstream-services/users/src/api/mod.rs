@@ -17,6 +17,7 @@ mod observe;
 mod openapi;
 mod problems;
 mod profiles;
+mod records;
 mod recovery;
 mod seen;
 mod service;
@@ -38,6 +39,7 @@ use crate::factors::Factors;
 use crate::hashing::Hasher;
 use crate::metrics::Metrics;
 use crate::profiles::Profiles;
+use crate::records::Records;
 use crate::recovery::Recovery;
 use crate::sessions::Sessions;
 use crate::tokens::Issuer;
@@ -51,6 +53,7 @@ pub(crate) struct Service {
     pub(crate) factors: Arc<Factors>,
     pub(crate) profiles: Profiles,
     pub(crate) sessions: Sessions,
+    pub(crate) records: Records,
     pub(crate) recovery: Recovery,
     pub(crate) tokens: Issuer,
     pub(crate) metrics: Metrics,
@@ -98,6 +101,8 @@ fn routes() -> Vec<(Method, &'static str, MethodRouter<App>)> {
         (Method::POST, "/v1/logout", post(sessions::logout)),
         (Method::GET, "/v1/me", get(profiles::me)),
         (Method::PATCH, "/v1/me", patch(profiles::change_me)),
+        (Method::DELETE, "/v1/me", delete(records::erase)),
+        (Method::GET, "/v1/me/export", get(records::export)),
         (
             Method::POST,
             "/v1/me/password",

@@ -9,7 +9,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder};
 use utoipa::{Modify, OpenApi, ToSchema};
 
-use super::{accounts, admin, profiles, recovery, service, sessions, totp};
+use super::{accounts, admin, profiles, records, recovery, service, sessions, totp};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -33,6 +33,8 @@ use super::{accounts, admin, profiles, recovery, service, sessions, totp};
         profiles::change_me,
         profiles::user,
         profiles::batch,
+        records::export,
+        records::erase,
         admin::find,
         admin::disable,
         admin::enable,

@@ -226,7 +226,7 @@ fn private(profile: &Profile) -> [(HeaderName, String); 2] {
     ]
 }
 
-fn own(profile: &Profile) -> Me {
+pub(super) fn own(profile: &Profile) -> Me {
     Me {
         id: profile.id,
         username: profile.username.clone(),

@@ -6,6 +6,7 @@ mod edges;
 mod lockout;
 mod phones;
 mod profiles;
+mod records;
 mod recovery;
 mod sessions;
 mod totp;
