@@ -39,17 +39,18 @@ pub(crate) struct Lockout {
     refused: IntCounter,
 }
 
-/// A guess that was let in. It counts as wrong unless it is said to be something else: who
-/// hangs up before the answer does not guess for nothing.
+/// A guess that was let in. Where it is dropped, nobody was told whether it was right, and it counts
+/// nothing: clients that give up while a database stands still are not locked out when it is back.
 #[derive(Debug)]
-#[must_use = "a guess that is dropped counts as wrong"]
+#[must_use = "a guess that is dropped counts nothing"]
 pub(crate) struct Guess {
     lockout: Arc<Lockout>,
     near: Key,
     /// The count of all addresses, when that applies.
     far: Option<Key>,
     begun: Time,
-    decided: bool,
+    /// It ends as one that counts nothing.
+    open: bool,
 }
 
 impl Lockout {
@@ -90,7 +91,7 @@ impl Lockout {
             near,
             far,
             begun: now,
-            decided: false,
+            open: true,
         })
     }
 
@@ -134,7 +135,7 @@ impl Lockout {
 impl Guess {
     /// The password was right. The address is a familiar one from now on, for all `names` of the account.
     pub(crate) fn right<'n>(mut self, from: Option<IpAddr>, names: impl Iterator<Item = &'n str>) {
-        self.decided = true;
+        self.open = false;
         self.lockout.change(self.near, Count::right);
         if let Some(far) = self.far {
             self.lockout.change(far, Count::undecided);
@@ -144,25 +145,24 @@ impl Guess {
         }
     }
 
-    /// Nobody found out whether it was right.
-    pub(crate) fn undecided(mut self) {
-        self.decided = true;
-        for key in std::iter::once(self.near).chain(self.far) {
-            self.lockout.change(key, Count::undecided);
+    /// The password was wrong.
+    pub(crate) fn wrong(mut self) {
+        self.open = false;
+        let Lockout { config, .. } = &*self.lockout;
+        let keys = std::iter::once((self.near, config.attempts));
+        for (key, limit) in keys.chain(self.far.map(|far| (far, config.account_attempts))) {
+            let wrong = |count: &mut Count| count.wrong(limit, *config.window, self.begun);
+            self.lockout.change(key, wrong);
         }
     }
 }
 
 impl Drop for Guess {
     fn drop(&mut self) {
-        if self.decided {
-            return;
-        }
-        let Lockout { config, .. } = &*self.lockout;
-        let keys = std::iter::once((self.near, config.attempts));
-        for (key, limit) in keys.chain(self.far.map(|far| (far, config.account_attempts))) {
-            let wrong = |count: &mut Count| count.wrong(limit, *config.window, self.begun);
-            self.lockout.change(key, wrong);
+        if self.open {
+            for key in std::iter::once(self.near).chain(self.far) {
+                self.lockout.change(key, Count::undecided);
+            }
         }
     }
 }

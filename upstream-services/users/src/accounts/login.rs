@@ -94,10 +94,10 @@ impl Accounts {
         };
         let account = match account {
             Ok(account) => account,
-            // The guess is dropped, and so it was wrong.
-            Err(error @ (Error::WrongCredentials | Error::WrongCode)) => return Err(error),
             Err(error) => {
-                guess.undecided();
+                if matches!(error, Error::WrongCredentials | Error::WrongCode) {
+                    guess.wrong();
+                }
                 return Err(error);
             }
         };
@@ -138,8 +138,8 @@ impl Accounts {
     ) -> Result<Vec<String>, Error> {
         let guess = self.lockout.admit(&lockout::of_user(user), from, now)?;
         let confirmed = self.factors.confirm(user, code, now).await;
-        if !matches!(confirmed, Err(Error::WrongCode)) {
-            guess.undecided();
+        if matches!(confirmed, Err(Error::WrongCode)) {
+            guess.wrong();
         }
         confirmed
     }

@@ -30,15 +30,14 @@ impl Accounts {
         let guess = self
             .lockout
             .admit(&lockout::of_user(user), asking.from, now)?;
-        match self.verify_own(asking).await {
-            Ok(Some(stored)) => {
+        match self.verify_own(asking).await? {
+            Some(stored) => {
                 guess.right(asking.from, std::iter::empty());
                 Ok(stored)
             }
-            Ok(None) => Err(Error::WrongCredentials),
-            Err(error) => {
-                guess.undecided();
-                Err(error)
+            None => {
+                guess.wrong();
+                Err(Error::WrongCredentials)
             }
         }
     }
