@@ -30,6 +30,9 @@ enum Command {
     Gateway(RoleArgs),
     /// Run the user services.
     Users(RoleArgs),
+    /// Look at the data of the user services, or fill it.
+    #[command(subcommand)]
+    Store(users::tools::StoreCommand),
     /// Replace the running gateway by this binary, without a refused connection.
     ///
     /// Starts this binary as the successor of the gateway that runs with the same
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         Command::Up(args) => up::main(&args),
         Command::Gateway(args) => Gateway::default().main(&args),
         Command::Users(args) => users::role::main(&args),
+        Command::Store(command) => users::tools::main(&command),
         Command::Handover(args) => handover::main(&args),
         Command::Check(args) => check::main(&args),
         Command::Schema(args) => schema::main(&args),

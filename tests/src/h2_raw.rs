@@ -63,7 +63,14 @@ impl RawH2 {
     /// # Errors
     /// When the connection fails.
     pub async fn connect(address: SocketAddr, settings: &[(u16, u32)]) -> io::Result<Self> {
-        let mut stream = TcpStream::connect(address).await?;
+        Self::over(TcpStream::connect(address).await?, settings).await
+    }
+
+    /// The same on a connection that is there.
+    ///
+    /// # Errors
+    /// When the connection fails.
+    pub async fn over(mut stream: TcpStream, settings: &[(u16, u32)]) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         let payload: Vec<u8> = settings
             .iter()

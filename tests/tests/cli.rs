@@ -98,7 +98,9 @@ fn every_configuration_in_the_documentation_is_sound() {
     write_certificate(&file("tls/cert.pem"), &file("tls/key.pem"));
     authority::write_all(&file("tls"));
     fs::create_dir(file("secrets")).unwrap();
-    fs::write(file("secrets/db"), "hidden").unwrap();
+    for secret in ["secrets/db", "secrets/redis"] {
+        fs::write(file(secret), "hidden").unwrap();
+    }
     for page in pages() {
         let text = fs::read_to_string(&page).unwrap();
         for (role, block) in blocks(&text) {

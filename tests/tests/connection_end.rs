@@ -6,6 +6,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use tidegate_tests::eventually::{SOON, eventually};
 use tidegate_tests::gateway::{Gateway, Keys};
+use tidegate_tests::h2_raw::{RawH2, frame, kind, request};
 use tidegate_tests::http1::recorder::Recorder;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -162,6 +163,43 @@ async fn a_stop_waits_until_an_answer_is_taken() {
     gateway.process.signal(Signal::TERM);
     let all = read_slowly_and_send(client, Duration::from_millis(10)).await;
     assert!(all.unwrap() > 4 << 20);
+    let ended = gateway.process.ended(Duration::from_secs(3)).await;
+    assert_eq!(ended.code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_stop_waits_until_an_answer_over_http_2_is_taken() {
+    const WIDE: u32 = (1 << 31) - 1;
+    const INITIAL_WINDOW: u16 = 4;
+    let recorder = Recorder::start().await;
+    let mut gateway = Gateway::before(recorder.address, "h2c = true").await;
+    let stream = client(&gateway).await.unwrap();
+    let mut client = RawH2::over(stream, &[(INITIAL_WINDOW, WIDE)])
+        .await
+        .unwrap();
+    let widen = |by: u32| frame(kind::WINDOW_UPDATE, 0, 0, &by.to_be_bytes());
+    client.send(&widen(WIDE - 65_535)).await.unwrap();
+    client
+        .send(&request(1, "GET", "/large/2", &[], true))
+        .await
+        .unwrap();
+    let (mut received, mut reads) = (0, 0);
+    let mut stopped = false;
+    while let Ok(Some(frame)) = client.frame().await {
+        if frame.kind == kind::DATA {
+            received += frame.payload.len();
+        }
+        if !stopped && received > 0 {
+            gateway.process.signal(Signal::TERM);
+            stopped = true;
+        }
+        reads += 1;
+        if reads % 4 == 0 {
+            let _ = client.send(&widen(1)).await; // as clients do that read
+        }
+        tokio::time::sleep(Duration::from_millis(12)).await;
+    }
+    assert_eq!(received, 2 << 20);
     let ended = gateway.process.ended(Duration::from_secs(3)).await;
     assert_eq!(ended.code(), Some(0));
 }

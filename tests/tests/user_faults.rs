@@ -400,3 +400,43 @@ async fn what_was_acknowledged_stays_and_what_was_promised_is_kept() {
     }
     settle(&services[0].api, &contests).await;
 }
+
+/// A replica that is not yet known to be behind must not bring back what was changed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn others_see_a_change_at_once_though_the_replicas_have_not_heard_of_it() {
+    let servers = Servers::start(&Path::new(env!("CARGO_TARGET_TMPDIR")).join("mariadb"));
+    let (a, b) = (
+        servers.service("a", "").await,
+        servers.service("b", "").await,
+    );
+    let (user, other) = (account(&a.api, "ada").await, account(&b.api, "bob").await);
+    let path = format!("/v1/users/{}", user.id);
+    let shown = async || number(&b.api.get(&path, &other.access).await.expect(200));
+    let change = async |number: u64| {
+        let request = a.api.request(Method::PATCH, "/v1/me");
+        let request = request.bearer_auth(&user.access);
+        let change = request.json(&json!({ "display_name": number.to_string() }));
+        let changed = Answer::read(change.send().await.expect("it is answered")).await;
+        changed.expect("it is whole").expect(200);
+    };
+    change(1).await;
+    eventually("the other process sees it", PROMISE, async || {
+        (shown().await == 1).then_some(())
+    })
+    .await;
+    for shard in 0..2 {
+        servers.pause_replication(shard, true);
+    }
+    change(2).await;
+    eventually(
+        "the other process hears of it",
+        Duration::from_millis(500),
+        async || (shown().await == 2).then_some(()),
+    )
+    .await;
+    let end = Instant::now() + Duration::from_secs(3);
+    while Instant::now() < end {
+        assert_eq!(shown().await, 2);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

@@ -53,7 +53,7 @@ pub struct TimeoutsConfig {
     pub write: Located<Period>,
     /// Without a byte in either direction on a WebSocket, or in a call of gRPC.
     pub tunnel: Located<Period>,
-    /// How long what the client still sends is read behind the last answer, so that it sees the answer. It begins anew whenever the client has taken something of it, up to `write` in all.
+    /// How long what the client still sends is read behind the last answer, so that it sees the answer. It begins anew whenever the client takes some of it or sends something, up to `write` in all.
     pub linger: Located<Period>,
 }
 

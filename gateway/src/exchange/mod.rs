@@ -30,8 +30,7 @@ pub(crate) use self::downstream::Downstream;
 pub(crate) use self::interims::Interims;
 pub(crate) use self::reply::{Answer, for_error, no_endpoint};
 pub(crate) use self::serve::{end, serve};
-use crate::h1::Owing;
-use crate::serve::Connected;
+use crate::serve::{Connected, Owing};
 use crate::state::{Route, State};
 
 /// What all requests share.

@@ -12,10 +12,9 @@ use pingora_core::protocols::Digest;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::sync::watch;
 
-use super::linger::Owing;
 use crate::deadline::{Broken, Deadline};
 use crate::refusal::Refusal;
-use crate::serve::{Connected, Transport};
+use crate::serve::{Connected, Owing, Transport};
 use crate::state::{ListenerState, Timeouts};
 
 /// A client's connection between and during requests.

@@ -1,22 +1,12 @@
 //! The end of a connection whose client may still be reading the last answer, or sending behind it.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use tokio::io::AsyncWriteExt;
 
 use super::connection::{Connection, Limit};
 use crate::deadline::Broken;
-
-/// How many connections have ended for us while their clients still take the last answer.
-#[derive(Debug, Default)]
-pub(crate) struct Owing(AtomicU64);
-
-/// A connection's part in [`Owing`].
-struct Debt<'a> {
-    owing: &'a Owing,
-    open: bool,
-}
+use crate::serve::Owing;
 
 /// How much of what comes is dropped before a client that has its answer is closed.
 const ENOUGH: usize = 1 << 20;
@@ -26,13 +16,13 @@ const LOOK: Duration = Duration::from_millis(100);
 
 impl Connection {
     /// Ends our direction; what still comes is read and dropped, so that the client can read the
-    /// answer (RFC 9112, section 9.6). That takes `timeouts.linger`, and begins anew whenever the client
-    /// has taken something of what the kernel holds for it, up to `timeouts.write` in all.
+    /// answer (RFC 9112, section 9.6). That takes `timeouts.linger`, and begins anew whenever the client takes some
+    /// of what the kernel holds for it or sends something, up to `timeouts.write` in all.
     pub(super) async fn linger(mut self: Box<Self>, owing: &Owing) {
         let (patience, most) = (self.timeouts().linger, self.timeouts().write);
         let last = Instant::now() + most.max(patience);
         let _ = tokio::time::timeout(patience, self.io.shutdown()).await;
-        let mut debt = Debt::new(owing);
+        let mut debt = owing.debt();
         let (mut left, mut due) = (usize::MAX, last);
         let mut dropped = 0;
         while !self.ended {
@@ -52,37 +42,13 @@ impl Connection {
             };
             self.arrived.clear();
             match self.read(Limit::Until(wake)).await {
-                Ok(count) => dropped += count,
+                Ok(count) => {
+                    dropped += count;
+                    due = last.min(Instant::now() + patience);
+                }
                 Err(Broken::Late) => {}
                 Err(Broken::Failed(_)) => return,
             }
         }
-    }
-}
-
-impl Owing {
-    pub(crate) fn count(&self) -> u64 {
-        self.0.load(Relaxed)
-    }
-}
-
-impl<'a> Debt<'a> {
-    fn new(owing: &'a Owing) -> Self {
-        Self { owing, open: false }
-    }
-
-    fn set(&mut self, open: bool) {
-        match (self.open, open) {
-            (false, true) => self.owing.0.fetch_add(1, Relaxed),
-            (true, false) => self.owing.0.fetch_sub(1, Relaxed),
-            _ => return,
-        };
-        self.open = open;
-    }
-}
-
-impl Drop for Debt<'_> {
-    fn drop(&mut self) {
-        self.set(false);
     }
 }

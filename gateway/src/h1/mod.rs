@@ -28,7 +28,6 @@ mod serve;
 mod session;
 
 pub(crate) use self::connection::Connection;
-pub(crate) use self::linger::Owing;
 pub(crate) use self::request::is_hop_by_hop;
 pub(crate) use self::response::{end_here, line, malformed_length};
 pub(crate) use self::serve::serve;

@@ -21,7 +21,6 @@ use super::body::Body;
 use super::chunked::Piece;
 use super::connection::{Connection, Limit};
 use super::head::{Head, RequestLine, RequestParser};
-use super::linger::Owing;
 use super::message::judge;
 use super::request::request;
 use super::response::write_head;
@@ -31,6 +30,7 @@ use crate::exchange;
 use crate::pace::DROP;
 use crate::proxy::{Proxies, hand_over};
 use crate::refusal::Refusal;
+use crate::serve::Owing;
 
 /// Why there is no request.
 enum Over {

@@ -36,7 +36,7 @@ use super::request::{H2Request, H2Slot, judge, linger};
 use crate::exchange;
 use crate::proxy::{Proxies, hand_over};
 use crate::refusal::Refusal;
-use crate::serve::Connected;
+use crate::serve::{Connected, Debt};
 use crate::state::{Http2Limits, ListenerState, Timeouts};
 
 /// What serves the requests of a connection.
@@ -97,6 +97,8 @@ impl Http2 {
             active: Arc::default(),
             busy: Instant::now(),
             leaving: None,
+            debt: self.proxies.shared().owing.debt(),
+            taken: (0, Instant::now()),
             malformed: 0,
             closed: self.closed.clone(),
             http2: self,
@@ -153,6 +155,10 @@ struct Serving {
     busy: Instant,
     /// Since when it is to end.
     leaving: Option<Instant>,
+    /// Once it is to end: whether the client still takes what the kernel holds for it.
+    debt: Debt,
+    /// How many bytes the client has taken, and when it was seen to take the last.
+    taken: (u64, Instant),
     malformed: u32,
     closed: watch::Receiver<bool>,
 }
@@ -289,9 +295,11 @@ impl Serving {
         if self.active.load(Relaxed) > 0 {
             self.busy = now;
         }
-        match self.leaving {
-            // It was told, and has nothing under way.
-            Some(since) if now - since.max(self.busy) >= LEAVE => {
+        let idle_since = self.leaving.map(|since| since.max(self.busy));
+        let takes = idle_since.is_some_and(|since| self.takes(since, now));
+        match idle_since {
+            // It was told, has nothing under way, and takes nothing more.
+            Some(since) if !takes && now - since >= LEAVE => {
                 connection.abrupt_shutdown(Reason::NO_ERROR);
                 return ControlFlow::Break(());
             }
@@ -303,8 +311,27 @@ impl Serving {
 
     /// No new requests; those under way finish.
     fn leave(&mut self, connection: &mut H2) {
-        self.leaving = Some(Instant::now());
+        let now = Instant::now();
+        self.leaving = Some(now);
+        self.takes(now, now);
         connection.graceful_shutdown();
+    }
+
+    /// Whether the client is still taking what the kernel holds for it: as in HTTP/1.1, it is not to lose that by
+    /// sending something.
+    fn takes(&mut self, since: Instant, now: Instant) -> bool {
+        let socket = self.digest.socket_digest.as_ref();
+        let Some(info) = socket.and_then(|socket| socket.tcp_info()) else {
+            return false;
+        };
+        let holds = info.tcpi_unacked > 0 || info.tcpi_notsent_bytes > 0;
+        if info.tcpi_bytes_acked > self.taken.0 {
+            self.taken = (info.tcpi_bytes_acked, now);
+        }
+        let Timeouts { linger, write, .. } = self.http2.listener.timeouts;
+        let takes = holds && now - self.taken.1 < linger && now - since < write.max(linger);
+        self.debt.set(takes || self.active.load(Relaxed) > 0);
+        takes
     }
 
     /// Ends the connection at once.

@@ -116,6 +116,10 @@ pub enum Error {
     #[error("the write took longer than its claim's lease, and another took the claim over")]
     ClaimLost,
 
+    /// Operation: where a month is to be archived stands a file that is not its archive. The month stays.
+    #[error("{} is there, and does not hold what is to be archived there: move it away", .0.display())]
+    OtherArchive(PathBuf),
+
     /// Operation: a directory or file cannot be used.
     #[error("{}: {source}", path.display())]
     File {
@@ -136,6 +140,18 @@ impl Error {
         match self {
             Self::Database(sqlx::Error::Database(error)) => error.is_unique_violation(),
             _ => false,
+        }
+    }
+
+    /// Whether there is no such table.
+    pub(crate) fn is_missing_table(&self) -> bool {
+        let Self::Database(sqlx::Error::Database(error)) = self else {
+            return false;
+        };
+        match error.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>() {
+            Some(error) => error.number() == 1146,
+            // SQLite has one code for all that is wrong with a statement.
+            None => error.message().starts_with("no such table: "),
         }
     }
 

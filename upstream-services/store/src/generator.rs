@@ -91,6 +91,12 @@ impl IdGenerator {
         })
     }
 
+    /// The time that the next id will have.
+    pub(crate) fn time(&self, now: Time) -> Time {
+        let next = self.with(|counter| Id::moment(now).max(counter.last + 1));
+        Id::assemble(next, Bucket::new(0), 0).time()
+    }
+
     fn with<T>(&self, work: impl FnOnce(&mut Counter) -> T) -> T {
         work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }

@@ -6,6 +6,7 @@
 
 use sha2::{Digest, Sha256};
 
+use crate::sql::named_lock;
 use crate::{Connection, Error, Freshness, On, Shard, Time, Transaction, sql};
 
 /// The tables of one owner, as the list of steps that made them.
@@ -44,12 +45,12 @@ pub(crate) async fn apply(shard: &Shard, schema: &Schema, now: Time) -> Result<(
         }
     } else {
         let mut connection = shard.write().await?;
-        lock(&mut connection, shard.number()).await?;
-        let outcome = ledger.step_through(&mut connection, schema).await;
-        // A lock that cannot be given back goes with its connection.
-        if unlock(&mut connection).await.is_err() {
-            connection.discard();
+        // Waits for other processes that migrate the same database.
+        if !named_lock::take(&mut connection, LOCK, LOCK_SECONDS).await? {
+            return Err(Error::Busy(shard.number()));
         }
+        let outcome = ledger.step_through(&mut connection, schema).await;
+        named_lock::release(connection, LOCK).await;
         outcome?;
     }
     ledger.refuse_newer(shard, schema).await
@@ -187,20 +188,6 @@ impl Migration {
     }
 }
 
-/// Waits for other processes that migrate the same database.
-async fn lock(connection: &mut Connection, shard: u16) -> Result<(), Error> {
-    let lock = sql("SELECT GET_LOCK(CONCAT('tidegate.schema.', DATABASE()), ?)").bind(LOCK_SECONDS);
-    match lock.value::<Option<i64>>(connection).await? {
-        Some(1) => Ok(()),
-        _ => Err(Error::Busy(shard)),
-    }
-}
-
-async fn unlock(connection: &mut Connection) -> Result<(), Error> {
-    let unlock = sql("SELECT RELEASE_LOCK(CONCAT('tidegate.schema.', DATABASE()))");
-    unlock.value::<Option<i64>>(connection).await.map(drop)
-}
-
 fn checksum(sql: &str) -> String {
     let hash = Sha256::digest(sql);
     hash.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -223,5 +210,6 @@ const CREATE_STEPS: &str = "CREATE TABLE IF NOT EXISTS schema_steps (
     PRIMARY KEY (owner, version)
 )";
 
+const LOCK: &str = "schema";
 /// Shorter than a statement may take.
 const LOCK_SECONDS: i64 = 3;

@@ -12,10 +12,12 @@
 //!
 //! This crate knows no table but its own. Text from outside reaches SQL as bound values only.
 
+mod catalog;
 pub mod claims;
 mod clock;
 mod database;
 mod error;
+mod fill;
 mod generator;
 mod id;
 mod lease;
@@ -24,12 +26,15 @@ mod options;
 mod position;
 mod replica;
 mod route;
+mod row_guard;
 mod shard;
 mod shard_map;
 mod spill;
 mod sql;
 mod store;
 mod time;
+mod time_table;
+mod turn;
 
 pub use claims::Claimed;
 pub use error::Error;
@@ -39,8 +44,10 @@ pub use ledger::{Migration, Schema};
 pub use options::{Data, Durability, Files, Options, Password, Server, Servers};
 pub use position::{ParsePositionError, Position};
 pub use route::Route;
+pub use row_guard::TableRows;
 pub use shard::{Freshness, ReplicaStatus, Shard, ShardStatus};
 pub use shard_map::ShardMap;
 pub use sql::{Connection, On, Row, Statement, Transaction, Value, sql};
 pub use store::Store;
 pub use time::Time;
+pub use time_table::{Column, Kind, Page, TimeRow, TimeTable};

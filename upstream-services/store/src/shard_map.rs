@@ -59,6 +59,13 @@ impl ShardMap {
     }
 
     /// The map as runs of buckets, in order.
+    /// The ranges of buckets that a shard holds: the first and the last of each.
+    pub fn buckets_of(&self, shard: u16) -> Vec<(u16, u16)> {
+        let ranges = self.ranges().into_iter();
+        let ranges = ranges.filter(|range| range.shard == shard);
+        ranges.map(|range| (range.first, range.last)).collect()
+    }
+
     pub(crate) fn ranges(&self) -> Vec<Range> {
         let mut ranges: Vec<Range> = Vec::new();
         for (bucket, &shard) in (0..).zip(&self.shard_of) {

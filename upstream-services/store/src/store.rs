@@ -1,5 +1,6 @@
 //! The opened store: all shards, and the way to them.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ pub struct Store {
     map: Arc<ArcSwap<ShardMap>>,
     shards: Arc<[Arc<Shard>]>,
     ids: Arc<IdGenerator>,
+    /// Where shards in files are.
+    dir: Option<PathBuf>,
     /// Where the worker number is lent.
     _lease: Option<Lease>,
     watch: JoinHandle<()>,
@@ -78,6 +81,10 @@ impl Store {
             map,
             shards,
             ids,
+            dir: match &options.data {
+                Data::Files(files) => Some(files.dir.clone()),
+                Data::Servers(_) => None,
+            },
             _lease: lease,
             watch,
         })
@@ -108,6 +115,16 @@ impl Store {
     /// [`Error::NoIds`] when this process has lost its worker number.
     pub fn new_id(&self, bucket: Bucket, now: Time) -> Result<Id, Error> {
         self.ids.next(bucket, now)
+    }
+
+    /// The time of the next id: the clock's, or a later one that ids have come to.
+    pub(crate) fn time_of_ids(&self, now: Time) -> Time {
+        self.ids.time(now)
+    }
+
+    /// Where the shards are, if they are files.
+    pub(crate) fn dir(&self) -> Option<&Path> {
+        self.dir.as_deref()
     }
 
     /// Rows by id, with one statement a shard, all shards at once. The answer has no particular order.
@@ -328,6 +345,11 @@ const OWN_SCHEMA: Schema = Schema {
             version: 3,
             name: "fence, heartbeat",
             sql: include_str!("fence.sql"),
+        },
+        Migration {
+            version: 4,
+            name: "row samples",
+            sql: include_str!("row_samples.sql"),
         },
     ],
 };

@@ -15,6 +15,9 @@ use tidegate_store::{
     Statement, Store, Time, Transaction, sql,
 };
 
+#[path = "servers/time_tables.rs"]
+mod time_tables;
+
 const SCHEMA: Schema = Schema {
     owner: "test",
     migrations: &[Migration {

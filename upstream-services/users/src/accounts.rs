@@ -10,6 +10,7 @@ use crate::admins::Role;
 use crate::factors::Factors;
 use crate::fields::{Email, Password, Phone, Username};
 use crate::hashing::{Hasher, Lane};
+use crate::history::History;
 use crate::lockout::Lockout;
 use crate::profiles::Profile;
 
@@ -23,6 +24,7 @@ pub(crate) use password::Asking;
 pub(crate) struct Accounts {
     store: Arc<Store>,
     hasher: Arc<Hasher>,
+    history: Arc<History>,
     lockout: Arc<Lockout>,
     factors: Arc<Factors>,
     /// The hash of a password nobody knows: who logs in to an account that does not exist pays
@@ -51,6 +53,7 @@ impl Accounts {
     pub(crate) async fn open(
         store: Arc<Store>,
         hasher: Arc<Hasher>,
+        history: Arc<History>,
         lockout: Arc<Lockout>,
         factors: Arc<Factors>,
     ) -> Result<Self, Error> {
@@ -61,6 +64,7 @@ impl Accounts {
         Ok(Self {
             store,
             hasher,
+            history,
             lockout,
             factors,
             dummy,

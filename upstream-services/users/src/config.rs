@@ -39,6 +39,8 @@ pub struct Config {
     /// The first administrator.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bootstrap: Option<BootstrapConfig>,
+    /// How long is kept who logged in, and what changed.
+    pub history: HistoryConfig,
 }
 
 /// How passwords are hashed: argon2id with one lane.
@@ -75,6 +77,18 @@ pub struct TokenConfig {
     pub rotate_after: Period,
 }
 
+/// How long is kept who logged in, and what changed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct HistoryConfig {
+    /// How many whole months are kept besides the current one, 1 to 120. Those before are dropped within an hour.
+    pub keep_months: u16,
+    /// A directory where a month is written before it is dropped, as `history_YEAR_MONTH.shardN.jsonl`: one file a
+    /// shard, one line of JSON an event. It holds addresses of people: only this user may read it, and nothing is ever
+    /// deleted there. Without it: what is dropped is gone.
+    pub archive: Option<PathBuf>,
+}
+
 impl Default for HashConfig {
     fn default() -> Self {
         Self {
@@ -95,6 +109,15 @@ impl Default for TokenConfig {
             refresh_ttl: Period::from_secs(30 * 86_400),
             keys: None,
             rotate_after: Period::from_secs(90 * 86_400),
+        }
+    }
+}
+
+impl Default for HistoryConfig {
+    fn default() -> Self {
+        Self {
+            keep_months: 13,
+            archive: None,
         }
     }
 }
@@ -127,6 +150,9 @@ impl Config {
         if let Some(bootstrap) = &self.bootstrap {
             bootstrap.check()?;
         }
+        if !(1..=120).contains(&self.history.keep_months) {
+            return wrong("history.keep_months", "must be 1 to 120");
+        }
         self.data.check()
     }
 }
@@ -158,7 +184,7 @@ mod tests {
         let schema = serde_json::to_value(schemars::schema_for!(Config)).unwrap();
         check("", &schema);
         let sections = schema["$defs"].as_object().unwrap();
-        assert_eq!(sections.len(), 11);
+        assert_eq!(sections.len(), 12);
         sections
             .iter()
             .for_each(|(name, section)| check(name, section));
@@ -192,6 +218,8 @@ mod tests {
             "[bootstrap]\nusername = \"x\"\nemail = \"a@b.org\"\npassword = \"long enough\"",
             "[bootstrap]\nusername = \"root\"\nemail = \"a\"\npassword = \"long enough\"",
             "[bootstrap]\nusername = \"root\"\nemail = \"a@b.org\"\npassword = \"short\"",
+            "[history]\nkeep_months = 0",
+            "[history]\nkeep_months = 121",
         ] {
             assert!(
                 toml::from_str::<Config>(text).unwrap().check().is_err(),

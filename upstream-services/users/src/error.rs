@@ -118,6 +118,10 @@ pub enum Error {
     #[error("there is no user with this id")]
     NotFound,
 
+    /// Client: the user has no session with this id, or it has ended.
+    #[error("there is no session with this id")]
+    NoSession,
+
     /// Client: the profile changed since the client read it.
     #[error("the profile has changed; read it again")]
     PreconditionFailed,

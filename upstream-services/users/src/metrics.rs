@@ -27,6 +27,8 @@ pub(crate) struct Metrics {
     pub(crate) locked_out: IntCounter,
     /// Recovery messages by outcome.
     pub(crate) recoveries: IntCounterVec,
+    /// Rows of the history that were not written.
+    pub(crate) history_dropped: IntCounter,
 }
 
 impl Metrics {
@@ -60,6 +62,10 @@ impl Metrics {
                 "Passwords not looked at because too many before them were wrong.",
             )?,
             recoveries: IntCounterVec::new(recoveries, &["outcome"])?,
+            history_dropped: IntCounter::new(
+                "tidegate_users_history_dropped_total",
+                "Logins that are missing in the history: its queue was full, or the database failed.",
+            )?,
         };
         registry.register(Box::new(metrics.requests.clone()))?;
         registry.register(Box::new(metrics.duration.clone()))?;
@@ -67,6 +73,7 @@ impl Metrics {
         registry.register(Box::new(metrics.reuse.clone()))?;
         registry.register(Box::new(metrics.locked_out.clone()))?;
         registry.register(Box::new(metrics.recoveries.clone()))?;
+        registry.register(Box::new(metrics.history_dropped.clone()))?;
         Ok(metrics)
     }
 }

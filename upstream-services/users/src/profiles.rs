@@ -8,9 +8,12 @@ use serde::{Deserialize, Serialize};
 use store::{Claimed, Freshness, Id, Position, Statement, Store, Time, sql};
 
 use crate::Error;
+use crate::client::Client;
 use crate::fields::{self, DisplayName, Email, Phone};
 use crate::freshness::{freshness, mark};
+use crate::history::{Event, History, Record, What};
 use crate::recovery;
+use crate::tokens::Access;
 
 /// What is known about a user. Who may see which part decides the API.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,17 +44,24 @@ pub(crate) struct Change {
 pub(crate) struct Profiles {
     store: Arc<Store>,
     cache: Cache<Rows>,
+    history: Arc<History>,
 }
 
 /// Profiles, as the store has them.
 pub(crate) struct Rows(Arc<Store>);
 
 impl Profiles {
-    pub(crate) fn new(store: Arc<Store>, limits: Limits, remote: Option<Arc<Remote>>) -> Self {
+    pub(crate) fn new(
+        store: Arc<Store>,
+        limits: Limits,
+        remote: Option<Arc<Remote>>,
+        history: Arc<History>,
+    ) -> Self {
         let rows = Rows(store.clone());
         Self {
             store,
             cache: Cache::new(rows, limits, remote),
+            history,
         }
     }
 
@@ -80,15 +90,16 @@ impl Profiles {
         Ok(found.into_iter().map(|(_, profile)| profile).collect())
     }
 
-    /// Changes a profile that `fits` accepts, else [`Error::PreconditionFailed`]; how far a reader has to be to
-    /// see it. Do not drop the future half-way: run it in a task of its own.
+    /// Changes the profile of who asks, if `fits` accepts it as it is, else [`Error::PreconditionFailed`]; how far a
+    /// reader has to be to see it. Do not drop the future half-way: run it in a task of its own.
     pub(crate) async fn change(
         &self,
-        id: Id,
+        by: (Access, &Client),
         change: &Change,
         fits: impl Fn(&Profile) -> bool,
         now: Time,
     ) -> Result<(Arc<Profile>, Position), Error> {
+        let id = by.0.user;
         for _ in 0..TRIES {
             let current = load(&self.store, id, &Freshness::Latest).await?;
             let current = current.ok_or(Error::NotFound)?;
@@ -100,7 +111,7 @@ impl Profiles {
                 // Whoever made it so may be unknown to the replicas.
                 return Ok((current, Position::UNKNOWN));
             }
-            let written = self.write(&current, &changed, now).await;
+            let written = self.write(by, &current, &changed, now).await;
             // Also after an error: a write that reports one may have taken place.
             let position = written.as_ref().unwrap_or(&Position::UNKNOWN);
             self.cache.invalidate(&id, mark(position)).await;
@@ -114,7 +125,21 @@ impl Profiles {
         Err(Error::PreconditionFailed)
     }
 
-    async fn write(&self, old: &Profile, new: &Profile, now: Time) -> Result<Position, Error> {
+    async fn write(
+        &self,
+        (access, client): (Access, &Client),
+        old: &Profile,
+        new: &Profile,
+        now: Time,
+    ) -> Result<Position, Error> {
+        let event = (old.email != new.email).then(|| Event {
+            user: new.id,
+            what: What::EmailChange,
+            session: Some(access.session),
+            client: client.clone(),
+            at: now,
+        });
+        let record = event.map(|event| self.history.record(event)).transpose()?;
         let (old_names, new_names) = (old.claims(), new.claims());
         let id = new.id;
         let claimed = only_in(&new_names, &old_names);
@@ -122,7 +147,7 @@ impl Profiles {
         if claimed.is_empty() && released.is_empty() {
             let route = self.store.at(id);
             let mut tx = route.begin().await?;
-            update(&mut tx, new.clone()).await?;
+            update(&mut tx, new.clone(), record).await?;
             return Ok(route.commit(tx).await?);
         }
         let moved = claimed.iter().any(|(kind, _)| *kind == fields::EMAIL);
@@ -131,7 +156,7 @@ impl Profiles {
             .store
             .claim_and_write(id, &claimed, &released, now, move |tx| {
                 async move {
-                    update(tx, new).await?;
+                    update(tx, new, record).await?;
                     if moved {
                         // The old address is no longer the user's.
                         recovery::void(tx, id).await?;
@@ -220,8 +245,13 @@ fn only_in<'n>(
     only.map(|(kind, value)| (*kind, &**value)).collect()
 }
 
-/// Writes a profile's next version; [`Error::PreconditionFailed`] if that is not the next.
-async fn update(tx: &mut store::Transaction, new: Profile) -> Result<(), Error> {
+/// Writes a profile's next version, and what is to be remembered of the change; [`Error::PreconditionFailed`] if that
+/// is not the next.
+async fn update(
+    tx: &mut store::Transaction,
+    new: Profile,
+    record: Option<Record>,
+) -> Result<(), Error> {
     let updated = sql(
         "UPDATE users SET email = ?, phone = ?, display_name = ?, version = ?, updated_at = ?
          WHERE id = ? AND version = ?",
@@ -233,11 +263,14 @@ async fn update(tx: &mut store::Transaction, new: Profile) -> Result<(), Error> 
     .bind(new.updated_at)
     .bind(new.id)
     .bind(new.version - 1)
-    .run(tx)
+    .run(&mut *tx)
     .await?;
-    match updated {
-        1 => Ok(()),
-        _ => Err(Error::PreconditionFailed),
+    if updated != 1 {
+        return Err(Error::PreconditionFailed);
+    }
+    match record {
+        Some(record) => record.write(tx).await,
+        None => Ok(()),
     }
 }
 

@@ -5,10 +5,11 @@
 use std::sync::Arc;
 
 use futures::FutureExt;
-use store::{Claimed, Freshness, Id, Position, Store, Time, Transaction, sql};
+use store::{Claimed, Freshness, Id, Page, Position, Store, Time, Transaction, sql};
 
 use crate::Error;
 use crate::admins::Role;
+use crate::history::{Entry, History};
 use crate::profiles::{Profile, Profiles};
 use crate::{factors, recovery};
 
@@ -19,6 +20,8 @@ pub(crate) struct Record {
     pub(crate) sessions: Vec<SessionRecord>,
     pub(crate) factor: Option<FactorRecord>,
     pub(crate) recovery: Option<RecoveryRecord>,
+    /// What happened, the newest first.
+    pub(crate) history: Vec<Entry>,
 }
 
 /// A session, open or ended, until it is swept.
@@ -47,11 +50,12 @@ pub(crate) struct RecoveryRecord {
 /// Reads and deletes records.
 pub(crate) struct Records {
     store: Arc<Store>,
+    history: Arc<History>,
 }
 
 impl Records {
-    pub(crate) const fn new(store: Arc<Store>) -> Self {
-        Self { store }
+    pub(crate) const fn new(store: Arc<Store>, history: Arc<History>) -> Self {
+        Self { store, history }
     }
 
     /// All that is stored about a user.
@@ -73,7 +77,17 @@ impl Records {
         let recovery =
             "SELECT requested_at, expires_at FROM recoveries WHERE user_id = ? AND {fence}";
         let recovery: Option<(Time, Time)> = sql(recovery).bind(user).optional(&mut on).await?;
+        drop(on);
+        let page = Page {
+            before: None,
+            limit: EVENTS,
+        };
+        let history = self
+            .history
+            .newest(user, page, Time::now(), &Freshness::Latest)
+            .await?;
         Ok(Record {
+            history,
             profile,
             role: Role::from_stored(&role),
             sessions: sessions.into_iter().map(SessionRecord::from).collect(),
@@ -105,10 +119,16 @@ impl Records {
             let names = profile.claims();
             let names: Vec<_> = names.iter().map(|(kind, name)| (*kind, &**name)).collect();
             let version = profile.version;
+            let history = self.history.clone();
             let erased = self
                 .store
                 .claim_and_write(user, &[], &names, Time::now(), move |tx| {
-                    delete(tx, user, version).boxed()
+                    async move {
+                        let sessions = delete(tx, user, version).await?;
+                        history.erase(tx, user).await?;
+                        Ok::<_, Error>(sessions)
+                    }
+                    .boxed()
                 })
                 .await;
             // Also after an error: a write that reports one may have taken place.
@@ -168,5 +188,7 @@ async fn delete(tx: &mut Transaction, user: Id, version: i64) -> Result<Vec<Id>,
     Ok(sessions.into_iter().map(|(session,)| session).collect())
 }
 
+/// So many events an export has at most; `/v1/me/history` has them all.
+const EVENTS: u16 = 10_000;
 /// How often an erasure is tried against changes of the same profile.
 const TRIES: u32 = 5;

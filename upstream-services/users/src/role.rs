@@ -18,8 +18,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::config::{
-    BootstrapConfig, CacheConfig, DataConfig, HashConfig, LockoutConfig, RecoveryConfig,
-    TokenConfig,
+    BootstrapConfig, CacheConfig, DataConfig, HashConfig, HistoryConfig, LockoutConfig,
+    RecoveryConfig, TokenConfig,
 };
 use crate::{Config, Error, Users};
 
@@ -57,6 +57,9 @@ pub struct RoleConfig {
     pub recovery: RecoveryConfig,
     /// The first administrator: made at a start that finds none.
     pub bootstrap: Option<BootstrapConfig>,
+    /// How long is kept who logged in, and what changed.
+    #[serde(default)]
+    pub history: HistoryConfig,
 }
 
 /// Where the service listens: plain HTTP/1.1, meant for the gateway and not for the Internet.
@@ -110,6 +113,11 @@ pub fn check(file: &Path) -> Result<(), Report> {
     read(file).map(drop)
 }
 
+/// The settings of the service in a configuration file.
+pub(crate) fn service_of(file: &Path) -> Result<Config, Report> {
+    read(file).map(|(_, service, _)| service)
+}
+
 fn read(file: &Path) -> Result<(RoleConfig, Config, Watched), Report> {
     let loaded = load::<RoleConfig>(file)?;
     let mut service = Config {
@@ -120,6 +128,7 @@ fn read(file: &Path) -> Result<(RoleConfig, Config, Watched), Report> {
         lockout: loaded.config.lockout.clone(),
         recovery: loaded.config.recovery.clone(),
         bootstrap: loaded.config.bootstrap.clone(),
+        history: loaded.config.history.clone(),
     };
     // As everywhere, relative paths start at the folder of the configuration.
     service.data.dir = loaded.sources.resolve(&service.data.dir, Place::default());
@@ -128,6 +137,9 @@ fn read(file: &Path) -> Result<(RoleConfig, Config, Watched), Report> {
     }
     if let Some(spool) = &mut service.recovery.spool {
         *spool = loaded.sources.resolve(spool, Place::default());
+    }
+    if let Some(archive) = &mut service.history.archive {
+        *archive = loaded.sources.resolve(archive, Place::default());
     }
     let mut mistakes: Vec<Diagnostic> = Vec::new();
     mistakes.extend(loaded.config.admin.validate().err());

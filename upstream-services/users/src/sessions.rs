@@ -4,6 +4,8 @@
 //! a used token again means that two parties hold it, and nobody can say which is the thief: the
 //! whole session ends (RFC 9700, section 4.14.2).
 
+mod devices;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,13 +16,18 @@ use store::{Id, Position, Store, Time, Transaction, sql};
 use crate::Error;
 use crate::accounts::Authenticated;
 use crate::admins::Role;
+use crate::client::Client;
 use crate::freshness::{freshness, mark, seen};
+use crate::history::{Event, History, What};
 use crate::tokens::{Access, RefreshToken};
+
+pub(crate) use devices::Device;
 
 /// Opens, prolongs and ends sessions.
 pub(crate) struct Sessions {
     store: Arc<Store>,
     cache: Cache<Rows>,
+    history: Arc<History>,
     ttl: Duration,
     reuse: prometheus::IntCounter,
 }
@@ -41,6 +48,7 @@ impl Sessions {
         store: Arc<Store>,
         limits: Limits,
         remote: Option<Arc<Remote>>,
+        history: Arc<History>,
         ttl: Duration,
         reuse: prometheus::IntCounter,
     ) -> Self {
@@ -48,6 +56,7 @@ impl Sessions {
         Self {
             store,
             cache: Cache::new(rows, limits, remote),
+            history,
             ttl,
             reuse,
         }
@@ -59,7 +68,12 @@ impl Sessions {
 
     /// Opens a session, unless the password has changed or the user was disabled since it was
     /// compared: the change ended the sessions it saw, and this one would slip through.
-    pub(crate) async fn open(&self, who: Authenticated, now: Time) -> Result<Opened, Error> {
+    pub(crate) async fn open(
+        &self,
+        who: Authenticated,
+        client: Client,
+        now: Time,
+    ) -> Result<Opened, Error> {
         let user = who.user;
         let session = self.store.new_id(user.bucket(), now)?;
         let token = RefreshToken::new(user, session);
@@ -77,24 +91,41 @@ impl Sessions {
             .bind(user)
             .value(&mut tx)
             .await?;
-        sql("INSERT INTO sessions (id, user_id, created_at, expires_at) VALUES (?, ?, ?, ?)")
+        sql("INSERT INTO sessions (id, user_id, created_at, expires_at, last_used_at, address, agent)
+             VALUES (?, ?, ?, ?, ?, ?, ?)")
             .bind(session)
             .bind(user)
             .bind(now)
             .bind(expires_at)
+            .bind(now)
+            .bind(client.address.clone())
+            .bind(client.agent.clone())
             .run(&mut tx)
             .await?;
         insert_token(&mut tx, &token, session, now, expires_at).await?;
+        let position = route.commit(tx).await?;
+        self.history.note(Event {
+            user,
+            what: What::Login,
+            session: Some(session),
+            client,
+            at: now,
+        });
         Ok(Opened {
             access: Access { user, session },
             role: Role::from_stored(&role),
             refresh: token,
-            position: route.commit(tx).await?,
+            position,
         })
     }
 
     /// Exchanges a refresh token for the next one.
-    pub(crate) async fn refresh(&self, token: &RefreshToken, now: Time) -> Result<Opened, Error> {
+    pub(crate) async fn refresh(
+        &self,
+        token: &RefreshToken,
+        client: Client,
+        now: Time,
+    ) -> Result<Opened, Error> {
         let (Some(user), Some(session)) = (token.user(), token.session()) else {
             return Err(Error::WrongRefreshToken);
         };
@@ -103,7 +134,15 @@ impl Sessions {
         match look_up(&mut tx, token, user, session, now).await? {
             Presented::Refused => Err(Error::WrongRefreshToken),
             Presented::Used => {
+                let record = self.history.record(Event {
+                    user,
+                    what: What::RefreshReuse,
+                    session: Some(session),
+                    client,
+                    at: now,
+                })?;
                 revoke(&mut tx, session, now).await?;
+                record.write(&mut tx).await?;
                 let position = route.commit(tx).await?;
                 self.cache.invalidate(&session, mark(&position)).await;
                 self.reuse.inc();
@@ -114,11 +153,11 @@ impl Sessions {
                 let next = RefreshToken::new(user, session);
                 let expires_at = now.plus(self.ttl);
                 insert_token(&mut tx, &next, session, now, expires_at).await?;
-                sql("UPDATE sessions SET expires_at = ? WHERE id = ?")
-                    .bind(expires_at)
-                    .bind(session)
-                    .run(&mut tx)
-                    .await?;
+                let update = "UPDATE sessions
+                     SET expires_at = ?, last_used_at = ?, address = ?, agent = ? WHERE id = ?";
+                let update = sql(update).bind(expires_at).bind(now);
+                let update = update.bind(client.address).bind(client.agent);
+                update.bind(session).run(&mut tx).await?;
                 let position = route.commit(tx).await?;
                 self.cache.invalidate(&session, mark(&position)).await;
                 Ok(Opened {
@@ -132,10 +171,19 @@ impl Sessions {
     }
 
     /// Ends a session. From here on its tokens are refused.
-    pub(crate) async fn end(&self, access: Access, now: Time) -> Result<(), Error> {
+    pub(crate) async fn end(&self, access: Access, client: Client, now: Time) -> Result<(), Error> {
+        let record = self.history.record(Event {
+            user: access.user,
+            what: What::Logout,
+            session: Some(access.session),
+            client,
+            at: now,
+        })?;
         let route = self.store.at(access.user);
         let mut tx = route.begin().await?;
-        revoke(&mut tx, access.session, now).await?;
+        if revoke(&mut tx, access.session, now).await? {
+            record.write(&mut tx).await?;
+        }
         let position = route.commit(tx).await?;
         self.cache
             .invalidate(&access.session, mark(&position))
@@ -288,11 +336,9 @@ pub(crate) async fn revoke_all(
     Ok(others.into_iter().map(|(session,)| session).collect())
 }
 
-async fn revoke(tx: &mut Transaction, session: Id, now: Time) -> Result<(), Error> {
-    sql("UPDATE sessions SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL")
-        .bind(now)
-        .bind(session)
-        .run(tx)
-        .await?;
-    Ok(())
+/// Ends a session; `false` when it had ended.
+async fn revoke(tx: &mut Transaction, session: Id, now: Time) -> Result<bool, Error> {
+    let revoke = sql("UPDATE sessions SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL");
+    let revoke = revoke.bind(now).bind(session);
+    Ok(revoke.run(tx).await? == 1)
 }

@@ -7,6 +7,7 @@
 pub(crate) mod dialect;
 mod health;
 pub(crate) mod mysql;
+pub(crate) mod named_lock;
 mod on;
 mod pool;
 pub(crate) mod sqlite;
@@ -20,3 +21,4 @@ pub(crate) use pool::Pool;
 pub use pool::{Connection, Transaction};
 pub use statement::{Row, Statement, sql};
 pub use value::Value;
+pub(crate) use value::Values;

@@ -49,6 +49,14 @@ pub const fn sql(text: &'static str) -> Statement {
 }
 
 impl Statement {
+    /// A statement whose text the program has put together, of nothing that comes from outside.
+    pub(crate) const fn of(text: String) -> Self {
+        Self {
+            text: Cow::Owned(text),
+            values: Vec::new(),
+        }
+    }
+
     /// The value of the next `?`.
     pub fn bind(mut self, value: impl Into<Value>) -> Self {
         self.values.push(value.into());

@@ -1,5 +1,9 @@
 //! Values that statements are bound to.
 
+use sqlx::mysql::MySqlRow;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{ColumnIndex, Decode, FromRow, Row, Type};
+
 use crate::{Id, Time};
 
 /// A value of a statement.
@@ -61,4 +65,36 @@ impl<V: Into<Self>> From<Option<V>> for Value {
     fn from(value: Option<V>) -> Self {
         value.map_or(Self::Null, Into::into)
     }
+}
+
+/// A row as it is: numbers and text, however many columns there are.
+#[derive(Debug)]
+pub(crate) struct Values(pub(crate) Vec<Value>);
+
+impl FromRow<'_, SqliteRow> for Values {
+    fn from_row(row: &SqliteRow) -> Result<Self, sqlx::Error> {
+        read(row)
+    }
+}
+
+impl FromRow<'_, MySqlRow> for Values {
+    fn from_row(row: &MySqlRow) -> Result<Self, sqlx::Error> {
+        read(row)
+    }
+}
+
+fn read<'r, R: Row>(row: &'r R) -> Result<Values, sqlx::Error>
+where
+    usize: ColumnIndex<R>,
+    i64: Decode<'r, R::Database> + Type<R::Database>,
+    String: Decode<'r, R::Database> + Type<R::Database>,
+{
+    let value = |column| match row.try_get::<Option<i64>, _>(column) {
+        Ok(number) => Ok(Value::from(number)),
+        Err(_) => row.try_get::<String, _>(column).map(Value::from),
+    };
+    (0..row.len())
+        .map(value)
+        .collect::<Result<_, _>>()
+        .map(Values)
 }

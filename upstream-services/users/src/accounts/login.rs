@@ -6,9 +6,11 @@ use store::{Bucket, Freshness, Id, Time, sql};
 
 use super::{Accounts, Authenticated};
 use crate::Error;
+use crate::client::Client;
 use crate::factors::Factor;
 use crate::fields::{self, Password};
 use crate::hashing::Lane;
+use crate::history::{Event, What};
 use crate::lockout;
 
 /// Somebody who wants in.
@@ -21,6 +23,8 @@ pub(crate) struct Login {
     pub(crate) code: Option<Code>,
     /// The client's address.
     pub(crate) from: Option<IpAddr>,
+    /// The client, for the history.
+    pub(crate) client: Client,
 }
 
 /// A code of a second factor as it was typed; it appears in no log.
@@ -88,7 +92,10 @@ impl Accounts {
         };
         let guess = self.lockout.admit(who, login.from, now)?;
         let account = match self.compare(name, &login).await {
-            Ok(Some(account)) => self.ask_factor(account, login.code, now).await,
+            Ok(Some(account)) => {
+                self.ask_factor(account, login.code, login.client, now)
+                    .await
+            }
             Ok(None) => Err(Error::WrongCredentials),
             Err(error) => Err(error),
         };
@@ -113,12 +120,14 @@ impl Accounts {
         &self,
         account: Account,
         code: Option<Code>,
+        client: Client,
         now: Time,
     ) -> Result<Account, Error> {
         if let Some(factor) = &account.factor {
             let Code(code) = code.ok_or(Error::TotpRequired)?;
             let redeemed = self.factors.redeem(account.id, factor, code.trim(), now);
             if !redeemed.await? {
+                self.note_failed(account.id, client);
                 return Err(Error::WrongCode);
             }
         }
@@ -126,6 +135,17 @@ impl Accounts {
             return Err(Error::AccountDisabled);
         }
         Ok(account)
+    }
+
+    /// Has the history tell the user that somebody tried.
+    fn note_failed(&self, user: Id, client: Client) {
+        self.history.note(Event {
+            user,
+            what: What::LoginFailed,
+            session: None,
+            client,
+            at: Time::now(),
+        });
     }
 
     /// Turns a user's second factor on. Wrong codes count like wrong passwords.
@@ -173,9 +193,13 @@ impl Accounts {
             .as_ref()
             .map_or(&self.dummy, |account| &account.hash);
         let verified = self.hasher.verify(login.password.clone(), hash).await?;
-        let Some(account) = account.filter(|_| verified.matches) else {
+        let Some(account) = account else {
             return Ok(None);
         };
+        if !verified.matches {
+            self.note_failed(id, login.client.clone());
+            return Ok(None);
+        }
         if verified.outdated {
             self.rehash(id, login.password.clone(), &account.hash).await;
         }

@@ -6,8 +6,10 @@ use store::{Freshness, Id, Position, Time, sql};
 
 use super::Accounts;
 use crate::Error;
+use crate::client::Client;
 use crate::fields::Password;
 use crate::hashing::Lane;
+use crate::history::{Event, What};
 use crate::lockout;
 use crate::recovery;
 use crate::sessions;
@@ -60,11 +62,19 @@ impl Accounts {
         &self,
         asking: Asking,
         new: Password,
+        client: Client,
         now: Time,
     ) -> Result<(Vec<Id>, Position), Error> {
         let stored = self.prove(&asking, now).await?;
         let access = asking.access;
         let hash = self.hasher.hash(Lane::Login, new).await?;
+        let record = self.history.record(Event {
+            user: access.user,
+            what: What::PasswordChange,
+            session: Some(access.session),
+            client,
+            at: now,
+        })?;
         let route = self.store.at(access.user);
         let mut tx = route.begin().await?;
         let update = "UPDATE users SET password_hash = ?, password_version = password_version + 1
@@ -76,6 +86,7 @@ impl Accounts {
         }
         let ended = sessions::revoke_all(&mut tx, access.user, Some(access.session), now).await?;
         recovery::void(&mut tx, access.user).await?;
+        record.write(&mut tx).await?;
         Ok((ended, route.commit(tx).await?))
     }
 
@@ -87,10 +98,17 @@ impl Accounts {
         user: Id,
         token: &RecoveryToken,
         new: Password,
-        from: Option<IpAddr>,
+        (from, client): (Option<IpAddr>, Client),
     ) -> Result<(Vec<Id>, Position), Error> {
         let hash = self.hasher.hash(Lane::Login, new).await?;
         let now = Time::now();
+        let record = self.history.record(Event {
+            user,
+            what: What::PasswordChange,
+            session: None,
+            client,
+            at: now,
+        })?;
         let route = self.store.at(user);
         let mut tx = route.begin().await?;
         if !recovery::redeem(&mut tx, token, user, now).await? {
@@ -103,6 +121,7 @@ impl Accounts {
             return Err(Error::WrongRecoveryToken);
         }
         let ended = sessions::revoke_all(&mut tx, user, None, now).await?;
+        record.write(&mut tx).await?;
         let position = route.commit(tx).await?;
         for name in self.names(user).await? {
             self.lockout.clear(&name, from);

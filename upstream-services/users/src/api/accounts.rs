@@ -10,12 +10,13 @@ use utoipa::ToSchema;
 
 use super::bearer::Bearer;
 use super::body::Json;
-use super::client::Client;
+use super::origin::Origin;
 use super::seen::Seen;
 use super::{App, timestamp, to_the_end};
 use crate::Error;
 use crate::accounts::{Asking, Registration};
 use crate::admins::Role;
+use crate::client::Client;
 use crate::fields::{Email, Password, Phone, Username};
 
 /// A new account.
@@ -125,8 +126,9 @@ pub(super) async fn register(
 pub(super) async fn change_password(
     State(app): State<App>,
     Bearer(access): Bearer,
-    Client(from): Client,
+    Origin(from): Origin,
     told: Seen,
+    client: Client,
     Json(request): Json<PasswordRequest>,
 ) -> Result<impl IntoResponse, Error> {
     let asking = Asking {
@@ -136,7 +138,9 @@ pub(super) async fn change_password(
     };
     let new = Password::parse(request.password)?;
     let position = to_the_end(async move {
-        let changed = app.accounts.change_password(asking, new, Time::now());
+        let changed = app
+            .accounts
+            .change_password(asking, new, client, Time::now());
         let (ended, position) = changed.await?;
         app.sessions.forget(&ended, &position).await;
         Ok::<_, Error>(position)

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! request -> observe (metrics) -> finish (request id, problem bodies) -> catch panics
-//!         -> body limit -> handler -> accounts, sessions, profiles
+//!         -> body limit -> handler -> accounts, sessions, profiles, history
 //! ```
 //!
 //! Handlers parse, call one operation and dress its answer; they decide nothing else.
@@ -12,11 +12,15 @@ mod admin;
 mod bearer;
 mod body;
 mod client;
+mod devices;
 mod etag;
+mod history;
 mod observe;
 mod openapi;
+mod origin;
 mod problems;
 mod profiles;
+mod query;
 mod records;
 mod recovery;
 mod seen;
@@ -37,6 +41,7 @@ use crate::accounts::Accounts;
 use crate::admins::Admins;
 use crate::factors::Factors;
 use crate::hashing::Hasher;
+use crate::history::History;
 use crate::metrics::Metrics;
 use crate::profiles::Profiles;
 use crate::records::Records;
@@ -55,6 +60,7 @@ pub(crate) struct Service {
     pub(crate) sessions: Sessions,
     pub(crate) records: Records,
     pub(crate) recovery: Recovery,
+    pub(crate) history: Arc<History>,
     pub(crate) tokens: Issuer,
     pub(crate) metrics: Metrics,
 }
@@ -128,6 +134,9 @@ fn routes() -> Vec<(Method, &'static str, MethodRouter<App>)> {
             "/v1/admin/users/{id}/enable",
             post(admin::enable),
         ),
+        (Method::GET, "/v1/me/history", get(history::history)),
+        (Method::GET, "/v1/me/sessions", get(devices::list)),
+        (Method::DELETE, "/v1/me/sessions/{id}", delete(devices::end)),
         (Method::GET, "/v1/users/{id}", get(profiles::user)),
         (Method::POST, "/v1/users/batch", post(profiles::batch)),
         (Method::GET, "/.well-known/jwks.json", get(service::jwks)),

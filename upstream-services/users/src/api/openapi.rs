@@ -9,7 +9,9 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder};
 use utoipa::{Modify, OpenApi, ToSchema};
 
-use super::{accounts, admin, profiles, records, recovery, service, sessions, totp};
+use super::{
+    accounts, admin, devices, history, profiles, records, recovery, service, sessions, totp,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -29,6 +31,9 @@ use super::{accounts, admin, profiles, records, recovery, service, sessions, tot
         totp::begin,
         totp::confirm,
         totp::end,
+        devices::list,
+        devices::end,
+        history::history,
         profiles::me,
         profiles::change_me,
         profiles::user,

@@ -93,7 +93,7 @@ fn problem_of(error: &Error) -> Problem {
         ),
         Error::RecoveryOff => (501, "recovery-off", "Accounts cannot be recovered here"),
         Error::Taken => (409, "taken", "A name of the account is taken"),
-        Error::NotFound => (404, "not-found", "Not found"),
+        Error::NotFound | Error::NoSession => (404, "not-found", "Not found"),
         Error::PreconditionFailed => (412, "precondition-failed", "The profile has changed"),
         Error::Overloaded => (503, "overloaded", "Too many requests at once"),
         Error::Store(store) if store.is_passing() => {

@@ -13,6 +13,7 @@ use super::body::Json;
 use super::seen::Seen;
 use super::{App, etag, timestamp, to_the_end};
 use crate::Error;
+use crate::client::Client;
 use crate::fields::{DisplayName, Email, Phone};
 use crate::freshness::seen;
 use crate::profiles::{Change, Profile};
@@ -132,6 +133,7 @@ pub(super) async fn me(
 pub(super) async fn change_me(
     State(app): State<App>,
     Bearer(access): Bearer,
+    client: Client,
     headers: HeaderMap,
     Json(request): Json<ChangeRequest>,
 ) -> Result<impl IntoResponse, Error> {
@@ -151,7 +153,7 @@ pub(super) async fn change_me(
     let changed = to_the_end(async move {
         let fits = |current: &Profile| etag::match_holds(&headers, &etag::of(current));
         app.profiles
-            .change(access.user, &change, fits, Time::now())
+            .change((access, &client), &change, fits, Time::now())
             .await
     });
     let (profile, position) = changed.await?;

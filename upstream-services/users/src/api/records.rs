@@ -10,13 +10,14 @@ use utoipa::ToSchema;
 
 use super::bearer::Bearer;
 use super::body::Json;
-use super::client::Client;
+use super::origin::Origin;
 use super::profiles::{Me, own};
 use super::totp::ProofRequest;
 use super::{App, timestamp, to_the_end};
 use crate::Error;
 use crate::accounts::Asking;
 use crate::fields::Password;
+use crate::history::Entry;
 use crate::records::{FactorRecord, Record, RecoveryRecord, SessionRecord};
 
 /// All that is stored about a user, but passwords, secrets and tokens: of these there are only hashes
@@ -37,6 +38,26 @@ pub(super) struct Export {
     totp: Option<ExportedTotp>,
     /// The last recovery message, until its token has expired.
     recovery: Option<ExportedRecovery>,
+    /// What happened to the account, the newest first, 10,000 events at most.
+    history: Vec<ExportedEvent>,
+}
+
+/// Something that happened to the account.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ExportedEvent {
+    /// What it was, as in `/v1/me/history`.
+    #[schema(example = "login")]
+    kind: String,
+    /// When.
+    #[schema(format = DateTime)]
+    time: String,
+    /// The client's address.
+    address: Option<String>,
+    /// What the client called itself.
+    agent: Option<String>,
+    /// The session that it concerned.
+    #[schema(value_type = Option<String>)]
+    session: Option<Id>,
 }
 
 /// A session.
@@ -112,7 +133,7 @@ pub(super) async fn export(
 pub(super) async fn erase(
     State(app): State<App>,
     Bearer(access): Bearer,
-    Client(from): Client,
+    Origin(from): Origin,
     Json(request): Json<ProofRequest>,
 ) -> Result<StatusCode, Error> {
     let asking = Asking {
@@ -147,7 +168,15 @@ fn exported(record: Record, now: Time) -> Export {
         requested_at: timestamp(recovery.requested_at),
         expires_at: timestamp(recovery.expires_at),
     };
+    let event = |entry: Entry| ExportedEvent {
+        kind: entry.kind,
+        time: timestamp(entry.at),
+        address: entry.address,
+        agent: entry.agent,
+        session: entry.session,
+    };
     Export {
+        history: record.history.into_iter().map(event).collect(),
         exported_at: timestamp(now),
         profile: own(&record.profile),
         role: record.role.as_str(),

@@ -7,9 +7,10 @@ use store::Time;
 use utoipa::ToSchema;
 
 use super::body::Json;
-use super::client::Client;
+use super::origin::Origin;
 use super::{App, to_the_end};
 use crate::Error;
+use crate::client::Client;
 use crate::fields::{Email, Password};
 use crate::tokens::RecoveryToken;
 
@@ -63,7 +64,8 @@ pub(super) async fn request(
 )]
 pub(super) async fn confirm(
     State(app): State<App>,
-    Client(from): Client,
+    Origin(from): Origin,
+    client: Client,
     Json(request): Json<ConfirmRequest>,
 ) -> Result<StatusCode, Error> {
     let token = RecoveryToken::parse(&request.token).ok_or(Error::WrongRecoveryToken)?;
@@ -71,7 +73,7 @@ pub(super) async fn confirm(
     to_the_end(async move {
         let now = Time::now();
         let user = app.recovery.user_of(&token, now).await?;
-        let recovered = app.accounts.recover(user, &token, new, from);
+        let recovered = app.accounts.recover(user, &token, new, (from, client));
         let (ended, position) = recovered.await?;
         app.sessions.forget(&ended, &position).await;
         Ok::<_, Error>(StatusCode::NO_CONTENT)

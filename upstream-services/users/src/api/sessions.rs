@@ -10,11 +10,12 @@ use utoipa::ToSchema;
 
 use super::bearer::Bearer;
 use super::body::Json;
-use super::client::Client;
+use super::origin::Origin;
 use super::seen::Seen;
 use super::{App, to_the_end};
 use crate::Error;
 use crate::accounts::{Code, Login};
+use crate::client::Client;
 use crate::fields::Password;
 use crate::sessions::Opened;
 use crate::tokens::RefreshToken;
@@ -72,8 +73,9 @@ pub(super) struct Tokens {
 )]
 pub(super) async fn login(
     State(app): State<App>,
-    Client(from): Client,
+    Origin(from): Origin,
     told: Seen,
+    client: Client,
     Json(request): Json<LoginRequest>,
 ) -> Result<impl IntoResponse, Error> {
     let login = Login {
@@ -81,10 +83,11 @@ pub(super) async fn login(
         password: Password::presented(request.password),
         code: request.totp.map(Code),
         from,
+        client: client.clone(),
     };
     let who = app.accounts.authenticate(login, Time::now()).await?;
     let now = Time::now();
-    let opened = app.sessions.open(who, now).await?;
+    let opened = app.sessions.open(who, client, now).await?;
     tokens(&app, opened, &told, now)
 }
 
@@ -101,12 +104,13 @@ pub(super) async fn login(
 pub(super) async fn refresh(
     State(app): State<App>,
     told: Seen,
+    client: Client,
     Json(request): Json<RefreshRequest>,
 ) -> Result<impl IntoResponse, Error> {
     let token = RefreshToken::parse(&request.refresh_token).ok_or(Error::WrongRefreshToken)?;
     let now = Time::now();
     let sessions = app.clone();
-    let next = to_the_end(async move { sessions.sessions.refresh(&token, now).await });
+    let next = to_the_end(async move { sessions.sessions.refresh(&token, client, now).await });
     tokens(&app, next.await?, &told, now)
 }
 
@@ -120,8 +124,9 @@ pub(super) async fn refresh(
 pub(super) async fn logout(
     State(app): State<App>,
     Bearer(access): Bearer,
+    client: Client,
 ) -> Result<StatusCode, Error> {
-    to_the_end(async move { app.sessions.end(access, Time::now()).await }).await?;
+    to_the_end(async move { app.sessions.end(access, client, Time::now()).await }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

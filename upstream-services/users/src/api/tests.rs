@@ -2,12 +2,15 @@
 
 mod accounts;
 mod admin;
+mod devices;
 mod edges;
+mod history;
 mod lockout;
 mod phones;
 mod profiles;
 mod records;
 mod recovery;
+mod servers;
 mod sessions;
 mod totp;
 

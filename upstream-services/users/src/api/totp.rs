@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use super::bearer::Bearer;
 use super::body::Json;
-use super::client::Client;
+use super::origin::Origin;
 use super::seen::Seen;
 use super::{App, to_the_end};
 use crate::Error;
@@ -69,7 +69,7 @@ pub(super) struct RecoveryCodes {
 pub(super) async fn begin(
     State(app): State<App>,
     Bearer(access): Bearer,
-    Client(from): Client,
+    Origin(from): Origin,
     told: Seen,
     Json(request): Json<ProofRequest>,
 ) -> Result<impl IntoResponse, Error> {
@@ -108,7 +108,7 @@ pub(super) async fn begin(
 pub(super) async fn confirm(
     State(app): State<App>,
     Bearer(access): Bearer,
-    Client(from): Client,
+    Origin(from): Origin,
     Json(request): Json<CodeRequest>,
 ) -> Result<impl IntoResponse, Error> {
     let confirmed = to_the_end(async move {
@@ -137,7 +137,7 @@ pub(super) async fn confirm(
 pub(super) async fn end(
     State(app): State<App>,
     Bearer(access): Bearer,
-    Client(from): Client,
+    Origin(from): Origin,
     Json(request): Json<ProofRequest>,
 ) -> Result<StatusCode, Error> {
     let asking = Asking {

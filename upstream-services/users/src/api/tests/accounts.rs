@@ -266,7 +266,9 @@ async fn a_login_with_the_old_password_cannot_outlast_its_change() {
         password: crate::fields::Password::presented(PASSWORD.to_owned()),
         code: None,
         from: None,
+        client: crate::client::Client::default(),
     };
+    let client = crate::client::Client::default();
     let compared = service.accounts.authenticate(login, store::Time::now());
     let compared = compared.await.unwrap();
     let token = text(&tokens, "access_token");
@@ -279,6 +281,9 @@ async fn a_login_with_the_old_password_cannot_outlast_its_change() {
         Some(body),
     );
     assert_eq!(home.send(change).await.status, 204);
-    let late = service.sessions.open(compared, store::Time::now()).await;
+    let late = service
+        .sessions
+        .open(compared, client, store::Time::now())
+        .await;
     assert!(matches!(late, Err(crate::Error::WrongCredentials)));
 }

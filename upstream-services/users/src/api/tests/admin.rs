@@ -162,11 +162,15 @@ async fn a_login_under_way_does_not_outlast_being_disabled() {
         password: crate::fields::Password::presented(PASSWORD.to_owned()),
         code: None,
         from: None,
+        client: crate::client::Client::default(),
     };
     let now = store::Time::now();
     let compared = service.accounts.authenticate(login, now).await.unwrap();
     service.admins.disable(compared.user, now).await.unwrap();
-    let late = service.sessions.open(compared, now).await;
+    let late = service
+        .sessions
+        .open(compared, crate::client::Client::default(), now)
+        .await;
     assert!(matches!(late, Err(crate::Error::WrongCredentials)));
 }
 

@@ -76,6 +76,11 @@ async fn an_export_has_everything_but_secrets() {
     assert!(data["totp"]["confirmed_at"].is_string());
     assert!(data["recovery"]["expires_at"].is_string());
     assert!(!export.text().contains("argon2"));
+    let start = std::time::Instant::now();
+    while home.get("/v1/me/export", &token).await.json()["history"] == json!([]) {
+        assert!(start.elapsed().as_secs() < 10, "the login is told");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
 
     let (_, others) = home.session("berta").await;
     let other = text(&others, "access_token");
@@ -99,9 +104,29 @@ async fn a_deleted_account_leaves_nothing_and_its_names_are_free() {
     }
     let wrong = erase(&home, &token, "wrong password").await;
     assert_eq!(wrong.problem(401).0, "wrong-credentials");
+    let user: store::Id = id.parse().unwrap();
+    let events = async || {
+        let page = store::Page {
+            before: None,
+            limit: 10,
+        };
+        let (now, latest) = (store::Time::now(), store::Freshness::Latest);
+        let history = &home.users.service.history;
+        history
+            .newest(user, page, now, &latest)
+            .await
+            .unwrap()
+            .len()
+    };
+    let start = std::time::Instant::now();
+    while events().await == 0 {
+        assert!(start.elapsed().as_secs() < 10, "the login is told");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
 
     assert_eq!(erase(&home, &token, PASSWORD).await.status, 204);
     assert_eq!(rows(&home).await, before);
+    assert_eq!(events().await, 0);
     home.get("/v1/me", &token).await.problem(401);
     let refresh = json!({ "refresh_token": tokens["refresh_token"] });
     home.post("/v1/token/refresh", refresh).await.problem(401);

@@ -1,0 +1,3 @@
+ALTER TABLE sessions ADD COLUMN last_used_at BIGINT;
+ALTER TABLE sessions ADD COLUMN address VARCHAR(64);
+ALTER TABLE sessions ADD COLUMN agent VARCHAR(200);
