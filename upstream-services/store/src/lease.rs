@@ -21,6 +21,8 @@ const TERM: Duration = Duration::from_secs(600);
 const PERIOD: Duration = Duration::from_secs(60);
 /// Between two tries when one has failed.
 const AGAIN: Duration = Duration::from_secs(1);
+/// How often a start tries again.
+const TRIES: u32 = 5;
 
 /// A number that was lent.
 #[derive(Clone, Copy, Debug)]
@@ -38,7 +40,15 @@ impl Lease {
         generator: Arc<IdGenerator>,
         holder: i64,
     ) -> Result<Self, Error> {
-        let lent = take(&shard, &generator, holder).await?;
+        let mut tries = 0;
+        let lent = loop {
+            match take(&shard, &generator, holder).await {
+                // Processes that start together may end in a deadlock, which one of them has to leave.
+                Err(error) if error.is_passing() && tries < TRIES => tries += 1,
+                lent => break lent?,
+            }
+            tokio::time::sleep(AGAIN / 10).await;
+        };
         Ok(Self(tokio::spawn(keep(shard, generator, lent))))
     }
 }

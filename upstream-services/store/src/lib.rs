@@ -27,6 +27,7 @@ mod position;
 mod replica;
 mod route;
 mod row_guard;
+mod scatter;
 mod shard;
 mod shard_map;
 mod spill;

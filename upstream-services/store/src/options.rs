@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::sql::sqlite;
+
 /// How to open a store.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -106,6 +108,14 @@ impl Options {
             statement_timeout: Duration::from_secs(10),
             lag_bound: Duration::from_secs(5),
             spill_per_second: 1000,
+        }
+    }
+
+    /// Whether there are no files of these shards yet; what is on servers is not looked at.
+    pub fn is_new(&self) -> bool {
+        match &self.data {
+            Data::Files(files) => !sqlite::path(files, 0).exists(),
+            Data::Servers(_) => false,
         }
     }
 

@@ -49,7 +49,7 @@ use crate::factors::Factors;
 use crate::hashing::Hasher;
 use crate::history::History;
 use crate::lockout::Lockout;
-use crate::metrics::{HashMetrics, Metrics, Observed, ObservedRemote, reader};
+use crate::metrics::{HashMetrics, Metrics, Observed, ObservedRemote, ObservedStore, reader};
 use crate::profiles::Profiles;
 use crate::records::Records;
 use crate::recovery::Recovery;
@@ -91,6 +91,7 @@ impl Users {
         let remote = remote.map(|remote| Remote::open(remote.options()));
         let remote = remote.transpose()?;
         let (profiles, sessions) = cached(config, &store, remote.as_ref(), &history, &metrics);
+        ObservedStore::register(registry, store.clone())?;
         observe(registry, &hasher, (&profiles, &sessions), remote.as_ref())?;
         let messages = metrics.recoveries.clone();
         let recovery = Recovery::start(store.clone(), &config.recovery, messages)?;

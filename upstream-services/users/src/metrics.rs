@@ -1,5 +1,7 @@
 //! What the user services count. Labels are route templates and numbers, never what users sent.
 
+mod store;
+
 use std::sync::Arc;
 
 use cache::{Cache, Remote, Source};
@@ -11,6 +13,8 @@ use prometheus::{
 };
 
 use crate::hashing::HashQueue;
+
+pub(crate) use self::store::ObservedStore;
 
 /// The counters of the HTTP side.
 #[derive(Clone, Debug)]

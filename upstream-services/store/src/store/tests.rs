@@ -203,3 +203,67 @@ async fn two_processes_on_one_data_set_make_different_ids() {
     let id = put(&one, 1, "seen by both").await;
     assert_eq!(names(&two, &[id]).await.len(), 1);
 }
+
+/// Shard 0 is the canary: what fails there changes no other, and what is mended goes on from there.
+#[tokio::test]
+async fn a_migration_that_fails_on_the_first_shard_reaches_no_other() {
+    const BROKEN: Schema = Schema {
+        owner: "test",
+        migrations: &[
+            SCHEMA.migrations[0],
+            Migration {
+                version: 2,
+                name: "broken",
+                sql: "CREATE TABLE more (id BIGINT NOT NULL PRIMARY KEY);
+                      INSERT INTO nowhere VALUES (1)",
+            },
+        ],
+    };
+    const MENDED: Schema = Schema {
+        owner: "test",
+        migrations: &[
+            SCHEMA.migrations[0],
+            Migration {
+                version: 2,
+                name: "mended",
+                sql: "CREATE TABLE more (id BIGINT NOT NULL PRIMARY KEY)",
+            },
+        ],
+    };
+    let dir = TempDir::new().unwrap();
+    open(&dir, 3).await.unwrap().close().await;
+    let with = async |schema: &Schema| Store::open(&options(&dir, 3), schema, Time::now()).await;
+    with(&BROKEN).await.unwrap_err();
+    let store = open(&dir, 3).await.unwrap();
+    for shard in store.shards() {
+        let count = "SELECT COUNT(*) FROM sqlite_master WHERE name = 'more'";
+        let mut connection = shard.read(&Freshness::Latest).await.unwrap();
+        let count: i64 = sql(count).value(&mut connection).await.unwrap();
+        assert_eq!(count, 0, "shard {}", shard.number());
+    }
+    store.close().await;
+    with(&MENDED).await.unwrap().close().await;
+}
+
+#[tokio::test]
+async fn the_first_rows_of_all_shards_are_merged_in_order() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir, 4).await.unwrap();
+    for bucket in 0..40 {
+        put(&store, bucket * 100, &format!("{:02}", bucket * 7 % 40)).await;
+    }
+    let names = async |limit: usize| -> Vec<String> {
+        let select = || {
+            let select = sql("SELECT name FROM things WHERE {fence} ORDER BY name LIMIT ?");
+            select.bind(limit as i64)
+        };
+        let key = |(name,): &(String,)| name.clone();
+        let rows = store.scatter(limit, &Freshness::Bounded, select, key);
+        let rows: Vec<(String,)> = rows.await.unwrap();
+        rows.into_iter().map(|(name,)| name).collect()
+    };
+    for limit in [1, 7, 40, 100] {
+        let all: Vec<_> = (0..40).map(|number| format!("{number:02}")).collect();
+        assert_eq!(names(limit).await, all[..limit.min(40)]);
+    }
+}

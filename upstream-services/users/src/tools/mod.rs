@@ -39,6 +39,8 @@ enum ToolError {
     Service(#[from] Error),
     #[error("there are users already: only an empty data set is filled")]
     NotEmpty,
+    #[error("there is no data in {}", .0.display())]
+    NoData(PathBuf),
     #[error("{}: {source}", path.display())]
     File {
         path: PathBuf,

@@ -9,12 +9,17 @@ use jiff::tz::TimeZone;
 use store::{ReplicaStatus, ShardStatus, Store, TableRows, Time};
 
 use super::{StatusArgs, ToolError, open};
+use crate::role;
 
 /// How long the lag of replicas is measured: twice as long as that takes.
 const MEASURE: Duration = Duration::from_millis(500);
 
 /// Prints it.
 pub(super) async fn print(args: &StatusArgs) -> Result<(), ToolError> {
+    let config = role::service_of(&args.config)?;
+    if config.data.options().is_new() {
+        return Err(ToolError::NoData(config.data.dir));
+    }
     let (config, store) = open(&args.config).await?;
     if config
         .data
