@@ -321,7 +321,9 @@ async fn the_requests_that_up_prints_work_as_printed() {
 /// The key that the service signs with.
 fn key_of(dir: &std::path::Path) -> Signer {
     let folder = std::fs::read_dir(dir.join("data/keys")).expect("the service made its keys");
-    let file = folder.flatten().next().expect("and there is one").path();
+    let mut files = folder.flatten().map(|file| file.path());
+    let file = files.find(|path| path.extension().is_some_and(|end| end == "pem"));
+    let file = file.expect("and there is one");
     let private = std::fs::read_to_string(file).expect("which this user can read");
     Signer::from_private(&private)
 }

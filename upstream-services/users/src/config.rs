@@ -6,13 +6,19 @@ use chassis::units::{Period, Size};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+mod bootstrap;
 mod cache;
 mod data;
+mod lockout;
+mod recovery;
 
 use crate::Error;
 
+pub use bootstrap::BootstrapConfig;
 pub use cache::{CacheAddress, CacheConfig, RemoteConfig, RemoteKind};
 pub use data::{DataConfig, Durability, ServerAddress, ShardConfig};
+pub use lockout::LockoutConfig;
+pub use recovery::RecoveryConfig;
 
 /// The settings of the user services.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -26,6 +32,13 @@ pub struct Config {
     pub hash: HashConfig,
     /// The tokens handed out at login.
     pub tokens: TokenConfig,
+    /// When wrong passwords are too many.
+    pub lockout: LockoutConfig,
+    /// How users who have forgotten their password get a new one.
+    pub recovery: RecoveryConfig,
+    /// The first administrator.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bootstrap: Option<BootstrapConfig>,
     /// How long is kept who logged in, and what changed.
     pub history: HistoryConfig,
 }
@@ -36,7 +49,7 @@ pub struct Config {
 pub struct HashConfig {
     /// Threads that hash. Without it: half the cores, at least one.
     pub threads: Option<u16>,
-    /// The most hashes that wait for a thread; above it requests are refused with 503.
+    /// The most hashes that wait for a thread; above it requests are refused with 503, registrations before logins.
     pub queue: u32,
     /// Memory of one hash, at least 8KiB. A change rehashes every password at its next login.
     pub memory: Size,
@@ -132,6 +145,11 @@ impl Config {
             return wrong("hash.queue", "must be at least 1");
         }
         self.cache.check()?;
+        self.lockout.check()?;
+        self.recovery.check()?;
+        if let Some(bootstrap) = &self.bootstrap {
+            bootstrap.check()?;
+        }
         if !(1..=120).contains(&self.history.keep_months) {
             return wrong("history.keep_months", "must be 1 to 120");
         }
@@ -166,7 +184,7 @@ mod tests {
         let schema = serde_json::to_value(schemars::schema_for!(Config)).unwrap();
         check("", &schema);
         let sections = schema["$defs"].as_object().unwrap();
-        assert_eq!(sections.len(), 9);
+        assert_eq!(sections.len(), 12);
         sections
             .iter()
             .for_each(|(name, section)| check(name, section));
@@ -191,6 +209,15 @@ mod tests {
             "[tokens]\nrefresh_ttl = \"1s\"",
             "[hash]\nthreads = 0",
             "[hash]\nqueue = 0",
+            "[lockout]\nattempts = 0",
+            "[lockout]\naccount_attempts = 10001",
+            "[lockout]\nwindow = \"0s\"",
+            "[lockout]\nentries = 0",
+            "[recovery]\ntoken_ttl = \"0s\"",
+            "[recovery]\ninterval = \"1h\"",
+            "[bootstrap]\nusername = \"x\"\nemail = \"a@b.org\"\npassword = \"long enough\"",
+            "[bootstrap]\nusername = \"root\"\nemail = \"a\"\npassword = \"long enough\"",
+            "[bootstrap]\nusername = \"root\"\nemail = \"a@b.org\"\npassword = \"short\"",
             "[history]\nkeep_months = 0",
             "[history]\nkeep_months = 121",
         ] {

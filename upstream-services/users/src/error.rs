@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// An error of the user services. How a client sees one is in `api::problems`.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -19,6 +20,15 @@ pub enum Error {
     #[error("signing keys: {}: {why}", path.display())]
     Keys {
         /// The directory or file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+
+    /// Configuration or operation: the directory of messages cannot be used.
+    #[error("the spool of messages: {}: {why}", path.display())]
+    Spool {
+        /// The directory.
         path: PathBuf,
         /// What is wrong.
         why: String,
@@ -56,12 +66,52 @@ pub enum Error {
     #[error("the username or the password is wrong")]
     WrongCredentials,
 
+    /// Client: the password was right, and the account has a second factor.
+    #[error("the account needs a code of its second factor as well")]
+    TotpRequired,
+
+    /// Client: a code that is wrong, out of its time, or used.
+    #[error("the code is wrong or was used before")]
+    WrongCode,
+
+    /// Client: an administrator has disabled the account.
+    #[error("the account is disabled")]
+    AccountDisabled,
+
+    /// Client: something that administrators may do, and this user is none.
+    #[error("this is for administrators")]
+    Forbidden,
+
+    /// Client: something that is done to others only.
+    #[error("administrators do not disable themselves")]
+    OwnAccount,
+
+    /// Client: there is a second factor, and no second one.
+    #[error("a second factor is on already; turn it off first")]
+    TotpOn,
+
+    /// Client: nothing to confirm.
+    #[error("no second factor waits to be confirmed")]
+    TotpNotPending,
+
+    /// Client: too many passwords before this one were wrong; nobody looks at one for so long.
+    #[error("too many wrong passwords; try again later")]
+    LockedOut(Duration),
+
     /// Client: a refresh token that is unknown, used, expired or revoked.
     #[error("the refresh token is not valid")]
     WrongRefreshToken,
 
-    /// Client: the username or the e-mail belongs to another account. Which, stays unsaid.
-    #[error("the username or the e-mail address is taken")]
+    /// Client: a recovery token that is unknown, used, expired or followed by another.
+    #[error("the recovery token is not valid")]
+    WrongRecoveryToken,
+
+    /// Configuration: nothing is there that could send a recovery token.
+    #[error("this service sends no messages, so nobody can recover an account")]
+    RecoveryOff,
+
+    /// Client: the username, the e-mail or the phone belongs to another account. Which, stays unsaid.
+    #[error("the username, the e-mail address or the phone number is taken")]
     Taken,
 
     /// Client: there is nothing with this id.

@@ -66,6 +66,28 @@ impl Email {
     }
 }
 
+/// A phone number as ITU-T E.164 writes it: `+` and 7 to 15 digits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Phone(String);
+
+impl Phone {
+    pub(crate) fn parse(text: &str) -> Result<Self, Error> {
+        let digits = text.strip_prefix('+').unwrap_or_default();
+        let fits = (7..=15).contains(&digits.len())
+            && digits.bytes().all(|byte| byte.is_ascii_digit())
+            // No country code begins with it.
+            && !digits.starts_with('0');
+        match fits {
+            true => Ok(Self(text.to_owned())),
+            false => Err(invalid("phone", "must be '+' and 7 to 15 digits")),
+        }
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// A password to hash or to compare. Its text appears nowhere: no `Display`, an empty `Debug`.
 #[derive(Clone)]
 pub(crate) struct Password(String);
@@ -122,6 +144,8 @@ impl DisplayName {
 pub(crate) fn login_name(text: &str) -> Option<(&'static str, String)> {
     if text.contains('@') {
         Email::parse(text).ok().map(|email| (EMAIL, email.key()))
+    } else if text.starts_with('+') {
+        Phone::parse(text).ok().map(|phone| (PHONE, phone.0))
     } else {
         let username = Username::parse(text).ok();
         username.map(|username| (USERNAME, username.0))
@@ -132,6 +156,8 @@ pub(crate) fn login_name(text: &str) -> Option<(&'static str, String)> {
 pub(crate) const USERNAME: &str = "username";
 /// The kind of claim that makes e-mail addresses unique.
 pub(crate) const EMAIL: &str = "email";
+/// The kind of claim that makes phone numbers unique.
+pub(crate) const PHONE: &str = "phone";
 
 fn invalid(field: &str, why: &str) -> Error {
     Error::Invalid {
@@ -175,6 +201,34 @@ mod tests {
             &format!("{}@b.org", "a".repeat(65)),
         ] {
             assert!(Email::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn phone_numbers_are_e164() {
+        for right in ["+4930901820", "+1234567", "+123456789012345"] {
+            assert_eq!(Phone::parse(right).unwrap().as_str(), right);
+            assert_eq!(login_name(right), Some((PHONE, right.to_owned())));
+        }
+        for wrong in [
+            "",
+            "+",
+            "4930901820",
+            "+123456",
+            "+1234567890123456",
+            "+49 30 901820",
+            "+0493090182",
+            "+49309018a0",
+            "++4930901820",
+            "+٤٩٣٠٩٠١٨٢٠",
+        ] {
+            assert!(Phone::parse(wrong).is_err(), "{wrong}");
+            assert_eq!(
+                login_name(wrong)
+                    .map(|(kind, _)| kind)
+                    .filter(|kind| *kind == PHONE),
+                None
+            );
         }
     }
 

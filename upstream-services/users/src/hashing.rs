@@ -3,16 +3,16 @@
 //! One hash takes 15 ms of one core and 19 MiB: the point where a wave of logins overloads the
 //! service. So hashes have a pool with few threads and a bounded queue of its own, apart from
 //! the runtime's threads: other requests go on while hashes wait, and what does not fit into the
-//! queue is refused at once instead of being answered too late.
+//! queue is refused at once instead of being answered too late. Logins go before registrations.
 
 mod argon;
+mod lanes;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, TrySendError};
 use tokio::sync::oneshot;
 
 use crate::Error;
@@ -20,6 +20,9 @@ use crate::config::HashConfig;
 use crate::fields::Password;
 use crate::metrics::HashMetrics;
 use argon::{Argon, Workspace};
+use lanes::Lanes;
+
+pub(crate) use lanes::Lane;
 
 /// What the hashing pool is doing: the pressure signal of the user services.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,9 +50,8 @@ pub(crate) struct Verified {
 /// The pool.
 #[derive(Debug)]
 pub(crate) struct Hasher {
-    queue: Sender<Job>,
+    queue: Arc<Lanes<Job>>,
     queue_limit: usize,
-    closing: AtomicBool,
     threads: std::sync::Mutex<Vec<JoinHandle<()>>>,
     limit: usize,
     activity: Arc<Activity>,
@@ -62,14 +64,14 @@ impl Hasher {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let limit = config.threads.map_or((cores / 2).max(1), usize::from);
         let queue_limit = config.queue as usize;
-        let (queue, jobs) = crossbeam_channel::bounded(queue_limit);
+        let queue = Arc::new(Lanes::new(queue_limit));
         let activity = Arc::new(Activity {
             in_flight: AtomicUsize::new(0),
             wait_micros: AtomicU64::new(0),
             metrics,
         });
         let thread = |number| {
-            let (jobs, argon, activity) = (jobs.clone(), argon.clone(), activity.clone());
+            let (jobs, argon, activity) = (queue.clone(), argon.clone(), activity.clone());
             std::thread::Builder::new()
                 .name(format!("hash-{number}"))
                 .spawn(move || work(&jobs, &argon, &activity))
@@ -79,7 +81,6 @@ impl Hasher {
         Ok(Self {
             queue,
             queue_limit,
-            closing: AtomicBool::new(false),
             threads: std::sync::Mutex::new(threads),
             limit,
             activity,
@@ -87,8 +88,9 @@ impl Hasher {
     }
 
     /// Hashes a new password, with a new salt. [`Error::Overloaded`] when the queue is full.
-    pub(crate) async fn hash(&self, password: Password) -> Result<String, Error> {
-        self.submit(|reply| Task::Hash { password, reply }).await?
+    pub(crate) async fn hash(&self, lane: Lane, password: Password) -> Result<String, Error> {
+        self.submit(lane, |reply| Task::Hash { password, reply })
+            .await?
     }
 
     /// Compares a password with a hash. [`Error::Overloaded`] when the queue is full.
@@ -99,7 +101,7 @@ impl Hasher {
             hash,
             reply,
         };
-        self.submit(task).await?
+        self.submit(Lane::Login, task).await?
     }
 
     /// What the pool is doing now.
@@ -119,40 +121,32 @@ impl Hasher {
 
     /// Takes no more work, finishes what is queued, and ends the threads. Blocks.
     pub(crate) fn close(&self) {
-        self.closing.store(true, Ordering::Release);
+        self.queue.close();
         let threads = self
             .threads
             .lock()
             .map(|mut threads| std::mem::take(&mut *threads));
-        let threads = threads.unwrap_or_default();
-        for _ in &threads {
-            // Behind everything queued; a thread that ended by itself needs none.
-            let _ = self.queue.send(Job {
-                queued: Instant::now(),
-                task: Task::Stop,
-            });
-        }
-        for thread in threads {
+        for thread in threads.unwrap_or_default() {
             let _ = thread.join();
         }
     }
 
-    async fn submit<T>(&self, task: impl FnOnce(oneshot::Sender<T>) -> Task) -> Result<T, Error> {
+    async fn submit<T>(
+        &self,
+        lane: Lane,
+        task: impl FnOnce(oneshot::Sender<T>) -> Task,
+    ) -> Result<T, Error> {
         let (reply, answer) = oneshot::channel();
         let job = Job {
             queued: Instant::now(),
             task: task(reply),
         };
-        if self.closing.load(Ordering::Acquire) {
-            return Err(Error::Overloaded);
+        let pushed = self.queue.push(lane, job);
+        // Whoever had to make room is told by the end of its channel.
+        if !matches!(pushed, Ok(None)) {
+            self.activity.metrics.rejected.inc();
         }
-        match self.queue.try_send(job) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
-                self.activity.metrics.rejected.inc();
-                return Err(Error::Overloaded);
-            }
-        }
+        drop(pushed.map_err(|_| Error::Overloaded)?);
         answer.await.map_err(|_| Error::Overloaded)
     }
 }
@@ -175,7 +169,6 @@ enum Task {
         hash: String,
         reply: oneshot::Sender<Result<Verified, Error>>,
     },
-    Stop,
 }
 
 /// What the threads share with those who watch.
@@ -208,11 +201,10 @@ impl Activity {
 }
 
 /// The life of one thread.
-fn work(jobs: &Receiver<Job>, argon: &Argon, activity: &Activity) {
+fn work(jobs: &Lanes<Job>, argon: &Argon, activity: &Activity) {
     let mut workspace = Workspace::default();
-    for job in jobs {
+    while let Some(job) = jobs.pop() {
         match job.task {
-            Task::Stop => return,
             // Whoever gave up waiting needs no answer.
             Task::Hash { reply, .. } if reply.is_closed() => {}
             Task::Verify { reply, .. } if reply.is_closed() => {}

@@ -12,16 +12,21 @@
 //! ```
 
 mod accounts;
+mod admins;
 mod api;
 mod client;
 pub mod config;
 mod error;
+mod factors;
 mod fields;
 mod freshness;
 mod hashing;
 mod history;
+mod lockout;
 mod metrics;
 mod profiles;
+mod records;
+mod recovery;
 pub mod role;
 mod schema;
 mod sessions;
@@ -38,11 +43,16 @@ use tokio::task::JoinHandle;
 use tokio::time::{Interval, MissedTickBehavior};
 
 use crate::accounts::Accounts;
+use crate::admins::Admins;
 use crate::api::Service;
+use crate::factors::Factors;
 use crate::hashing::Hasher;
 use crate::history::History;
+use crate::lockout::Lockout;
 use crate::metrics::{HashMetrics, Metrics, Observed, ObservedRemote, ObservedStore, reader};
 use crate::profiles::Profiles;
+use crate::records::Records;
+use crate::recovery::Recovery;
 use crate::sessions::Sessions;
 use crate::tokens::Issuer;
 
@@ -80,34 +90,34 @@ impl Users {
         let remote = config.cache.remote.as_ref();
         let remote = remote.map(|remote| Remote::open(remote.options()));
         let remote = remote.transpose()?;
-        let lag_bound = *config.data.lag_bound;
-        let limits = config.cache.profile_limits(lag_bound);
-        let profiles = Profiles::new(store.clone(), limits, remote.clone(), history.clone());
-        let limits = config.cache.session_limits(lag_bound);
-        let (ttl, reuse) = (*config.tokens.refresh_ttl, metrics.reuse.clone());
-        let sessions = Sessions::new(
-            store.clone(),
-            limits,
-            remote.clone(),
-            history.clone(),
-            ttl,
-            reuse,
-        );
-        let observed = hasher.clone();
-        let caches = vec![
-            ("profiles", reader(profiles.cache())),
-            ("sessions", reader(sessions.cache())),
-        ];
-        Observed::register(registry, Box::new(move || observed.pressure()), caches)?;
+        let (profiles, sessions) = cached(config, &store, remote.as_ref(), &history, &metrics);
         ObservedStore::register(registry, store.clone())?;
-        if let Some(remote) = &remote {
-            ObservedRemote::register(registry, remote.clone())?;
+        observe(registry, &hasher, (&profiles, &sessions), remote.as_ref())?;
+        let messages = metrics.recoveries.clone();
+        let recovery = Recovery::start(store.clone(), &config.recovery, messages)?;
+        let lockout = Lockout::new(config.lockout.clone(), metrics.locked_out.clone());
+        let factors = Factors::open(store.clone(), &config.keys_dir(), &config.tokens.issuer)?;
+        let factors = Arc::new(factors);
+        let accounts = Accounts::open(
+            store.clone(),
+            hasher.clone(),
+            history.clone(),
+            Arc::new(lockout),
+            factors.clone(),
+        );
+        let (accounts, admins) = (accounts.await?, Admins::new(store.clone()));
+        if let Some(wanted) = &config.bootstrap {
+            admins.bootstrap(&accounts, wanted, now).await?;
         }
         let service = Arc::new(Service {
-            accounts: Accounts::open(store.clone(), hasher.clone(), history.clone()).await?,
+            accounts,
+            admins,
+            factors,
             profiles,
             sessions,
             history: history.clone(),
+            records: Records::new(store.clone(), history.clone()),
+            recovery,
             store,
             hasher,
             tokens,
@@ -145,6 +155,7 @@ impl Users {
     /// drain the listener first.
     pub async fn close(mut self) {
         self.sweeper.abort();
+        self.service.recovery.close().await;
         let hasher = self.service.hasher.clone();
         if let Err(error) = tokio::task::spawn_blocking(move || hasher.close()).await {
             tracing::error!(%error, "the hashing pool did not close");
@@ -155,6 +166,49 @@ impl Users {
         }
         self.service.store.close().await;
     }
+}
+
+/// What is read through the cache.
+fn cached(
+    config: &Config,
+    store: &Arc<Store>,
+    remote: Option<&Arc<Remote>>,
+    history: &Arc<History>,
+    metrics: &Metrics,
+) -> (Profiles, Sessions) {
+    let lag_bound = *config.data.lag_bound;
+    let limits = config.cache.profile_limits(lag_bound);
+    let profiles = Profiles::new(store.clone(), limits, remote.cloned(), history.clone());
+    let limits = config.cache.session_limits(lag_bound);
+    let (ttl, reuse) = (*config.tokens.refresh_ttl, metrics.reuse.clone());
+    let sessions = Sessions::new(
+        store.clone(),
+        limits,
+        remote.cloned(),
+        history.clone(),
+        ttl,
+        reuse,
+    );
+    (profiles, sessions)
+}
+
+/// Registers what others count.
+fn observe(
+    registry: &prometheus::Registry,
+    hasher: &Arc<Hasher>,
+    (profiles, sessions): (&Profiles, &Sessions),
+    remote: Option<&Arc<Remote>>,
+) -> Result<(), Error> {
+    let observed = hasher.clone();
+    let caches = vec![
+        ("profiles", reader(profiles.cache())),
+        ("sessions", reader(sessions.cache())),
+    ];
+    Observed::register(registry, Box::new(move || observed.pressure()), caches)?;
+    if let Some(remote) = remote {
+        ObservedRemote::register(registry, remote.clone())?;
+    }
+    Ok(())
 }
 
 impl Drop for Users {
@@ -176,6 +230,9 @@ async fn sweep(service: Arc<Service>, archive: Option<PathBuf>) {
             }
             if let Err(error) = service.sessions.sweep(now).await {
                 tracing::warn!(%error, "sessions will be swept later");
+            }
+            if let Err(error) = service.recovery.sweep(now).await {
+                tracing::warn!(%error, "recovery tokens will be swept later");
             }
         }
     };

@@ -27,6 +27,10 @@ pub(crate) struct Metrics {
     pub(crate) panics: IntCounter,
     /// Sessions revoked because a refresh token came twice.
     pub(crate) reuse: IntCounter,
+    /// Logins refused because of wrong passwords before.
+    pub(crate) locked_out: IntCounter,
+    /// Recovery messages by outcome.
+    pub(crate) recoveries: IntCounterVec,
     /// Rows of the history that were not written.
     pub(crate) history_dropped: IntCounter,
 }
@@ -42,6 +46,10 @@ impl Metrics {
             "Time from request to response by route template and method.",
         )
         .buckets(prometheus::exponential_buckets(0.000_25, 2.0, 16)?);
+        let recoveries = Opts::new(
+            "tidegate_users_recovery_messages_total",
+            "Recovery messages by outcome: sent, failed.",
+        );
         let metrics = Self {
             requests: IntCounterVec::new(requests, &["route", "method", "status"])?,
             duration: HistogramVec::new(duration, &["route", "method"])?,
@@ -53,6 +61,11 @@ impl Metrics {
                 "tidegate_users_refresh_reuse_total",
                 "Sessions revoked because a used refresh token was presented again.",
             )?,
+            locked_out: IntCounter::new(
+                "tidegate_users_locked_out_total",
+                "Passwords not looked at because too many before them were wrong.",
+            )?,
+            recoveries: IntCounterVec::new(recoveries, &["outcome"])?,
             history_dropped: IntCounter::new(
                 "tidegate_users_history_dropped_total",
                 "Logins that are missing in the history: its queue was full, or the database failed.",
@@ -62,6 +75,8 @@ impl Metrics {
         registry.register(Box::new(metrics.duration.clone()))?;
         registry.register(Box::new(metrics.panics.clone()))?;
         registry.register(Box::new(metrics.reuse.clone()))?;
+        registry.register(Box::new(metrics.locked_out.clone()))?;
+        registry.register(Box::new(metrics.recoveries.clone()))?;
         registry.register(Box::new(metrics.history_dropped.clone()))?;
         Ok(metrics)
     }

@@ -9,9 +9,10 @@ use store::{Claimed, Freshness, Id, Position, Statement, Store, Time, sql};
 
 use crate::Error;
 use crate::client::Client;
-use crate::fields::{self, DisplayName, Email};
+use crate::fields::{self, DisplayName, Email, Phone};
 use crate::freshness::{freshness, mark};
 use crate::history::{Event, History, Record, What};
+use crate::recovery;
 use crate::tokens::Access;
 
 /// What is known about a user. Who may see which part decides the API.
@@ -20,6 +21,8 @@ pub(crate) struct Profile {
     pub(crate) id: Id,
     pub(crate) username: String,
     pub(crate) email: String,
+    #[serde(default)]
+    pub(crate) phone: Option<String>,
     pub(crate) display_name: Option<String>,
     /// Grows with every change.
     pub(crate) version: i64,
@@ -33,6 +36,8 @@ pub(crate) struct Change {
     /// A new name to show, or none from now on.
     pub(crate) display_name: Option<Option<DisplayName>>,
     pub(crate) email: Option<Email>,
+    /// A new phone number, or none from now on.
+    pub(crate) phone: Option<Option<Phone>>,
 }
 
 /// Reads and changes profiles.
@@ -67,6 +72,16 @@ impl Profiles {
     /// One profile, no older than what was seen of it.
     pub(crate) async fn get(&self, id: Id, seen: &Seen) -> Result<Option<Arc<Profile>>, Error> {
         Ok(self.cache.get_seen(id, seen).await?)
+    }
+
+    /// One profile as it is stored now, past the cache.
+    pub(crate) async fn fresh(&self, id: Id) -> Result<Option<Arc<Profile>>, Error> {
+        load(&self.store, id, &Freshness::Latest).await
+    }
+
+    /// Forgets a profile that changed elsewhere, at a position.
+    pub(crate) async fn forget(&self, id: Id, position: &Position) {
+        self.cache.invalidate(&id, mark(position)).await;
     }
 
     /// Many profiles; ids without one are left out.
@@ -125,20 +140,30 @@ impl Profiles {
             at: now,
         });
         let record = event.map(|event| self.history.record(event)).transpose()?;
-        let (old_key, new_key) = (old.email.to_lowercase(), new.email.to_lowercase());
+        let (old_names, new_names) = (old.claims(), new.claims());
         let id = new.id;
-        if old_key == new_key {
+        let claimed = only_in(&new_names, &old_names);
+        let released = only_in(&old_names, &new_names);
+        if claimed.is_empty() && released.is_empty() {
             let route = self.store.at(id);
             let mut tx = route.begin().await?;
             update(&mut tx, new.clone(), record).await?;
             return Ok(route.commit(tx).await?);
         }
-        let (claimed, released) = ([(fields::EMAIL, &*new_key)], [(fields::EMAIL, &*old_key)]);
+        let moved = claimed.iter().any(|(kind, _)| *kind == fields::EMAIL);
         let new = new.clone();
         let claimed = self
             .store
             .claim_and_write(id, &claimed, &released, now, move |tx| {
-                update(tx, new, record).boxed()
+                async move {
+                    update(tx, new, record).await?;
+                    if moved {
+                        // The old address is no longer the user's.
+                        recovery::void(tx, id).await?;
+                    }
+                    Ok::<_, Error>(())
+                }
+                .boxed()
             });
         match claimed.await? {
             Claimed::Won((), position) => Ok(position),
@@ -179,6 +204,18 @@ async fn load(store: &Store, id: Id, freshness: &Freshness) -> Result<Option<Arc
     Ok(row.map(|row| Arc::new(Profile::from(row))))
 }
 
+impl Profile {
+    /// The names that are this user's alone, each with its kind, in the order in which they are claimed.
+    pub(crate) fn claims(&self) -> Vec<(&'static str, String)> {
+        let phone = self.phone.clone().map(|phone| (fields::PHONE, phone));
+        let names = [
+            (fields::USERNAME, self.username.clone()),
+            (fields::EMAIL, self.email.to_lowercase()),
+        ];
+        names.into_iter().chain(phone).collect()
+    }
+}
+
 impl Change {
     fn apply(&self, current: &Profile, now: Time) -> Profile {
         let mut changed = current.clone();
@@ -188,12 +225,24 @@ impl Change {
         if let Some(email) = &self.email {
             changed.email = email.as_str().to_owned();
         }
+        if let Some(phone) = &self.phone {
+            changed.phone = phone.as_ref().map(|phone| phone.as_str().to_owned());
+        }
         if changed != *current {
             changed.version += 1;
             changed.updated_at = now;
         }
         changed
     }
+}
+
+/// The names of one list that are not in the other.
+fn only_in<'n>(
+    names: &'n [(&'static str, String)],
+    others: &[(&'static str, String)],
+) -> Vec<(&'static str, &'n str)> {
+    let only = names.iter().filter(|name| !others.contains(name));
+    only.map(|(kind, value)| (*kind, &**value)).collect()
 }
 
 /// Writes a profile's next version, and what is to be remembered of the change; [`Error::PreconditionFailed`] if that
@@ -204,10 +253,11 @@ async fn update(
     record: Option<Record>,
 ) -> Result<(), Error> {
     let updated = sql(
-        "UPDATE users SET email = ?, display_name = ?, version = ?, updated_at = ?
+        "UPDATE users SET email = ?, phone = ?, display_name = ?, version = ?, updated_at = ?
          WHERE id = ? AND version = ?",
     )
     .bind(new.email)
+    .bind(new.phone)
     .bind(new.display_name)
     .bind(new.version)
     .bind(new.updated_at)
@@ -224,15 +274,25 @@ async fn update(
     }
 }
 
-type Row = (Id, String, String, Option<String>, i64, Time, Time);
+type Row = (
+    Id,
+    String,
+    String,
+    Option<String>,
+    Option<String>,
+    i64,
+    Time,
+    Time,
+);
 
 impl From<Row> for Profile {
     fn from(row: Row) -> Self {
-        let (id, username, email, display_name, version, created_at, updated_at) = row;
+        let (id, username, email, phone, display_name, version, created_at, updated_at) = row;
         Self {
             id,
             username,
             email,
+            phone,
             display_name,
             version,
             created_at,
@@ -243,7 +303,7 @@ impl From<Row> for Profile {
 
 const fn select() -> Statement {
     sql(
-        "SELECT id, username, email, display_name, version, created_at, updated_at
+        "SELECT id, username, email, phone, display_name, version, created_at, updated_at
          FROM users WHERE ",
     )
 }

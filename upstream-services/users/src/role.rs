@@ -17,7 +17,10 @@ use chassis::units::Period;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::config::{CacheConfig, DataConfig, HashConfig, HistoryConfig, TokenConfig};
+use crate::config::{
+    BootstrapConfig, CacheConfig, DataConfig, HashConfig, HistoryConfig, LockoutConfig,
+    RecoveryConfig, TokenConfig,
+};
 use crate::{Config, Error, Users};
 
 /// The configuration of `tidegate users`.
@@ -46,6 +49,14 @@ pub struct RoleConfig {
     /// The tokens handed out at login.
     #[serde(default)]
     pub tokens: TokenConfig,
+    /// When wrong passwords are too many.
+    #[serde(default)]
+    pub lockout: LockoutConfig,
+    /// How users who have forgotten their password get a new one.
+    #[serde(default)]
+    pub recovery: RecoveryConfig,
+    /// The first administrator: made at a start that finds none.
+    pub bootstrap: Option<BootstrapConfig>,
     /// How long is kept who logged in, and what changed.
     #[serde(default)]
     pub history: HistoryConfig,
@@ -114,12 +125,18 @@ fn read(file: &Path) -> Result<(RoleConfig, Config, Watched), Report> {
         cache: loaded.config.cache.clone(),
         hash: loaded.config.hash.clone(),
         tokens: loaded.config.tokens.clone(),
+        lockout: loaded.config.lockout.clone(),
+        recovery: loaded.config.recovery.clone(),
+        bootstrap: loaded.config.bootstrap.clone(),
         history: loaded.config.history.clone(),
     };
     // As everywhere, relative paths start at the folder of the configuration.
     service.data.dir = loaded.sources.resolve(&service.data.dir, Place::default());
     if let Some(keys) = &mut service.tokens.keys {
         *keys = loaded.sources.resolve(keys, Place::default());
+    }
+    if let Some(spool) = &mut service.recovery.spool {
+        *spool = loaded.sources.resolve(spool, Place::default());
     }
     if let Some(archive) = &mut service.history.archive {
         *archive = loaded.sources.resolve(archive, Place::default());
@@ -161,6 +178,7 @@ async fn serve(args: &RoleArgs) -> Result<(), StartError> {
         .router()
         .layer(middleware::from_fn_with_state(life.clone(), measure));
     let draining = life.clone();
+    let router = router.into_make_service_with_connect_info::<SocketAddr>();
     let server = axum::serve(listener, router)
         .with_graceful_shutdown(async move { draining.draining().await });
     let mut server = tokio::spawn(async move { server.await });

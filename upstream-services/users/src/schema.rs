@@ -16,5 +16,30 @@ pub(crate) const SCHEMA: Schema = Schema {
             name: "by which client a session is used",
             sql: include_str!("session_clients.sql"),
         },
+        Migration {
+            version: 3,
+            name: "phone numbers",
+            sql: include_str!("schema/phone.sql"),
+        },
+        Migration {
+            version: 4,
+            name: "second factors",
+            sql: include_str!("schema/totp.sql"),
+        },
+        Migration {
+            version: 5,
+            name: "recovery tokens",
+            sql: include_str!("schema/recovery.sql"),
+        },
+        Migration {
+            version: 6,
+            name: "roles, disabled users",
+            sql: include_str!("schema/roles.sql"),
+        },
+        Migration {
+            version: 7,
+            name: "tokens by session",
+            sql: include_str!("schema/erasure.sql"),
+        },
     ],
 };

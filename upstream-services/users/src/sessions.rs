@@ -15,6 +15,7 @@ use store::{Id, Position, Store, Time, Transaction, sql};
 
 use crate::Error;
 use crate::accounts::Authenticated;
+use crate::admins::Role;
 use crate::client::Client;
 use crate::freshness::{freshness, mark, seen};
 use crate::history::{Event, History, What};
@@ -65,8 +66,8 @@ impl Sessions {
         &self.cache
     }
 
-    /// Opens a session, unless the password has changed since it was compared: the change ended
-    /// the sessions it saw, and this one would slip through.
+    /// Opens a session, unless the password has changed or the user was disabled since it was
+    /// compared: the change ended the sessions it saw, and this one would slip through.
     pub(crate) async fn open(
         &self,
         who: Authenticated,
@@ -79,11 +80,17 @@ impl Sessions {
         let expires_at = now.plus(self.ttl);
         let route = self.store.at(user);
         let mut tx = route.begin().await?;
-        let version = sql("SELECT password_version FROM users WHERE id = ?").bind(user);
-        let version: Option<(i64,)> = version.optional(&mut tx).await?;
-        if version != Some((who.password_version,)) {
+        // A write that changes nothing: whoever changes the row waits for this session, or this for them.
+        let lock = "UPDATE users SET password_version = password_version
+             WHERE id = ? AND password_version = ? AND disabled_at IS NULL";
+        let lock = sql(lock).bind(user).bind(who.password_version);
+        if lock.run(&mut tx).await? != 1 {
             return Err(Error::WrongCredentials);
         }
+        let role: String = sql("SELECT role FROM users WHERE id = ?")
+            .bind(user)
+            .value(&mut tx)
+            .await?;
         sql("INSERT INTO sessions (id, user_id, created_at, expires_at, last_used_at, address, agent)
              VALUES (?, ?, ?, ?, ?, ?, ?)")
             .bind(session)
@@ -106,6 +113,7 @@ impl Sessions {
         });
         Ok(Opened {
             access: Access { user, session },
+            role: Role::from_stored(&role),
             refresh: token,
             position,
         })
@@ -141,7 +149,7 @@ impl Sessions {
                 tracing::warn!(%user, %session, "a used refresh token came again: session revoked");
                 Err(Error::WrongRefreshToken)
             }
-            Presented::Fresh => {
+            Presented::Fresh(role) => {
                 let next = RefreshToken::new(user, session);
                 let expires_at = now.plus(self.ttl);
                 insert_token(&mut tx, &next, session, now, expires_at).await?;
@@ -154,6 +162,7 @@ impl Sessions {
                 self.cache.invalidate(&session, mark(&position)).await;
                 Ok(Opened {
                     access: Access { user, session },
+                    role,
                     refresh: next,
                     position,
                 })
@@ -224,6 +233,8 @@ impl Sessions {
 /// A session that was opened or kept open.
 pub(crate) struct Opened {
     pub(crate) access: Access,
+    /// The user's role, as the access token tells others.
+    pub(crate) role: Role,
     pub(crate) refresh: RefreshToken,
     /// How far a reader has to be to see it.
     pub(crate) position: Position,
@@ -260,7 +271,7 @@ enum Presented {
     /// Used before.
     Used,
     /// Valid, and by now marked as used.
-    Fresh,
+    Fresh(Role),
 }
 
 async fn look_up(
@@ -270,22 +281,23 @@ async fn look_up(
     session: Id,
     now: Time,
 ) -> Result<Presented, Error> {
-    let select = "SELECT t.expires_at, s.revoked_at
+    let select = "SELECT t.expires_at, s.revoked_at, u.role
          FROM refresh_tokens t JOIN sessions s ON s.id = t.session_id
+           JOIN users u ON u.id = s.user_id
          WHERE t.hash = ? AND t.session_id = ? AND s.user_id = ?";
     let select = sql(select).bind(token.hash()).bind(session).bind(user);
-    let row: Option<(Time, Option<Time>)> = select.optional(&mut *tx).await?;
-    match row {
-        Some((expires_at, None)) if now < expires_at => {}
+    let row: Option<(Time, Option<Time>, String)> = select.optional(&mut *tx).await?;
+    let role = match row {
+        Some((expires_at, None, role)) if now < expires_at => Role::from_stored(&role),
         _ => return Ok(Presented::Refused),
-    }
+    };
     let used = sql("UPDATE refresh_tokens SET used_at = ? WHERE hash = ? AND used_at IS NULL")
         .bind(now)
         .bind(token.hash())
         .run(tx)
         .await?;
     Ok(match used {
-        1 => Presented::Fresh,
+        1 => Presented::Fresh(role),
         _ => Presented::Used,
     })
 }
@@ -307,14 +319,16 @@ async fn insert_token(
     Ok(())
 }
 
-/// Ends all sessions of a user but the one that asks; returns them.
-pub(crate) async fn revoke_others(
+/// Ends all sessions of a user, but not the one to keep; returns those that ended.
+pub(crate) async fn revoke_all(
     tx: &mut Transaction,
-    asking: Access,
+    user: Id,
+    keep: Option<Id>,
     now: Time,
 ) -> Result<Vec<Id>, Error> {
     let select = "SELECT id FROM sessions WHERE user_id = ? AND id <> ? AND revoked_at IS NULL";
-    let select = sql(select).bind(asking.user).bind(asking.session);
+    let keep = keep.map_or(-1, Id::as_i64); // no id is negative
+    let select = sql(select).bind(user).bind(keep);
     let others: Vec<(Id,)> = select.all(&mut *tx).await?;
     for &(session,) in &others {
         revoke(tx, session, now).await?;

@@ -43,6 +43,22 @@ impl TimeTable {
         Ok(())
     }
 
+    /// Deletes all rows of an owner, in a transaction of its [`Route`](crate::Route). A month whose table is not there (any more)
+    /// has none.
+    ///
+    /// # Errors
+    /// As [`Statement::run`].
+    pub async fn delete(&self, tx: &mut Transaction, owner: Id, now: Time) -> Result<(), Error> {
+        for month in self.months(owner, None, now) {
+            let text = format!("DELETE FROM {} WHERE owner = ?", self.table(month));
+            match Statement::of(text).bind(owner).run(&mut *tx).await {
+                Err(error) if error.is_missing_table() => {}
+                outcome => drop(outcome?),
+            }
+        }
+        Ok(())
+    }
+
     fn insert_all(&self, month: Month, rows: &[&TimeRow]) -> Statement {
         let marks = format!("(?, ?{})", ", ?".repeat(self.columns.len()));
         let text = format!(

@@ -10,12 +10,14 @@ use utoipa::ToSchema;
 
 use super::bearer::Bearer;
 use super::body::Json;
+use super::origin::Origin;
 use super::seen::Seen;
 use super::{App, timestamp, to_the_end};
 use crate::Error;
-use crate::accounts::Registration;
+use crate::accounts::{Asking, Registration};
+use crate::admins::Role;
 use crate::client::Client;
-use crate::fields::{Email, Password, Username};
+use crate::fields::{Email, Password, Phone, Username};
 
 /// A new account.
 #[derive(Deserialize, ToSchema)]
@@ -32,6 +34,10 @@ pub(super) struct RegisterRequest {
     /// The e-mail address. Case does not tell addresses apart.
     #[schema(format = Email, max_length = 254, example = "anna@example.org")]
     email: String,
+    /// A phone number, as E.164 writes it.
+    #[serde(default)]
+    #[schema(pattern = "^\\+[1-9][0-9]{6,14}$", example = "+4930901820")]
+    phone: Option<String>,
     /// 8 to 128 characters of any kind.
     #[schema(min_length = 8, max_length = 128, format = Password)]
     password: String,
@@ -47,6 +53,8 @@ pub(super) struct Account {
     username: String,
     /// The e-mail address.
     email: String,
+    /// The phone number, if there is one.
+    phone: Option<String>,
     /// When the account was made.
     #[schema(format = DateTime)]
     created_at: String,
@@ -66,14 +74,14 @@ pub(super) struct PasswordRequest {
 
 /// Register
 ///
-/// Makes an account. Whether the username or the e-mail address is the one that is taken stays
-/// unsaid.
+/// Makes an account. Whether the username, the e-mail address or the phone number is the one that
+/// is taken stays unsaid.
 #[utoipa::path(
     post, path = "/v1/register", tag = "accounts", request_body = RegisterRequest,
     responses(
         (status = 201, description = "The account", body = Account,
          headers(("Location" = String, description = "The path of the public profile"))),
-        (status = 409, description = "The username or the e-mail address is taken"),
+        (status = 409, description = "The username, the e-mail address or the phone number is taken"),
     )
 )]
 pub(super) async fn register(
@@ -83,7 +91,9 @@ pub(super) async fn register(
     let new = Registration {
         username: Username::parse(&request.username)?,
         email: Email::parse(&request.email)?,
+        phone: request.phone.as_deref().map(Phone::parse).transpose()?,
         password: Password::parse(request.password)?,
+        role: Role::User,
     };
     let made = to_the_end(async move { app.accounts.register(new, Time::now()).await }).await?;
     let location = format!("/v1/users/{}", made.id);
@@ -91,6 +101,7 @@ pub(super) async fn register(
         id: made.id,
         username: made.username,
         email: made.email,
+        phone: made.phone,
         created_at: timestamp(made.created_at),
     };
     Ok((
@@ -109,21 +120,27 @@ pub(super) async fn register(
     responses(
         (status = 204, description = "From now on the new password counts"),
         (status = 401, description = "The current password is wrong, or the access token"),
+        (status = 429, description = "Too many wrong passwords; try again after Retry-After"),
     )
 )]
 pub(super) async fn change_password(
     State(app): State<App>,
     Bearer(access): Bearer,
+    Origin(from): Origin,
     told: Seen,
     client: Client,
     Json(request): Json<PasswordRequest>,
 ) -> Result<impl IntoResponse, Error> {
-    let current = Password::presented(request.current_password);
+    let asking = Asking {
+        access,
+        password: Password::presented(request.current_password),
+        from,
+    };
     let new = Password::parse(request.password)?;
     let position = to_the_end(async move {
         let changed = app
             .accounts
-            .change_password(access, current, new, client, Time::now());
+            .change_password(asking, new, client, Time::now());
         let (ended, position) = changed.await?;
         app.sessions.forget(&ended, &position).await;
         Ok::<_, Error>(position)

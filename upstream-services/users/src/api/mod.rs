@@ -8,6 +8,7 @@
 //! Handlers parse, call one operation and dress its answer; they decide nothing else.
 
 mod accounts;
+mod admin;
 mod bearer;
 mod body;
 mod client;
@@ -16,12 +17,16 @@ mod etag;
 mod history;
 mod observe;
 mod openapi;
+mod origin;
 mod problems;
 mod profiles;
 mod query;
+mod records;
+mod recovery;
 mod seen;
 mod service;
 mod sessions;
+mod totp;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -33,10 +38,14 @@ use axum::{Router, middleware};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::accounts::Accounts;
+use crate::admins::Admins;
+use crate::factors::Factors;
 use crate::hashing::Hasher;
 use crate::history::History;
 use crate::metrics::Metrics;
 use crate::profiles::Profiles;
+use crate::records::Records;
+use crate::recovery::Recovery;
 use crate::sessions::Sessions;
 use crate::tokens::Issuer;
 
@@ -45,8 +54,12 @@ pub(crate) struct Service {
     pub(crate) store: Arc<store::Store>,
     pub(crate) hasher: Arc<Hasher>,
     pub(crate) accounts: Accounts,
+    pub(crate) admins: Admins,
+    pub(crate) factors: Arc<Factors>,
     pub(crate) profiles: Profiles,
     pub(crate) sessions: Sessions,
+    pub(crate) records: Records,
+    pub(crate) recovery: Recovery,
     pub(crate) history: Arc<History>,
     pub(crate) tokens: Issuer,
     pub(crate) metrics: Metrics,
@@ -94,10 +107,32 @@ fn routes() -> Vec<(Method, &'static str, MethodRouter<App>)> {
         (Method::POST, "/v1/logout", post(sessions::logout)),
         (Method::GET, "/v1/me", get(profiles::me)),
         (Method::PATCH, "/v1/me", patch(profiles::change_me)),
+        (Method::DELETE, "/v1/me", delete(records::erase)),
+        (Method::GET, "/v1/me/export", get(records::export)),
         (
             Method::POST,
             "/v1/me/password",
             post(accounts::change_password),
+        ),
+        (Method::POST, "/v1/me/totp", post(totp::begin)),
+        (Method::DELETE, "/v1/me/totp", delete(totp::end)),
+        (Method::POST, "/v1/me/totp/confirm", post(totp::confirm)),
+        (Method::POST, "/v1/recovery", post(recovery::request)),
+        (
+            Method::POST,
+            "/v1/recovery/confirm",
+            post(recovery::confirm),
+        ),
+        (Method::GET, "/v1/admin/users", get(admin::find)),
+        (
+            Method::POST,
+            "/v1/admin/users/{id}/disable",
+            post(admin::disable),
+        ),
+        (
+            Method::POST,
+            "/v1/admin/users/{id}/enable",
+            post(admin::enable),
         ),
         (Method::GET, "/v1/me/history", get(history::history)),
         (Method::GET, "/v1/me/sessions", get(devices::list)),
@@ -119,7 +154,7 @@ async fn to_the_end<T: Send + 'static>(write: impl Future<Output = T> + Send + '
 }
 
 /// A point in time as the API shows it (RFC 3339).
-fn timestamp(time: store::Time) -> String {
+pub(crate) fn timestamp(time: store::Time) -> String {
     let timestamp = jiff::Timestamp::from_millisecond(time.as_millis());
     timestamp.unwrap_or_default().to_string()
 }

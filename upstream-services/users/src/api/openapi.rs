@@ -9,7 +9,9 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder};
 use utoipa::{Modify, OpenApi, ToSchema};
 
-use super::{accounts, devices, history, profiles, service, sessions};
+use super::{
+    accounts, admin, devices, history, profiles, records, recovery, service, sessions, totp,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -24,6 +26,11 @@ use super::{accounts, devices, history, profiles, service, sessions};
         sessions::login,
         sessions::refresh,
         sessions::logout,
+        recovery::request,
+        recovery::confirm,
+        totp::begin,
+        totp::confirm,
+        totp::end,
         devices::list,
         devices::end,
         history::history,
@@ -31,6 +38,11 @@ use super::{accounts, devices, history, profiles, service, sessions};
         profiles::change_me,
         profiles::user,
         profiles::batch,
+        records::export,
+        records::erase,
+        admin::find,
+        admin::disable,
+        admin::enable,
         service::jwks,
         service::healthz,
         document,

@@ -40,12 +40,19 @@ impl IntoResponse for Error {
                 };
                 headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
             }
+            Self::LockedOut(wait) => {
+                let seconds = wait.as_millis().div_ceil(1000).to_string();
+                if let Ok(seconds) = HeaderValue::from_str(&seconds) {
+                    headers.insert(RETRY_AFTER, seconds);
+                }
+            }
             _ if problem.status == 503 => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
             }
             _ => {}
         }
-        if problem.status >= 500 {
+        // Without a transport it is the operator's choice, not something that went wrong.
+        if problem.status >= 500 && problem.status != 501 {
             response.extensions_mut().insert(Cause(self.to_string()));
         }
         response.extensions_mut().insert(problem);
@@ -62,12 +69,30 @@ fn problem_of(error: &Error) -> Problem {
         Error::Invalid { .. } => (422, "invalid-field", "A field is not valid"),
         Error::Unauthenticated { .. } => (401, "unauthenticated", "A valid access token is needed"),
         Error::WrongCredentials => (401, "wrong-credentials", "Wrong username or password"),
+        Error::TotpRequired => (
+            401,
+            "totp-required",
+            "A code of the second factor is needed",
+        ),
+        Error::WrongCode => (401, "wrong-code", "Wrong code"),
+        Error::AccountDisabled => (403, "account-disabled", "The account is disabled"),
+        Error::Forbidden => (403, "forbidden", "Not allowed"),
+        Error::OwnAccount => (409, "own-account", "Not with one's own account"),
+        Error::TotpOn => (409, "totp-on", "A second factor is on already"),
+        Error::TotpNotPending => (409, "totp-not-pending", "Nothing waits to be confirmed"),
+        Error::LockedOut(_) => (429, "locked-out", "Too many wrong passwords"),
         Error::WrongRefreshToken => (
             401,
             "invalid-refresh-token",
             "The refresh token is not valid",
         ),
-        Error::Taken => (409, "taken", "The username or the e-mail address is taken"),
+        Error::WrongRecoveryToken => (
+            401,
+            "invalid-recovery-token",
+            "The recovery token is not valid",
+        ),
+        Error::RecoveryOff => (501, "recovery-off", "Accounts cannot be recovered here"),
+        Error::Taken => (409, "taken", "A name of the account is taken"),
         Error::NotFound | Error::NoSession => (404, "not-found", "Not found"),
         Error::PreconditionFailed => (412, "precondition-failed", "The profile has changed"),
         Error::Overloaded => (503, "overloaded", "Too many requests at once"),
@@ -75,7 +100,11 @@ fn problem_of(error: &Error) -> Problem {
             return Problem::new(503, "unavailable", "The service is busy; try again");
         }
         Error::Store(_) => return internal(),
-        Error::Config { .. } | Error::Keys { .. } | Error::Cache(_) | Error::Internal(_) => {
+        Error::Config { .. }
+        | Error::Keys { .. }
+        | Error::Spool { .. }
+        | Error::Cache(_)
+        | Error::Internal(_) => {
             return internal();
         }
     };

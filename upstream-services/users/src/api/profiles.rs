@@ -14,7 +14,7 @@ use super::seen::Seen;
 use super::{App, etag, timestamp, to_the_end};
 use crate::Error;
 use crate::client::Client;
-use crate::fields::{DisplayName, Email};
+use crate::fields::{DisplayName, Email, Phone};
 use crate::freshness::seen;
 use crate::profiles::{Change, Profile};
 
@@ -28,6 +28,8 @@ pub(super) struct Me {
     username: String,
     /// The e-mail address.
     email: String,
+    /// The phone number, if there is one.
+    phone: Option<String>,
     /// The name to show, if there is one.
     display_name: Option<String>,
     /// When the account was made.
@@ -65,6 +67,10 @@ pub(super) struct ChangeRequest {
     #[serde(default)]
     #[schema(format = Email, max_length = 254)]
     email: Option<String>,
+    /// A new phone number, as E.164 writes it; null takes it away.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>, required = false, pattern = "^\\+[1-9][0-9]{6,14}$")]
+    phone: Option<Option<String>>,
 }
 
 /// Whose profiles are wanted.
@@ -120,7 +126,7 @@ pub(super) async fn me(
     responses(
         (status = 200, description = "The changed profile", body = Me,
          headers(("ETag" = String, description = "The new one"))),
-        (status = 409, description = "The e-mail address is taken"),
+        (status = 409, description = "The e-mail address or the phone number is taken"),
         (status = 412, description = "The profile has changed since"),
     )
 )]
@@ -132,12 +138,17 @@ pub(super) async fn change_me(
     Json(request): Json<ChangeRequest>,
 ) -> Result<impl IntoResponse, Error> {
     let name = |text: String| DisplayName::parse(&text);
+    let phone = |text: String| Phone::parse(&text);
     let change = Change {
         display_name: request
             .display_name
             .map(|text| text.map(name).transpose())
             .transpose()?,
         email: request.email.as_deref().map(Email::parse).transpose()?,
+        phone: request
+            .phone
+            .map(|text| text.map(phone).transpose())
+            .transpose()?,
     };
     let changed = to_the_end(async move {
         let fits = |current: &Profile| etag::match_holds(&headers, &etag::of(current));
@@ -217,11 +228,12 @@ fn private(profile: &Profile) -> [(HeaderName, String); 2] {
     ]
 }
 
-fn own(profile: &Profile) -> Me {
+pub(super) fn own(profile: &Profile) -> Me {
     Me {
         id: profile.id,
         username: profile.username.clone(),
         email: profile.email.clone(),
+        phone: profile.phone.clone(),
         display_name: profile.display_name.clone(),
         created_at: timestamp(profile.created_at),
         updated_at: timestamp(profile.updated_at),

@@ -10,9 +10,11 @@ use utoipa::ToSchema;
 
 use super::bearer::Bearer;
 use super::body::Json;
+use super::origin::Origin;
 use super::seen::Seen;
 use super::{App, to_the_end};
 use crate::Error;
+use crate::accounts::{Code, Login};
 use crate::client::Client;
 use crate::fields::Password;
 use crate::sessions::Opened;
@@ -22,12 +24,16 @@ use crate::tokens::RefreshToken;
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct LoginRequest {
-    /// The username or the e-mail address.
+    /// The username, the e-mail address or the phone number.
     #[schema(example = "anna")]
     username: String,
     /// The password.
     #[schema(format = Password)]
     password: String,
+    /// A code of the second factor, or a recovery code, where the account needs one.
+    #[serde(default)]
+    #[schema(example = "287082")]
+    totp: Option<String>,
 }
 
 /// A refresh token to exchange.
@@ -60,20 +66,26 @@ pub(super) struct Tokens {
     post, path = "/v1/login", tag = "sessions", request_body = LoginRequest,
     responses(
         (status = 200, description = "The session's tokens", body = Tokens),
-        (status = 401, description = "Wrong username or password"),
+        (status = 401, description = "Wrong username or password; or `totp-required`: the account has a second factor"),
+        (status = 403, description = "The account is disabled"),
+        (status = 429, description = "Too many wrong passwords; try again after Retry-After"),
     )
 )]
 pub(super) async fn login(
     State(app): State<App>,
+    Origin(from): Origin,
     told: Seen,
     client: Client,
     Json(request): Json<LoginRequest>,
 ) -> Result<impl IntoResponse, Error> {
-    let password = Password::presented(request.password);
-    let who = app
-        .accounts
-        .authenticate(&request.username, password, &client)
-        .await?;
+    let login = Login {
+        name: request.username,
+        password: Password::presented(request.password),
+        code: request.totp.map(Code),
+        from,
+        client: client.clone(),
+    };
+    let who = app.accounts.authenticate(login, Time::now()).await?;
     let now = Time::now();
     let opened = app.sessions.open(who, client, now).await?;
     tokens(&app, opened, &told, now)
@@ -126,7 +138,7 @@ fn tokens(
     now: Time,
 ) -> Result<impl IntoResponse + use<>, Error> {
     let tokens = Tokens {
-        access_token: app.tokens.issue(opened.access, now)?,
+        access_token: app.tokens.issue(opened.access, opened.role, now)?,
         refresh_token: opened.refresh.reveal(),
         token_type: "Bearer",
         expires_in: app.tokens.ttl().as_secs(),

@@ -1,12 +1,18 @@
 //! The API as a client sees it, through the whole router.
 
 mod accounts;
+mod admin;
 mod devices;
 mod edges;
 mod history;
+mod lockout;
+mod phones;
 mod profiles;
+mod records;
+mod recovery;
 mod servers;
 mod sessions;
+mod totp;
 
 use std::path::Path;
 
@@ -130,6 +136,16 @@ impl Home {
         prometheus::TextEncoder::new()
             .encode_to_string(&self.registry.gather())
             .unwrap()
+    }
+
+    /// How many hashes were computed.
+    fn hashes(&self) -> u64 {
+        let scrape = self.scrape();
+        let line = scrape
+            .lines()
+            .find(|line| line.starts_with("tidegate_users_hashes_total"));
+        let (_, number) = line.unwrap().rsplit_once(' ').unwrap();
+        number.parse().unwrap()
     }
 
     /// One number over all shards.

@@ -24,7 +24,10 @@ fn password(text: &str) -> Password {
 #[tokio::test]
 async fn a_hash_matches_its_password_only() {
     let hasher = hasher(1, 4, 64, 1);
-    let hash = hasher.hash(password("correct horse")).await.unwrap();
+    let hash = hasher
+        .hash(Lane::Login, password("correct horse"))
+        .await
+        .unwrap();
     assert!(hash.starts_with("$argon2id$v=19$m=64,t=1,p=1$"), "{hash}");
     let right = hasher
         .verify(password("correct horse"), &hash)
@@ -36,13 +39,19 @@ async fn a_hash_matches_its_password_only() {
         .await
         .unwrap();
     assert!(!wrong.matches);
-    assert_ne!(hasher.hash(password("correct horse")).await.unwrap(), hash);
+    assert_ne!(
+        hasher
+            .hash(Lane::Login, password("correct horse"))
+            .await
+            .unwrap(),
+        hash
+    );
 }
 
 #[tokio::test]
 async fn hashes_of_other_parameters_still_verify_and_are_outdated() {
     let hash = hasher(1, 4, 64, 1)
-        .hash(password("pass phrase"))
+        .hash(Lane::Login, password("pass phrase"))
         .await
         .unwrap();
     for other in [
@@ -73,11 +82,41 @@ async fn other_argon2_programs_agree() {
 #[tokio::test]
 async fn what_does_not_fit_the_queue_is_refused_at_once() {
     let hasher = hasher(1, 2, 8 * 1024, 2);
-    let results = join_all((0..20).map(|_| hasher.hash(password("x")))).await;
+    let results = join_all((0..20).map(|_| hasher.hash(Lane::Login, password("x")))).await;
     let done = results.iter().filter(|result| result.is_ok()).count();
     assert!((2..=4).contains(&done), "{done}");
     assert_eq!(hasher.activity.metrics.rejected.get(), 20 - done as u64);
     assert_eq!(hasher.activity.metrics.done.get(), done as u64);
+}
+
+#[tokio::test]
+async fn a_flood_of_registrations_does_not_starve_logins() {
+    let hasher = Arc::new(hasher(1, 8, 8 * 1024, 2));
+    let stored = hasher.hash(Lane::Login, password("x")).await.unwrap();
+    let done = Arc::new(AtomicUsize::new(0));
+    let mut flood = Vec::new();
+    let mut logins = Vec::new();
+    for _ in 0..20 {
+        // More than fit, before every login.
+        while hasher.pressure().queued < 8 {
+            for _ in 0..16 {
+                let (hasher, done) = (hasher.clone(), done.clone());
+                flood.push(tokio::spawn(async move {
+                    let made = hasher.hash(Lane::Register, password("y")).await;
+                    done.fetch_add(usize::from(made.is_ok()), Ordering::Relaxed);
+                }));
+            }
+            tokio::task::yield_now().await;
+        }
+        logins.push(hasher.verify(password("x"), &stored).await);
+    }
+    let refused = logins.iter().filter(|login| login.is_err()).count();
+    assert_eq!(refused, 0, "every login found a place");
+    // Each waited for the hash that was running, and not for the eight that waited.
+    let done = done.load(Ordering::Relaxed);
+    assert!(done < 5 * logins.len(), "{done} registrations went before");
+    assert!(hasher.activity.metrics.rejected.get() > 0);
+    flood.iter().for_each(tokio::task::JoinHandle::abort);
 }
 
 #[tokio::test]
@@ -86,7 +125,7 @@ async fn pressure_is_seen_and_closing_waits() {
     let waiting: Vec<_> = (0..4)
         .map(|_| {
             let hasher = hasher.clone();
-            tokio::spawn(async move { hasher.hash(password("x")).await })
+            tokio::spawn(async move { hasher.hash(Lane::Login, password("x")).await })
         })
         .collect();
     while hasher.pressure().queued < 3 {
@@ -102,7 +141,7 @@ async fn pressure_is_seen_and_closing_waits() {
         hash.await.unwrap().unwrap();
     }
     assert!(matches!(
-        hasher.hash(password("x")).await,
+        hasher.hash(Lane::Login, password("x")).await,
         Err(Error::Overloaded)
     ));
     assert_eq!(hasher.pressure().in_flight, 0);

@@ -157,6 +157,11 @@ impl History {
         Ok(rows.await?.into_iter().map(entry).collect())
     }
 
+    /// Deletes what happened to a user. What is still queued is written afterwards, and stays as long as its month.
+    pub(crate) async fn erase(&self, tx: &mut Transaction, user: Id) -> Result<(), Error> {
+        Ok(self.table.delete(tx, user, Time::now()).await?)
+    }
+
     /// Writes what is queued until it is closed, and then the rest: what the database does not take then is lost.
     pub(crate) async fn write(&self) {
         // It ends only while it sleeps: rows that are being written are in no queue.

@@ -12,6 +12,7 @@ use store::{Id, Time};
 
 use super::keys::Keyset;
 use crate::Error;
+use crate::admins::Role;
 use crate::config::Config;
 
 /// Whom an access token names.
@@ -43,6 +44,9 @@ struct Claims {
     nbf: i64,
     exp: i64,
     jti: String,
+    /// What the user may do, for others: this service looks it up.
+    #[serde(default)]
+    role: Role,
 }
 
 impl Issuer {
@@ -87,7 +91,7 @@ impl Issuer {
     }
 
     /// A token for a session.
-    pub(crate) fn issue(&self, access: Access, now: Time) -> Result<String, Error> {
+    pub(crate) fn issue(&self, access: Access, role: Role, now: Time) -> Result<String, Error> {
         let keys = self.keys.load();
         let mut header = Header::new(Algorithm::EdDSA);
         header.kid = Some(keys.kid.clone());
@@ -100,6 +104,7 @@ impl Issuer {
             nbf: now.as_secs(),
             exp: now.plus(self.ttl).as_secs(),
             jti: uuid::Uuid::new_v4().to_string(),
+            role,
         };
         let token = jsonwebtoken::encode(&header, &claims, &keys.signing);
         token.map_err(|error| Error::Internal(format!("signing: {error}")))

@@ -12,7 +12,7 @@ use store::{Bucket, Freshness, Id, IdGenerator, Store, Time, Value, sql};
 use super::{ToolError, open};
 use crate::Error;
 use crate::fields::{EMAIL, Password, USERNAME};
-use crate::hashing::Hasher;
+use crate::hashing::{Hasher, Lane};
 use crate::metrics::HashMetrics;
 
 /// The arguments of `tidegate store seed`.
@@ -61,7 +61,7 @@ pub(super) async fn fill(args: &SeedArgs) -> Result<(), ToolError> {
                 &config.hash,
                 HashMetrics::register(&Registry::new()).map_err(Error::from)?,
             )?;
-            hasher.hash(password).await?
+            hasher.hash(Lane::Register, password).await?
         }
     };
     let mut sample = match &args.sample {

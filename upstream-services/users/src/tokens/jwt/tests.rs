@@ -37,7 +37,7 @@ fn forge(issuer: &Issuer, alter: impl Fn(&mut Value)) -> String {
 fn a_token_names_its_user_and_session() {
     let dir = TempDir::new().unwrap();
     let issuer = issuer(&dir);
-    let token = issuer.issue(ACCESS(), Time::now()).unwrap();
+    let token = issuer.issue(ACCESS(), Role::User, Time::now()).unwrap();
     assert_eq!(issuer.verify(&token), Some(ACCESS()));
     assert_eq!(issuer.verify(&forge(&issuer, |_| {})), Some(ACCESS()));
 }
@@ -69,14 +69,17 @@ fn an_old_token_is_refused() {
     let dir = TempDir::new().unwrap();
     let issuer = issuer(&dir);
     let then = Time::now().minus(Duration::from_secs(3600));
-    assert_eq!(issuer.verify(&issuer.issue(ACCESS(), then).unwrap()), None);
+    assert_eq!(
+        issuer.verify(&issuer.issue(ACCESS(), Role::User, then).unwrap()),
+        None
+    );
 }
 
 #[test]
 fn other_algorithms_are_refused() {
     let dir = TempDir::new().unwrap();
     let issuer = issuer(&dir);
-    let token = issuer.issue(ACCESS(), Time::now()).unwrap();
+    let token = issuer.issue(ACCESS(), Role::User, Time::now()).unwrap();
     let payload = token.split('.').nth(1).unwrap();
     let kid = issuer.keys.load().kid.clone();
 
@@ -99,7 +102,7 @@ fn other_algorithms_are_refused() {
 fn a_changed_or_foreign_token_is_refused() {
     let (dir, other_dir) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let (issuer, other) = (issuer(&dir), issuer(&other_dir));
-    let token = issuer.issue(ACCESS(), Time::now()).unwrap();
+    let token = issuer.issue(ACCESS(), Role::User, Time::now()).unwrap();
     assert_eq!(other.verify(&token), None);
     let parts: Vec<_> = token.split('.').collect();
     let claims = json!({ "sub": "13" }).to_string();
@@ -124,7 +127,7 @@ fn another_process_s_new_key_is_found() {
     let key = keys.last().unwrap().unwrap().path();
     std::fs::copy(key, dir.path().join("keys/99990101T000000Z-00000000.pem")).unwrap();
     two.reload().unwrap();
-    let token = two.issue(ACCESS(), Time::now()).unwrap();
+    let token = two.issue(ACCESS(), Role::User, Time::now()).unwrap();
     assert_eq!(one.verify(&token), None, "looked less than ten seconds ago");
     one.read_at.store(0, Ordering::Relaxed);
     assert_eq!(one.verify(&token), Some(ACCESS()));
