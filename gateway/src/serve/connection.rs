@@ -228,7 +228,7 @@ mod tests {
         let listener = crate::state::ListenerState::for_tests();
         let connected = Connected::new(client_of, listener, None);
         (
-            Connection::new(Socket::Tcp(stream), Some(peer), Some(local)).connected(connected),
+            Connection::new(stream.into(), Some(peer), Some(local)).connected(connected),
             client,
         )
     }

@@ -14,7 +14,14 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 /// A client's connection.
 #[derive(Debug)]
-pub(crate) enum Socket {
+pub(crate) struct Socket {
+    stream: Stream,
+    /// It took nothing when it was last tried: the runtime says when it does again.
+    blocked: bool,
+}
+
+#[derive(Debug)]
+enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
 }
@@ -49,9 +56,9 @@ impl Queue {
         match self {
             Self::Tcp(queue) => {
                 let (stream, peer) = queue.accept().await?;
-                Ok((Socket::Tcp(stream), Some(canonical(peer))))
+                Ok((Socket::from(stream), Some(canonical(peer))))
             }
-            Self::Unix(queue) => Ok((Socket::Unix(queue.accept().await?.0), None)),
+            Self::Unix(queue) => Ok((Socket::from(queue.accept().await?.0), None)),
         }
     }
 
@@ -65,14 +72,14 @@ impl Queue {
                 while let Ok((stream, peer)) = queue.accept() {
                     stream.set_nonblocking(true)?;
                     let stream = TcpStream::from_std(stream)?;
-                    rest.push((Socket::Tcp(stream), Some(canonical(peer))));
+                    rest.push((stream.into(), Some(canonical(peer))));
                 }
             }
             Self::Unix(queue) => {
                 let queue = queue.into_std()?;
                 while let Ok((stream, _)) = queue.accept() {
                     stream.set_nonblocking(true)?;
-                    rest.push((Socket::Unix(UnixStream::from_std(stream)?), None));
+                    rest.push((UnixStream::from_std(stream)?.into(), None));
                 }
             }
         }
@@ -88,9 +95,27 @@ fn canonical(address: SocketAddr) -> SocketAddr {
 impl Socket {
     /// What the client has connected to; none on a Unix socket.
     pub(super) fn local(&self) -> Option<SocketAddr> {
-        match self {
-            Self::Tcp(stream) => stream.local_addr().ok().map(canonical),
-            Self::Unix(_) => None,
+        match &self.stream {
+            Stream::Tcp(stream) => stream.local_addr().ok().map(canonical),
+            Stream::Unix(_) => None,
+        }
+    }
+}
+
+impl From<TcpStream> for Socket {
+    fn from(stream: TcpStream) -> Self {
+        Self {
+            stream: Stream::Tcp(stream),
+            blocked: false,
+        }
+    }
+}
+
+impl From<UnixStream> for Socket {
+    fn from(stream: UnixStream) -> Self {
+        Self {
+            stream: Stream::Unix(stream),
+            blocked: false,
         }
     }
 }
@@ -126,7 +151,7 @@ impl AsyncRead for Socket {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        either!(Self, self.get_mut(), stream => Pin::new(stream).poll_read(cx, buffer))
+        either!(Stream, &mut self.get_mut().stream, stream => Pin::new(stream).poll_read(cx, buffer))
     }
 }
 
@@ -137,10 +162,15 @@ impl AsyncWrite for Socket {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        match send_now(&*this, bytes) {
-            Some(sent) => Poll::Ready(sent),
-            None => either!(Self, this, stream => Pin::new(stream).poll_write(cx, bytes)),
+        if !this.blocked
+            && let Some(sent) = send_now(&*this, bytes)
+        {
+            return Poll::Ready(sent);
         }
+        let polled =
+            either!(Stream, &mut this.stream, stream => Pin::new(stream).poll_write(cx, bytes));
+        this.blocked = polled.is_pending();
+        polled
     }
 
     fn poll_write_vectored(
@@ -148,7 +178,10 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        either!(Self, self.get_mut(), stream => Pin::new(stream).poll_write_vectored(cx, parts))
+        let this = self.get_mut();
+        let polled = either!(Stream, &mut this.stream, stream => Pin::new(stream).poll_write_vectored(cx, parts));
+        this.blocked = polled.is_pending();
+        polled
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -156,22 +189,22 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        either!(Self, self.get_mut(), stream => Pin::new(stream).poll_flush(cx))
+        either!(Stream, &mut self.get_mut().stream, stream => Pin::new(stream).poll_flush(cx))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        either!(Self, self.get_mut(), stream => Pin::new(stream).poll_shutdown(cx))
+        either!(Stream, &mut self.get_mut().stream, stream => Pin::new(stream).poll_shutdown(cx))
     }
 }
 
 impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        either!(Self, self, stream => stream.as_fd())
+        either!(Stream, &self.stream, stream => stream.as_fd())
     }
 }
 
 impl AsRawFd for Socket {
     fn as_raw_fd(&self) -> RawFd {
-        either!(Self, self, stream => stream.as_raw_fd())
+        either!(Stream, &self.stream, stream => stream.as_raw_fd())
     }
 }
