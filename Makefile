@@ -11,12 +11,18 @@ run: setup ## build and run the whole edge on this machine
 	cargo build --profile quick --locked
 	exec target/quick/tidegate up
 
+# The tests of the user services' API, with each part of them by itself.
+SEPARATE = TIDEGATE_USERS_DEPLOYMENT=separate
+
 test: setup setup-tests ## every test, against the real binary
 	cargo build --locked
 	@if cargo nextest --version >/dev/null 2>&1; then \
-		cargo nextest run --workspace --locked --no-fail-fast && cargo test --workspace --locked --doc; \
+		cargo nextest run --workspace --locked --no-fail-fast && cargo test --workspace --locked --doc && \
+		$(SEPARATE) cargo nextest run --workspace --locked --no-fail-fast \
+			-E 'package(tidegate-users) & test(/^api::tests/)'; \
 	else \
-		cargo test --workspace --locked --no-fail-fast; \
+		cargo test --workspace --locked --no-fail-fast && \
+		$(SEPARATE) cargo test --workspace --locked --no-fail-fast --lib api::tests; \
 	fi
 
 check: setup tools ## format, lints, documentation, unused dependencies

@@ -28,8 +28,8 @@ enum Command {
     Up(up::UpArgs),
     /// Run the L7 gateway.
     Gateway(RoleArgs),
-    /// Run the user services.
-    Users(RoleArgs),
+    /// Run the user services, all in this process or one part of them.
+    Users(users::role::UsersArgs),
     /// Look at the data of the user services, or fill it.
     #[command(subcommand)]
     Store(users::tools::StoreCommand),

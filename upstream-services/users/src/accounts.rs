@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use futures::FutureExt;
+use serde::{Deserialize, Serialize};
 use store::{Bucket, Claimed, Id, Store, Time, sql};
 
 use crate::Error;
@@ -43,7 +44,7 @@ pub(crate) struct Registration {
 }
 
 /// Somebody whose password was right, when it had this version.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Authenticated {
     pub(crate) user: Id,
     pub(crate) password_version: i64,

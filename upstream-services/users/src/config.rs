@@ -11,6 +11,7 @@ mod cache;
 mod data;
 mod lockout;
 mod recovery;
+mod services;
 
 use crate::Error;
 
@@ -19,6 +20,7 @@ pub use cache::{CacheAddress, CacheConfig, RemoteConfig, RemoteKind};
 pub use data::{DataConfig, Durability, ServerAddress, ShardConfig};
 pub use lockout::LockoutConfig;
 pub use recovery::RecoveryConfig;
+pub use services::{PartConfig, ServicesConfig};
 
 /// The settings of the user services.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -41,6 +43,9 @@ pub struct Config {
     pub bootstrap: Option<BootstrapConfig>,
     /// How long is kept who logged in, and what changed.
     pub history: HistoryConfig,
+    /// Where the parts of the services are, when each runs in processes of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub services: Option<ServicesConfig>,
 }
 
 /// How passwords are hashed: argon2id with one lane.
@@ -145,6 +150,9 @@ impl Config {
             return wrong("hash.queue", "must be at least 1");
         }
         self.cache.check()?;
+        if let Some(services) = &self.services {
+            services.check(&self.cache)?;
+        }
         self.lockout.check()?;
         self.recovery.check()?;
         if let Some(bootstrap) = &self.bootstrap {
@@ -184,7 +192,7 @@ mod tests {
         let schema = serde_json::to_value(schemars::schema_for!(Config)).unwrap();
         check("", &schema);
         let sections = schema["$defs"].as_object().unwrap();
-        assert_eq!(sections.len(), 12);
+        assert_eq!(sections.len(), 14);
         sections
             .iter()
             .for_each(|(name, section)| check(name, section));

@@ -134,6 +134,10 @@ pub enum Error {
     #[error(transparent)]
     Store(Arc<store::Error>),
 
+    /// Load or operation: a part of the services, in another process, cannot answer.
+    #[error("the service `{0}` does not answer")]
+    Away(&'static str),
+
     /// Configuration: the servers of the shared cache cannot be used.
     #[error("cache.remote: {0}")]
     Cache(String),

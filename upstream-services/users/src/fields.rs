@@ -110,6 +110,11 @@ impl Password {
     pub(crate) fn as_bytes(&self) -> &[u8] {
         self.0.as_bytes()
     }
+
+    /// The text, to be sent to whoever compares it.
+    pub(crate) fn reveal(self) -> String {
+        self.0
+    }
 }
 
 impl std::fmt::Debug for Password {

@@ -14,6 +14,7 @@
 mod accounts;
 mod admins;
 mod api;
+mod assembly;
 mod client;
 pub mod config;
 mod error;
@@ -24,6 +25,7 @@ mod hashing;
 mod history;
 mod lockout;
 mod metrics;
+mod parts;
 mod profiles;
 mod records;
 mod recovery;
@@ -32,38 +34,37 @@ mod schema;
 mod sessions;
 mod tokens;
 pub mod tools;
+mod upkeep;
 
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
-use cache::Remote;
+use chassis::config::Secret;
 use store::{Store, Time};
 use tokio::task::JoinHandle;
-use tokio::time::{Interval, MissedTickBehavior};
 
 use crate::accounts::Accounts;
 use crate::admins::Admins;
 use crate::api::Service;
+use crate::assembly::{authenticator, cached, includes, observe, recovery, remote, session_states};
 use crate::factors::Factors;
 use crate::hashing::Hasher;
 use crate::history::History;
 use crate::lockout::Lockout;
-use crate::metrics::{HashMetrics, Metrics, Observed, ObservedRemote, ObservedStore, reader};
-use crate::profiles::Profiles;
+use crate::metrics::{HashMetrics, Metrics, ObservedStore};
 use crate::records::Records;
-use crate::recovery::Recovery;
-use crate::sessions::Sessions;
 use crate::tokens::Issuer;
 
 pub use api::BODY_LIMIT;
 pub use config::Config;
 pub use error::Error;
 pub use hashing::HashQueue;
+pub use parts::Part;
 
 /// The opened user services.
 pub struct Users {
     service: Arc<Service>,
+    /// Which part it is, and by what the parts know each other; none when it is all.
+    part: Option<(Part, Secret)>,
     sweeper: JoinHandle<()>,
     /// Writes the history.
     writer: JoinHandle<()>,
@@ -76,6 +77,18 @@ impl Users {
     /// # Errors
     /// When a value of the configuration does not work, or the data or the keys cannot be used.
     pub async fn open(config: &Config, registry: &prometheus::Registry) -> Result<Self, Error> {
+        Self::open_part(config, None, registry).await
+    }
+
+    /// The same for one part alone; it asks the others over HTTP.
+    ///
+    /// # Errors
+    /// As [`Users::open`].
+    pub async fn open_part(
+        config: &Config,
+        part: Option<Part>,
+        registry: &prometheus::Registry,
+    ) -> Result<Self, Error> {
         config.check()?;
         let now = Time::now();
         let store = Store::open(&config.data.options(), &schema::SCHEMA, now).await?;
@@ -87,14 +100,13 @@ impl Users {
         let dropped = metrics.history_dropped.clone();
         let history = History::open(store.clone(), &config.history, dropped, now).await?;
         let history = Arc::new(history);
-        let remote = config.cache.remote.as_ref();
-        let remote = remote.map(|remote| Remote::open(remote.options()));
-        let remote = remote.transpose()?;
-        let (profiles, sessions) = cached(config, &store, remote.as_ref(), &history, &metrics);
+        let remote = remote(config)?;
+        let states = session_states(config, part, &store)?;
+        let caches = (remote.as_ref(), includes(part, Part::Sessions));
+        let (profiles, sessions) = cached(config, &store, &states, caches, &history, &metrics);
         ObservedStore::register(registry, store.clone())?;
         observe(registry, &hasher, (&profiles, &sessions), remote.as_ref())?;
-        let messages = metrics.recoveries.clone();
-        let recovery = Recovery::start(store.clone(), &config.recovery, messages)?;
+        let recovery = recovery(config, part, &store, &metrics)?;
         let lockout = Lockout::new(config.lockout.clone(), metrics.locked_out.clone());
         let factors = Factors::open(store.clone(), &config.keys_dir(), &config.tokens.issuer)?;
         let factors = Arc::new(factors);
@@ -105,12 +117,14 @@ impl Users {
             Arc::new(lockout),
             factors.clone(),
         );
-        let (accounts, admins) = (accounts.await?, Admins::new(store.clone()));
-        if let Some(wanted) = &config.bootstrap {
+        let (accounts, admins) = (Arc::new(accounts.await?), Admins::new(store.clone()));
+        if let (Some(wanted), true) = (&config.bootstrap, includes(part, Part::Accounts)) {
             admins.bootstrap(&accounts, wanted, now).await?;
         }
         let service = Arc::new(Service {
+            authenticator: authenticator(config, part, &accounts)?,
             accounts,
+            states,
             admins,
             factors,
             profiles,
@@ -124,10 +138,12 @@ impl Users {
             metrics,
         });
         let archive = config.history.archive.clone();
-        let sweeper = tokio::spawn(sweep(service.clone(), archive));
+        let sweeper = tokio::spawn(upkeep::sweep(service.clone(), part, archive));
         let writer = tokio::spawn(async move { history.write().await });
+        let services = config.services.as_ref();
         Ok(Self {
             service,
+            part: part.zip(services.map(|services| services.secret.clone())),
             sweeper,
             writer,
         })
@@ -135,7 +151,8 @@ impl Users {
 
     /// The public API.
     pub fn router(&self) -> axum::Router {
-        api::router(self.service.clone())
+        let part = self.part.as_ref().map(|(part, secret)| (*part, secret));
+        api::router(self.service.clone(), part)
     }
 
     /// What the hashing pool is doing: the pressure signal of this role.
@@ -168,98 +185,9 @@ impl Users {
     }
 }
 
-/// What is read through the cache.
-fn cached(
-    config: &Config,
-    store: &Arc<Store>,
-    remote: Option<&Arc<Remote>>,
-    history: &Arc<History>,
-    metrics: &Metrics,
-) -> (Profiles, Sessions) {
-    let lag_bound = *config.data.lag_bound;
-    let limits = config.cache.profile_limits(lag_bound);
-    let profiles = Profiles::new(store.clone(), limits, remote.cloned(), history.clone());
-    let limits = config.cache.session_limits(lag_bound);
-    let (ttl, reuse) = (*config.tokens.refresh_ttl, metrics.reuse.clone());
-    let sessions = Sessions::new(
-        store.clone(),
-        limits,
-        remote.cloned(),
-        history.clone(),
-        ttl,
-        reuse,
-    );
-    (profiles, sessions)
-}
-
-/// Registers what others count.
-fn observe(
-    registry: &prometheus::Registry,
-    hasher: &Arc<Hasher>,
-    (profiles, sessions): (&Profiles, &Sessions),
-    remote: Option<&Arc<Remote>>,
-) -> Result<(), Error> {
-    let observed = hasher.clone();
-    let caches = vec![
-        ("profiles", reader(profiles.cache())),
-        ("sessions", reader(sessions.cache())),
-    ];
-    Observed::register(registry, Box::new(move || observed.pressure()), caches)?;
-    if let Some(remote) = remote {
-        ObservedRemote::register(registry, remote.clone())?;
-    }
-    Ok(())
-}
-
 impl Drop for Users {
     fn drop(&mut self) {
         self.sweeper.abort();
         self.writer.abort();
     }
-}
-
-/// Clears away, once a minute, what has expired and what crashes left; looks after the tables once an hour.
-async fn sweep(service: Arc<Service>, archive: Option<PathBuf>) {
-    let every_minute = async {
-        let mut turns = turns(60);
-        loop {
-            turns.tick().await;
-            let now = Time::now();
-            if let Err(error) = service.store.sweep_claims(now).await {
-                tracing::warn!(%error, "claims will be swept later");
-            }
-            if let Err(error) = service.sessions.sweep(now).await {
-                tracing::warn!(%error, "sessions will be swept later");
-            }
-            if let Err(error) = service.recovery.sweep(now).await {
-                tracing::warn!(%error, "recovery tokens will be swept later");
-            }
-        }
-    };
-    // By itself: an archive can take minutes.
-    let every_hour = async {
-        let mut turns = turns(3600);
-        let tables = [service.history.table()];
-        loop {
-            turns.tick().await;
-            let now = Time::now();
-            let kept = service
-                .store
-                .keep_time_tables(&tables, now, archive.as_deref());
-            if let Err(error) = kept.await {
-                tracing::warn!(%error, "months of the history will be made or dropped later");
-            }
-            if let Err(error) = service.store.rows(now).await {
-                tracing::warn!(%error, "the rows of tables will be estimated later");
-            }
-        }
-    };
-    futures::future::join(every_minute, every_hour).await;
-}
-
-/// A turn now, and then one every so many seconds.
-fn turns(seconds: u64) -> Interval {
-    let mut turns = tokio::time::interval(Duration::from_secs(seconds));
-    turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    turns
 }

@@ -19,9 +19,9 @@ use serde::Deserialize;
 
 use crate::config::{
     BootstrapConfig, CacheConfig, DataConfig, HashConfig, HistoryConfig, LockoutConfig,
-    RecoveryConfig, TokenConfig,
+    RecoveryConfig, ServicesConfig, TokenConfig,
 };
-use crate::{Config, Error, Users};
+use crate::{Config, Error, Part, Users};
 
 /// The configuration of `tidegate users`.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -60,6 +60,18 @@ pub struct RoleConfig {
     /// How long is kept who logged in, and what changed.
     #[serde(default)]
     pub history: HistoryConfig,
+    /// Where the parts of the services are, when each runs in processes of its own.
+    pub services: Option<ServicesConfig>,
+}
+
+/// The arguments of `tidegate users`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct UsersArgs {
+    #[command(flatten)]
+    role: RoleArgs,
+    /// Run this part of the services alone; the others are where `services` in the configuration says.
+    #[arg(long, value_name = "NAME")]
+    service: Option<Part>,
 }
 
 /// Where the service listens: plain HTTP/1.1, meant for the gateway and not for the Internet.
@@ -88,7 +100,7 @@ enum StartError {
 }
 
 /// Runs the role until it is told to stop.
-pub fn main(args: &RoleArgs) -> ExitCode {
+pub fn main(args: &UsersArgs) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build();
@@ -129,6 +141,7 @@ fn read(file: &Path) -> Result<(RoleConfig, Config, Watched), Report> {
         recovery: loaded.config.recovery.clone(),
         bootstrap: loaded.config.bootstrap.clone(),
         history: loaded.config.history.clone(),
+        services: loaded.config.services.clone(),
     };
     // As everywhere, relative paths start at the folder of the configuration.
     service.data.dir = loaded.sources.resolve(&service.data.dir, Place::default());
@@ -157,12 +170,19 @@ fn read(file: &Path) -> Result<(RoleConfig, Config, Watched), Report> {
     Err(loaded.report(mistakes))
 }
 
-async fn serve(args: &RoleArgs) -> Result<(), StartError> {
-    let (config, service, watched) = read(&args.config)?;
+async fn serve(args: &UsersArgs) -> Result<(), StartError> {
+    let UsersArgs {
+        role: args,
+        service: part,
+    } = args;
+    let (mut config, service, watched) = read(&args.config)?;
+    if let Some(part) = part {
+        move_to(*part, &mut config)?;
+    }
     let _ = config.log.start();
     let changes = watched.watch();
     let life = Life::start("users")?;
-    let users = Users::open(&service, &life.registry).await?;
+    let users = Users::open_part(&service, *part, &life.registry).await?;
     let wanted = *config.listen.address;
     let bound = tokio::net::TcpListener::bind(wanted).await;
     let listener = bound.map_err(|error| StartError::Bind(wanted, error))?;
@@ -202,6 +222,18 @@ async fn serve(args: &RoleArgs) -> Result<(), StartError> {
     if let Some(users) = Arc::into_inner(users) {
         users.close().await;
     }
+    Ok(())
+}
+
+/// Listens where a part is to.
+fn move_to(part: Part, config: &mut RoleConfig) -> Result<(), Error> {
+    let services = config.services.as_ref().ok_or(Error::Config {
+        key: "services",
+        why: "are missing: where is this part, and where are the others?",
+    })?;
+    let place = services.part(part);
+    config.listen.address = Located::nowhere(place.listen);
+    config.admin.address = Located::nowhere(place.admin);
     Ok(())
 }
 

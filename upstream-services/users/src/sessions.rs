@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cache::{Cache, Limits, Need, Remote, Source};
+use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use store::{Id, Position, Store, Time, Transaction, sql};
 
@@ -19,6 +20,7 @@ use crate::admins::Role;
 use crate::client::Client;
 use crate::freshness::{freshness, mark, seen};
 use crate::history::{Event, History, What};
+use crate::parts::SessionStates;
 use crate::tokens::{Access, RefreshToken};
 
 pub(crate) use devices::Device;
@@ -32,8 +34,11 @@ pub(crate) struct Sessions {
     reuse: prometheus::IntCounter,
 }
 
+/// Sessions, as whoever knows them says.
+pub(crate) struct Rows(Arc<dyn SessionStates>);
+
 /// Sessions, as the store has them.
-pub(crate) struct Rows(Arc<Store>);
+pub(crate) struct StoredSessions(pub(crate) Arc<Store>);
 
 /// Whose a session is, and how long.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -46,13 +51,13 @@ pub(crate) struct State {
 impl Sessions {
     pub(crate) fn new(
         store: Arc<Store>,
-        limits: Limits,
-        remote: Option<Arc<Remote>>,
+        states: Arc<dyn SessionStates>,
+        (limits, remote): (Limits, Option<Arc<Remote>>),
         history: Arc<History>,
         ttl: Duration,
         reuse: prometheus::IntCounter,
     ) -> Self {
-        let rows = Rows(store.clone());
+        let rows = Rows(states);
         Self {
             store,
             cache: Cache::new(rows, limits, remote),
@@ -247,20 +252,28 @@ impl Source for Rows {
     const NAME: &'static str = "session";
 
     async fn load(&self, session: Id, need: Need) -> Result<Option<State>, Error> {
-        let select =
-            "SELECT user_id, expires_at, revoked_at FROM sessions WHERE id = ? AND {fence}";
-        let select = sql(select).bind(session);
-        let mut connection = self.0.at(session).read(&freshness(need)).await?;
-        let row: Option<(Id, Time, Option<Time>)> = select.optional(&mut connection).await?;
-        Ok(row.map(|(user, expires_at, revoked_at)| State {
-            user,
-            expires_at,
-            revoked: revoked_at.is_some(),
-        }))
+        self.0.state(session, need).await
     }
 
     fn version(_: &State) -> u64 {
         1
+    }
+}
+
+impl SessionStates for StoredSessions {
+    fn state(&self, session: Id, need: Need) -> BoxFuture<'_, Result<Option<State>, Error>> {
+        Box::pin(async move {
+            let select =
+                "SELECT user_id, expires_at, revoked_at FROM sessions WHERE id = ? AND {fence}";
+            let select = sql(select).bind(session);
+            let mut connection = self.0.at(session).read(&freshness(need)).await?;
+            let row: Option<(Id, Time, Option<Time>)> = select.optional(&mut connection).await?;
+            Ok(row.map(|(user, expires_at, revoked_at)| State {
+                user,
+                expires_at,
+                revoked: revoked_at.is_some(),
+            }))
+        })
     }
 }
 

@@ -15,6 +15,7 @@ mod client;
 mod devices;
 mod etag;
 mod history;
+mod internal;
 mod observe;
 mod openapi;
 mod origin;
@@ -35,6 +36,8 @@ use axum::extract::DefaultBodyLimit;
 use axum::http::Method;
 use axum::routing::{MethodRouter, delete, get, patch, post};
 use axum::{Router, middleware};
+use chassis::config::Secret;
+use clap::ValueEnum;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::accounts::Accounts;
@@ -43,6 +46,7 @@ use crate::factors::Factors;
 use crate::hashing::Hasher;
 use crate::history::History;
 use crate::metrics::Metrics;
+use crate::parts::{Authenticates, Part, SessionStates};
 use crate::profiles::Profiles;
 use crate::records::Records;
 use crate::recovery::Recovery;
@@ -53,7 +57,11 @@ use crate::tokens::Issuer;
 pub(crate) struct Service {
     pub(crate) store: Arc<store::Store>,
     pub(crate) hasher: Arc<Hasher>,
-    pub(crate) accounts: Accounts,
+    pub(crate) accounts: Arc<Accounts>,
+    /// Whom logins are judged by.
+    pub(crate) authenticator: Arc<dyn Authenticates>,
+    /// Who knows whether sessions are open.
+    pub(crate) states: Arc<dyn SessionStates>,
     pub(crate) admins: Admins,
     pub(crate) factors: Arc<Factors>,
     pub(crate) profiles: Profiles,
@@ -71,16 +79,14 @@ pub(crate) type App = Arc<Service>;
 /// The most bytes a body may have.
 pub const BODY_LIMIT: usize = 64 * 1024;
 
-/// The API, ready to serve.
-pub(crate) fn router(app: App) -> Router {
-    layered(
-        routes()
-            .into_iter()
-            .fold(Router::new(), |router, (_, path, handler)| {
-                router.route(path, handler)
-            }),
-        app,
-    )
+/// The API, ready to serve: all of it, or what one part answers, to clients and to other parts.
+pub(crate) fn router(app: App, part: Option<(Part, &Secret)>) -> Router {
+    let (routes, router) = match part {
+        None => (routes(), Router::new()),
+        Some((part, secret)) => (routes_of(part), internal::routes(part, secret)),
+    };
+    let add = |router: Router<App>, (_, path, handler): Route| router.route(path, handler);
+    layered(routes.into_iter().fold(router, add), app)
 }
 
 fn layered(router: Router<App>, app: App) -> Router {
@@ -98,48 +104,63 @@ fn layered(router: Router<App>, app: App) -> Router {
         .with_state(app)
 }
 
+/// An operation.
+type Route = (Method, &'static str, MethodRouter<App>);
+
 /// Every operation. The OpenAPI document is compared with this list by a test.
-fn routes() -> Vec<(Method, &'static str, MethodRouter<App>)> {
+fn routes() -> Vec<Route> {
+    let parts = Part::value_variants().iter();
+    let mut routes: Vec<_> = parts.flat_map(|part| own_routes(*part)).collect();
+    routes.extend(common_routes());
+    routes
+}
+
+/// The operations that a part answers, in a process of its own.
+pub(crate) fn routes_of(part: Part) -> Vec<Route> {
+    let mut routes = own_routes(part);
+    routes.extend(common_routes());
+    routes
+}
+
+fn own_routes(part: Part) -> Vec<Route> {
+    const GET: Method = Method::GET;
+    const POST: Method = Method::POST;
+    const DELETE: Method = Method::DELETE;
+    match part {
+        Part::Accounts => vec![
+            (POST, "/v1/register", post(accounts::register)),
+            (DELETE, "/v1/me", delete(records::erase)),
+            (GET, "/v1/me/export", get(records::export)),
+            (POST, "/v1/me/password", post(accounts::change_password)),
+            (POST, "/v1/me/totp", post(totp::begin)),
+            (DELETE, "/v1/me/totp", delete(totp::end)),
+            (POST, "/v1/me/totp/confirm", post(totp::confirm)),
+            (POST, "/v1/recovery", post(recovery::request)),
+            (POST, "/v1/recovery/confirm", post(recovery::confirm)),
+            (GET, "/v1/admin/users", get(admin::find)),
+            (POST, "/v1/admin/users/{id}/disable", post(admin::disable)),
+            (POST, "/v1/admin/users/{id}/enable", post(admin::enable)),
+        ],
+        Part::Sessions => vec![
+            (POST, "/v1/login", post(sessions::login)),
+            (POST, "/v1/token/refresh", post(sessions::refresh)),
+            (POST, "/v1/logout", post(sessions::logout)),
+            (GET, "/v1/me/sessions", get(devices::list)),
+            (DELETE, "/v1/me/sessions/{id}", delete(devices::end)),
+            (GET, "/.well-known/jwks.json", get(service::jwks)),
+        ],
+        Part::Profiles => vec![
+            (GET, "/v1/me", get(profiles::me)),
+            (Method::PATCH, "/v1/me", patch(profiles::change_me)),
+            (GET, "/v1/users/{id}", get(profiles::user)),
+            (POST, "/v1/users/batch", post(profiles::batch)),
+        ],
+        Part::History => vec![(GET, "/v1/me/history", get(history::history))],
+    }
+}
+
+fn common_routes() -> Vec<Route> {
     vec![
-        (Method::POST, "/v1/register", post(accounts::register)),
-        (Method::POST, "/v1/login", post(sessions::login)),
-        (Method::POST, "/v1/token/refresh", post(sessions::refresh)),
-        (Method::POST, "/v1/logout", post(sessions::logout)),
-        (Method::GET, "/v1/me", get(profiles::me)),
-        (Method::PATCH, "/v1/me", patch(profiles::change_me)),
-        (Method::DELETE, "/v1/me", delete(records::erase)),
-        (Method::GET, "/v1/me/export", get(records::export)),
-        (
-            Method::POST,
-            "/v1/me/password",
-            post(accounts::change_password),
-        ),
-        (Method::POST, "/v1/me/totp", post(totp::begin)),
-        (Method::DELETE, "/v1/me/totp", delete(totp::end)),
-        (Method::POST, "/v1/me/totp/confirm", post(totp::confirm)),
-        (Method::POST, "/v1/recovery", post(recovery::request)),
-        (
-            Method::POST,
-            "/v1/recovery/confirm",
-            post(recovery::confirm),
-        ),
-        (Method::GET, "/v1/admin/users", get(admin::find)),
-        (
-            Method::POST,
-            "/v1/admin/users/{id}/disable",
-            post(admin::disable),
-        ),
-        (
-            Method::POST,
-            "/v1/admin/users/{id}/enable",
-            post(admin::enable),
-        ),
-        (Method::GET, "/v1/me/history", get(history::history)),
-        (Method::GET, "/v1/me/sessions", get(devices::list)),
-        (Method::DELETE, "/v1/me/sessions/{id}", delete(devices::end)),
-        (Method::GET, "/v1/users/{id}", get(profiles::user)),
-        (Method::POST, "/v1/users/batch", post(profiles::batch)),
-        (Method::GET, "/.well-known/jwks.json", get(service::jwks)),
         (Method::GET, "/openapi.json", get(openapi::document)),
         (Method::GET, "/healthz", get(service::healthz)),
     ]

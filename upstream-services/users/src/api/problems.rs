@@ -99,6 +99,9 @@ fn problem_of(error: &Error) -> Problem {
         Error::Store(store) if store.is_passing() => {
             return Problem::new(503, "unavailable", "The service is busy; try again");
         }
+        Error::Away(_) => {
+            return Problem::new(503, "unavailable", "The service is busy; try again");
+        }
         Error::Store(_) => return internal(),
         Error::Config { .. }
         | Error::Keys { .. }

@@ -85,7 +85,7 @@ pub(super) async fn login(
         from,
         client: client.clone(),
     };
-    let who = app.accounts.authenticate(login, Time::now()).await?;
+    let who = app.authenticator.authenticate(login, Time::now()).await?;
     let now = Time::now();
     let opened = app.sessions.open(who, client, now).await?;
     tokens(&app, opened, &told, now)

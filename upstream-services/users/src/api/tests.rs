@@ -10,11 +10,13 @@ mod phones;
 mod profiles;
 mod records;
 mod recovery;
+mod separate;
 mod servers;
 mod sessions;
 mod totp;
 
 use std::path::Path;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -30,9 +32,13 @@ use crate::{Config, Users};
 
 /// A service on data of its own.
 struct Home {
+    /// All of it, or the accounts.
     users: Users,
     router: Router,
     registry: Registry,
+    /// The other parts, where each is by itself.
+    others: Vec<(Users, Registry)>,
+    separate: Option<separate::Others>,
     dir: TempDir,
 }
 
@@ -67,23 +73,46 @@ impl Home {
     async fn open(dir: TempDir, alter: impl FnOnce(&mut Config)) -> Self {
         let mut config = config(dir.path());
         alter(&mut config);
+        if separate::is_wanted() {
+            let mut separate = separate::open(config, dir.path()).await;
+            let others = separate.parts.split_off(1);
+            let (users, registry) = separate.parts.remove(0);
+            return Self {
+                users,
+                router: separate.router,
+                registry,
+                others,
+                separate: Some(separate.others),
+                dir,
+            };
+        }
         let registry = Registry::new();
         let users = Users::open(&config, &registry).await.unwrap();
         Self {
             router: users.router(),
             users,
             registry,
+            others: Vec::new(),
+            separate: None,
             dir,
         }
     }
 
     /// Stops the service and starts another on the same data.
     async fn restart(self, alter: impl FnOnce(&mut Config)) -> Self {
+        drop(self.separate);
+        for (users, _) in self.others {
+            users.close().await;
+        }
         self.users.close().await;
         Self::open(self.dir, alter).await
     }
 
     async fn send(&self, request: Request<Body>) -> Answer {
+        if self.separate.is_some() {
+            // Ids of several processes are in the order of time to ten milliseconds.
+            tokio::time::sleep(Duration::from_millis(11)).await;
+        }
         send(self.router.clone(), request).await
     }
 
@@ -131,11 +160,20 @@ impl Home {
         (text(&registered.json(), "id"), tokens.json())
     }
 
+    /// Has all parts read the signing keys again.
+    fn reload_keys(&self) -> Result<(), crate::Error> {
+        self.users.reload_keys()?;
+        let mut others = self.others.iter();
+        others.try_for_each(|(users, _)| users.reload_keys())
+    }
+
     /// What a scrape shows.
     fn scrape(&self) -> String {
-        prometheus::TextEncoder::new()
-            .encode_to_string(&self.registry.gather())
-            .unwrap()
+        let others = self.others.iter().map(|(_, registry)| registry);
+        let registries = std::iter::once(&self.registry).chain(others);
+        let encoder = prometheus::TextEncoder::new();
+        let texts = registries.map(|one| encoder.encode_to_string(&one.gather()).unwrap());
+        texts.collect()
     }
 
     /// How many hashes were computed.

@@ -144,7 +144,7 @@ async fn keys_are_published_and_can_be_rotated() {
     let key = files.find(|path| path.extension().is_some_and(|end| end == "pem"));
     let key = key.unwrap();
     std::fs::copy(key, home.dir.path().join("keys/99990101T000000Z.pem")).unwrap();
-    home.users.reload_keys().unwrap();
+    home.reload_keys().unwrap();
     let both = keys().await;
     assert_eq!(both.len(), 2);
     let old = home.get("/v1/me", &text(&tokens, "access_token")).await;
@@ -155,7 +155,7 @@ async fn keys_are_published_and_can_be_rotated() {
     assert_eq!(home.get("/v1/me", &new).await.status, 200);
 
     std::fs::write(home.dir.path().join("keys/broken.pem"), "x").unwrap();
-    assert!(home.users.reload_keys().is_err());
+    assert!(home.reload_keys().is_err());
     assert_eq!(
         home.get("/v1/me", &new).await.status,
         200,
