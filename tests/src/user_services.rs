@@ -141,15 +141,18 @@ acquire_timeout = "1s"
     /// # Panics
     /// When it does not obey.
     pub fn pause_replication(&self, shard: usize, pause: bool) {
-        let settings = &self.replicas[shard].settings;
         let statement = if pause { "STOP SLAVE" } else { "START SLAVE" };
-        let told = Command::new("mariadb")
-            .arg("--no-defaults")
-            .arg(format!("--socket={}", settings.socket().display()))
-            .args(["--user=tidegate", "--execute", statement])
-            .env("MYSQL_PWD", "secret")
-            .status();
-        assert!(told.expect("mariadb is installed").success());
+        tell(&self.replicas[shard].settings, statement);
+    }
+
+    /// Executes a statement on every primary, behind the back of the services.
+    ///
+    /// # Panics
+    /// When it is refused.
+    pub fn execute(&self, statement: &str) {
+        for primary in &self.primaries {
+            tell(&primary.settings, statement);
+        }
     }
 }
 
@@ -168,6 +171,21 @@ impl Kept {
         }
         *self = Self::start(self.settings.clone());
     }
+}
+
+fn tell(settings: &Settings, statement: &str) {
+    let told = Command::new("mariadb")
+        .arg("--no-defaults")
+        .arg(format!("--socket={}", settings.socket().display()))
+        .args([
+            "--user=tidegate",
+            "--database=users",
+            "--execute",
+            statement,
+        ])
+        .env("MYSQL_PWD", "secret")
+        .status();
+    assert!(told.expect("mariadb is installed").success());
 }
 
 fn settings(dir: &Path, template: &Path, number: u32, role: Role) -> Settings {

@@ -440,3 +440,52 @@ async fn others_see_a_change_at_once_though_the_replicas_have_not_heard_of_it() 
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
+
+/// What a process has committed that was killed before it could tell anybody.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_that_nobody_was_told_of_is_heard_from_the_binlog() {
+    let servers = Servers::start(&Path::new(env!("CARGO_TARGET_TMPDIR")).join("mariadb"));
+    let keys = "[cache]\nprofile_ttl = \"1h\"\nsession_ttl = \"1h\"\n";
+    let services = [
+        servers.service("a", keys).await,
+        servers.service("b", keys).await,
+    ];
+    let user = account(&services[0].api, "ada").await;
+    let other = account(&services[1].api, "bob").await;
+    let path = format!("/v1/users/{}", user.id);
+    let shown = async |service: &UserService| {
+        number(&service.api.get(&path, &other.access).await.expect(200))
+    };
+    // The first to follow begins with what comes from then on.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    for number in 1..4 {
+        for service in &services {
+            shown(service).await;
+        }
+        servers.execute(&format!(
+            "UPDATE users SET display_name = '{number}', version = version + 1 WHERE id = {}",
+            user.id
+        ));
+        for service in &services {
+            eventually("it is shown", Duration::from_secs(3), async || {
+                (shown(service).await == number).then_some(())
+            })
+            .await;
+        }
+    }
+    for service in &services {
+        service.api.get("/v1/me", &user.access).await.expect(200);
+    }
+    servers.execute(&format!(
+        "UPDATE sessions SET revoked_at = 1 WHERE user_id = {}",
+        user.id
+    ));
+    for service in &services {
+        eventually(
+            "the session is refused",
+            Duration::from_secs(3),
+            async || (service.api.get("/v1/me", &user.access).await.status == 401).then_some(()),
+        )
+        .await;
+    }
+}

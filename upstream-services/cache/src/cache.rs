@@ -146,6 +146,27 @@ impl<S: Source> Cache<S> {
         inner.near.forget(key, mark).await;
     }
 
+    /// Forgets a key if what is kept of it is older than a version: for whoever hears of a change from elsewhere, when it
+    /// may have been told already.
+    pub async fn forget_older(&self, key: &S::Key, version: u64, mark: Option<Mark>) {
+        let inner = &self.0;
+        let seen = Seen {
+            version,
+            mark: None,
+        };
+        let near = inner.near.get(&inner.near.file(key.clone())).await;
+        let mut old = near.is_some_and(|held| !reaches::<S>(held.value.as_ref(), &seen));
+        if let Some(remote) = &inner.remote
+            && let Some(json) = remote.peek(S::NAME, &key.to_string()).await
+        {
+            let value: Option<S::Value> = json.and_then(|json| serde_json::from_slice(&json).ok());
+            old |= !reaches::<S>(value.as_ref(), &seen);
+        }
+        if old {
+            self.invalidate(key, mark).await;
+        }
+    }
+
     /// What the cache did so far.
     pub fn stats(&self) -> Stats {
         let counts = &self.0.counts;

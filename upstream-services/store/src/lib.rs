@@ -13,6 +13,7 @@
 //! This crate knows no table but its own. Text from outside reaches SQL as bound values only.
 
 mod catalog;
+mod changes;
 pub mod claims;
 mod clock;
 mod database;
@@ -37,6 +38,7 @@ mod time;
 mod time_table;
 mod turn;
 
+pub use changes::{Change, Follower, Watch};
 pub use claims::Claimed;
 pub use error::Error;
 pub use generator::IdGenerator;

@@ -20,6 +20,7 @@ use crate::{
 /// All shards of one data set.
 #[derive(Debug)]
 pub struct Store {
+    data: Data,
     map: Arc<ArcSwap<ShardMap>>,
     shards: Arc<[Arc<Shard>]>,
     ids: Arc<IdGenerator>,
@@ -78,6 +79,7 @@ impl Store {
         };
         let watch = tokio::spawn(watch(map.clone(), shards.clone()));
         Ok(Self {
+            data: options.data.clone(),
             map,
             shards,
             ids,
@@ -107,6 +109,11 @@ impl Store {
     /// Which shard holds which bucket.
     pub fn map(&self) -> Arc<ShardMap> {
         self.map.load_full()
+    }
+
+    /// Where the shards are.
+    pub(crate) fn data(&self) -> &Data {
+        &self.data
     }
 
     /// A new id in a bucket.
@@ -350,6 +357,11 @@ const OWN_SCHEMA: Schema = Schema {
             version: 4,
             name: "row samples",
             sql: include_str!("row_samples.sql"),
+        },
+        Migration {
+            version: 5,
+            name: "how far changes were read",
+            sql: include_str!("changes.sql"),
         },
     ],
 };

@@ -255,10 +255,16 @@ impl Source for Rows {
         self.0.state(session, need).await
     }
 
-    fn version(_: &State) -> u64 {
-        1
+    fn version(state: &State) -> u64 {
+        match state.revoked {
+            true => REVOKED,
+            false => 1,
+        }
     }
 }
+
+/// The version of a session that was revoked; before, it is 1.
+pub(crate) const REVOKED: u64 = 2;
 
 impl SessionStates for StoredSessions {
     fn state(&self, session: Id, need: Need) -> BoxFuture<'_, Result<Option<State>, Error>> {

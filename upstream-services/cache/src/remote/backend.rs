@@ -12,6 +12,9 @@ pub(super) trait Backend: Send + Sync {
     /// What is under a key; when that is nothing, a lease is put there, unless there is one.
     fn look<'a>(&'a self, key: &'a str, lease: Duration) -> Outcome<'a, Found>;
 
+    /// What is under a key, and nothing else.
+    fn get<'a>(&'a self, key: &'a str) -> Outcome<'a, Option<Entry>>;
+
     /// Replaces what the token stands for, if that is still there; whether it was.
     fn fill<'a>(
         &'a self,

@@ -89,6 +89,16 @@ impl Backend for Memcached {
         })
     }
 
+    fn get<'a>(&'a self, key: &'a str) -> Outcome<'a, Option<Entry>> {
+        Box::pin(async move {
+            let mut client = self.client().await?;
+            let found = client.meta_get(key, false, None, Some(&["v"])).await?;
+            self.keep(client);
+            let data = found.and_then(|found| found.data).unwrap_or_default();
+            Ok(Entry::from_bytes(&data))
+        })
+    }
+
     fn fill<'a>(
         &'a self,
         key: &'a str,

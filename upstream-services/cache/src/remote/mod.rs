@@ -155,6 +155,16 @@ impl Remote {
         Look::Unavailable
     }
 
+    /// What is served of a key: a value as JSON, or the knowledge that there is none. Nothing when it has to be loaded.
+    pub(crate) async fn peek(&self, name: &str, key: &str) -> Option<Option<Vec<u8>>> {
+        let key = self.key(name, key)?;
+        match owner(&self.servers, &key)?.get(&key).await? {
+            Entry::Value(json) => Some(Some(json)),
+            Entry::Absent => Some(None),
+            Entry::Deleted(_) => None,
+        }
+    }
+
     pub(crate) async fn fill(
         &self,
         name: &str,

@@ -199,6 +199,13 @@ impl Backend for Redis {
         })
     }
 
+    fn get<'a>(&'a self, key: &'a str) -> Outcome<'a, Option<Entry>> {
+        Box::pin(async move {
+            let found: Option<Vec<u8>> = self.query(redis::cmd("GET").arg(key)).await?;
+            Ok(found.and_then(|bytes| Entry::from_bytes(&bytes)))
+        })
+    }
+
     fn fill<'a>(
         &'a self,
         key: &'a str,

@@ -116,6 +116,11 @@ impl Server {
         self.ask(key, self.backend.look(key, lease)).await
     }
 
+    /// What is under a key; none also when the server cannot be asked.
+    pub(super) async fn get(&self, key: &str) -> Option<Entry> {
+        self.ask(key, self.backend.get(key)).await.flatten()
+    }
+
     pub(super) async fn fill(&self, key: &str, token: &[u8], entry: &Entry, ttl: Duration) {
         let fill = self.backend.fill(key, token, entry, ttl);
         let _ = self.ask(key, fill).await;
