@@ -56,7 +56,7 @@ impl<S: Source> Cache<S> {
         });
         if let Some(remote) = &inner.remote {
             let listener: Arc<dyn Listener> = inner.clone();
-            remote.tell(S::NAME, Arc::downgrade(&listener));
+            remote.add_listener(S::NAME, &listener);
         }
         Self(inner)
     }
@@ -87,7 +87,9 @@ impl<S: Source> Cache<S> {
         let filed = inner.near.file(key);
         let mut too_old = false;
         if let Some(held) = inner.held(&filed).await {
-            if reaches::<S>(held.value.as_ref(), seen) {
+            // That there is none was asked of the primary, and is remembered for its time.
+            let none = held.value.is_none() && held.is_latest() && seen.version <= 1;
+            if none || reaches::<S>(held.value.as_ref(), seen) {
                 self.count_hit(&filed, &held);
                 return Ok(held.value.clone());
             }
@@ -97,15 +99,20 @@ impl<S: Source> Cache<S> {
         if too_old {
             inner.near.remove(&filed).await;
         }
-        let load = inner.load(filed.key.clone(), seen, Anew::No);
-        let held = inner.near.get_or_load(&filed, load).await?;
-        if reaches::<S>(held.value.as_ref(), seen) {
-            return Ok(held.value.clone());
+        // The first flight may be somebody's who has seen less.
+        for _ in 0..2 {
+            let own = AtomicBool::new(false);
+            let load = async {
+                own.store(true, Relaxed);
+                inner.load(filed.key.clone(), seen, Anew::No).await
+            };
+            let held = inner.near.get_or_load(&filed, load).await?;
+            if own.into_inner() || reaches::<S>(held.value.as_ref(), seen) {
+                return Ok(held.value.clone());
+            }
+            inner.near.remove(&filed).await;
         }
-        // The flight was somebody's who has seen less.
-        let value = inner.load_new(filed.key.clone(), seen, Need::Latest);
-        let held = inner.hold(value.await?);
-        inner.near.insert(&filed, held.clone()).await;
+        let held = inner.load(filed.key, seen, Anew::No).await?;
         Ok(held.value.clone())
     }
 
@@ -140,10 +147,12 @@ impl<S: Source> Cache<S> {
         let inner = &self.0;
         if let Some(remote) = &inner.remote {
             let (name, marks) = (key.to_string(), inner.limits.marks);
-            remote.delete(S::NAME, &name, mark.as_ref(), marks).await;
+            remote
+                .delete(S::NAME, &name, mark.clone().into(), marks)
+                .await;
         }
         // Last: until here the remote could still be read.
-        inner.near.forget(key, mark).await;
+        inner.near.forget(key, mark.into()).await;
     }
 
     /// Forgets a key if what is kept of it is older than a version: for whoever hears of a change from elsewhere, when it
@@ -230,7 +239,7 @@ impl<S: Source> Inner<S> {
             Ok(value) => return Ok(self.hold(value)),
             Err(missing) => missing,
         };
-        let held = self.hold(self.load_new(key.clone(), seen, need).await?);
+        let held = self.load_new(key.clone(), seen, need).await?;
         if let Some(lease) = lease {
             self.fill(&key, lease, &held).await;
         }
@@ -245,7 +254,7 @@ impl<S: Source> Inner<S> {
         anew: Anew,
     ) -> Result<Option<S::Value>, Missing> {
         let mut missing = Missing {
-            need: Need::Any.and(self.near.mark(key).await),
+            need: self.near.mark(key).await,
             lease: None,
         };
         let Some(remote) = &self.remote else {
@@ -257,7 +266,12 @@ impl<S: Source> Inner<S> {
                 Look::Found(entry, lease) => {
                     let value = entry.map(|json| serde_json::from_slice(&json)).transpose();
                     return match value {
-                        Ok(value) if anew == Anew::No && reaches::<S>(value.as_ref(), seen) => {
+                        // A server may have missed a deletion that was heard of here.
+                        Ok(value)
+                            if anew == Anew::No
+                                && missing.need == Need::Any
+                                && reaches::<S>(value.as_ref(), seen) =>
+                        {
                             self.counts.remote_hits.fetch_add(1, Relaxed);
                             Ok(value)
                         }
@@ -271,8 +285,8 @@ impl<S: Source> Inner<S> {
                     missing.lease = Some(lease);
                     break;
                 }
-                Look::Deleted(mark, lease) => {
-                    missing.need = missing.need.and(mark);
+                Look::Deleted(need, lease) => {
+                    missing.need = missing.need.and(need);
                     missing.lease = Some(lease);
                     break;
                 }
@@ -289,15 +303,25 @@ impl<S: Source> Inner<S> {
         key: S::Key,
         seen: &Seen,
         need: Need,
-    ) -> Result<Option<S::Value>, S::Error> {
-        let need = need.and(seen.mark.clone());
+    ) -> Result<Arc<Held<S::Value>>, S::Error> {
+        let need = need.and(seen.mark.clone().into());
         self.counts.loads.fetch_add(1, Relaxed);
         let value = self.source.load(key.clone(), need.clone()).await?;
-        if need == Need::Latest || reaches::<S>(value.as_ref(), seen) {
-            return Ok(value);
+        let latest = need == Need::Latest;
+        if latest || reaches::<S>(value.as_ref(), seen) {
+            return Ok(Held::new(
+                value.clone(),
+                self.limits.draw(value.is_some()),
+                latest,
+            ));
         }
         self.counts.loads.fetch_add(1, Relaxed);
-        self.source.load(key, Need::Latest).await
+        let value = self.source.load(key, Need::Latest).await?;
+        Ok(Held::new(
+            value.clone(),
+            self.limits.draw(value.is_some()),
+            true,
+        ))
     }
 
     /// Loads what memory does not have.
@@ -323,17 +347,16 @@ impl<S: Source> Inner<S> {
         let mut found = Vec::new();
         let mut fills = Vec::new();
         for (filed, looked) in missing.into_iter().zip(looked) {
-            let (value, lease) = match looked {
-                Ok(value) => (value, None),
+            let (held, lease) = match looked {
+                Ok(value) => (self.hold(value), None),
                 Err(Missing {
                     need: Need::Any,
                     lease,
-                }) => (loaded.remove(&filed.key), lease),
+                }) => (self.hold(loaded.remove(&filed.key)), lease),
                 Err(Missing { need, lease }) => {
                     (self.load_new(filed.key.clone(), &seen, need).await?, lease)
                 }
             };
-            let held = self.hold(value);
             self.near.insert(&filed, held.clone()).await;
             found.extend(held.value.clone().map(|value| (filed.key.clone(), value)));
             fills.extend(lease.map(|lease| (filed.key, lease, held)));
@@ -359,7 +382,7 @@ impl<S: Source> Inner<S> {
 
     fn hold(&self, value: Option<S::Value>) -> Arc<Held<S::Value>> {
         let fresh = self.limits.draw(value.is_some());
-        Held::new(value, fresh)
+        Held::new(value, fresh, false)
     }
 }
 
@@ -383,11 +406,11 @@ fn reaches<S: Source>(value: Option<&S::Value>, seen: &Seen) -> bool {
 }
 
 impl<S: Source> Listener for Inner<S> {
-    fn forget<'a>(&'a self, key: &'a str, mark: Option<Mark>) -> BoxFuture<'a, ()> {
+    fn forget<'a>(&'a self, key: &'a str, need: Need) -> BoxFuture<'a, ()> {
         Box::pin(async move {
             let key: Option<S::Key> = key.parse().ok();
             if let Some(key) = key {
-                self.near.forget(&key, mark).await;
+                self.near.forget(&key, need).await;
             }
         })
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use moka::Expiry;
 
-use crate::{Limits, Mark};
+use crate::{Limits, Need};
 
 /// Entries of this process.
 pub(crate) struct Near<K, V> {
@@ -16,7 +16,7 @@ pub(crate) struct Near<K, V> {
     generations: Box<[AtomicU64]>,
     hasher: RandomState,
     /// What was invalidated lately.
-    marks: moka::future::Cache<K, Mark>,
+    marks: moka::future::Cache<K, Need>,
 }
 
 /// A key under the generation that its stripe had when the look-up began.
@@ -26,11 +26,16 @@ pub(crate) struct Filed<K> {
     generation: u64,
 }
 
+/// Marks that are kept, at least.
+const MARKS: u64 = 10_000;
+
 /// An entry.
 pub(crate) struct Held<V> {
     pub(crate) value: Option<V>,
     filled: Instant,
     fresh: Duration,
+    /// It was asked of who sees every write.
+    latest: bool,
     refreshing: AtomicBool,
 }
 
@@ -52,7 +57,7 @@ where
             generations: (0..stripes).map(|_| AtomicU64::new(0)).collect(),
             hasher: RandomState::new(),
             marks: moka::future::Cache::builder()
-                .max_capacity(limits.entries)
+                .max_capacity(limits.entries.max(MARKS))
                 .time_to_live(limits.marks)
                 .build(),
         }
@@ -90,9 +95,11 @@ where
     }
 
     /// Forgets a key: whoever asks afterwards does not get what was loaded before, whatever loads are under way.
-    pub(crate) async fn forget(&self, key: &K, mark: Option<Mark>) {
-        if let Some(mark) = mark {
-            self.marks.insert(key.clone(), mark).await;
+    pub(crate) async fn forget(&self, key: &K, need: Need) {
+        if need != Need::Any {
+            // Of two changes the later may be told of first.
+            let need = self.mark(key).await.and(need);
+            self.marks.insert(key.clone(), need).await;
         }
         // Release: a reader that sees the new generation sees what was committed before it.
         let generation = self.generation(key).fetch_add(1, Ordering::AcqRel);
@@ -109,8 +116,8 @@ where
     }
 
     /// How new a fill of this key has to be.
-    pub(crate) async fn mark(&self, key: &K) -> Option<Mark> {
-        self.marks.get(key).await
+    pub(crate) async fn mark(&self, key: &K) -> Need {
+        self.marks.get(key).await.unwrap_or_default()
     }
 
     /// Lets what is due be done.
@@ -137,11 +144,12 @@ where
 }
 
 impl<V> Held<V> {
-    pub(crate) fn new(value: Option<V>, fresh: Duration) -> Arc<Self> {
+    pub(crate) fn new(value: Option<V>, fresh: Duration, latest: bool) -> Arc<Self> {
         Arc::new(Self {
             value,
             filled: Instant::now(),
             fresh,
+            latest,
             refreshing: AtomicBool::new(false),
         })
     }
@@ -153,6 +161,10 @@ impl<V> Held<V> {
     /// How long it is served without a question.
     pub(crate) fn fresh(&self) -> Duration {
         self.fresh
+    }
+
+    pub(crate) fn is_latest(&self) -> bool {
+        self.latest
     }
 
     pub(crate) fn is_fresh(&self) -> bool {

@@ -73,15 +73,20 @@ pub struct Seen {
     pub mark: Option<Mark>,
 }
 
+impl From<Option<Mark>> for Need {
+    fn from(mark: Option<Mark>) -> Self {
+        mark.map_or(Self::Any, Self::After)
+    }
+}
+
 impl Need {
     /// What fulfils both.
-    pub(crate) fn and(self, mark: Option<Mark>) -> Self {
-        match (self, mark) {
-            (need, None) => need,
-            (Self::Any, Some(mark)) => Self::After(mark),
-            (Self::After(one), Some(other)) if one == other => Self::After(one),
+    pub(crate) fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (need, Self::Any) | (Self::Any, need) => need,
+            (one, other) if one == other => one,
             // Which of the two is later knows the source alone.
-            (Self::After(_) | Self::Latest, Some(_)) => Self::Latest,
+            _ => Self::Latest,
         }
     }
 }

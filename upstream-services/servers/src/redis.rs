@@ -9,13 +9,15 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::Error;
-use crate::process::{Process, write_private};
+use crate::process::{Process, free_port, write_private};
 
 /// A server that runs. It forgets everything with its process.
 #[derive(Debug)]
 pub struct Redis {
     process: Process,
     settings: RedisSettings,
+    /// Where the servers of a cluster speak to each other.
+    bus: u16,
 }
 
 /// Where a server is and what it is to be.
@@ -53,8 +55,9 @@ impl Redis {
         let RedisSettings { dir, port, .. } = &settings;
         fs::create_dir_all(dir).map_err(Error::file(dir))?;
         let configuration = dir.join("redis.conf");
+        let bus = free_port().unwrap_or_default();
         // Sentinels write their file anew.
-        write_private(&configuration, &settings.configuration())?;
+        write_private(&configuration, &settings.configuration(bus))?;
         let program = match settings.setup {
             Setup::Sentinel(_) => "redis-sentinel",
             _ => "redis-server",
@@ -66,7 +69,11 @@ impl Redis {
             let answer = ask(*port, "PING").unwrap_or_default();
             answer.starts_with("+PONG") || answer.starts_with("-NOAUTH")
         })?;
-        Ok(Self { process, settings })
+        Ok(Self {
+            process,
+            settings,
+            bus,
+        })
     }
 
     /// Makes one cluster of servers, each with an equal part of the slots, and waits until it serves.
@@ -85,7 +92,11 @@ impl Redis {
             );
             server.tell(&format!("CLUSTER ADDSLOTSRANGE {from} {to}"))?;
             server.tell(&format!("CLUSTER SET-CONFIG-EPOCH {}", number + 1))?;
-            server.tell(&format!("CLUSTER MEET 127.0.0.1 {}", first.port()))?;
+            server.tell(&format!(
+                "CLUSTER MEET 127.0.0.1 {} {}",
+                first.port(),
+                first.bus
+            ))?;
         }
         let end = Instant::now() + PATIENCE;
         let serves = |server: &Self| {
@@ -157,7 +168,7 @@ impl Redis {
 const PATIENCE: Duration = Duration::from_secs(30);
 
 impl RedisSettings {
-    fn configuration(&self) -> String {
+    fn configuration(&self, bus: u16) -> String {
         let (dir, port) = (self.dir.display(), self.port);
         let mut common = format!(
             "bind 127.0.0.1\nport {port}\ndir \"{dir}\"\npidfile \"{dir}/pid\"\nprotected-mode no\n"
@@ -171,7 +182,7 @@ impl RedisSettings {
             Setup::Single => format!("{common}{memory}"),
             Setup::Replica(of) => format!("{common}{memory}replicaof 127.0.0.1 {of}\n"),
             Setup::Cluster => format!(
-                "{common}{memory}cluster-enabled yes\ncluster-config-file nodes.conf\n\
+                "{common}{memory}cluster-enabled yes\ncluster-port {bus}\ncluster-config-file nodes.conf\n\
                  cluster-node-timeout 2000\ncluster-require-full-coverage no\n"
             ),
             Setup::Sentinel(of) => format!(

@@ -148,8 +148,7 @@ impl Sessions {
                 })?;
                 revoke(&mut tx, session, now).await?;
                 record.write(&mut tx).await?;
-                let position = route.commit(tx).await?;
-                self.cache.invalidate(&session, mark(&position)).await;
+                self.committed(session, route.commit(tx).await).await?;
                 self.reuse.inc();
                 tracing::warn!(%user, %session, "a used refresh token came again: session revoked");
                 Err(Error::WrongRefreshToken)
@@ -163,8 +162,7 @@ impl Sessions {
                 let update = sql(update).bind(expires_at).bind(now);
                 let update = update.bind(client.address).bind(client.agent);
                 update.bind(session).run(&mut tx).await?;
-                let position = route.commit(tx).await?;
-                self.cache.invalidate(&session, mark(&position)).await;
+                let position = self.committed(session, route.commit(tx).await).await?;
                 Ok(Opened {
                     access: Access { user, session },
                     role,
@@ -189,11 +187,20 @@ impl Sessions {
         if revoke(&mut tx, access.session, now).await? {
             record.write(&mut tx).await?;
         }
-        let position = route.commit(tx).await?;
-        self.cache
-            .invalidate(&access.session, mark(&position))
-            .await;
+        self.committed(access.session, route.commit(tx).await)
+            .await?;
         Ok(())
+    }
+
+    /// Forgets a session that was changed, or may have been: a commit that reports an error may have taken place.
+    async fn committed(
+        &self,
+        session: Id,
+        commit: Result<Position, store::Error>,
+    ) -> Result<Position, Error> {
+        let position = commit.as_ref().unwrap_or(&Position::UNKNOWN);
+        self.cache.invalidate(&session, mark(position)).await;
+        Ok(commit?)
     }
 
     /// Forgets sessions that ended elsewhere, at a position.

@@ -24,8 +24,9 @@ pub(super) trait Backend: Send + Sync {
         ttl: Duration,
     ) -> Outcome<'a, bool>;
 
-    /// Puts an entry under a key, whatever is there.
-    fn put<'a>(&'a self, key: &'a str, entry: &'a Entry, ttl: Duration) -> Outcome<'a, ()>;
+    /// Puts a deletion under a key, whatever is there. Where another one is that asks for something else, nobody knows which is later:
+    /// then it asks for the latest.
+    fn delete<'a>(&'a self, key: &'a str, deletion: &'a Entry, ttl: Duration) -> Outcome<'a, ()>;
 
     /// Whether the part of it that has a key answers.
     fn ping<'a>(&'a self, key: &'a str) -> Outcome<'a, ()>;

@@ -1,6 +1,6 @@
 //! What stands under a key on a server: one letter, and what belongs to it.
 
-use crate::Mark;
+use crate::{Mark, Need};
 
 /// What stands under a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -10,11 +10,11 @@ pub(super) enum Entry {
     /// `N`: there is no value.
     Absent,
     /// `D`, a nonce, and how new a fill has to be: it was deleted.
-    Deleted(Option<Mark>),
+    Deleted(Need),
 }
 
 /// Letters of a nonce.
-const NONCE: usize = 16;
+pub(super) const NONCE: usize = 16;
 
 impl Entry {
     /// As bytes. Each deletion is another one, so that a lease given before it does not fit.
@@ -22,10 +22,7 @@ impl Entry {
         match self {
             Self::Value(json) => [b"V", &json[..]].concat(),
             Self::Absent => b"N".to_vec(),
-            Self::Deleted(mark) => {
-                let mark = mark.as_ref().map_or("", |mark| &mark.0);
-                format!("D{}{mark}", nonce()).into_bytes()
-            }
+            Self::Deleted(need) => format!("D{}{}", nonce(), text_of(need)).into_bytes(),
         }
     }
 
@@ -36,14 +33,34 @@ impl Entry {
             (b'V', json) => Some(Self::Value(json.to_vec())),
             (b'N', []) => Some(Self::Absent),
             (b'D', rest) => {
-                let mark = std::str::from_utf8(rest.get(NONCE..)?).ok()?;
-                let mark = (!mark.is_empty()).then(|| Mark(mark.to_owned()));
-                Some(Self::Deleted(mark))
+                let need = std::str::from_utf8(rest.get(NONCE..)?).ok()?;
+                Some(Self::Deleted(need_of(need)))
             }
             _ => None,
         }
     }
 }
+
+/// How new a fill has to be: nothing, a mark, or [`LATEST`].
+pub(super) fn text_of(need: &Need) -> &str {
+    match need {
+        Need::Any => "",
+        Need::After(Mark(mark)) => mark,
+        Need::Latest => LATEST,
+    }
+}
+
+/// The other way round.
+pub(super) fn need_of(text: &str) -> Need {
+    match text {
+        "" => Need::Any,
+        LATEST => Need::Latest,
+        mark => Need::After(Mark(mark.to_owned())),
+    }
+}
+
+/// No mark.
+pub(super) const LATEST: &str = "*";
 
 /// `L` and a nonce: somebody is about to fill it.
 pub(super) fn new_lease() -> Vec<u8> {
@@ -65,8 +82,9 @@ mod tests {
         for entry in [
             Entry::Value(b"{}".to_vec()),
             Entry::Absent,
-            Entry::Deleted(None),
-            Entry::Deleted(Some(Mark("3.0-1-42".into()))),
+            Entry::Deleted(Need::Any),
+            Entry::Deleted(Need::Latest),
+            Entry::Deleted(Need::After(Mark("3.0-1-42".into()))),
         ] {
             assert_eq!(Entry::from_bytes(&entry.to_bytes()), Some(entry));
         }
@@ -75,7 +93,7 @@ mod tests {
 
     #[test]
     fn no_two_deletions_and_leases_are_alike() {
-        let deleted = Entry::Deleted(None);
+        let deleted = Entry::Deleted(Need::Any);
         assert_ne!(deleted.to_bytes(), deleted.to_bytes());
         assert_ne!(new_lease(), new_lease());
     }

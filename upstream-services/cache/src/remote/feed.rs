@@ -1,25 +1,30 @@
 //! What other processes have deleted.
 
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use futures::future::join_all;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
+use super::entry::{need_of, text_of};
 use super::server::Server;
-use super::{Listener, Listeners};
-use crate::Mark;
+use super::{Audience, Listeners};
+use crate::Need;
 
 /// Between two attempts to follow a server.
 const AGAIN: Duration = Duration::from_millis(200);
+/// Between two messages of our own.
+const BEAT: Duration = Duration::from_secs(2);
+/// Without a message for so long, a subscription is taken for dead.
+const SILENCE: Duration = Duration::from_secs(7);
 /// Messages that wait, at most; more of them wait in the server.
 const QUEUE: usize = 1024;
 
 /// What is told of a deletion: who, of which source, which key, and how new a fill has to be.
-pub(super) fn message(sender: u64, name: &str, key: &str, mark: Option<&Mark>) -> String {
-    let mark = mark.map_or("", |mark| &mark.0);
-    format!("{sender:016x} {name} {key} {mark}")
+pub(super) fn message(sender: u64, name: &str, key: &str, need: &Need) -> String {
+    format!("{sender:016x} {name} {key} {}", text_of(need))
 }
 
 /// Follows all servers for ever.
@@ -51,31 +56,42 @@ impl Feed {
             let Some(following) = server.follow(channel, heard) else {
                 return; // it has no channels
             };
-            let (ended, ()) = futures::join!(following, self.tell(messages));
-            if let Err(error) = ended {
-                tracing::debug!(server = server.name(), %error, "deletions are not heard");
+            let hears = AtomicBool::new(false);
+            tokio::select! {
+                ended = following => if let Err(error) = ended {
+                    tracing::debug!(server = server.name(), %error, "deletions are not heard");
+                },
+                () = self.pass_on(messages, &hears) => {
+                    tracing::debug!(server = server.name(), "it has fallen silent");
+                }
+                () = self.beat(server, channel) => {}
+            }
+            if hears.into_inner() && self.unheard.fetch_add(1, SeqCst) == 0 {
+                self.say(false);
             }
             tokio::time::sleep(AGAIN).await;
         }
     }
 
-    async fn tell(&self, mut messages: mpsc::Receiver<String>) {
-        let mut hears = false;
-        while let Some(message) = messages.recv().await {
-            if !hears {
-                hears = true;
-                if self.unheard.fetch_sub(1, SeqCst) == 1 {
-                    self.each(|listener| listener.heard(true));
-                }
-            }
-            self.pass_on(&message).await;
-        }
-        if hears && self.unheard.fetch_add(1, SeqCst) == 0 {
-            self.each(|listener| listener.heard(false));
+    /// Says something now and then, which comes back while all is well: a connection may be gone without a word.
+    async fn beat(&self, server: &Server, channel: &str) {
+        loop {
+            tokio::time::sleep(BEAT).await;
+            server.publish(channel, &self.own).await;
         }
     }
 
-    async fn pass_on(&self, message: &str) {
+    /// Passes messages on until nothing comes any more, not even our own.
+    async fn pass_on(&self, mut messages: mpsc::Receiver<String>, hears: &AtomicBool) {
+        while let Ok(Some(message)) = timeout(SILENCE, messages.recv()).await {
+            if !hears.swap(true, SeqCst) && self.unheard.fetch_sub(1, SeqCst) == 1 {
+                self.say(true);
+            }
+            self.hear(&message).await;
+        }
+    }
+
+    async fn hear(&self, message: &str) {
         let mut words = message.splitn(4, ' ');
         let (Some(sender), Some(name), Some(key)) = (words.next(), words.next(), words.next())
         else {
@@ -84,28 +100,25 @@ impl Feed {
         if sender == self.own {
             return;
         }
-        let mark = words.next().filter(|mark| !mark.is_empty());
-        let listener = {
-            let listeners = self
-                .listeners
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            listeners.get(name).and_then(std::sync::Weak::upgrade)
-        };
+        let need = need_of(words.next().unwrap_or_default());
+        let listener = self.audience().listeners.get(name).and_then(Weak::upgrade);
         if let Some(listener) = listener {
-            listener
-                .forget(key, mark.map(|mark| Mark(mark.to_owned())))
-                .await;
+            listener.forget(key, need).await;
         }
     }
 
-    fn each(&self, tell: impl Fn(&dyn Listener)) {
-        let listeners = self
-            .listeners
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        for listener in listeners.values().filter_map(std::sync::Weak::upgrade) {
-            tell(&*listener);
+    /// Says whether deletions are heard from now on.
+    fn say(&self, heard: bool) {
+        let mut audience = self.audience();
+        audience.heard = heard;
+        for listener in audience.listeners.values().filter_map(Weak::upgrade) {
+            listener.heard(heard);
         }
+    }
+
+    fn audience(&self) -> MutexGuard<'_, Audience> {
+        self.listeners
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use super::backend::{Backend, Found, Outcome};
 use super::entry::Entry;
 use super::options::Node;
-use crate::RemoteError;
+use crate::{Need, RemoteError};
 
 /// A server. Each request has a connection to itself; a few of them are kept.
 pub(super) struct Memcached {
@@ -113,10 +113,12 @@ impl Backend for Memcached {
         })
     }
 
-    fn put<'a>(&'a self, key: &'a str, entry: &'a Entry, ttl: Duration) -> Outcome<'a, ()> {
+    fn delete<'a>(&'a self, key: &'a str, _: &'a Entry, ttl: Duration) -> Outcome<'a, ()> {
         Box::pin(async move {
             let ttl = format!("T{}", seconds(ttl));
-            self.set(key, entry, &[&ttl]).await.map(drop)
+            // It cannot compare and set in one step what it does not know.
+            let latest = Entry::Deleted(Need::Latest);
+            self.set(key, &latest, &[&ttl]).await.map(drop)
         })
     }
 

@@ -28,7 +28,7 @@ use tokio::task::JoinHandle;
 use self::entry::Entry;
 use self::rendezvous::owner;
 use self::server::Server;
-use crate::Mark;
+use crate::Need;
 
 pub use self::backend::RemoteError;
 pub use self::options::{Kind, Node, Options, Password};
@@ -36,7 +36,8 @@ pub use self::server::ServerStats as RemoteStats;
 
 /// The servers that processes share.
 pub struct Remote {
-    options: Options,
+    /// What every key begins with.
+    prefix: String,
     servers: Vec<Arc<Server>>,
     gutter: Vec<Arc<Server>>,
     listeners: Listeners,
@@ -46,11 +47,19 @@ pub struct Remote {
 }
 
 /// Who is told what other processes delete, by the name of the source.
-type Listeners = Arc<Mutex<HashMap<&'static str, Weak<dyn Listener>>>>;
+type Listeners = Arc<Mutex<Audience>>;
+
+/// Who is told, and what they know.
+#[derive(Default)]
+struct Audience {
+    /// Whether deletions are heard now.
+    heard: bool,
+    listeners: HashMap<&'static str, Weak<dyn Listener>>,
+}
 
 /// Who is told what other processes delete.
 pub(crate) trait Listener: Send + Sync {
-    fn forget<'a>(&'a self, key: &'a str, mark: Option<Mark>) -> BoxFuture<'a, ()>;
+    fn forget<'a>(&'a self, key: &'a str, need: Need) -> BoxFuture<'a, ()>;
 
     /// Whether deletions are heard from now on.
     fn heard(&self, heard: bool);
@@ -63,8 +72,8 @@ pub(crate) enum Look {
     Found(Option<Vec<u8>>, Lease),
     /// Nothing; it is the caller's to fill.
     Vacant(Lease),
-    /// It was deleted just now; a fill must not be older than the mark.
-    Deleted(Option<Mark>, Lease),
+    /// It was deleted just now; a fill must be so new.
+    Deleted(Need, Lease),
     /// Nothing; somebody else is about to fill it.
     Taken,
     /// No answer.
@@ -104,7 +113,7 @@ impl Remote {
             listeners.clone(),
         )));
         Ok(Arc::new(Self {
-            options,
+            prefix: options.prefix,
             servers,
             gutter,
             listeners,
@@ -120,12 +129,15 @@ impl Remote {
     }
 
     /// Remembers whom to tell what is deleted elsewhere.
-    pub(crate) fn tell(&self, name: &'static str, listener: Weak<dyn Listener>) {
-        let mut listeners = self
+    pub(crate) fn add_listener(&self, name: &'static str, listener: &Arc<dyn Listener>) {
+        let mut audience = self
             .listeners
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        listeners.insert(name, listener);
+        audience.listeners.insert(name, Arc::downgrade(listener));
+        if audience.heard {
+            listener.heard(true);
+        }
     }
 
     pub(crate) async fn look(&self, name: &str, key: &str) -> Look {
@@ -145,8 +157,8 @@ impl Remote {
                     Look::Found(Some(json), lease(token))
                 }
                 backend::Found::Entry(Entry::Absent, token) => Look::Found(None, lease(token)),
-                backend::Found::Entry(Entry::Deleted(mark), token) => {
-                    Look::Deleted(mark, lease(token))
+                backend::Found::Entry(Entry::Deleted(need), token) => {
+                    Look::Deleted(need, lease(token))
                 }
                 backend::Found::Vacant(token) => Look::Vacant(lease(token)),
                 backend::Found::Taken => Look::Taken,
@@ -187,39 +199,28 @@ impl Remote {
     }
 
     /// Deletes a key for a while, and tells other processes. A server that does not answer
-    /// is told later.
-    pub(crate) async fn delete(&self, name: &str, key: &str, mark: Option<&Mark>, ttl: Duration) {
-        let message = feed::message(self.sender, name, key, mark);
+    /// is told later, and so are they.
+    pub(crate) async fn delete(&self, name: &str, key: &str, need: Need, ttl: Duration) {
+        let message = feed::message(self.sender, name, key, &need);
         let Some(key) = self.key(name, key) else {
             return;
         };
-        let entry = Entry::Deleted(mark.cloned());
         let gutter = async {
             // Who cannot reach the server uses the gutter, whether we can or not.
             if let Some(server) = owner(&self.gutter, &key) {
-                server.delete(&key, &entry, ttl).await;
+                server.delete(&key, &need, ttl, None).await;
             }
         };
-        let delete = async {
-            if let Some(server) = owner(&self.servers, &key) {
-                server.delete(&key, &entry, ttl).await;
-            }
-        };
-        let publish = async {
-            for server in &self.servers {
-                if server.publish(&self.options.channel(), &message).await {
-                    break;
-                }
-            }
-        };
-        futures::join!(gutter, delete);
-        // Last: who hears of it and asks at once must find it deleted.
-        publish.await;
+        // In the gutter first: who hears of it and asks at once must find it deleted.
+        gutter.await;
+        if let Some(server) = owner(&self.servers, &key) {
+            server.delete(&key, &need, ttl, Some(message)).await;
+        }
     }
 
     /// The key on the servers; none when it is too long.
     fn key(&self, name: &str, key: &str) -> Option<String> {
-        let key = format!("{}:{name}:{key}", self.options.prefix);
+        let key = format!("{}:{name}:{key}", self.prefix);
         (key.len() <= LONGEST_KEY).then_some(key)
     }
 }

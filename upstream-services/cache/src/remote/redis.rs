@@ -15,7 +15,7 @@ use redis::{
 use tokio::sync::mpsc;
 
 use super::backend::{Backend, Found, Outcome};
-use super::entry::{Entry, new_lease};
+use super::entry::{Entry, LATEST, NONCE, new_lease};
 use super::options::{Kind, Node, Options};
 use crate::RemoteError;
 
@@ -50,6 +50,12 @@ enum Link {
 /// Replaces a value if it is still the same.
 const FILL: &str = "if redis.call('GET', KEYS[1]) == ARGV[1] then \
     redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) return 1 end return 0";
+
+/// Puts a deletion there; the bytes behind its letter and nonce say how new a fill must be.
+const DELETE: &str = "local there = redis.call('GET', KEYS[1]) local new = ARGV[1] local head = tonumber(ARGV[3]) \
+    if there and there:sub(1, 1) == 'D' and there:sub(head + 1) ~= new:sub(head + 1) \
+    then new = new:sub(1, head) .. ARGV[4] end \
+    redis.call('SET', KEYS[1], new, 'PX', ARGV[2])";
 
 /// Ranges of a cluster's slots; the servers of a cluster have ranges too.
 const RANGES: u16 = 64;
@@ -221,14 +227,13 @@ impl Backend for Redis {
         })
     }
 
-    fn put<'a>(&'a self, key: &'a str, entry: &'a Entry, ttl: Duration) -> Outcome<'a, ()> {
+    fn delete<'a>(&'a self, key: &'a str, deletion: &'a Entry, ttl: Duration) -> Outcome<'a, ()> {
         Box::pin(async move {
-            let mut set = redis::cmd("SET");
-            set.arg(key)
-                .arg(entry.to_bytes())
-                .arg("PX")
-                .arg(millis(ttl));
-            Ok(self.query(&set).await?)
+            let mut eval = redis::cmd("EVAL");
+            eval.arg(DELETE).arg(1).arg(key);
+            eval.arg(deletion.to_bytes()).arg(millis(ttl));
+            eval.arg(1 + NONCE).arg(LATEST);
+            Ok(self.query(&eval).await?)
         })
     }
 

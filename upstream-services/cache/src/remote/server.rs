@@ -15,11 +15,13 @@ use super::entry::Entry;
 use super::memcached::Memcached;
 use super::options::{Kind, Node, Options};
 use super::redis::Redis;
-use crate::RemoteError;
+use crate::{Need, RemoteError};
 
 /// A server with its breaker.
 pub(super) struct Server {
     name: String,
+    /// Where deletions are told.
+    channel: String,
     backend: Box<dyn Backend>,
     timeout: Duration,
     /// The parts that fail each by itself.
@@ -42,7 +44,17 @@ struct Part {
 struct Missed {
     /// A key of it, to find out whether it answers.
     probe: String,
-    deletions: HashMap<String, (Entry, Duration)>,
+    deletions: HashMap<String, Deletion>,
+}
+
+/// A deletion that is still to be told.
+#[derive(Clone, PartialEq)]
+struct Deletion {
+    ttl: Duration,
+    /// What other processes are to be told.
+    message: Option<String>,
+    /// Tells it from an earlier one of the same key.
+    number: u64,
 }
 
 /// How a server does.
@@ -87,7 +99,13 @@ impl Server {
                 Kind::Memcached => Box::new(Memcached::new(&nodes[0])),
                 _ => Box::new(Redis::new(options, nodes)?),
             };
-            Ok(Arc::new(Self::new(nodes, backend, options.timeout)))
+            let channel = options.channel();
+            Ok(Arc::new(Self::new(
+                nodes,
+                backend,
+                options.timeout,
+                channel,
+            )))
         };
         match options.kind {
             Kind::Redis | Kind::Memcached => nodes.chunks(1).map(one_of).collect(),
@@ -95,10 +113,11 @@ impl Server {
         }
     }
 
-    fn new(nodes: &[Node], backend: Box<dyn Backend>, timeout: Duration) -> Self {
+    fn new(nodes: &[Node], backend: Box<dyn Backend>, timeout: Duration, channel: String) -> Self {
         let names: Vec<_> = nodes.iter().map(Node::to_string).collect();
         Self {
             name: names.join(","),
+            channel,
             timeout,
             parts: (0..backend.parts()).map(|_| Part::default()).collect(),
             backend,
@@ -126,10 +145,27 @@ impl Server {
         let _ = self.ask(key, fill).await;
     }
 
-    /// Deletes a key, now or as soon as the server answers again.
-    pub(super) async fn delete(&self, key: &str, deletion: &Entry, ttl: Duration) {
-        let put = self.backend.put(key, deletion, ttl);
-        if self.ask(key, put).await.is_some() {
+    /// Deletes a key and tells other processes, now or as soon as the server answers again.
+    pub(super) async fn delete(
+        &self,
+        key: &str,
+        need: &Need,
+        ttl: Duration,
+        message: Option<String>,
+    ) {
+        let deletion = Entry::Deleted(need.clone());
+        let deleted = self
+            .ask(key, self.backend.delete(key, &deletion, ttl))
+            .await;
+        let told = match (deleted, &message) {
+            (None, _) => None,
+            (Some(()), None) => Some(()),
+            (Some(()), Some(message)) => {
+                let publish = self.backend.publish(&self.channel, message);
+                self.ask(key, publish).await
+            }
+        };
+        if told.is_some() {
             return;
         }
         let part = self.part(key);
@@ -137,9 +173,13 @@ impl Server {
         part.down.store(true, Relaxed); // it may have come back between
         if missed.deletions.len() < MOST_MISSED || missed.deletions.contains_key(key) {
             missed.probe = key.to_owned();
-            missed
-                .deletions
-                .insert(key.to_owned(), (deletion.clone(), ttl));
+            let number = self.failures.fetch_add(1, Relaxed);
+            let deletion = Deletion {
+                ttl,
+                message,
+                number,
+            };
+            missed.deletions.insert(key.to_owned(), deletion);
         } else if self.lost.fetch_add(1, Relaxed) == 0 {
             tracing::error!(server = self.name, "misses more deletions than are kept");
         }
@@ -196,7 +236,7 @@ impl Server {
             };
             let told = missed
                 .iter()
-                .map(|(key, (entry, ttl))| self.answers(self.backend.put(key, entry, *ttl)));
+                .map(|(key, deletion)| self.tell_late(key, deletion));
             let told = join_all(told).await;
             if told.contains(&false) {
                 return;
@@ -208,6 +248,22 @@ impl Server {
                     left.deletions.remove(&key);
                 }
             }
+        }
+    }
+
+    /// Deletes what was to be deleted a while ago. Somebody else may have changed and filled it since.
+    async fn tell_late(&self, key: &str, deletion: &Deletion) -> bool {
+        let entry = Entry::Deleted(Need::Latest);
+        let delete = self.backend.delete(key, &entry, deletion.ttl);
+        if !self.answers(delete).await {
+            return false;
+        }
+        match &deletion.message {
+            Some(message) => {
+                self.answers(self.backend.publish(&self.channel, message))
+                    .await
+            }
+            None => true,
         }
     }
 

@@ -189,7 +189,10 @@ impl<'s> Attempt<'s> {
     async fn try_abandon(&self, now: Time) -> Result<Abandoned, Error> {
         // Only a commit that was tried can have succeeded.
         if self.commit_tried && self.store.decide(self.token, now).await? {
-            self.try_settle().await?;
+            // As after any other commit: what fails now is repaired by whoever comes next.
+            if let Err(error) = self.try_settle().await {
+                tracing::warn!(owner = %self.owner, %error, "claims will be confirmed later");
+            }
             return Ok(Abandoned::WasCommitted);
         }
         for (kind, value) in &self.held {

@@ -62,18 +62,20 @@ impl Pool {
     pub(crate) async fn begin(&self, terms: Terms) -> Result<Transaction, sqlx::Error> {
         let inner = match self {
             Self::Sqlite(pool) => Inner::Sqlite(Some(pool.begin_with(BEGIN_WRITE).await?)),
-            Self::MySql(pool) => {
-                let mut connection = pool.acquire().await?;
-                let begin = sqlx::raw_sql("START TRANSACTION");
-                begin.execute(&mut *connection).await?;
-                Inner::MySql(Some(connection))
-            }
+            Self::MySql(pool) => Inner::MySql(Some(pool.acquire().await?)),
         };
-        Ok(Transaction {
+        // Until the answer is here, nobody knows what state the connection is in.
+        let mut transaction = Transaction {
             inner,
             terms,
-            late: false,
-        })
+            late: true,
+        };
+        if let Inner::MySql(Some(connection)) = &mut transaction.inner {
+            let begin = sqlx::raw_sql("START TRANSACTION");
+            begin.execute(&mut **connection).await?;
+        }
+        transaction.late = false;
+        Ok(transaction)
     }
 
     /// Whether all connections that there may be are in use.
@@ -102,7 +104,9 @@ impl Connection {
 
     /// How far a reader has to be to see what was written here last.
     pub(crate) async fn position(&mut self, dialect: &dyn Dialect) -> Result<Position, Error> {
-        let reached: String = sql(dialect.position()).value(&mut *self).await?;
+        let mut reached: String = sql(dialect.position()).value(&mut *self).await?;
+        // MySQL begins a line for each server that has ever been the primary.
+        reached.retain(|char| !char.is_whitespace());
         Ok(Position::new(self.terms.shard, reached))
     }
 
@@ -157,16 +161,15 @@ impl Transaction {
                 Ok(None)
             }
             Inner::MySql(connection) => {
-                let Some(mut connection) = connection.take() else {
+                let Some(open) = connection else {
                     return Ok(None);
                 };
-                let commit = sqlx::raw_sql("COMMIT").execute(&mut *connection);
-                if let Err(error) = self.terms.time(commit).await {
-                    // The server rolls back what it has not committed.
-                    connection.close_on_drop();
-                    return Err(error);
-                }
-                Ok(Some(Connection {
+                // The server rolls back what it has not committed when the connection ends here.
+                self.late = true;
+                let commit = sqlx::raw_sql("COMMIT").execute(&mut **open);
+                self.terms.time(commit).await?;
+                self.late = false;
+                Ok(connection.take().map(|connection| Connection {
                     inner: Inner::MySql(connection),
                     terms: self.terms.clone(),
                     epoch: None,

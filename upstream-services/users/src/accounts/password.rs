@@ -109,6 +109,7 @@ impl Accounts {
             client,
             at: now,
         })?;
+        let names = self.names(user).await?;
         let route = self.store.at(user);
         let mut tx = route.begin().await?;
         if !recovery::redeem(&mut tx, token, user, now).await? {
@@ -123,7 +124,7 @@ impl Accounts {
         let ended = sessions::revoke_all(&mut tx, user, None, now).await?;
         record.write(&mut tx).await?;
         let position = route.commit(tx).await?;
-        for name in self.names(user).await? {
+        for name in names {
             self.lockout.clear(&name, from);
         }
         self.lockout.clear(&lockout::of_user(user), from);

@@ -195,7 +195,8 @@ pub(super) async fn user(
 )]
 pub(super) async fn batch(
     State(app): State<App>,
-    _asking: Bearer,
+    Bearer(asking): Bearer,
+    told: Seen,
     Json(request): Json<BatchRequest>,
 ) -> Result<axum::Json<Batch>, Error> {
     if request.ids.len() > BATCH_LIMIT {
@@ -210,7 +211,12 @@ pub(super) async fn batch(
             ids.push(id);
         }
     }
-    let mut found = app.profiles.many(ids.clone()).await?;
+    let (own, others): (Vec<_>, _) = ids.iter().partition(|id| **id == asking.user);
+    let mut found = app.profiles.many(others).await?;
+    if !own.is_empty() {
+        let seen = seen(told.profile, &told.position);
+        found.extend(app.profiles.get(asking.user, &seen).await?);
+    }
     found.sort_by_key(|profile| ids.iter().position(|id| *id == profile.id));
     let users = found.iter().map(|profile| public(profile)).collect();
     Ok(axum::Json(Batch { users }))

@@ -108,6 +108,7 @@ impl Peer {
             "account-disabled" => Error::AccountDisabled,
             "locked-out" => Error::LockedOut(Duration::from_secs(wait.unwrap_or(1))),
             "overloaded" => Error::Overloaded,
+            "body-too-large" => Error::TooLarge,
             _ if answer.status() == StatusCode::SERVICE_UNAVAILABLE => {
                 Error::Away(self.part.name())
             }

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use cache::{Mark, Need};
 use serde::{Deserialize, Serialize};
+use store::Position;
 
 use crate::accounts::{Code, Login};
 use crate::client::Client;
@@ -59,7 +60,9 @@ impl fmt::Debug for Attempt {
 pub(crate) fn text_of_need(need: &Need) -> &str {
     match need {
         Need::Any => "",
-        Need::After(Mark(mark)) => mark,
+        // Whatever stands in a shared server must not become another query.
+        Need::After(Mark(mark)) if mark.parse::<Position>().is_ok() => mark,
+        Need::After(_) => LATEST,
         Need::Latest => LATEST,
     }
 }

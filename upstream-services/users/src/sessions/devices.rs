@@ -5,7 +5,6 @@ use store::{Freshness, Id, Position, Time, sql};
 use super::{Sessions, revoke};
 use crate::Error;
 use crate::client::Client;
-use crate::freshness::mark;
 use crate::history::{Event, What};
 use crate::tokens::Access;
 
@@ -72,9 +71,7 @@ impl Sessions {
             return Err(Error::NoSession);
         }
         record.write(&mut tx).await?;
-        let position = route.commit(tx).await?;
-        self.cache.invalidate(&session, mark(&position)).await;
-        Ok(position)
+        self.committed(session, route.commit(tx).await).await
     }
 }
 
