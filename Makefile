@@ -72,7 +72,7 @@ BENCH ?=
 # Some suites alone do not replace the table of a whole run.
 HEADLINE = $(if $(filter all,$(SUITES)),--readme README.md)
 
-bench: setup-bench dist ## beside nginx, HAProxy, Caddy and bare Pingora (all suites: 25 minutes, and those of `dist`)
+bench: setup-bench dist ## beside nginx, HAProxy, Caddy and bare Pingora (all suites: 28 minutes, and those of `dist`)
 	target/release/tidegate-bench $(SUITES) --tidegate $(DIST) --report bench/reports $(HEADLINE) $(BENCH)
 
 idle: setup setup-bench ## memory of an idle connection beside nginx (a minute)
@@ -91,7 +91,7 @@ setup-tests:
 		{ $(call packages,python3 python3-grpcio python3-websockets); }
 
 setup-bench:
-	@$(call install,nginx:nginx-light haproxy:haproxy caddy:caddy)
+	@$(call install,nginx:nginx-light haproxy:haproxy caddy:caddy redis-server:redis-server)
 	@test -e /usr/lib/nginx/modules/ngx_http_js_module.so || { $(call packages,libnginx-mod-http-js); }
 
 setup-dist:

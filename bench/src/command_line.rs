@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::error::Error;
 use crate::machine::{Machine, Places, pin, raise_open_files};
 use crate::origin;
+use crate::parts;
 use crate::peer::{Bare, Launch, Programs};
 use crate::report::{Failure, Readme, Report, Row, terminal, terminal_summary};
 use crate::stage::{Context, Options};
@@ -38,6 +39,9 @@ pub(crate) enum Role {
     /// A bare proxy on Pingora.
     #[command(hide = true)]
     Pingora(Bare),
+    /// The parts of user services.
+    #[command(hide = true)]
+    Parts(parts::Arguments),
     /// Another program, on some cores.
     #[command(hide = true)]
     Launch(Launch),
@@ -55,7 +59,7 @@ struct Run {
         hide_default_value = true
     )]
     case: String,
-    /// Peers beside Tidegate
+    /// Peers beside Tidegate, where they are proxies
     #[arg(
         long,
         value_delimiter = ',',

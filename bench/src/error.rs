@@ -30,6 +30,9 @@ pub(crate) enum Error {
         /// Why it was refused.
         source: io::Error,
     },
+    /// A server that a suite needs does not run.
+    #[error(transparent)]
+    Server(servers::Error),
     /// All else was measured and written.
     #[error("not all was measured:{}", listed(.0))]
     Incomplete(Vec<Failure>),

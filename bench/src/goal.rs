@@ -23,6 +23,8 @@ pub(crate) enum Of {
     Itself,
     /// Tidegate's requests that failed.
     Errors,
+    /// Tidegate's CPU time for a request, in microseconds.
+    CpuMicros,
 }
 
 /// All goals.
@@ -40,6 +42,9 @@ pub(crate) const GOALS: &[Goal] = &[
     goal("idle", "connections", Of::Peer("nginx"), 2.0),
     goal("tail", "80 %", Of::Peer("nginx"), 1.2),
     goal("reload", "1 a second", Of::Errors, 0.0),
+    goal("users", "cached profile", Of::Peer("parts"), 2.0),
+    goal("users", "login", Of::Peer("parts"), 1.1),
+    goal("users", "refresh", Of::CpuMicros, 500.0), // 2,000 a second and core
 ];
 
 const fn goal(suite: &'static str, case: &'static str, of: Of, most: f64) -> Goal {
@@ -66,6 +71,7 @@ impl Goal {
             Of::Peer(peer) => format!("{peer} {most:.1}"),
             Of::Itself => format!("itself {most:.1}"),
             Of::Errors => format!("errors {most}"),
+            Of::CpuMicros => format!("{most} us"),
         };
         let judgement = match self.is_met(rows) {
             Some(true) => "met",
@@ -85,6 +91,7 @@ impl Goal {
             Of::Peer(peer) => row(peer)?.compared()?.1,
             Of::Itself => *row(OURS)?.more.get("to_first_case")?,
             Of::Errors => row(OURS)?.errors as f64,
+            Of::CpuMicros => row(OURS)?.cpu_us_per_request?,
         };
         Some((value * 100.0).round() <= (self.most * 100.0).round())
     }
@@ -93,7 +100,7 @@ impl Goal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::peer::PEERS;
+    use crate::peer::{PEERS, USER_SERVICES};
     use crate::suite::SUITES;
 
     fn judged(goal: &Goal, rows: &[Row]) -> String {
@@ -123,11 +130,24 @@ mod tests {
     }
 
     #[test]
+    fn a_goal_of_time_is_of_tidegates_own() {
+        let goal = goal("users", "refresh", Of::CpuMicros, 500.0);
+        let row = |peer, cpu| Row {
+            cpu_us_per_request: Some(cpu),
+            ..Row::new("users", "refresh", peer)
+        };
+        let rows = |cpu| [row(OURS, cpu), row("parts", 100.0)];
+        assert_eq!(judged(&goal, &rows(499.0)), "500 us: met");
+        assert_eq!(judged(&goal, &rows(501.0)), "500 us: missed");
+    }
+
+    #[test]
     fn goals_are_of_suites_and_peers_that_there_are() {
         for goal in GOALS {
             assert!(SUITES.iter().any(|suite| suite.name == goal.suite));
             if let Of::Peer(name) = goal.of {
-                assert!(PEERS.iter().any(|peer| peer.name == name), "{name}");
+                let mut peers = PEERS.iter().chain(USER_SERVICES);
+                assert!(peers.any(|peer| peer.name == name), "{name}");
             }
         }
     }

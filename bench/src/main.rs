@@ -1,7 +1,7 @@
 //! `tidegate-bench`: Tidegate beside nginx, HAProxy, Caddy and bare Pingora, under the same load.
 //!
 //! ```text
-//! suite -> cases -> stage: origin and peers start, each alone on its port, all answer the same
+//! suite -> cases -> stage: peers and what stands behind them start, each alone on its port, all answer the same
 //!   -> rounds in turn: load drives (closed or open loop), /proc says what each proxy used
 //!   -> medians, spread, ratios -> terminal, JSON, Markdown, SVG
 //! ```
@@ -17,6 +17,7 @@ mod interrupt;
 mod load;
 mod machine;
 mod origin;
+mod parts;
 mod peer;
 mod policy;
 mod report;
@@ -46,6 +47,9 @@ fn main() -> ExitCode {
         }
         Some(Role::Pingora(bare)) => peer::serve_bare_pingora(bare)
             .map_err(|error| Error::Load(format!("bare Pingora: {error}"))),
+        Some(Role::Parts(arguments)) => {
+            parts::serve(arguments).map_err(|error| Error::Load(format!("the parts: {error}")))
+        }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -139,3 +139,53 @@ fn a_peer_that_ends_in_the_middle_loses_nothing_but_itself() {
     assert_eq!(measured, wanted.concat(), "{said}");
     assert_eq!(json["failed"][0]["peer"], "nginx");
 }
+
+#[test]
+fn user_services_are_measured_beside_their_parts() {
+    let folder = tempfile::TempDir::new().expect("temporary folders can be made");
+    let json = folder.path().join("rows.json");
+    let output = Command::new(env!("CARGO_BIN_EXE_tidegate-bench"))
+        .args(["users", "--seconds", "0.5", "--rounds", "1"])
+        .args(["--connections", "4", "--tidegate"])
+        .arg(tidegate())
+        .arg("--json")
+        .arg(&json)
+        .output()
+        .expect("the program starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+
+    let text = std::fs::read_to_string(json).expect("it was written");
+    let json: Value = serde_json::from_str(&text).expect("it is JSON");
+    let rows = json["rows"].as_array().expect("there are rows");
+    let names = rows.iter().map(|row| {
+        assert_eq!(row["errors"], 0, "{row}");
+        (row["case"].as_str(), row["peer"].as_str())
+    });
+    let wanted = [
+        "cached profile",
+        "cached profile, through the gateway",
+        "uncached profile",
+        "batch of 100",
+        "login",
+        "refresh",
+        "register",
+    ];
+    let peers = ["tidegate", "parts"];
+    let wanted = wanted.map(|case| peers.map(|peer| (Some(case), Some(peer))));
+    assert_eq!(names.collect::<Vec<_>>(), wanted.concat(), "{said}");
+}
+
+#[test]
+fn without_redis_user_services_are_left_out_and_it_is_named() {
+    let folder = tempfile::TempDir::new().expect("temporary folders can be made");
+    let output = Command::new(env!("CARGO_BIN_EXE_tidegate-bench"))
+        .args(["users", "--tidegate"])
+        .arg(tidegate())
+        .env("PATH", folder.path())
+        .output()
+        .expect("the program starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success(), "{said}");
+    assert!(said.contains("apt-get install redis-server"), "{said}");
+}

@@ -5,11 +5,13 @@
 //!
 //! - `closed`: so many connections, each sends when the one before is answered. For CPU time a
 //!   request. Its latencies are those of a full house.
+//! - `dialogue`: the same, with clients whose next request depends on the last answer.
 //! - `open`: requests are due at times that do not depend on the answers, and latency counts
 //!   from when a request was due. For tails.
 
 mod closed;
 mod crew;
+mod dialogue;
 mod exchange;
 mod head;
 mod http2;
@@ -26,6 +28,7 @@ use hdrhistogram::Histogram;
 use crate::error::Error;
 
 pub(crate) use self::closed::{Closed, Reuse};
+pub(crate) use self::dialogue::{Dialogue, Speaker};
 pub(crate) use self::exchange::Connection;
 pub(crate) use self::head::Head;
 pub(crate) use self::http2::{Http2, Kind};
@@ -69,6 +72,16 @@ impl Requests {
         let mut whole = head.into_bytes();
         whole.resize(whole.len() + length, b'y');
         Self(Arc::new([whole.into()]))
+    }
+
+    /// POST of this JSON.
+    pub(crate) fn json(target: &str, headers: &str, body: &str) -> Self {
+        let length = body.len();
+        let whole = format!(
+            "POST {target} HTTP/1.1\r\n{COMMON}{headers}Content-Type: application/json\r\n\
+             Content-Length: {length}\r\n\r\n{body}"
+        );
+        Self(Arc::new([whole.into_bytes().into()]))
     }
 
     /// The one that is sent at this turn.

@@ -1,12 +1,14 @@
 //! The proxies that are compared. A peer is data: what it is called, where its program is, and how
 //! it is configured for what a suite asks for. One file each.
 
+mod behind;
 mod caddy;
 mod haproxy;
 mod nginx;
 mod pingora;
 mod running;
 mod tidegate;
+mod users;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -19,8 +21,10 @@ use crate::error::Error;
 use crate::load::Certificate;
 use crate::policy::Policy;
 
+pub(crate) use self::behind::Behind;
 pub(crate) use self::pingora::{Bare, serve as serve_bare_pingora};
-pub(crate) use self::running::{Launch, Origin, Running};
+pub(crate) use self::running::{Launch, Running};
+pub(crate) use self::users::{Cached, PEERS as USER_SERVICES, Users};
 
 /// A proxy.
 #[derive(Debug)]
@@ -76,6 +80,8 @@ pub(crate) struct Setup {
     pub(crate) routes: usize,
     /// Who may pass.
     pub(crate) policy: Option<Policy>,
+    /// How user services are set up, which proxies know nothing of.
+    pub(crate) users: Option<Users>,
 }
 
 /// What clients speak.
@@ -126,7 +132,7 @@ pub(crate) struct Place<'a> {
     pub(crate) address: SocketAddr,
     /// Where its metrics may be.
     pub(crate) admin: SocketAddr,
-    /// Where it is to forward to.
+    /// What stands behind it: where it is to forward to, or the Redis of user services.
     pub(crate) origin: SocketAddr,
     /// Its folder.
     pub(crate) folder: &'a Path,
@@ -160,11 +166,15 @@ pub(crate) enum Reload {
     Command(Vec<String>),
 }
 
+/// A peer, and where its program is.
+pub(crate) type Found = (&'static Peer, PathBuf);
+
 /// The programs of a run: which peer is where.
 #[derive(Debug, Default)]
 pub(crate) struct Programs {
+    under_test: PathBuf,
     /// Those to compare, in the order of [`PEERS`].
-    pub(crate) found: Vec<(&'static Peer, PathBuf)>,
+    pub(crate) found: Vec<Found>,
     /// Those that are not installed.
     pub(crate) missing: Vec<&'static Peer>,
 }
@@ -185,16 +195,14 @@ impl Programs {
         if !tidegate.is_file() {
             return Err(Error::NoTidegate(tidegate));
         }
-        let mut programs = Self::default();
+        let mut programs = Self {
+            under_test: tidegate,
+            ..Self::default()
+        };
         let wanted =
             |peer: &&Peer| peer.name == OURS || names.iter().any(|name| peer.name == *name);
         for peer in PEERS.iter().filter(wanted) {
-            let path = match peer.program {
-                Program::Here => std::env::current_exe().ok(),
-                Program::UnderTest => Some(tidegate.clone()),
-                Program::Installed(name) => installed(name),
-            };
-            match path {
+            match programs.path(peer.program) {
                 Some(path) if peer.name != nginx::WITH_NJS.name || nginx::has_njs() => {
                     programs.found.push((peer, path));
                 }
@@ -202,6 +210,20 @@ impl Programs {
             }
         }
         Ok(programs)
+    }
+
+    /// Those that a suite brings along, whatever peers were asked for.
+    pub(crate) fn brought(&self, peers: &'static [Peer]) -> Vec<Found> {
+        let found = |peer: &'static Peer| Some((peer, self.path(peer.program)?));
+        peers.iter().filter_map(found).collect()
+    }
+
+    fn path(&self, program: Program) -> Option<PathBuf> {
+        match program {
+            Program::Here => std::env::current_exe().ok(),
+            Program::UnderTest => Some(self.under_test.clone()),
+            Program::Installed(name) => installed(name),
+        }
     }
 
     /// What each says of its version.

@@ -1,8 +1,6 @@
-//! Processes of a run: the origin and the proxies, each in its folder, and gone when the run ends,
-//! however it ends.
+//! Processes of a run, each in its folder, and gone when the run ends, however it ends.
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -13,7 +11,6 @@ use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal
 
 use super::{Peer, Place, Plan, Reload, Setup};
 use crate::error::Error;
-use crate::load::Certificate;
 use crate::machine::{Memory, Usage, owners_of_port, pin, tree};
 
 /// How long a proxy may take to listen: ten thousand routes take a while.
@@ -49,7 +46,7 @@ impl Launch {
     }
 }
 
-fn launch(cpus: &[usize], program: &Path) -> Result<Command, Error> {
+pub(super) fn launch(cpus: &[usize], program: &Path) -> Result<Command, Error> {
     let this = std::env::current_exe().map_err(Error::machine("this program's file"))?;
     let mut command = Command::new(this);
     command.arg("launch");
@@ -59,59 +56,6 @@ fn launch(cpus: &[usize], program: &Path) -> Result<Command, Error> {
     }
     command.arg("--").arg(program).stdin(Stdio::null());
     Ok(command)
-}
-
-/// The origin.
-#[derive(Debug)]
-pub(crate) struct Origin {
-    /// Where it speaks HTTP/1.1.
-    pub(crate) address: SocketAddr,
-    /// Where it speaks gRPC.
-    pub(crate) grpc: SocketAddr,
-    /// Where it speaks HTTP/1.1 over TLS.
-    pub(crate) tls: SocketAddr,
-    process: Process,
-}
-
-impl Origin {
-    /// Starts it with so many threads on these cores.
-    pub(crate) fn start(
-        threads: usize,
-        certificate: &Certificate,
-        cpus: &[usize],
-    ) -> Result<Self, Error> {
-        let this = std::env::current_exe().map_err(Error::machine("this program's file"))?;
-        let mut command = launch(cpus, &this)?;
-        command
-            .arg("origin")
-            .args(["--threads", &threads.to_string()])
-            .arg("--certificate")
-            .arg(&certificate.certificate)
-            .arg("--key")
-            .arg(&certificate.key);
-        let child = command.stdout(Stdio::piped()).spawn();
-        let mut process = Process(child.map_err(Error::machine("the origin"))?);
-        let mut line = String::new();
-        if let Some(out) = process.0.stdout.take() {
-            let read = BufReader::new(out).read_line(&mut line);
-            read.map_err(Error::machine("the origin's address"))?;
-        }
-        let addresses: Vec<_> = line.split_whitespace().flat_map(str::parse).collect();
-        let [address, grpc, tls] = addresses[..] else {
-            return Err(Error::Load("the origin does not start".into()));
-        };
-        Ok(Self {
-            address,
-            grpc,
-            tls,
-            process,
-        })
-    }
-
-    /// CPU time so far.
-    pub(crate) fn usage(&self) -> Usage {
-        Usage::of(self.process.0.id())
-    }
 }
 
 /// A proxy that runs.
@@ -143,7 +87,9 @@ impl Running {
         let folder = place.folder.to_owned();
         fs::create_dir_all(&folder).map_err(Error::machine("a proxy's folder"))?;
         for (name, text) in &plan.files {
-            let written = fs::write(folder.join(name), text);
+            let path = folder.join(name);
+            let made = path.parent().map_or(Ok(()), fs::create_dir_all);
+            let written = made.and_then(|()| fs::write(path, text));
             written.map_err(Error::machine("a proxy's configuration"))?;
         }
         let output = File::create(folder.join("output.log"));
@@ -261,7 +207,7 @@ impl Running {
 
 /// A process that ends with its owner, and its children with it.
 #[derive(Debug)]
-struct Process(Child);
+pub(super) struct Process(pub(super) Child);
 
 impl Process {
     fn signal(&self, signal: Signal) {

@@ -110,7 +110,7 @@ impl Headline {
         });
         let goals = goals_of(self.suite, self.case).filter(|goal| match goal.of {
             Of::Peer(peer) => self.is_about(peer),
-            Of::Itself | Of::Errors => true,
+            Of::Itself | Of::Errors | Of::CpuMicros => true,
         });
         let goals: Vec<String> = goals.map(|goal| goal.judged(rows)).collect();
         let start = [self.text, self.what(rows)].map(str::to_owned);

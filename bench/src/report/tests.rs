@@ -215,7 +215,11 @@ fn headlines_are_of_suites_that_there_are() {
             "{headline:?}"
         );
     }
-    for goal in crate::goal::GOALS {
+    // The table has columns for proxies alone.
+    let of_proxies = crate::goal::GOALS
+        .iter()
+        .filter(|goal| goal.suite != "users");
+    for goal in of_proxies {
         let mut headlines = headline::HEADLINES.iter();
         assert!(headlines.any(|line| line.suite == goal.suite), "{goal:?}");
     }

@@ -15,6 +15,7 @@ mod routes;
 mod short;
 mod tail;
 mod tls;
+mod users;
 mod websocket;
 
 use crate::error::Error;
@@ -49,6 +50,7 @@ pub(crate) const SUITES: &[Suite] = &[
     websocket::SUITE,
     policy::SUITE,
     grpc::SUITE,
+    users::SUITE,
 ];
 
 /// One thing that is measured of every peer.

@@ -1,7 +1,8 @@
-//! A stage: the origin and all peers with the same setup, and rounds of load in turn.
+//! A stage: the peers with the same setup, what stands behind them, and rounds of load in turn.
+
+mod rounds;
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,9 +11,11 @@ use tempfile::TempDir;
 use crate::error::Error;
 use crate::interrupt::remove_on_interrupt;
 use crate::load::{Certificate, Requests, Sample, Target, ask};
-use crate::machine::{Memory, Places, Usage, free_address};
-use crate::peer::{Back, OURS, Origin, Place, Programs, Running, Setup};
+use crate::machine::{Places, free_address};
+use crate::peer::{Back, Behind, Found, OURS, Peer, Place, Programs, Running, Setup};
 use crate::report::{Failure, Row};
+
+pub(crate) use self::rounds::{Measured, Round, rounds_in_turn};
 
 /// How much is measured, and how.
 #[derive(Clone, Debug)]
@@ -86,7 +89,7 @@ impl Context {
     }
 }
 
-/// The origin and the peers, running. A peer that fails is named and left out from then on; when ours
+/// The peers and what stands behind them, running. A peer that fails is named and left out from then on; when ours
 /// fails, the case has.
 #[derive(Debug)]
 pub(crate) struct Stage<'a> {
@@ -95,35 +98,11 @@ pub(crate) struct Stage<'a> {
     case: &'a str,
     /// The peers that can do what is asked, ours first.
     pub(crate) running: Vec<Running>,
-    origin: Origin,
-}
-
-/// What one round showed of one peer.
-#[derive(Debug)]
-pub(crate) struct Round {
-    /// What the load saw.
-    pub(crate) sample: Sample,
-    /// CPU time of the proxy, in microseconds.
-    pub(crate) proxy: f64,
-    /// Of the load.
-    pub(crate) load: f64,
-    /// Of the origin.
-    pub(crate) origin: f64,
-}
-
-/// All rounds of a peer.
-#[derive(Debug)]
-pub(crate) struct Measured {
-    /// Which.
-    pub(crate) peer: &'static str,
-    /// In the order in which they were run.
-    pub(crate) rounds: Vec<Round>,
-    /// After the last.
-    pub(crate) memory: Memory,
+    behind: Behind,
 }
 
 impl<'a> Stage<'a> {
-    /// Starts all, for a case of a suite.
+    /// Starts the origin and all proxies, for a case of a suite.
     pub(crate) fn start(
         context: &'a Context,
         suite: &'static str,
@@ -131,26 +110,47 @@ impl<'a> Stage<'a> {
         setup: &Setup,
     ) -> Result<Self, Error> {
         let (options, load) = (&context.options, &context.places.load);
-        let origin = Origin::start(options.workers, &context.certificate, load)?;
+        let behind = Behind::origin(options.workers, &context.certificate, load)?;
+        Self::start_before(behind, &context.programs.found, context, suite, case, setup)
+    }
+
+    /// The same with Redis, and with peers that the suite brings along.
+    pub(crate) fn start_before_redis(
+        peers: &'static [Peer],
+        context: &'a Context,
+        suite: &'static str,
+        case: &'a str,
+        setup: &Setup,
+    ) -> Result<Self, Error> {
+        let stage = context.stages.get();
+        let behind = Behind::redis(&context.folder.path().join(format!("{stage}-redis")))?;
+        let peers = context.programs.brought(peers);
+        Self::start_before(behind, &peers, context, suite, case, setup)
+    }
+
+    fn start_before(
+        behind: Behind,
+        peers: &[Found],
+        context: &'a Context,
+        suite: &'static str,
+        case: &'a str,
+        setup: &Setup,
+    ) -> Result<Self, Error> {
         context.stages.update(|stages| stages + 1);
         let mut stage = Self {
             context,
             suite,
             case,
             running: Vec::new(),
-            origin,
+            behind,
         };
-        for (peer, program) in &context.programs.found {
+        for (peer, program) in peers {
             let folder = stage.folder(peer.name);
             let free = || free_address().ok_or_else(|| Error::Load("no port is free".into()));
             let place = Place {
                 address: free()?,
                 admin: free()?,
-                origin: match setup.back {
-                    Back::Http => stage.origin.address,
-                    Back::Grpc => stage.origin.grpc,
-                    Back::Tls => stage.origin.tls,
-                },
+                origin: stage.behind.address(setup.back),
                 folder: &folder,
                 workers: context.options.workers,
                 certificate: &context.certificate,
@@ -178,17 +178,17 @@ impl<'a> Stage<'a> {
         &mut self,
         act: impl Fn(&Running) -> Result<T, Error>,
     ) -> Result<Vec<(&'static str, T)>, Error> {
-        self.each_beside_origin(|_, running| act(running))
+        self.each_beside(|_, running| act(running))
     }
 
-    fn each_beside_origin<T>(
+    fn each_beside<T>(
         &mut self,
-        act: impl Fn(&Origin, &Running) -> Result<T, Error>,
+        act: impl Fn(&Behind, &Running) -> Result<T, Error>,
     ) -> Result<Vec<(&'static str, T)>, Error> {
         let mut results = Vec::new();
         for running in std::mem::take(&mut self.running) {
             let peer = running.peer.name;
-            match act(&self.origin, &running) {
+            match act(&self.behind, &running) {
                 Ok(result) => {
                     results.push((peer, result));
                     self.running.push(running);
@@ -213,7 +213,7 @@ impl<'a> Stage<'a> {
     ) -> Result<(), Error> {
         let request = requests.at(0);
         let direct = Target {
-            address: self.origin.address,
+            address: self.behind.address(Back::Http),
             tls: None,
         };
         let wanted = ask(&direct, request).map_err(Error::machine("the origin"))?;
@@ -264,74 +264,5 @@ impl<'a> Stage<'a> {
         let stage = std::slice::from_mut(self);
         let measured = rounds_in_turn(stage, |_, running, time| load(running, time))?;
         Ok(measured.into_iter().flatten().collect())
-    }
-}
-
-/// The same for several stages, also those in turn: for figures of one peer that are compared with each other. The load is told the
-/// stage's place.
-pub(crate) fn rounds_in_turn(
-    stages: &mut [Stage<'_>],
-    load: impl Fn(usize, &Running, Duration) -> Result<Sample, Error>,
-) -> Result<Vec<Vec<Measured>>, Error> {
-    let Some(Options { time, rounds, .. }) = stages.first().map(|stage| &stage.context.options)
-    else {
-        return Ok(Vec::new());
-    };
-    for (number, stage) in stages.iter_mut().enumerate() {
-        stage.each(|running| load(number, running, (*time).min(Duration::from_secs(1))))?;
-    }
-    let mut all: Vec<BTreeMap<&str, Vec<Round>>> = Vec::new();
-    all.resize_with(stages.len(), BTreeMap::new);
-    for _ in 0..*rounds {
-        for (number, stage) in stages.iter_mut().enumerate() {
-            let done = stage.each_beside_origin(|origin, running| {
-                Round::run(origin, running, || load(number, running, *time))
-            })?;
-            for (peer, round) in done {
-                all[number].entry(peer).or_default().push(round);
-            }
-        }
-    }
-    let finish = |(stage, mut all): (&mut Stage<'_>, BTreeMap<&str, Vec<Round>>)| {
-        stage.each(Running::check_log)?;
-        let measured = stage.running.iter().map(|running| Measured {
-            peer: running.peer.name,
-            rounds: all.remove(running.peer.name).unwrap_or_default(),
-            memory: running.memory(),
-        });
-        Ok(measured.collect())
-    };
-    stages.iter_mut().zip(all).map(finish).collect()
-}
-
-impl Measured {
-    /// CPU time of the proxy for a request in each round, in microseconds.
-    pub(crate) fn cpu(&self) -> Vec<f64> {
-        let cpu = |round: &Round| round.proxy / round.sample.requests as f64;
-        self.rounds.iter().map(cpu).collect()
-    }
-}
-
-impl Round {
-    fn run(
-        origin: &Origin,
-        running: &Running,
-        load: impl FnOnce() -> Result<Sample, Error>,
-    ) -> Result<Self, Error> {
-        let usage = || [running.usage(), Usage::of_this_process(), origin.usage()];
-        let before = usage();
-        let sample = load()?;
-        let after = usage();
-        if sample.requests == 0 {
-            let error = sample.error.as_deref().unwrap_or("no answer in time");
-            return Err(running.failed(&format!("no request succeeds: {error}")));
-        }
-        let [proxy, load, origin] = [0, 1, 2].map(|at| (after[at] - before[at]).micros());
-        Ok(Self {
-            sample,
-            proxy,
-            load,
-            origin,
-        })
     }
 }
