@@ -1,5 +1,7 @@
 //! The parts of the user services, each in a process of its own, behind a gateway: as docs/users.md has it.
 
+#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
 use std::fs;
 use std::path::Path;
 use std::time::Duration;

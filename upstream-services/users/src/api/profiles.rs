@@ -1,5 +1,7 @@
 //! `/v1/me`, `/v1/users/{id}` and `/v1/users/batch`.
 
+use std::collections::HashMap;
+
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::http::header::{CACHE_CONTROL, ETAG, HeaderMap, HeaderName};
@@ -205,19 +207,17 @@ pub(super) async fn batch(
             why: "must be at most 100".to_owned(),
         });
     }
-    let mut ids = Vec::with_capacity(request.ids.len());
-    for id in request.ids {
-        if !ids.contains(&id) {
-            ids.push(id);
-        }
+    let mut places = HashMap::with_capacity(request.ids.len());
+    for (place, id) in request.ids.into_iter().enumerate() {
+        places.entry(id).or_insert(place);
     }
-    let (own, others): (Vec<_>, _) = ids.iter().partition(|id| **id == asking.user);
+    let (own, others): (Vec<_>, _) = places.keys().partition(|id| **id == asking.user);
     let mut found = app.profiles.many(others).await?;
     if !own.is_empty() {
         let seen = seen(told.profile, &told.position);
         found.extend(app.profiles.get(asking.user, &seen).await?);
     }
-    found.sort_by_key(|profile| ids.iter().position(|id| *id == profile.id));
+    found.sort_by_key(|profile| places.get(&profile.id));
     let users = found.iter().map(|profile| public(profile)).collect();
     Ok(axum::Json(Batch { users }))
 }

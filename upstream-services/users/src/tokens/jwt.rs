@@ -8,6 +8,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use jsonwebtoken::{Algorithm, Header, Validation};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use store::{Id, Time};
 
 use super::keys::Keyset;
@@ -32,7 +33,24 @@ pub(crate) struct Issuer {
     ttl: Duration,
     validation: Validation,
     read_at: AtomicI64,
+    /// Tokens that were verified, by their SHA-256: most come many times, and a signature costs more than all the rest of a request.
+    verified: moka::sync::Cache<[u8; 32], Verified>,
 }
+
+/// What a token that was verified says.
+#[derive(Clone)]
+struct Verified {
+    access: Access,
+    /// Seconds since the Unix epoch.
+    exp: i64,
+    /// By which keys it was.
+    keys: Arc<Keyset>,
+}
+
+/// Tokens that are remembered.
+const REMEMBERED: u64 = 100_000;
+/// One service on one clock; a second covers rounding between processes.
+const LEEWAY: i64 = 1;
 
 #[derive(Serialize, Deserialize)]
 struct Claims {
@@ -59,8 +77,7 @@ impl Issuer {
         validation.set_audience(&[&tokens.audience]);
         validation.set_required_spec_claims(&["exp", "nbf", "iss", "aud", "sub"]);
         validation.validate_nbf = true;
-        // One service on one clock; a second covers rounding between processes.
-        validation.leeway = 1;
+        validation.leeway = LEEWAY.unsigned_abs();
         Ok(Self {
             keys: ArcSwap::from_pointee(Keyset::read(&dir, *tokens.rotate_after)?),
             dir,
@@ -70,6 +87,10 @@ impl Issuer {
             ttl: *tokens.access_ttl,
             validation,
             read_at: AtomicI64::new(now.as_millis()),
+            verified: moka::sync::Cache::builder()
+                .max_capacity(REMEMBERED)
+                .time_to_live(*tokens.access_ttl)
+                .build(),
         })
     }
 
@@ -112,6 +133,13 @@ impl Issuer {
 
     /// Whom a token names, if it is one of ours and valid now.
     pub(crate) fn verify(&self, token: &str) -> Option<Access> {
+        let hash: [u8; 32] = Sha256::digest(token).into();
+        if let Some(known) = self.verified.get(&hash)
+            && Arc::ptr_eq(&known.keys, &self.keys.load())
+            && Time::now().as_secs() <= known.exp + LEEWAY
+        {
+            return Some(known.access);
+        }
         let header = jsonwebtoken::decode_header(token).ok()?;
         // Before any key is touched: "none" and HMAC with the public key end here.
         if header.alg != Algorithm::EdDSA {
@@ -121,13 +149,16 @@ impl Issuer {
         if !self.keys.load().accepted.contains_key(&kid) {
             self.look_for_new_keys();
         }
-        let keys = self.keys.load();
+        let keys = self.keys.load_full();
         let key = keys.accepted.get(&kid)?;
         let decoded = jsonwebtoken::decode::<Claims>(token, key, &self.validation).ok()?;
-        Some(Access {
+        let access = Access {
             user: decoded.claims.sub,
             session: decoded.claims.sid,
-        })
+        };
+        let exp = decoded.claims.exp;
+        self.verified.insert(hash, Verified { access, exp, keys });
+        Some(access)
     }
 
     /// Another process on this directory may have made a key. At most once in ten seconds, for
