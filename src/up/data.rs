@@ -107,9 +107,15 @@ impl DataServers {
     }
 
     /// What runs where.
-    pub(super) fn places(&self) -> impl Iterator<Item = (&str, u16)> {
+    pub(super) fn places(&self) -> impl Iterator<Item = (&str, u16, &'static str)> {
         let servers = self.servers.iter();
-        servers.map(|kept| (kept.name.as_str(), kept.settings.port()))
+        servers.map(|kept| {
+            let what = match kept.settings {
+                Kind::Database(_) => "MariaDB",
+                Kind::Cache(_) => "Redis",
+            };
+            (kept.name.as_str(), kept.settings.port(), what)
+        })
     }
 
     /// Restarts whichever ends, for as long as it is polled. A start blocks for a moment: servers end with the thread

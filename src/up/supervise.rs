@@ -168,8 +168,8 @@ fn announce(folder: &Folder, addresses: &Addresses, data: Option<&DataServers>, 
     for address in &addresses.0 {
         text += &format!("  {:<14} {}\n", address.name, address.address);
     }
-    for (name, port) in data.iter().flat_map(|data| data.places()) {
-        text += &format!("  {name:<14} 127.0.0.1:{port} (MariaDB)\n");
+    for (name, port, what) in data.iter().flat_map(|data| data.places()) {
+        text += &format!("  {name:<14} 127.0.0.1:{port} ({what})\n");
     }
     let cert = folder.path("tls/cert.pem");
     text += &format!(

@@ -270,6 +270,7 @@ impl<S: Source> Inner<S> {
                         Ok(value)
                             if anew == Anew::No
                                 && missing.need == Need::Any
+                                && value.as_ref().is_none_or(|value| S::fits(key, value))
                                 && reaches::<S>(value.as_ref(), seen) =>
                         {
                             self.counts.remote_hits.fetch_add(1, Relaxed);

@@ -41,6 +41,11 @@ pub trait Source: Sized + Send + Sync + 'static {
         }
     }
 
+    /// Whether a value is of a key, as far as that can be seen: who else writes to the remote is not known.
+    fn fits(_key: &Self::Key, _value: &Self::Value) -> bool {
+        true
+    }
+
     /// The version of a value, which grows with every change of it.
     fn version(value: &Self::Value) -> u64;
 }

@@ -158,12 +158,19 @@ impl Store {
         Ok(try_join_all(groups).await?.into_iter().flatten().collect())
     }
 
-    /// Reads one small page from every shard, all at once; those that did not answer.
+    /// Reads one small page from every shard, all at once; those that did not answer, within a moment.
     pub async fn ping(&self) -> Vec<(u16, Error)> {
         let reads = self.shards.iter().map(async |shard| {
-            let number = sql("SELECT number FROM shard_identity");
-            let mut connection = shard.read(&Freshness::Latest).await?;
-            number.value::<i64>(&mut connection).await
+            let read = async {
+                let number = sql("SELECT number FROM shard_identity");
+                let mut connection = shard.read(&Freshness::Latest).await?;
+                number.value::<i64>(&mut connection).await
+            };
+            // Who asks whether all is well asks for all shards, and does not wait for one.
+            match tokio::time::timeout(PING, read).await {
+                Ok(answer) => answer,
+                Err(_) => Err(Error::Slow(shard.number())),
+            }
         });
         let outcomes = join_all(reads).await;
         let outcomes = self.shards.iter().zip(outcomes);
@@ -212,6 +219,9 @@ async fn watch(map: Arc<ArcSwap<ShardMap>>, shards: Arc<[Arc<Shard>]>) {
     };
     join(join_all(replicas), changes).await;
 }
+
+/// How long a shard may take to answer whether it does.
+const PING: Duration = Duration::from_millis(300);
 
 /// Between two looks at the stored map.
 const LOOK_FOR_MAP: Duration = Duration::from_secs(1);

@@ -54,19 +54,24 @@ impl Factors {
     pub(crate) async fn begin(&self, user: Id, account: &str, now: Time) -> Result<Offer, Error> {
         let secret = Secret::new();
         let sealed = self.vault.seal(user, secret.as_bytes())?;
-        let mut tx = self.store.at(user).begin().await?;
-        sql("DELETE FROM totp WHERE user_id = ? AND confirmed_at IS NULL")
-            .bind(user)
-            .run(&mut tx)
-            .await?;
-        let insert =
-            "INSERT INTO totp (user_id, secret, created_at, last_step) VALUES (?, ?, ?, 0)";
-        let insert = sql(insert).bind(user).bind(sealed).bind(now);
-        match insert.run(&mut tx).await {
-            Err(error) if error.is_duplicate() => return Err(Error::TotpOn),
-            inserted => drop(inserted?),
+        // Statement by statement: in a transaction two requests at once would wait for each other.
+        let mut connection = self.store.at(user).write().await?;
+        let update = "UPDATE totp SET secret = ?, created_at = ?, last_step = 0
+             WHERE user_id = ? AND confirmed_at IS NULL AND {fence}";
+        let update = || sql(update).bind(sealed.clone()).bind(now).bind(user);
+        if update().run(&mut connection).await? == 0 {
+            let insert = "INSERT INTO totp (user_id, secret, created_at, last_step)
+                 SELECT ?, ?, ?, 0 FROM shard_fence WHERE {fence}";
+            let insert = sql(insert).bind(user).bind(sealed.clone()).bind(now);
+            match insert.run(&mut connection).await {
+                Err(error) if error.is_duplicate() => {
+                    if update().run(&mut connection).await? == 0 {
+                        return Err(Error::TotpOn);
+                    }
+                }
+                inserted => drop(inserted?),
+            }
         }
-        tx.commit().await?;
         Ok(Offer {
             secret: secret.reveal(),
             uri: secret.uri(&self.issuer, account),

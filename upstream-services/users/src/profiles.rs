@@ -192,6 +192,10 @@ impl Source for Rows {
             .collect())
     }
 
+    fn fits(id: &Id, profile: &Arc<Profile>) -> bool {
+        profile.id == *id
+    }
+
     fn version(profile: &Arc<Profile>) -> u64 {
         profile.version.try_into().unwrap_or(0)
     }

@@ -86,9 +86,15 @@ impl Recovery {
     /// Deletes tokens that have expired, a batch of each shard at a time.
     pub(crate) async fn sweep(&self, now: Time) -> Result<(), Error> {
         for shard in self.store.shards() {
-            let delete = "DELETE FROM recoveries WHERE user_id IN (SELECT user_id FROM
-                   (SELECT user_id FROM recoveries WHERE expires_at < ? LIMIT 1000) old)";
-            sql(delete).bind(now).run(&mut shard.write().await?).await?;
+            let mut connection = shard.write().await?;
+            let old = sql("SELECT user_id FROM recoveries WHERE expires_at < ? LIMIT 500");
+            let old: Vec<(Id,)> = old.bind(now).all(&mut connection).await?;
+            if !old.is_empty() {
+                let delete = sql("DELETE FROM recoveries WHERE user_id IN ");
+                let delete = delete.list(old.into_iter().map(|(user,)| user));
+                let delete = delete.then(" AND expires_at < ?").bind(now);
+                delete.run(&mut connection).await?;
+            }
         }
         Ok(())
     }

@@ -228,14 +228,21 @@ impl Sessions {
     /// Deletes sessions and tokens that have expired, a batch of each shard at a time.
     pub(crate) async fn sweep(&self, now: Time) -> Result<(), Error> {
         for shard in self.store.shards() {
-            for delete in [
-                // MariaDB and MySQL take a limit in a derived table only.
-                "DELETE FROM refresh_tokens WHERE hash IN (SELECT hash FROM
-                   (SELECT hash FROM refresh_tokens WHERE expires_at < ? LIMIT 1000) old)",
-                "DELETE FROM sessions WHERE id IN (SELECT id FROM
-                   (SELECT id FROM sessions WHERE expires_at < ? LIMIT 1000) old)",
-            ] {
-                sql(delete).bind(now).run(&mut shard.write().await?).await?;
+            let mut connection = shard.write().await?;
+            // By their keys: for a subquery MariaDB reads, and locks, every row there is.
+            let old = sql("SELECT hash FROM refresh_tokens WHERE expires_at < ? LIMIT 500");
+            let old: Vec<(Vec<u8>,)> = old.bind(now).all(&mut connection).await?;
+            if !old.is_empty() {
+                let delete = sql("DELETE FROM refresh_tokens WHERE hash IN ");
+                let hashes = old.into_iter().map(|(hash,)| hash);
+                delete.list(hashes).run(&mut connection).await?;
+            }
+            let old = sql("SELECT id FROM sessions WHERE expires_at < ? LIMIT 500");
+            let old: Vec<(Id,)> = old.bind(now).all(&mut connection).await?;
+            if !old.is_empty() {
+                let delete = sql("DELETE FROM sessions WHERE id IN ");
+                let ids = old.into_iter().map(|(id,)| id);
+                delete.list(ids).run(&mut connection).await?;
             }
         }
         Ok(())
