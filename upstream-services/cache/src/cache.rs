@@ -61,11 +61,6 @@ impl<S: Source> Cache<S> {
         Self(inner)
     }
 
-    /// The source.
-    pub fn source(&self) -> &S {
-        &self.0.source
-    }
-
     /// The value of a key.
     ///
     /// # Errors

@@ -15,8 +15,6 @@ use super::profiles::{Me, own};
 use super::totp::ProofRequest;
 use super::{App, timestamp, to_the_end};
 use crate::Error;
-use crate::accounts::Asking;
-use crate::fields::Password;
 use crate::history::Entry;
 use crate::records::{FactorRecord, Record, RecoveryRecord, SessionRecord};
 
@@ -136,12 +134,7 @@ pub(super) async fn erase(
     Origin(from): Origin,
     Json(request): Json<ProofRequest>,
 ) -> Result<StatusCode, Error> {
-    let asking = Asking {
-        access,
-        password: Password::presented(request.password),
-        from,
-    };
-    app.accounts.prove(&asking, Time::now()).await?;
+    request.prove(&app, access, from).await?;
     to_the_end(async move {
         let (ended, position) = app.records.erase(access.user, &app.profiles).await?;
         app.sessions.forget(&ended, &position).await;

@@ -1,5 +1,7 @@
 //! `/v1/me/totp`: the second factor.
 
+use std::net::IpAddr;
+
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::CACHE_CONTROL;
@@ -17,6 +19,7 @@ use crate::Error;
 use crate::accounts::Asking;
 use crate::fields::Password;
 use crate::freshness::seen;
+use crate::tokens::Access;
 
 /// The password again: an access token alone is not enough.
 #[derive(Deserialize, ToSchema)]
@@ -24,7 +27,24 @@ use crate::freshness::seen;
 pub(super) struct ProofRequest {
     /// The password.
     #[schema(format = Password)]
-    pub(super) password: String,
+    password: String,
+}
+
+impl ProofRequest {
+    /// Goes on only if it is the password of who asks.
+    pub(super) async fn prove(
+        self,
+        app: &App,
+        access: Access,
+        from: Option<IpAddr>,
+    ) -> Result<(), Error> {
+        let asking = Asking {
+            access,
+            password: Password::presented(self.password),
+            from,
+        };
+        app.accounts.prove(&asking, Time::now()).await.map(drop)
+    }
 }
 
 /// A code of the device.
@@ -73,12 +93,7 @@ pub(super) async fn begin(
     told: Seen,
     Json(request): Json<ProofRequest>,
 ) -> Result<impl IntoResponse, Error> {
-    let asking = Asking {
-        access,
-        password: Password::presented(request.password),
-        from,
-    };
-    app.accounts.prove(&asking, Time::now()).await?;
+    request.prove(&app, access, from).await?;
     // Who has a session has a profile, and user names do not change.
     let seen = seen(1, &told.position);
     let profile = app.profiles.get(access.user, &seen).await?;
@@ -140,12 +155,7 @@ pub(super) async fn end(
     Origin(from): Origin,
     Json(request): Json<ProofRequest>,
 ) -> Result<StatusCode, Error> {
-    let asking = Asking {
-        access,
-        password: Password::presented(request.password),
-        from,
-    };
-    app.accounts.prove(&asking, Time::now()).await?;
+    request.prove(&app, access, from).await?;
     to_the_end(async move { app.factors.end(access.user).await }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
