@@ -1,5 +1,7 @@
 //! Profiles: what is known about a user, read through the cache.
 
+mod kept;
+
 use std::sync::Arc;
 
 use cache::{Cache, Limits, Need, Remote, Seen, Source};
@@ -14,6 +16,8 @@ use crate::freshness::{freshness, mark};
 use crate::history::{Event, History, Record, What};
 use crate::recovery;
 use crate::tokens::Access;
+
+pub(crate) use self::kept::{Answer, Kept};
 
 /// What is known about a user. Who may see which part decides the API.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,12 +74,12 @@ impl Profiles {
     }
 
     /// One profile, no older than what was seen of it.
-    pub(crate) async fn get(&self, id: Id, seen: &Seen) -> Result<Option<Arc<Profile>>, Error> {
+    pub(crate) async fn get(&self, id: Id, seen: &Seen) -> Result<Option<Arc<Kept>>, Error> {
         Ok(self.cache.get_seen(id, seen).await?)
     }
 
     /// One profile as it is stored now, past the cache.
-    pub(crate) async fn fresh(&self, id: Id) -> Result<Option<Arc<Profile>>, Error> {
+    pub(crate) async fn fresh(&self, id: Id) -> Result<Option<Arc<Kept>>, Error> {
         load(&self.store, id, &Freshness::Latest).await
     }
 
@@ -85,7 +89,7 @@ impl Profiles {
     }
 
     /// Many profiles; ids without one are left out.
-    pub(crate) async fn many(&self, ids: Vec<Id>) -> Result<Vec<Arc<Profile>>, Error> {
+    pub(crate) async fn many(&self, ids: Vec<Id>) -> Result<Vec<Arc<Kept>>, Error> {
         let found = self.cache.get_many(ids).await?;
         Ok(found.into_iter().map(|(_, profile)| profile).collect())
     }
@@ -98,7 +102,7 @@ impl Profiles {
         change: &Change,
         fits: impl Fn(&Profile) -> bool,
         now: Time,
-    ) -> Result<(Arc<Profile>, Position), Error> {
+    ) -> Result<(Arc<Kept>, Position), Error> {
         let id = by.0.user;
         for _ in 0..TRIES {
             let current = load(&self.store, id, &Freshness::Latest).await?;
@@ -107,7 +111,7 @@ impl Profiles {
                 return Err(Error::PreconditionFailed);
             }
             let changed = change.apply(&current, now);
-            if changed == *current {
+            if changed == **current {
                 // Whoever made it so may be unknown to the replicas.
                 return Ok((current, Position::UNKNOWN));
             }
@@ -119,7 +123,7 @@ impl Profiles {
                 // Somebody else was faster: look again.
                 Err(Error::PreconditionFailed) => {}
                 Err(error) => return Err(error),
-                Ok(position) => return Ok((Arc::new(changed), position)),
+                Ok(position) => return Ok((Arc::new(changed.into()), position)),
             }
         }
         Err(Error::PreconditionFailed)
@@ -174,38 +178,38 @@ impl Profiles {
 
 impl Source for Rows {
     type Key = Id;
-    type Value = Arc<Profile>;
+    type Value = Arc<Kept>;
     type Error = Error;
     const NAME: &'static str = "profile";
 
-    async fn load(&self, id: Id, need: Need) -> Result<Option<Arc<Profile>>, Error> {
+    async fn load(&self, id: Id, need: Need) -> Result<Option<Arc<Kept>>, Error> {
         load(&self.0, id, &freshness(need)).await
     }
 
-    async fn load_many(&self, ids: Vec<Id>) -> Result<Vec<(Id, Arc<Profile>)>, Error> {
+    async fn load_many(&self, ids: Vec<Id>) -> Result<Vec<(Id, Arc<Kept>)>, Error> {
         let select = |ids: Vec<Id>| select().then("id IN ").list(ids).then(" AND {fence}");
         let rows = self.0.multi_get(&ids, &Freshness::Bounded, select);
         let rows: Vec<Row> = rows.await?;
         let rows = rows.into_iter().map(Profile::from);
         Ok(rows
-            .map(|profile| (profile.id, Arc::new(profile)))
+            .map(|profile| (profile.id, Arc::new(profile.into())))
             .collect())
     }
 
-    fn fits(id: &Id, profile: &Arc<Profile>) -> bool {
+    fn fits(id: &Id, profile: &Arc<Kept>) -> bool {
         profile.id == *id
     }
 
-    fn version(profile: &Arc<Profile>) -> u64 {
+    fn version(profile: &Arc<Kept>) -> u64 {
         profile.version.try_into().unwrap_or(0)
     }
 }
 
-async fn load(store: &Store, id: Id, freshness: &Freshness) -> Result<Option<Arc<Profile>>, Error> {
+async fn load(store: &Store, id: Id, freshness: &Freshness) -> Result<Option<Arc<Kept>>, Error> {
     let mut connection = store.at(id).read(freshness).await?;
     let row = select().then("id = ? AND {fence}").bind(id);
     let row: Option<Row> = row.optional(&mut connection).await?;
-    Ok(row.map(|row| Arc::new(Profile::from(row))))
+    Ok(row.map(|row| Arc::new(Profile::from(row).into())))
 }
 
 impl Profile {

@@ -10,12 +10,12 @@ use store::{Claimed, Freshness, Id, Page, Position, Store, Time, Transaction, sq
 use crate::Error;
 use crate::admins::Role;
 use crate::history::{Entry, History};
-use crate::profiles::{Profile, Profiles};
+use crate::profiles::{Kept, Profiles};
 use crate::{factors, recovery};
 
 /// What the database says of a user. No secrets and no hashes: they say nothing about a person.
 pub(crate) struct Record {
-    pub(crate) profile: Arc<Profile>,
+    pub(crate) profile: Arc<Kept>,
     pub(crate) role: Role,
     pub(crate) sessions: Vec<SessionRecord>,
     pub(crate) factor: Option<FactorRecord>,

@@ -1,12 +1,11 @@
 //! JSON bodies, with refusals that name the field and never repeat a value.
 
-use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
-use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
-use axum::response::IntoResponse;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::{DeserializeOwned, IgnoredAny};
 
+use super::BODY_LIMIT;
 use crate::Error;
 
 /// A JSON body: 415 unless it is declared as JSON, 413 if it is too large, 400 if it is no JSON,
@@ -16,16 +15,16 @@ pub(super) struct Json<T>(pub(super) T);
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
     type Rejection = Error;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Error> {
+    async fn from_request(request: Request, _: &S) -> Result<Self, Error> {
         if !declared_as_json(&request) {
             return Err(Error::UnsupportedMediaType);
         }
-        let bytes = Bytes::from_request(request, state).await;
-        let bytes = bytes.map_err(|refused| match refused.into_response().status() {
-            StatusCode::PAYLOAD_TOO_LARGE => Error::TooLarge,
-            _ => Error::Malformed("the body could not be read".to_owned()),
+        let body = Limited::new(request.into_body(), BODY_LIMIT).collect().await;
+        let body = body.map_err(|error| match error.is::<LengthLimitError>() {
+            true => Error::TooLarge,
+            false => Error::Malformed("the body could not be read".to_owned()),
         })?;
-        parse(&bytes).map(Self)
+        parse(&body.to_bytes()).map(Self)
     }
 }
 

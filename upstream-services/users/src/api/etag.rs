@@ -1,27 +1,29 @@
 //! Entity tags of profiles, and the conditions made with them (RFC 9110, sections 8.8.3, 13.1).
 
+use axum::http::HeaderValue;
 use axum::http::header::{HeaderMap, HeaderName, IF_MATCH, IF_NONE_MATCH};
 
 use crate::profiles::Profile;
 
 /// The tag of a profile: changes with every change of it.
-pub(super) fn of(profile: &Profile) -> String {
-    format!("\"{}-{}\"", profile.id, profile.version)
+pub(super) fn of(profile: &Profile) -> HeaderValue {
+    let tag = format!("\"{}-{}\"", profile.id, profile.version);
+    HeaderValue::try_from(tag).expect("digits, a hyphen and quotation marks")
 }
 
 /// Whether If-None-Match names this tag: the client has the newest profile.
-pub(super) fn none_match_fails(headers: &HeaderMap, tag: &str) -> bool {
+pub(super) fn none_match_fails(headers: &HeaderMap, tag: &HeaderValue) -> bool {
     // Weak comparison (section 13.1.2).
     headers.contains_key(IF_NONE_MATCH)
         && listed(headers, &IF_NONE_MATCH)
-            .any(|given| given == "*" || given.trim_start_matches("W/") == tag)
+            .any(|given| given == "*" || tag == given.trim_start_matches("W/"))
 }
 
 /// Whether If-Match is absent or names this tag.
-pub(super) fn match_holds(headers: &HeaderMap, tag: &str) -> bool {
+pub(super) fn match_holds(headers: &HeaderMap, tag: &HeaderValue) -> bool {
     // Strong comparison (section 13.1.1): a weak tag never matches.
     !headers.contains_key(IF_MATCH)
-        || listed(headers, &IF_MATCH).any(|given| given == "*" || given == tag)
+        || listed(headers, &IF_MATCH).any(|given| given == "*" || tag == given)
 }
 
 /// The tags of a header. Ours hold no comma, so a list splits at commas.
@@ -43,7 +45,7 @@ mod tests {
 
     #[test]
     fn conditions_follow_rfc_9110() {
-        let tag = "\"1-2\"";
+        let tag = &HeaderValue::from_static("\"1-2\"");
         for (value, fails) in [
             ("\"1-2\"", true),
             ("W/\"1-2\"", true),

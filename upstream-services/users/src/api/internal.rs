@@ -18,11 +18,17 @@ use crate::accounts::Authenticated;
 use crate::parts::{Attempt, Part, need_of_text};
 use crate::sessions::State as SessionState;
 
+/// Where parts answer others.
+pub(super) const PATHS: [&str; 2] = [AUTHENTICATE, SESSION];
+
+const AUTHENTICATE: &str = "/internal/v1/authenticate";
+const SESSION: &str = "/internal/v1/sessions/{id}";
+
 /// What a part answers to others.
 pub(super) fn routes(part: Part, secret: &Secret) -> Router<App> {
     let router = match part {
-        Part::Accounts => Router::new().route("/internal/v1/authenticate", post(authenticate)),
-        Part::Sessions => Router::new().route("/internal/v1/sessions/{id}", get(session)),
+        Part::Accounts => Router::new().route(AUTHENTICATE, post(authenticate)),
+        Part::Sessions => Router::new().route(SESSION, get(session)),
         Part::Profiles | Part::History => return Router::new(),
     };
     router.route_layer(middleware::from_fn_with_state(secret.clone(), check))

@@ -1,8 +1,8 @@
-//! The HTTP API: routes, and the layers every request passes.
+//! The HTTP API: routes, and what every request passes.
 //!
 //! ```text
-//! request -> observe (metrics) -> finish (request id, problem bodies) -> catch panics
-//!         -> body limit -> handler -> accounts, sessions, profiles, history
+//! request -> front (request id, metrics, panics, problem bodies)
+//!         -> handler (body limit) -> accounts, sessions, profiles, history
 //! ```
 //!
 //! Handlers parse, call one operation and dress its answer; they decide nothing else.
@@ -14,9 +14,9 @@ mod body;
 mod client;
 mod devices;
 mod etag;
+mod front;
 mod history;
 mod internal;
-mod observe;
 mod openapi;
 mod origin;
 mod problems;
@@ -32,14 +32,13 @@ mod totp;
 use std::future::Future;
 use std::sync::Arc;
 
-use axum::extract::DefaultBodyLimit;
 use axum::http::Method;
 use axum::routing::{MethodRouter, delete, get, patch, post};
-use axum::{Router, middleware};
+use axum::Router;
 use chassis::config::Secret;
 use clap::ValueEnum;
-use tower_http::catch_panic::CatchPanicLayer;
 
+use self::front::Front;
 use crate::accounts::Accounts;
 use crate::admins::Admins;
 use crate::factors::Factors;
@@ -81,27 +80,24 @@ pub const BODY_LIMIT: usize = 64 * 1024;
 
 /// The API, ready to serve: all of it, or what one part answers, to clients and to other parts.
 pub(crate) fn router(app: App, part: Option<(Part, &Secret)>) -> Router {
-    let (routes, router) = match part {
+    let (routes, internal) = match part {
         None => (routes(), Router::new()),
         Some((part, secret)) => (routes_of(part), internal::routes(part, secret)),
     };
+    let paths: Vec<_> = routes.iter().map(|(_, path, _)| *path).collect();
+    let paths = paths.into_iter().chain(internal::PATHS);
     let add = |router: Router<App>, (_, path, handler): Route| router.route(path, handler);
-    layered(routes.into_iter().fold(router, add), app)
+    fronted(routes.into_iter().fold(internal, add), paths, app)
 }
 
-fn layered(router: Router<App>, app: App) -> Router {
-    let panics = app.metrics.panics.clone();
-    router
-        .layer(DefaultBodyLimit::max(BODY_LIMIT))
-        .layer(CatchPanicLayer::custom(move |panic| {
-            problems::panicked(panic, &panics)
-        }))
-        .layer(middleware::from_fn(problems::finish))
-        .layer(middleware::from_fn_with_state(
-            app.clone(),
-            observe::observe,
-        ))
-        .with_state(app)
+fn fronted(
+    router: Router<App>,
+    paths: impl IntoIterator<Item = &'static str>,
+    app: App,
+) -> Router {
+    let metrics = app.metrics.clone();
+    let front = Front::new(router.with_state(app), paths, metrics);
+    Router::new().fallback(front::answer).with_state(front)
 }
 
 /// An operation.

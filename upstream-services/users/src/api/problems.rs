@@ -3,20 +3,19 @@
 use std::any::Any;
 
 use axum::body::Body;
-use axum::extract::{MatchedPath, Request};
+use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
     WWW_AUTHENTICATE,
 };
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use chassis::problem::{self, Problem};
 use prometheus::IntCounter;
 
 use crate::Error;
 
-/// The request's id, from the client or made here, in requests and responses.
+/// The request's id, from the client or made here.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What the log says about a 5xx; it never reaches the client.
@@ -128,16 +127,11 @@ pub(super) fn panicked(panic: Box<dyn Any + Send>, panics: &IntCounter) -> Respo
 }
 
 /// Gives every response its request's id, and every error its body.
-pub(super) async fn finish(mut request: Request, next: Next) -> Response {
-    let id = request_id(&request);
-    let route = request.extensions().get::<MatchedPath>().cloned();
-    request.headers_mut().insert(REQUEST_ID, id.clone());
-    let mut response = next.run(request).await;
+pub(super) fn finish(mut response: Response, id: HeaderValue, route: &'static str) -> Response {
     let status = response.status();
     if status.is_client_error() || status.is_server_error() {
         let id = id.to_str().unwrap_or_default();
         if let Some(Cause(error)) = response.extensions_mut().remove() {
-            let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
             tracing::error!(
                 request_id = id,
                 route,
@@ -178,14 +172,15 @@ fn bare(status: StatusCode) -> Problem {
     }
 }
 
-/// The client's id if it is short visible ASCII, so that it can go into logs as it is.
-fn request_id(request: &Request) -> HeaderValue {
+/// The client's id if it is short visible ASCII, so that it can go into logs as it is; else a new one.
+pub(super) fn request_id(request: &Request) -> HeaderValue {
     let given = request.headers().get(REQUEST_ID);
     let fits = |id: &&HeaderValue| {
         (1..=128).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
     };
     given.filter(fits).cloned().unwrap_or_else(|| {
-        let fresh = uuid::Uuid::new_v4().to_string();
-        HeaderValue::from_str(&fresh).expect("a UUID is hexadecimal digits and hyphens")
+        let mut text = uuid::Uuid::encode_buffer();
+        let fresh = uuid::Uuid::new_v4().hyphenated().encode_lower(&mut text);
+        HeaderValue::from_str(fresh).expect("a UUID is hexadecimal digits and hyphens")
     })
 }

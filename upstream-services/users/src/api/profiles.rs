@@ -1,10 +1,12 @@
 //! `/v1/me`, `/v1/users/{id}` and `/v1/users/batch`.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
+use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
-use axum::http::header::{CACHE_CONTROL, ETAG, HeaderMap, HeaderName};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderMap};
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Deserializer, Serialize};
 use store::{Id, Time};
@@ -18,7 +20,7 @@ use crate::Error;
 use crate::client::Client;
 use crate::fields::{DisplayName, Email, Phone};
 use crate::freshness::seen;
-use crate::profiles::{Change, Profile};
+use crate::profiles::{Answer, Change, Kept, Profile};
 
 /// One's own profile.
 #[derive(Serialize, ToSchema)]
@@ -84,8 +86,9 @@ pub(super) struct BatchRequest {
     ids: Vec<Id>,
 }
 
-/// The profiles found.
-#[derive(Serialize, ToSchema)]
+/// The profiles found: what [`joined`] writes.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it is the schema alone")]
 pub(super) struct Batch {
     /// In the order asked for; ids without a user are left out.
     users: Vec<PublicProfile>,
@@ -112,10 +115,14 @@ pub(super) async fn me(
     let profile = app.profiles.get(access.user, &seen).await?;
     let profile = profile.ok_or(Error::NotFound)?;
     let seen = Seen::new(profile.version, told.position);
-    if etag::none_match_fails(&headers, &etag::of(&profile)) {
-        return Ok((StatusCode::NOT_MODIFIED, seen, private(&profile)).into_response());
+    let answer = private(seen, &profile);
+    if etag::none_match_fails(&headers, &answer.headers()[ETAG]) {
+        let (mut head, _) = answer.into_parts();
+        head.status = StatusCode::NOT_MODIFIED;
+        head.headers.remove(CONTENT_TYPE);
+        return Ok(Response::from_parts(head, Body::empty()));
     }
-    Ok((seen, private(&profile), axum::Json(own(&profile))).into_response())
+    Ok(answer)
 }
 
 /// Change one's own profile
@@ -138,7 +145,7 @@ pub(super) async fn change_me(
     client: Client,
     headers: HeaderMap,
     Json(request): Json<ChangeRequest>,
-) -> Result<impl IntoResponse, Error> {
+) -> Result<Response, Error> {
     let name = |text: String| DisplayName::parse(&text);
     let phone = |text: String| Phone::parse(&text);
     let change = Change {
@@ -159,8 +166,7 @@ pub(super) async fn change_me(
             .await
     });
     let (profile, position) = changed.await?;
-    let seen = Seen::new(profile.version, position);
-    Ok((seen, private(&profile), axum::Json(own(&profile))))
+    Ok(private(Seen::new(profile.version, position), &profile))
 }
 
 /// Read a user's public profile
@@ -177,7 +183,7 @@ pub(super) async fn user(
     Bearer(asking): Bearer,
     told: Seen,
     Path(id): Path<String>,
-) -> Result<axum::Json<PublicProfile>, Error> {
+) -> Result<Response, Error> {
     let id = id.parse().map_err(|_| Error::NotFound)?;
     let version = match id == asking.user {
         true => told.profile.max(1),
@@ -186,7 +192,7 @@ pub(super) async fn user(
     let seen = seen(version, &told.position);
     let profile = app.profiles.get(id, &seen).await?;
     let profile = profile.ok_or(Error::NotFound)?;
-    Ok(axum::Json(public(&profile)))
+    Ok(json(profile.public(public).clone()))
 }
 
 /// Read many public profiles
@@ -200,7 +206,7 @@ pub(super) async fn batch(
     Bearer(asking): Bearer,
     told: Seen,
     Json(request): Json<BatchRequest>,
-) -> Result<axum::Json<Batch>, Error> {
+) -> Result<Response, Error> {
     if request.ids.len() > BATCH_LIMIT {
         return Err(Error::Invalid {
             field: "ids".to_owned(),
@@ -218,8 +224,7 @@ pub(super) async fn batch(
         found.extend(app.profiles.get(asking.user, &seen).await?);
     }
     found.sort_by_key(|profile| places.get(&profile.id));
-    let users = found.iter().map(|profile| public(profile)).collect();
-    Ok(axum::Json(Batch { users }))
+    Ok(json(joined(&found)))
 }
 
 /// Keeps apart what is null from what is absent.
@@ -227,11 +232,46 @@ fn present<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Option<String>>
     Option::deserialize(value).map(Some)
 }
 
-fn private(profile: &Profile) -> [(HeaderName, String); 2] {
-    [
-        (ETAG, etag::of(profile)),
-        (CACHE_CONTROL, "private, no-cache".to_owned()),
-    ]
+/// What the owner of a profile is answered.
+fn private(seen: Seen, profile: &Kept) -> Response {
+    let answer = profile.own(|profile| Answer {
+        json: text(&own(profile)),
+        tag: etag::of(profile),
+    });
+    let mut response = json(answer.json.clone());
+    let headers = response.headers_mut();
+    headers.insert(ETAG, answer.tag.clone());
+    let private = HeaderValue::from_static("private, no-cache");
+    headers.insert(CACHE_CONTROL, private);
+    (seen, response).into_response()
+}
+
+/// The body of a [`Batch`].
+fn joined(profiles: &[Arc<Kept>]) -> Bytes {
+    let texts: Vec<_> = profiles.iter().map(|kept| kept.public(public)).collect();
+    let length = texts.iter().map(|text| text.len() + 1).sum::<usize>();
+    let mut body = Vec::with_capacity(length + 16);
+    body.extend_from_slice(b"{\"users\":[");
+    for (place, text) in texts.into_iter().enumerate() {
+        if place > 0 {
+            body.push(b',');
+        }
+        body.extend_from_slice(text);
+    }
+    body.extend_from_slice(b"]}");
+    body.into()
+}
+
+fn json(body: Bytes) -> Response {
+    let mut response = Response::new(Body::from(body));
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(CONTENT_TYPE, json);
+    response
+}
+
+fn text(value: &impl Serialize) -> Bytes {
+    let text = serde_json::to_vec(value);
+    text.expect("texts and numbers are always JSON").into()
 }
 
 pub(super) fn own(profile: &Profile) -> Me {
@@ -246,13 +286,13 @@ pub(super) fn own(profile: &Profile) -> Me {
     }
 }
 
-fn public(profile: &Profile) -> PublicProfile {
-    PublicProfile {
+fn public(profile: &Profile) -> Bytes {
+    text(&PublicProfile {
         id: profile.id,
         username: profile.username.clone(),
         display_name: profile.display_name.clone(),
         created_at: timestamp(profile.created_at),
-    }
+    })
 }
 
 const BATCH_LIMIT: usize = 100;

@@ -1,7 +1,7 @@
 //! What every request gets: ids, problems, limits, metrics; and what other services ask.
 
 use super::*;
-use crate::api::{layered, routes};
+use crate::api::{fronted, routes};
 
 #[tokio::test]
 async fn a_request_keeps_its_id_or_gets_one() {
@@ -204,7 +204,7 @@ async fn a_panic_ends_one_request() {
     }
     let home = Home::new().await;
     let router = Router::new().route("/panics", axum::routing::get(panics));
-    let router = layered(router, home.users.service.clone());
+    let router = fronted(router, ["/panics"], home.users.service.clone());
     let get = || request(Method::GET, "/panics", None, &[], None);
     for _ in 0..2 {
         let answer = send(router.clone(), get()).await;
