@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use rustix::process::Signal;
 use servers::{MariaDb, Redis, RedisSettings, Role, Settings, Setup};
@@ -142,7 +141,7 @@ acquire_timeout = "1s"
     /// When it does not obey.
     pub fn pause_replication(&self, shard: usize, pause: bool) {
         let statement = if pause { "STOP SLAVE" } else { "START SLAVE" };
-        tell(&self.replicas[shard].settings, statement);
+        self.replicas[shard].tell(statement);
     }
 
     /// Executes a statement on every primary, behind the back of the services.
@@ -151,7 +150,7 @@ acquire_timeout = "1s"
     /// When it is refused.
     pub fn execute(&self, statement: &str) {
         for primary in &self.primaries {
-            tell(&primary.settings, statement);
+            primary.tell(&format!("USE users; {statement}"));
         }
     }
 }
@@ -165,27 +164,18 @@ impl Kept {
         }
     }
 
+    /// Executes statements as the server's administrator.
+    fn tell(&self, statements: &str) {
+        let server = self.server.as_ref().expect("it runs");
+        server.tell(statements).expect("they are right");
+    }
+
     fn crash(&mut self) {
         if let Some(server) = self.server.take() {
             server.kill();
         }
         *self = Self::start(self.settings.clone());
     }
-}
-
-fn tell(settings: &Settings, statement: &str) {
-    let told = Command::new("mariadb")
-        .arg("--no-defaults")
-        .arg(format!("--socket={}", settings.socket().display()))
-        .args([
-            "--user=tidegate",
-            "--database=users",
-            "--execute",
-            statement,
-        ])
-        .env("MYSQL_PWD", "secret")
-        .status();
-    assert!(told.expect("mariadb is installed").success());
 }
 
 fn settings(dir: &Path, template: &Path, number: u32, role: Role) -> Settings {

@@ -32,7 +32,7 @@ pub struct Settings {
     pub role: Role,
     /// The databases that there are to be.
     pub databases: Vec<String>,
-    /// Who may use them all.
+    /// Who may do all in these databases, and follow their changes, and nothing beyond.
     pub user: String,
     /// By which password: letters and digits alone.
     pub password: String,
@@ -111,6 +111,34 @@ impl MariaDb {
         self.process.kill();
     }
 
+    /// Executes statements as the server's administrator, past the rights of the user; what they select, a line a row.
+    ///
+    /// # Errors
+    /// When the client is not installed, or the server refuses.
+    pub fn tell(&self, statements: &str) -> Result<String, Error> {
+        let program = "mariadb";
+        let mut command = Command::new(program);
+        let socket = self.settings.socket();
+        command.args([
+            "--no-defaults",
+            "--user=root",
+            "--batch",
+            "--skip-column-names",
+        ]);
+        command.arg(format!("--socket={}", socket.display()));
+        command.args(["--execute", statements]);
+        let output = command
+            .output()
+            .map_err(|source| Error::Start { program, source })?;
+        match output.status.success() {
+            true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
+            false => Err(self.process.failed(format!(
+                "refuses {statements}: {}",
+                String::from_utf8_lossy(&output.stderr)
+            ))),
+        }
+    }
+
     /// Stops it in its tracks, or lets it go on.
     pub fn freeze(&self, frozen: bool) {
         self.process.signal(match frozen {
@@ -139,7 +167,18 @@ impl Settings {
             lines.push(format!(
                 "CREATE USER IF NOT EXISTS '{user}'@'{host}' IDENTIFIED BY '{password}'"
             ));
-            lines.push(format!("GRANT ALL ON *.* TO '{user}'@'{host}'"));
+            let account = format!("'{user}'@'{host}'");
+            // What an earlier start has given: grants only add.
+            lines.push(format!(
+                "REVOKE ALL PRIVILEGES, GRANT OPTION FROM {account}"
+            ));
+            for database in &self.databases {
+                lines.push(format!("GRANT ALL ON {database}.* TO {account}"));
+            }
+            // Of the server as a whole: to read the binlog, as replicas and the services do.
+            lines.push(format!(
+                "GRANT REPLICATION SLAVE, BINLOG MONITOR ON *.* TO {account}"
+            ));
         }
         if let Role::Replica { of } = self.role {
             // Refused, and rightly so, when it follows already: the settings are kept.

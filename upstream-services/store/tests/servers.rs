@@ -12,7 +12,7 @@ use servers::{MariaDb, Role, Settings};
 use tempfile::TempDir;
 use tidegate_store::{
     Bucket, Claimed, Error, Freshness, Id, Migration, Options, Password, Schema, Server, Servers,
-    Statement, Store, Time, Transaction, sql,
+    Store, Time, Transaction, sql,
 };
 
 #[path = "servers/time_tables.rs"]
@@ -197,15 +197,12 @@ async fn who_wrote_sees_it_and_others_are_no_further_behind_than_the_bound() {
         assert!(sees(id, &Freshness::After(position)).await.unwrap());
     }
     // A replica that takes over nothing more: within the bound it may be read, but not by who wrote.
-    let mut on_replica = store.shards()[0].read(&Freshness::Bounded).await.unwrap();
-    let mut replication = async |what: Statement| what.run(&mut on_replica).await.unwrap();
-    replication(sql("STOP SLAVE SQL_THREAD")).await;
+    replica.tell("STOP SLAVE SQL_THREAD").unwrap();
     caught_up(&store).await;
     let (id, position) = write().await;
     assert!(!sees(id, &Freshness::Bounded).await.unwrap());
     assert!(sees(id, &Freshness::After(position)).await.unwrap());
-    replication(sql("START SLAVE SQL_THREAD")).await;
-    drop(on_replica);
+    replica.tell("START SLAVE SQL_THREAD").unwrap();
     caught_up(&store).await;
     // One that stands still altogether.
     replica.freeze(true);
