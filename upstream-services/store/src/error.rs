@@ -2,6 +2,9 @@
 
 use std::path::PathBuf;
 
+use sqlx::error::DatabaseError;
+use sqlx::mysql::MySqlDatabaseError;
+
 /// An error of the store.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -148,15 +151,15 @@ impl Error {
         let Self::Database(sqlx::Error::Database(error)) = self else {
             return false;
         };
-        match error.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>() {
+        match error.try_downcast_ref::<MySqlDatabaseError>() {
             Some(error) => error.number() == 1146,
             // SQLite has one code for all that is wrong with a statement.
             None => error.message().starts_with("no such table: "),
         }
     }
 
-    /// Whether it may well be gone the next time: the database is busy, away or coming back, or somebody else was
-    /// faster.
+    /// Whether it may well be gone the next time: the database is busy, full, away or coming back, or somebody else was
+    /// faster. Nothing that a client could have done otherwise.
     pub fn is_passing(&self) -> bool {
         match self {
             Self::Busy(_)
@@ -166,10 +169,7 @@ impl Error {
             | Self::StaleMap { .. }
             | Self::NoIds
             | Self::ClaimLost => true,
-            Self::Database(sqlx::Error::Database(error)) => {
-                let error = error.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>();
-                error.is_some_and(|error| PASSING.contains(&error.number()))
-            }
+            Self::Database(sqlx::Error::Database(error)) => is_passing(&**error),
             Self::Database(error) => is_silence(error),
             _ => false,
         }
@@ -181,7 +181,7 @@ impl Error {
         let Self::Database(sqlx::Error::Database(error)) = self else {
             return false;
         };
-        let error = error.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>();
+        let error = error.try_downcast_ref::<MySqlDatabaseError>();
         error.is_some_and(|error| matches!(error.number(), 1050 | 1060 | 1061 | 1062 | 1091))
     }
 }
@@ -195,6 +195,29 @@ pub(crate) fn is_silence(error: &sqlx::Error) -> bool {
     )
 }
 
+/// Whether a database refuses what it would take at another time.
+fn is_passing(error: &dyn DatabaseError) -> bool {
+    match error.try_downcast_ref::<MySqlDatabaseError>() {
+        Some(error) => match error.number() {
+            // An engine's own number; 28 is that of a full disk.
+            1030 => error.message().contains("error 28 "),
+            number => PASSING.contains(&number) || FULL.contains(&number),
+        },
+        // SQLite's code, of which the low byte says what it is about.
+        None => error
+            .code()
+            .and_then(|code| code.parse::<u32>().ok())
+            .is_some_and(|code| PASSING_IN_FILES.contains(&(code & 0xff))),
+    }
+}
+
 /// Of MariaDB and MySQL: too many connections, shutting down, waited too long for a lock, deadlock, read-only while
 /// another server takes over.
 const PASSING: [u16; 5] = [1040, 1053, 1205, 1213, 1290];
+
+/// Of MariaDB and MySQL, when a disk or a table's space is full: EE_WRITE, EE_DISK_FULL, ER_DISK_FULL, ER_ERROR_ON_WRITE,
+/// ER_RECORD_FILE_FULL, ER_BINLOG_LOGGING_IMPOSSIBLE.
+const FULL: [u16; 6] = [3, 20, 1021, 1026, 1114, 1598];
+
+/// Of SQLite: SQLITE_BUSY, SQLITE_IOERR, SQLITE_FULL, SQLITE_CANTOPEN (a log that there is no room for).
+const PASSING_IN_FILES: [u32; 4] = [5, 10, 13, 14];

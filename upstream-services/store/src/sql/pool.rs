@@ -61,16 +61,7 @@ impl Pool {
     /// Begins a transaction that may write.
     pub(crate) async fn begin(&self, terms: Terms) -> Result<Transaction, sqlx::Error> {
         let inner = match self {
-            Self::Sqlite(pool) => match pool.begin_with(BEGIN_WRITE).await {
-                Ok(transaction) => Inner::Sqlite(Some(transaction)),
-                Err(error) => {
-                    // SQLite ends a transaction by itself when the disk is full, and sqlx goes on counting it.
-                    if let Some(connection) = pool.try_acquire() {
-                        let _ = connection.close().await;
-                    }
-                    return Err(error);
-                }
-            },
+            Self::Sqlite(pool) => Inner::Sqlite(Some(pool.begin_with(BEGIN_WRITE).await?)),
             Self::MySql(pool) => Inner::MySql(Some(pool.acquire().await?)),
         };
         // Until the answer is here, nobody knows what state the connection is in.

@@ -15,9 +15,9 @@ use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use sqlx::Sqlite;
 use sqlx::pool::PoolOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+use sqlx::{Connection, Sqlite};
 
 use super::Pool;
 use crate::generator::{IdGenerator, Reserve};
@@ -60,6 +60,12 @@ pub(crate) fn pools(options: &Options, files: &Files, number: u16, create: bool)
             .max_lifetime(None)
             // A local file does not hang up.
             .test_before_acquire(false)
+            // SQLite ends a transaction by itself when the disk is full, and sqlx goes on counting it: no other can
+            // begin on that connection. Whatever rolls back has done so before a connection is given back.
+            .before_acquire(|connection, _| {
+                let sound = !connection.is_in_transaction();
+                Box::pin(async move { Ok(sound) })
+            })
     };
     let writer = connect
         .clone()

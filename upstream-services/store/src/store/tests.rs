@@ -267,3 +267,50 @@ async fn the_first_rows_of_all_shards_are_merged_in_order() {
         assert_eq!(names(limit).await, all[..limit.min(40)]);
     }
 }
+
+/// Writes until the file has no room, within so many pages; the error.
+async fn fill_up(store: &Store, pages: &'static str) -> Error {
+    let shard = &store.shards()[0];
+    sql(pages)
+        .all::<(i64,)>(&mut shard.write().await.unwrap())
+        .await
+        .unwrap();
+    let mut tx = shard.begin().await.unwrap();
+    for _ in 0..1000 {
+        let id = store.new_id(Bucket::new(0), Time::now()).unwrap();
+        let insert = sql("INSERT INTO things (id, name) VALUES (?, ?)").bind(id);
+        if let Err(full) = insert.bind("x".repeat(1000)).run(&mut tx).await {
+            return full;
+        }
+    }
+    panic!("a thousand rows have room");
+}
+
+/// Of a full disk SQLite ends the transaction by itself, which nobody tells who counts them.
+#[tokio::test]
+async fn a_file_that_was_full_takes_writes_again() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir, 1).await.unwrap();
+    put(&store, 0, "before").await;
+    let full = fill_up(&store, "PRAGMA max_page_count = 40").await;
+    assert!(full.is_passing(), "{full}");
+    // There is room again.
+    let shard = &store.shards()[0];
+    let room = sql("PRAGMA max_page_count = 1000000");
+    room.all::<(i64,)>(&mut shard.write().await.unwrap())
+        .await
+        .unwrap();
+    let write = async || {
+        let mut tx = shard.begin().await?;
+        let id = store.new_id(Bucket::new(0), Time::now())?;
+        let insert = sql("INSERT INTO things (id, name) VALUES (?, 'after')").bind(id);
+        insert.run(&mut tx).await?;
+        tx.commit().await
+    };
+    for _ in 0..3 {
+        write().await.unwrap();
+    }
+    let mut connection = shard.read(&Freshness::Latest).await.unwrap();
+    let lost = sql("SELECT COUNT(*) FROM things WHERE name LIKE 'xx%'");
+    assert_eq!(lost.value::<i64>(&mut connection).await.unwrap(), 0);
+}
