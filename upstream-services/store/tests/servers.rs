@@ -15,6 +15,8 @@ use tidegate_store::{
     Store, Time, Transaction, sql,
 };
 
+#[path = "servers/limits.rs"]
+mod limits;
 #[path = "servers/time_tables.rs"]
 mod time_tables;
 
