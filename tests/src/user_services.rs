@@ -38,7 +38,8 @@ pub struct UserService {
     pub api: Api,
     /// Its admin listener.
     pub admin: Admin,
-    file: PathBuf,
+    /// Its configuration.
+    pub file: PathBuf,
 }
 
 const SHARDS: u32 = 2;
@@ -133,6 +134,13 @@ acquire_timeout = "1s"
     /// When it does not start.
     pub fn crash_replica(&mut self, shard: usize) {
         self.replicas[shard].crash();
+    }
+
+    /// Ends a shard's replica for good.
+    pub fn end_replica(&mut self, shard: usize) {
+        if let Some(server) = self.replicas[shard].server.take() {
+            server.kill();
+        }
     }
 
     /// Stops a shard's replica from following, or lets it go on.

@@ -1,33 +1,64 @@
 //! One database: a server, or a file.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::OnceCell;
 
 use crate::error::is_silence;
+use crate::queue::Queue;
 use crate::sql::dialect::{self, Dialect};
-use crate::sql::{Connection, Health, Pool, Terms, Transaction};
-use crate::{Error, Options, Position};
+use crate::sql::{Connection, Health, Pool, Terms, Transaction, mysql};
+use crate::standing::Member;
+use crate::{Error, Options, Position, Server};
 
 /// One database, and how it does.
 #[derive(Debug)]
 pub(crate) struct Database {
     pool: Pool,
+    queue: Queue,
+    /// What the server has to be; a file is what it is.
+    member: Option<Arc<Member>>,
+    /// Where it is, for people.
+    place: String,
     acquire_timeout: Duration,
     terms: Terms,
     dialect: OnceCell<&'static dyn Dialect>,
 }
 
 impl Database {
-    pub(crate) fn new(
+    /// A file.
+    pub(crate) fn file(options: &Options, shard: u16, place: String, pool: Pool) -> Self {
+        Self::new(options, shard, place, None, |_| pool)
+    }
+
+    /// A server, of the data set that is to be known later.
+    pub(crate) fn server(
         options: &Options,
         shard: u16,
+        server: &Server,
+        is_primary: bool,
+        data_set: Arc<OnceLock<i64>>,
+    ) -> Self {
+        let place = server.to_string();
+        let member = Arc::new(Member::new(shard, is_primary, place.clone(), data_set));
+        let pool = |health| mysql::pool(options, server, health, member.clone());
+        Self::new(options, shard, place, Some(member.clone()), pool)
+    }
+
+    fn new(
+        options: &Options,
+        shard: u16,
+        place: String,
+        member: Option<Arc<Member>>,
         pool: impl FnOnce(Arc<Health>) -> Pool,
     ) -> Self {
         let health = Arc::new(Health::default());
         Self {
             pool: pool(health.clone()),
+            queue: Queue::new(options.waiters),
+            member,
+            place,
             acquire_timeout: options.acquire_timeout,
             terms: Terms {
                 shard,
@@ -36,6 +67,16 @@ impl Database {
             },
             dialect: OnceCell::new(),
         }
+    }
+
+    /// What the server has to be; none of a file.
+    pub(crate) fn member(&self) -> Option<&Member> {
+        self.member.as_deref()
+    }
+
+    /// How many were not let wait for a connection.
+    pub(crate) fn crowded(&self) -> u64 {
+        self.queue.refused()
     }
 
     pub(crate) fn health(&self) -> &Health {
@@ -50,23 +91,74 @@ impl Database {
     /// A connection.
     ///
     /// # Errors
-    /// [`Error::Down`] at once when it does not answer; [`Error::Busy`] when no connection becomes free in time.
+    /// [`Error::Down`] at once when it does not answer, [`Error::Crowded`] when too many wait; [`Error::Busy`] when no
+    /// connection becomes free in time; [`Error::WrongServer`] when it is not the one that it should be.
     pub(crate) async fn acquire(&self) -> Result<Connection, Error> {
-        self.in_time(self.pool.acquire(self.terms.clone())).await
+        let connection = self.in_time(self.pool.acquire(self.terms.clone())).await?;
+        match self.wrong() {
+            None => Ok(connection),
+            Some(wrong) => {
+                connection.discard();
+                Err(wrong)
+            }
+        }
+    }
+
+    /// A connection to write with.
+    ///
+    /// # Errors
+    /// As [`Database::acquire`]; [`Error::ReadOnly`].
+    pub(crate) async fn acquire_to_write(&self) -> Result<Connection, Error> {
+        let connection = self.acquire().await?;
+        self.refuse_read_only()?;
+        Ok(connection)
     }
 
     /// A transaction that may write.
     ///
     /// # Errors
-    /// As [`Database::acquire`].
+    /// As [`Database::acquire_to_write`].
     pub(crate) async fn begin(&self) -> Result<Transaction, Error> {
         let begun = self.in_time(self.pool.begin(self.terms.clone())).await;
-        match begun {
+        let transaction = match begun {
             // The connection had died while nobody used it, and nothing was done on it.
             Err(Error::Database(error)) if is_silence(&error) => {
                 self.in_time(self.pool.begin(self.terms.clone())).await
             }
             begun => begun,
+        }?;
+        match self.wrong() {
+            None => {
+                self.refuse_read_only()?;
+                Ok(transaction)
+            }
+            Some(wrong) => {
+                transaction.discard();
+                Err(wrong)
+            }
+        }
+    }
+
+    fn wrong(&self) -> Option<Error> {
+        let member = self.member()?;
+        member.is_wrong().then(|| Error::WrongServer {
+            shard: self.terms.shard,
+            place: self.place.clone(),
+            found: member.standing(),
+        })
+    }
+
+    fn refuse_read_only(&self) -> Result<(), Error> {
+        match self.member() {
+            Some(member) if member.is_read_only() => Err(self.read_only()),
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn read_only(&self) -> Error {
+        Error::ReadOnly {
+            shard: self.terms.shard,
+            place: self.place.clone(),
         }
     }
 
@@ -101,22 +193,47 @@ impl Database {
         acquire: impl Future<Output = Result<T, sqlx::Error>>,
     ) -> Result<T, Error> {
         let Terms { shard, health, .. } = &self.terms;
+        let _place = self
+            .queue
+            .enter(|| self.pool.is_exhausted())
+            .ok_or(Error::Crowded(*shard))?;
         if !health.allows() {
             return Err(Error::Down(*shard));
         }
         match tokio::time::timeout(self.acquire_timeout, acquire).await {
             Ok(Ok(acquired)) => Ok(acquired),
-            Ok(Err(sqlx::Error::PoolTimedOut)) | Err(_) => {
-                // With connections to spare it is the database that does not take one.
-                if !self.pool.is_full() {
-                    health.silent();
-                }
+            Ok(Err(sqlx::Error::PoolTimedOut)) | Err(_) if self.pool.is_full() => {
                 Err(Error::Busy(*shard))
+            }
+            // With connections to spare it is the database that does not take one.
+            Ok(Err(sqlx::Error::PoolTimedOut)) | Err(_) => {
+                health.silent();
+                Err(self.unreachable())
             }
             Ok(Err(error)) => {
                 health.silent();
-                Err(error.into())
+                Err(self.refused(error))
             }
+        }
+    }
+
+    /// The error of a server that does not let itself be spoken to.
+    pub(crate) fn unreachable(&self) -> Error {
+        Error::Unreachable {
+            shard: self.terms.shard,
+            place: self.place.clone(),
+        }
+    }
+
+    /// An error of a connection that was not had.
+    fn refused(&self, error: sqlx::Error) -> Error {
+        match (&error, self.member()) {
+            (sqlx::Error::Database(_), Some(_)) => Error::Refused {
+                shard: self.terms.shard,
+                place: self.place.clone(),
+                source: error,
+            },
+            _ => error.into(),
         }
     }
 }

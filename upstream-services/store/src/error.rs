@@ -1,9 +1,12 @@
 //! What can go wrong in the store, named by whose fault it is.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use sqlx::error::DatabaseError;
 use sqlx::mysql::MySqlDatabaseError;
+
+use crate::Standing;
 
 /// An error of the store.
 #[derive(Debug, thiserror::Error)]
@@ -86,6 +89,53 @@ pub enum Error {
     #[error("shard {0} is busy: no connection became free in time")]
     Busy(u16),
 
+    /// Load: as many wait for a connection as may.
+    #[error("shard {0} is busy: too many wait for a connection")]
+    Crowded(u16),
+
+    /// Operation: the server takes no connection.
+    #[error("shard {shard}: {place} takes no connection")]
+    Unreachable {
+        /// The shard.
+        shard: u16,
+        /// The server and its database.
+        place: String,
+    },
+
+    /// Configuration or operation: the server refuses whoever connects.
+    #[error("shard {shard}: {place} refuses the connection: {source}")]
+    Refused {
+        /// The shard.
+        shard: u16,
+        /// The server and its database.
+        place: String,
+        /// Why. Servers do not repeat passwords.
+        source: sqlx::Error,
+    },
+
+    /// Configuration or operation: the server holds something else.
+    #[error("shard {shard}: {place} is not used: {found}")]
+    WrongServer {
+        /// The shard.
+        shard: u16,
+        /// The server and its database.
+        place: String,
+        /// What it holds.
+        found: Arc<Standing>,
+    },
+
+    /// Operation: the server that is to take writes takes none.
+    #[error(
+        "shard {shard}: {place} is read-only, and so no primary: a replica stands in its place, or a fail-over is not \
+         complete"
+    )]
+    ReadOnly {
+        /// The shard.
+        shard: u16,
+        /// The server and its database.
+        place: String,
+    },
+
     /// Load or operation: the database did not answer in time.
     #[error("shard {0} is slow: a statement took longer than it may")]
     Slow(u16),
@@ -166,6 +216,11 @@ impl Error {
             | Self::Slow(_)
             | Self::Down(_)
             | Self::Protected(_)
+            | Self::Crowded(_)
+            | Self::Unreachable { .. }
+            | Self::Refused { .. }
+            | Self::WrongServer { .. }
+            | Self::ReadOnly { .. }
             | Self::StaleMap { .. }
             | Self::NoIds
             | Self::ClaimLost => true,

@@ -13,6 +13,8 @@ pub struct Options {
     pub data: Data,
     /// Connections to each database for reading, at least one.
     pub readers: u32,
+    /// How many may wait for a connection to one database; whoever comes then is refused at once.
+    pub waiters: usize,
     /// How long a caller waits for a connection.
     pub acquire_timeout: Duration,
     /// How long a statement may take.
@@ -104,6 +106,7 @@ impl Options {
         Self {
             data,
             readers: 4,
+            waiters: 512,
             acquire_timeout: Duration::from_secs(2),
             statement_timeout: Duration::from_secs(10),
             lag_bound: Duration::from_secs(5),

@@ -5,16 +5,23 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use crate::Error;
+use tokio::sync::Semaphore;
+
 use crate::clock::now;
 use crate::database::Database;
 use crate::sql::{Connection, sql};
+use crate::standing::{ASK, Member, Said};
+use crate::{Error, Standing};
 
 /// A server that follows a primary.
 #[derive(Debug)]
 pub(crate) struct Replica {
     pub(crate) database: Database,
     lag: Lag,
+    /// Connections that may wait for a position at the same time.
+    waits: Semaphore,
+    /// Positions that were not waited for, because so many were.
+    unwaited: AtomicU64,
 }
 
 /// How far behind a replica is.
@@ -29,9 +36,12 @@ struct Lag {
 const UNKNOWN: u64 = u64::MAX;
 
 impl Replica {
-    pub(crate) fn new(database: Database) -> Self {
+    /// A replica with so many connections. Half of them may wait: whoever makes up positions leaves the rest to others.
+    pub(crate) fn new(database: Database, connections: u32) -> Self {
         Self {
             database,
+            waits: Semaphore::new((connections / 2).max(1) as usize),
+            unwaited: AtomicU64::new(0),
             lag: Lag {
                 millis: AtomicU64::new(UNKNOWN),
                 measured: AtomicU64::new(0),
@@ -52,15 +62,39 @@ impl Replica {
 
     /// Whether it is known to be no further behind than this.
     pub(crate) fn is_within(&self, bound: Duration) -> bool {
-        self.database.health().is_well() && self.lag().is_some_and(|lag| lag <= bound)
+        self.database.health().is_well()
+            && self.is_fit()
+            && self.lag().is_some_and(|lag| lag <= bound)
     }
 
-    /// Measures, given the primary's time in milliseconds, and when it was read.
+    /// Whether it holds the shard.
+    pub(crate) fn is_fit(&self) -> bool {
+        self.database.member().is_some_and(Member::is_fit)
+    }
+
+    /// What it has turned out to be.
+    pub(crate) fn standing(&self) -> Standing {
+        let member = self.database.member();
+        member.map_or(Standing::Unknown, |member| (*member.standing()).clone())
+    }
+
+    /// How many positions were not waited for.
+    pub(crate) fn unwaited(&self) -> u64 {
+        self.unwaited.load(Relaxed)
+    }
+
+    /// Measures, given the primary's time in milliseconds, and when it was read; and looks what it holds.
     pub(crate) async fn measure(&self, primary: i64, read: Instant) -> Result<(), Error> {
         let mut connection = self.database.acquire().await?;
-        let beat: i64 = sql("SELECT beat FROM heartbeat")
-            .value(&mut connection)
-            .await?;
+        let select = "SELECT beat, data_set, number FROM heartbeat, shard_identity";
+        let found: Option<(i64, i64, i64)> = sql(select).optional(&mut connection).await?;
+        if let Some(member) = self.database.member() {
+            member.judge(found.map(|(_, data_set, number)| (data_set, number, true)));
+        }
+        let (Some((beat, ..)), true) = (found, self.is_fit()) else {
+            connection.discard();
+            return Ok(());
+        };
         let passed = read.elapsed().as_millis() as i64;
         let lag = (primary + passed - beat).max(0);
         self.lag.millis.store(lag.unsigned_abs(), Relaxed);
@@ -68,7 +102,21 @@ impl Replica {
         Ok(())
     }
 
-    /// A connection that sees what was written before a position; none when it is not reached in time.
+    /// Reads a value, within a time.
+    pub(crate) async fn ping(&self, limit: Duration) -> Result<(), Error> {
+        let ping = async {
+            let mut connection = self.database.acquire().await?;
+            sql("SELECT 1")
+                .value::<i64>(&mut connection)
+                .await
+                .map(drop)
+        };
+        let answer = tokio::time::timeout(limit, ping).await;
+        answer.unwrap_or_else(|_| Err(self.database.unreachable()))
+    }
+
+    /// A connection that sees what was written before a position; none when it is not reached in time, or when too
+    /// many wait for theirs.
     pub(crate) async fn acquire_after(
         &self,
         position: &str,
@@ -76,6 +124,14 @@ impl Replica {
     ) -> Result<Option<Connection>, Error> {
         let mut connection = self.database.acquire().await?;
         let dialect = self.database.dialect(&mut connection).await?;
+        let reached = sql(dialect.reached()).bind(position);
+        if reached.value::<Option<i64>>(&mut connection).await? == Some(1) {
+            return Ok(Some(connection));
+        }
+        let Ok(_wait) = self.waits.try_acquire() else {
+            self.unwaited.fetch_add(1, Relaxed);
+            return Ok(None);
+        };
         let wait = sql(dialect.wait()).bind(position);
         let seconds = patience.as_secs_f64().to_string();
         let reached = wait.bind(seconds).value::<Option<i64>>(&mut connection);
@@ -87,13 +143,20 @@ impl Replica {
     }
 }
 
-/// What the primary writes down, by its own clock, unless somebody else just has.
-pub(crate) async fn beat(primary: &Database) -> Result<(i64, Instant), Error> {
+/// Looks what the primary holds and whether it takes writes, and has it write down its time, by its own clock, unless
+/// somebody else just has.
+pub(crate) async fn beat(primary: &Database, write: bool) -> Result<(i64, Instant), Error> {
     let mut connection = primary.acquire().await?;
-    let update = "UPDATE heartbeat SET beat = CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS SIGNED)
+    let said: Option<Said> = sql(ASK).optional(&mut connection).await?;
+    if let Some(member) = primary.member() {
+        member.judge(said);
+    }
+    if write && !said.is_some_and(|(.., read_only)| read_only) {
+        let update = "UPDATE heartbeat SET beat = CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS SIGNED)
          WHERE beat < CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS SIGNED) - ?";
-    let update = sql(update).bind(BEAT.as_millis() as i64 / 2);
-    update.run(&mut connection).await?;
+        let update = sql(update).bind(BEAT.as_millis() as i64 / 2);
+        update.run(&mut connection).await?;
+    }
     let time: i64 = sql("SELECT CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS SIGNED)")
         .value(&mut connection)
         .await?;

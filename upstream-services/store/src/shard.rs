@@ -1,18 +1,22 @@
 //! One shard: a primary, its replicas, and which of them is read.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::database::Database;
 use crate::replica::{self, Replica};
 use crate::spill::Spill;
-use crate::sql::{Connection, Transaction, mysql, sqlite};
-use crate::{Data, Error, Options, Position};
+use crate::sql::{Connection, Transaction, sql, sqlite};
+use crate::standing::Member;
+use crate::{Data, Error, Options, Position, Standing};
 
 /// One shard of the data.
 #[derive(Debug)]
 pub struct Shard {
     number: u16,
+    /// The data set that it belongs to, once that is known.
+    data_set: Arc<OnceLock<i64>>,
     /// Takes writes.
     primary: Database,
     /// The primary for reads, where that is another pool: files have one connection that writes.
@@ -36,30 +40,35 @@ pub enum Freshness {
     Latest,
 }
 
+/// Selects whether a server takes no writes; newer ones know more than two ways.
+const READ_ONLY: &str = "SELECT CAST(@@GLOBAL.read_only AS CHAR) NOT IN ('0', 'OFF')";
+
 /// How long a read waits for a replica to reach a position.
 const PATIENCE: Duration = Duration::from_millis(50);
 
 impl Shard {
     pub(crate) fn new(options: &Options, number: u16, create: bool) -> Self {
+        let data_set = Arc::new(OnceLock::new());
         let (primary, reader, replicas) = match &options.data {
             Data::Files(files) => {
-                let file = |pool| Database::new(options, number, |_| pool);
+                let place = sqlite::path(files, number).display().to_string();
+                let file = |pool| Database::file(options, number, place.clone(), pool);
                 let (writer, reader) = sqlite::pools(options, files, number, create);
                 (file(writer), Some(file(reader)), Vec::new())
             }
             Data::Servers(servers) => {
-                let server = |server| {
-                    Database::new(options, number, |health| {
-                        mysql::pool(options, server, health)
-                    })
+                let server = |server, is_primary| {
+                    Database::server(options, number, server, is_primary, data_set.clone())
                 };
                 let servers = &servers[usize::from(number)];
-                let replicas = servers.replicas.iter().map(server).map(Replica::new);
-                (server(&servers.primary), None, replicas.collect())
+                let replicas = servers.replicas.iter().map(|of| server(of, false));
+                let replicas = replicas.map(|database| Replica::new(database, options.readers));
+                (server(&servers.primary, true), None, replicas.collect())
             }
         };
         Self {
             number,
+            data_set,
             primary,
             reader,
             replicas,
@@ -126,9 +135,9 @@ impl Shard {
     /// A connection for single statements that write; each commits by itself.
     ///
     /// # Errors
-    /// [`Error::Busy`], [`Error::Down`], [`Error::Database`].
+    /// [`Error::Busy`], [`Error::Down`], [`Error::ReadOnly`], [`Error::Database`].
     pub async fn write(&self) -> Result<Connection, Error> {
-        self.primary.acquire().await
+        self.primary.acquire_to_write().await
     }
 
     /// A transaction that may write.
@@ -151,9 +160,27 @@ impl Shard {
         !self.replicas.is_empty()
     }
 
-    /// Measures how far the replicas are behind.
+    /// Says which data set it belongs to: from then on servers that belong to another are not used.
+    pub(crate) fn belongs_to(&self, data_set: i64) {
+        let _ = self.data_set.set(data_set); // once, when the data is opened
+    }
+
+    /// Refuses a primary that takes no writes, before any is tried.
+    pub(crate) async fn refuse_read_only(&self) -> Result<(), Error> {
+        if self.is_file() {
+            return Ok(());
+        }
+        let mut connection = self.primary.acquire().await?;
+        let read_only: bool = sql(READ_ONLY).value(&mut connection).await?;
+        match read_only {
+            true => Err(self.primary.read_only()),
+            false => Ok(()),
+        }
+    }
+
+    /// Looks whether the servers are what they should be, and measures how far the replicas are behind.
     pub(crate) async fn measure(&self) -> Result<(), Error> {
-        let (time, read) = replica::beat(&self.primary).await?;
+        let (time, read) = replica::beat(&self.primary, self.has_replicas()).await?;
         let measured = self
             .replicas
             .iter()
@@ -162,12 +189,29 @@ impl Shard {
         Ok(())
     }
 
+    /// The replicas that do not answer in time, by their place.
+    pub(crate) async fn ping_replicas(&self, limit: Duration) -> Vec<(u16, usize, Error)> {
+        let pings = self.replicas.iter().map(|replica| replica.ping(limit));
+        let outcomes = futures::future::join_all(pings).await;
+        let outcomes = outcomes.into_iter().enumerate();
+        let failed = outcomes.filter_map(|(place, outcome)| Some((place, outcome.err()?)));
+        failed
+            .map(|(place, error)| (self.number, place, error))
+            .collect()
+    }
+
     /// How it does.
     pub fn status(&self) -> ShardStatus {
+        let standing = self.primary.member();
+        let replicas = self.replicas.iter().map(|replica| &replica.database);
+        let databases = replicas.chain(&self.reader).chain([&self.primary]);
         ShardStatus {
             number: self.number,
             well: self.primary.health().is_well(),
             trips: self.primary.health().trips(),
+            standing: standing.map_or(Standing::Fit, |member| (*member.standing()).clone()),
+            read_only: standing.is_some_and(Member::is_read_only),
+            crowded: databases.map(Database::crowded).sum(),
             replicas: self.replicas.iter().map(ReplicaStatus::of).collect(),
             protected: self.spill.refused(),
         }
@@ -194,6 +238,12 @@ pub struct ShardStatus {
     pub well: bool,
     /// How often the primary has ceased to answer.
     pub trips: u64,
+    /// What the primary has turned out to be.
+    pub standing: Standing,
+    /// Whether the primary takes no writes.
+    pub read_only: bool,
+    /// Requests that were refused because too many waited for a connection.
+    pub crowded: u64,
     /// Its replicas.
     pub replicas: Vec<ReplicaStatus>,
     /// Reads that were refused to protect the primary.
@@ -209,6 +259,10 @@ pub struct ReplicaStatus {
     pub trips: u64,
     /// How far behind it is at most; none while that is not known.
     pub lag: Option<Duration>,
+    /// What it has turned out to be.
+    pub standing: Standing,
+    /// Positions that were not waited for, because too many were: these reads went elsewhere.
+    pub unwaited: u64,
 }
 
 impl ReplicaStatus {
@@ -217,6 +271,8 @@ impl ReplicaStatus {
             well: replica.database.health().is_well(),
             trips: replica.database.health().trips(),
             lag: replica.lag(),
+            standing: replica.standing(),
+            unwaited: replica.unwaited(),
         }
     }
 }

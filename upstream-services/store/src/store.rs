@@ -48,6 +48,7 @@ impl Store {
             Data::Servers(_) => IdGenerator::idle(),
         };
         let first = Shard::new(options, 0, true);
+        first.refuse_read_only().await?;
         ledger::apply(&first, &OWN_SCHEMA, now).await?;
         let stored = load_map(&first).await?;
         if let Some(map) = &stored {
@@ -59,8 +60,10 @@ impl Store {
         let shards: Arc<[Arc<Shard>]> = shards.collect();
         let data_set = identify(options, &shards[0], rand_number(now), now).await?;
         for shard in &*shards {
+            shard.refuse_read_only().await?;
             ledger::apply(shard, &OWN_SCHEMA, now).await?;
             identify(options, shard, data_set, now).await?;
+            shard.belongs_to(data_set);
             ledger::apply(shard, schema, now).await?;
         }
         let map = match stored {
@@ -180,6 +183,12 @@ impl Store {
         outcomes.filter_map(failed).collect()
     }
 
+    /// Reads one value from every replica, all at once; those that did not answer within a moment, by shard and place.
+    pub async fn ping_replicas(&self) -> Vec<(u16, usize, Error)> {
+        let pings = self.shards.iter().map(|shard| shard.ping_replicas(PING));
+        join_all(pings).await.into_iter().flatten().collect()
+    }
+
     /// Waits for connections in use, then closes everything.
     pub async fn close(&self) {
         self.watch.abort();
@@ -193,15 +202,19 @@ impl Drop for Store {
     }
 }
 
-/// Measures how far replicas are behind, and notices when the map has changed.
+/// Looks whether servers are what they should be and how far replicas are behind, and notices when the map has changed.
 async fn watch(map: Arc<ArcSwap<ShardMap>>, shards: Arc<[Arc<Shard>]>) {
-    let followed = shards.iter().filter(|shard| shard.has_replicas());
-    let replicas = followed.map(async |shard| {
+    let on_servers = shards.iter().filter(|shard| !shard.is_file());
+    let servers = on_servers.map(async |shard| {
+        let pause = match shard.has_replicas() {
+            true => replica::BEAT,
+            false => PROBE,
+        };
         loop {
             if let Err(error) = shard.measure().await {
-                tracing::debug!(shard = shard.number(), %error, "replicas were not measured");
+                tracing::debug!(shard = shard.number(), %error, "the servers were not measured");
             }
-            tokio::time::sleep(replica::BEAT).await;
+            tokio::time::sleep(pause).await;
         }
     });
     let changes = async {
@@ -217,11 +230,14 @@ async fn watch(map: Arc<ArcSwap<ShardMap>>, shards: Arc<[Arc<Shard>]>) {
             }
         }
     };
-    join(join_all(replicas), changes).await;
+    join(join_all(servers), changes).await;
 }
 
 /// How long a shard may take to answer whether it does.
 const PING: Duration = Duration::from_millis(300);
+
+/// Between two looks at a primary that has no replicas.
+const PROBE: Duration = Duration::from_secs(1);
 
 /// Between two looks at the stored map.
 const LOOK_FOR_MAP: Duration = Duration::from_secs(1);

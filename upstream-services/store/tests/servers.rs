@@ -17,6 +17,8 @@ use tidegate_store::{
 
 #[path = "servers/limits.rs"]
 mod limits;
+#[path = "servers/roles.rs"]
+mod roles;
 #[path = "servers/time_tables.rs"]
 mod time_tables;
 

@@ -8,6 +8,9 @@ pub(crate) trait Dialect: std::fmt::Debug + Send + Sync {
     /// Selects how far the last write of this connection takes whoever has seen it.
     fn position(&self) -> &'static str;
 
+    /// Selects whether a position (the value) is reached.
+    fn reached(&self) -> &'static str;
+
     /// Selects whether a position (the first value) is reached within seconds (the second).
     fn wait(&self) -> &'static str;
 }
@@ -23,6 +26,10 @@ impl Dialect for MariaDb {
         "SELECT @@last_gtid"
     }
 
+    fn reached(&self) -> &'static str {
+        "SELECT MASTER_GTID_WAIT(?, 0) = 0"
+    }
+
     fn wait(&self) -> &'static str {
         "SELECT MASTER_GTID_WAIT(?, ?) = 0"
     }
@@ -31,6 +38,10 @@ impl Dialect for MariaDb {
 impl Dialect for MySql {
     fn position(&self) -> &'static str {
         "SELECT @@GLOBAL.gtid_executed"
+    }
+
+    fn reached(&self) -> &'static str {
+        "SELECT GTID_SUBSET(?, @@GLOBAL.gtid_executed)"
     }
 
     fn wait(&self) -> &'static str {

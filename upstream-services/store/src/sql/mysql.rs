@@ -1,20 +1,26 @@
 //! What is MariaDB's and MySQL's alone: servers, and pools of connections to them.
 
-use sqlx::mysql::MySqlConnectOptions;
-use sqlx::{Connection, MySql};
 use std::sync::Arc;
 use std::time::Duration;
 
+use sqlx::mysql::MySqlConnectOptions;
 use sqlx::pool::PoolOptions;
+use sqlx::{Connection, MySql};
 
 use super::{Health, Pool};
+use crate::standing::Member;
 use crate::{Options, Server};
 
 /// A connection that was unused for longer may have died.
 const IDLE: Duration = Duration::from_secs(1);
 
-/// Connections to a server. None is made yet.
-pub(crate) fn pool(options: &Options, server: &Server, health: Arc<Health>) -> Pool {
+/// Connections to a server. None is made yet, and each asks first what the server holds.
+pub(crate) fn pool(
+    options: &Options,
+    server: &Server,
+    health: Arc<Health>,
+    member: Arc<Member>,
+) -> Pool {
     let mut connect = MySqlConnectOptions::new()
         .host(&server.host)
         .port(server.port)
@@ -31,6 +37,10 @@ pub(crate) fn pool(options: &Options, server: &Server, health: Arc<Health>) -> P
         .acquire_timeout(options.acquire_timeout)
         // A round trip for each statement is too much; one for a connection that may have died is not.
         .test_before_acquire(false)
+        .after_connect(move |connection, _| {
+            let member = member.clone();
+            Box::pin(async move { member.greet(connection).await })
+        })
         .before_acquire(move |connection, state| {
             let used = state.idle_for;
             let doubtful = used > IDLE || health.was_silent_within(used);

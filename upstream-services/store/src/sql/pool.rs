@@ -87,6 +87,15 @@ impl Pool {
         size >= most
     }
 
+    /// Whether whoever wants a connection has to wait until one is given back.
+    pub(crate) fn is_exhausted(&self) -> bool {
+        let idle = match self {
+            Self::Sqlite(pool) => pool.num_idle(),
+            Self::MySql(pool) => pool.num_idle(),
+        };
+        idle == 0 && self.is_full()
+    }
+
     pub(crate) async fn close(&self) {
         match self {
             Self::Sqlite(pool) => pool.close().await,
@@ -125,6 +134,11 @@ impl Drop for Connection {
 }
 
 impl Transaction {
+    /// Ends the connection, and with it the transaction, instead of giving it back.
+    pub(crate) fn discard(mut self) {
+        self.late = true;
+    }
+
     /// Refuses to go on when the shard map has changed since an epoch, and keeps it from changing before the end.
     pub(crate) async fn fence(&mut self, epoch: i64) -> Result<(), Error> {
         let select = match &self.inner {

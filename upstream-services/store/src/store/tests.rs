@@ -314,3 +314,32 @@ async fn a_file_that_was_full_takes_writes_again() {
     let lost = sql("SELECT COUNT(*) FROM things WHERE name LIKE 'xx%'");
     assert_eq!(lost.value::<i64>(&mut connection).await.unwrap(), 0);
 }
+
+#[tokio::test]
+async fn whoever_would_be_one_too_many_to_wait_is_refused_at_once() {
+    let dir = TempDir::new().unwrap();
+    let options = Options {
+        waiters: 2,
+        ..options(&dir, 1)
+    };
+    let store = Store::open(&options, &SCHEMA, Time::now()).await.unwrap();
+    let shard = store.shards()[0].clone();
+    let held = shard.begin().await.unwrap();
+    let waiting = [0, 1].map(|_| {
+        let shard = shard.clone();
+        tokio::spawn(async move { shard.write().await.map(drop) })
+    });
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let began = std::time::Instant::now();
+    let refused = shard.write().await.unwrap_err();
+    assert!(matches!(refused, Error::Crowded(0)), "{refused}");
+    assert!(refused.is_passing());
+    assert!(began.elapsed() < Duration::from_secs(1), "{began:?}");
+    assert_eq!(shard.status().crowded, 1);
+    shard.read(&Freshness::Latest).await.unwrap();
+    drop(held);
+    for waiting in waiting {
+        waiting.await.unwrap().unwrap();
+    }
+    shard.write().await.unwrap();
+}

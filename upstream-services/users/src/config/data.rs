@@ -30,6 +30,9 @@ pub struct DataConfig {
     pub password: Option<Secret>,
     /// Connections for reading, to each file or server. To a file one more writes; on servers these write too.
     pub readers: u32,
+    /// How many requests may wait for a connection to one file or server; those that come then are refused with 503 at
+    /// once.
+    pub waiters: usize,
     /// How long a request waits for a connection before it is refused with 503.
     pub acquire_timeout: Period,
     /// How long a statement may take before its request is refused with 503.
@@ -86,6 +89,7 @@ impl Default for DataConfig {
             user: None,
             password: None,
             readers: 4,
+            waiters: 512,
             acquire_timeout: Period::from_secs(2),
             statement_timeout: Period::from_secs(10),
             busy_timeout: Period::from_secs(5),
@@ -112,6 +116,9 @@ impl DataConfig {
         if self.readers == 0 {
             return wrong("data.readers", "must be at least 1");
         }
+        if self.waiters == 0 {
+            return wrong("data.waiters", "must be at least 1");
+        }
         Ok(())
     }
 
@@ -131,6 +138,7 @@ impl DataConfig {
         Options {
             data,
             readers: self.readers,
+            waiters: self.waiters,
             acquire_timeout: *self.acquire_timeout,
             statement_timeout: *self.statement_timeout,
             lag_bound: *self.lag_bound,

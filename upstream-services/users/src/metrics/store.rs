@@ -5,7 +5,7 @@ use std::sync::Arc;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{GaugeVec, IntCounterVec, IntGaugeVec, Opts, Registry};
-use store::Store;
+use store::{ReplicaStatus, ShardStatus, Standing, Store};
 
 use super::set;
 
@@ -13,9 +13,14 @@ use super::set;
 pub(crate) struct ObservedStore {
     store: Arc<Store>,
     up: IntGaugeVec,
+    fit: IntGaugeVec,
+    read_only: IntGaugeVec,
     trips: IntCounterVec,
     protected: IntCounterVec,
+    crowded: IntCounterVec,
     replica_up: IntGaugeVec,
+    replica_fit: IntGaugeVec,
+    unwaited: IntCounterVec,
     lag: GaugeVec,
     epoch: prometheus::IntGauge,
 }
@@ -25,39 +30,51 @@ impl ObservedStore {
         registry: &Registry,
         store: Arc<Store>,
     ) -> Result<(), prometheus::Error> {
-        let opts = |name: &str, help: &str| Opts::new(format!("tidegate_users_{name}"), help);
-        let of_shard = &["shard"];
-        let of_replica = &["shard", "replica"];
         registry.register(Box::new(Self {
             store,
-            up: IntGaugeVec::new(
-                opts("shard_up", "1 while a shard's primary answers."),
-                of_shard,
+            up: gauge(SHARD, "shard_up", "1 while a shard's primary answers.")?,
+            fit: gauge(
+                SHARD,
+                "shard_fit",
+                "0 while a shard's primary is known to hold something else.",
             )?,
-            trips: IntCounterVec::new(
-                opts(
-                    "shard_trips_total",
-                    "How often a shard's primary has ceased to answer.",
-                ),
-                of_shard,
+            read_only: gauge(
+                SHARD,
+                "shard_read_only",
+                "1 while a shard's primary takes no writes.",
             )?,
-            protected: IntCounterVec::new(
-                opts(
-                    "shard_protected_total",
-                    "Reads that were refused to protect a primary whose replicas are unfit.",
-                ),
-                of_shard,
+            trips: counter(
+                SHARD,
+                "shard_trips_total",
+                "How often a shard's primary has ceased to answer.",
             )?,
-            replica_up: IntGaugeVec::new(
-                opts("replica_up", "1 while a replica answers."),
-                of_replica,
+            protected: counter(
+                SHARD,
+                "shard_protected_total",
+                "Reads that were refused to protect a primary whose replicas are unfit.",
+            )?,
+            crowded: counter(
+                SHARD,
+                "shard_crowded_total",
+                "Requests that were refused because too many waited for a connection.",
+            )?,
+            replica_up: gauge(REPLICA, "replica_up", "1 while a replica answers.")?,
+            replica_fit: gauge(
+                REPLICA,
+                "replica_fit",
+                "1 while a replica is known to hold its shard.",
+            )?,
+            unwaited: counter(
+                REPLICA,
+                "replica_unwaited_total",
+                "Positions that a replica was not waited for to reach, because it was for too many.",
             )?,
             lag: GaugeVec::new(
                 opts(
                     "replica_lag_seconds",
                     "How far a replica is behind at most; absent while that is not known.",
                 ),
-                of_replica,
+                REPLICA,
             )?,
             epoch: prometheus::IntGauge::with_opts(opts(
                 "shard_map_epoch",
@@ -66,15 +83,47 @@ impl ObservedStore {
         }))
     }
 
-    fn all(&self) -> [&dyn Collector; 6] {
+    fn all(&self) -> [&dyn Collector; 11] {
         [
             &self.up,
+            &self.fit,
+            &self.read_only,
             &self.trips,
             &self.protected,
+            &self.crowded,
             &self.replica_up,
+            &self.replica_fit,
+            &self.unwaited,
             &self.lag,
             &self.epoch,
         ]
+    }
+
+    fn observe(&self, status: &ShardStatus) {
+        let number = status.number.to_string();
+        let shard = [&*number];
+        self.up.with_label_values(&shard).set(status.well.into());
+        let fit = matches!(status.standing, Standing::Fit | Standing::Unknown);
+        self.fit.with_label_values(&shard).set(fit.into());
+        let read_only = self.read_only.with_label_values(&shard);
+        read_only.set(status.read_only.into());
+        set(&self.trips.with_label_values(&shard), status.trips);
+        set(&self.protected.with_label_values(&shard), status.protected);
+        set(&self.crowded.with_label_values(&shard), status.crowded);
+    }
+
+    fn observe_replica(&self, shard: u16, place: usize, replica: &ReplicaStatus) {
+        let (number, place) = (shard.to_string(), place.to_string());
+        let labels = [&*number, &*place];
+        let up = self.replica_up.with_label_values(&labels);
+        up.set(replica.well.into());
+        let fit = self.replica_fit.with_label_values(&labels);
+        fit.set((replica.standing == Standing::Fit).into());
+        set(&self.unwaited.with_label_values(&labels), replica.unwaited);
+        match replica.lag {
+            Some(lag) => self.lag.with_label_values(&labels).set(lag.as_secs_f64()),
+            None => drop(self.lag.remove_label_values(&labels)),
+        }
     }
 }
 
@@ -87,20 +136,9 @@ impl Collector for ObservedStore {
         self.epoch.set(self.store.map().epoch());
         for shard in self.store.shards() {
             let status = shard.status();
-            let number = status.number.to_string();
-            let shard = [&*number];
-            self.up.with_label_values(&shard).set(status.well.into());
-            set(&self.trips.with_label_values(&shard), status.trips);
-            set(&self.protected.with_label_values(&shard), status.protected);
+            self.observe(&status);
             for (place, replica) in status.replicas.iter().enumerate() {
-                let place = place.to_string();
-                let labels = [&*number, &*place];
-                let up = self.replica_up.with_label_values(&labels);
-                up.set(replica.well.into());
-                match replica.lag {
-                    Some(lag) => self.lag.with_label_values(&labels).set(lag.as_secs_f64()),
-                    None => drop(self.lag.remove_label_values(&labels)),
-                }
+                self.observe_replica(status.number, place, replica);
             }
         }
         self.all()
@@ -108,4 +146,19 @@ impl Collector for ObservedStore {
             .flat_map(Collector::collect)
             .collect()
     }
+}
+
+const SHARD: &[&str] = &["shard"];
+const REPLICA: &[&str] = &["shard", "replica"];
+
+fn opts(name: &str, help: &str) -> Opts {
+    Opts::new(format!("tidegate_users_{name}"), help)
+}
+
+fn gauge(labels: &[&str], name: &str, help: &str) -> Result<IntGaugeVec, prometheus::Error> {
+    IntGaugeVec::new(opts(name, help), labels)
+}
+
+fn counter(labels: &[&str], name: &str, help: &str) -> Result<IntCounterVec, prometheus::Error> {
+    IntCounterVec::new(opts(name, help), labels)
 }

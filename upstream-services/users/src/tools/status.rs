@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use store::{ReplicaStatus, ShardStatus, Store, TableRows, Time};
+use store::{Error, ReplicaStatus, ShardStatus, Store, TableRows, Time};
 
 use super::{StatusArgs, ToolError, open};
 use crate::role;
@@ -30,7 +30,12 @@ pub(super) async fn print(args: &StatusArgs) -> Result<(), ToolError> {
         tokio::time::sleep(MEASURE).await;
     }
     let now = Time::now();
-    let failed: BTreeMap<_, _> = store.ping().await.into_iter().collect();
+    let (primaries, replicas) = tokio::join!(store.ping(), store.ping_replicas());
+    let failed: BTreeMap<_, _> = primaries.into_iter().collect();
+    let replicas: BTreeMap<_, _> = replicas
+        .into_iter()
+        .map(|(shard, place, error)| ((shard, place), error))
+        .collect();
     let map = store.map();
     let mut out = std::io::stdout().lock();
     writeln!(
@@ -43,7 +48,9 @@ pub(super) async fn print(args: &StatusArgs) -> Result<(), ToolError> {
     for shard in store.shards() {
         let status = shard.status();
         let primary = match failed.get(&status.number) {
+            Some(error @ Error::WrongServer { .. }) => error.to_string(),
             Some(error) => format!("away: {error}"),
+            None if status.read_only => "answers, and is READ-ONLY: nothing is written".to_owned(),
             None => "answers".to_owned(),
         };
         let buckets = map.buckets_of(status.number).into_iter();
@@ -52,25 +59,33 @@ pub(super) async fn print(args: &StatusArgs) -> Result<(), ToolError> {
             .collect();
         let (number, buckets) = (status.number, buckets.join(", "));
         writeln!(out, "shard {number}: buckets {buckets}; primary {primary}")?;
-        write_replicas(&mut out, &status)?;
+        write_replicas(&mut out, &status, &replicas)?;
     }
     write_rows(&mut out, &store, now).await?;
     store.close().await;
     Ok(())
 }
 
-fn write_replicas(out: &mut impl Write, status: &ShardStatus) -> std::io::Result<()> {
+fn write_replicas(
+    out: &mut impl Write,
+    status: &ShardStatus,
+    failed: &BTreeMap<(u16, usize), Error>,
+) -> std::io::Result<()> {
     for (number, replica) in status.replicas.iter().enumerate() {
-        writeln!(out, "  replica {number}: {}", said(replica))?;
+        let said = match failed.get(&(status.number, number)) {
+            Some(error @ Error::WrongServer { .. }) => error.to_string(),
+            Some(error) => format!("away: {error}"),
+            None => behind(replica),
+        };
+        writeln!(out, "  replica {number}: {said}")?;
     }
     Ok(())
 }
 
-fn said(replica: &ReplicaStatus) -> String {
-    match (replica.well, replica.lag) {
-        (false, _) => "away".to_owned(),
-        (true, None) => "how far it is behind is not known".to_owned(),
-        (true, Some(lag)) => format!("at most {:.1} s behind", lag.as_secs_f64()),
+fn behind(replica: &ReplicaStatus) -> String {
+    match replica.lag {
+        None => "answers; how far it is behind is not known".to_owned(),
+        Some(lag) => format!("at most {:.1} s behind", lag.as_secs_f64()),
     }
 }
 

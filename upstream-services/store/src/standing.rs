@@ -1,0 +1,181 @@
+//! Whether a server is the one that the configuration takes it for: that it holds its shard of the data set, and, if it
+//! is to take writes, that it does.
+//!
+//! Each connection asks before it is used first, because any may lead to another server than the one before; and
+//! the probe asks again and again, because a server can change.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
+
+use arc_swap::ArcSwap;
+use sqlx::mysql::MySqlConnection;
+
+/// What a server has turned out to be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Standing {
+    /// Nobody has asked it yet.
+    #[default]
+    Unknown,
+    /// It holds the shard.
+    Fit,
+    /// It holds something else.
+    Foreign {
+        /// The shard that it holds.
+        number: i64,
+        /// The data set that the shard belongs to.
+        data_set: i64,
+    },
+    /// It does not say what it holds, and why.
+    Unreadable(String),
+}
+
+/// One server, and what it has to be.
+#[derive(Debug)]
+pub(crate) struct Member {
+    shard: u16,
+    /// Whether it is to take writes.
+    is_primary: bool,
+    /// Where it is, for people.
+    place: String,
+    /// The data set, once it is known.
+    data_set: Arc<OnceLock<i64>>,
+    standing: ArcSwap<Standing>,
+    read_only: AtomicBool,
+}
+
+/// What a server says of itself: data set, shard, and whether it takes no writes.
+pub(crate) type Said = (i64, i64, bool);
+
+/// Selects what a server says of itself. Newer servers know more than two ways to be read-only.
+pub(crate) const ASK: &str = "SELECT data_set, number,
+    CAST(@@GLOBAL.read_only AS CHAR) NOT IN ('0', 'OFF') FROM shard_identity";
+
+impl Member {
+    pub(crate) fn new(
+        shard: u16,
+        is_primary: bool,
+        place: String,
+        data_set: Arc<OnceLock<i64>>,
+    ) -> Self {
+        Self {
+            shard,
+            is_primary,
+            place,
+            data_set,
+            standing: ArcSwap::default(),
+            read_only: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn standing(&self) -> Arc<Standing> {
+        self.standing.load_full()
+    }
+
+    /// Whether it is known to be another server than it should be.
+    pub(crate) fn is_wrong(&self) -> bool {
+        !matches!(**self.standing.load(), Standing::Unknown | Standing::Fit)
+    }
+
+    pub(crate) fn is_fit(&self) -> bool {
+        **self.standing.load() == Standing::Fit
+    }
+
+    /// Whether it is to take writes, and said last that it takes none.
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.read_only.load(Relaxed)
+    }
+
+    /// Asks over a new connection, before anything else is asked over it.
+    pub(crate) async fn greet(&self, connection: &mut MySqlConnection) -> Result<(), sqlx::Error> {
+        if self.data_set.get().is_none() {
+            return Ok(()); // who opens the data looks for itself
+        }
+        match sqlx::query_as::<_, Said>(ASK)
+            .fetch_optional(connection)
+            .await
+        {
+            Ok(said) => self.judge(said),
+            Err(sqlx::Error::Database(error)) => {
+                self.settle(Standing::Unreadable(error.to_string()));
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Judges by what it says of itself.
+    pub(crate) fn judge(&self, said: Option<Said>) {
+        let Some(&data_set) = self.data_set.get() else {
+            return;
+        };
+        self.settle(match said {
+            None => Standing::Unreadable("its table shard_identity is empty".to_owned()),
+            Some((found, number, _)) if (found, number) == (data_set, self.shard.into()) => {
+                Standing::Fit
+            }
+            Some((data_set, number, _)) => Standing::Foreign { number, data_set },
+        });
+        let read_only = self.is_primary && said.is_some_and(|(.., read_only)| read_only);
+        let before = self.read_only.swap(read_only, Relaxed);
+        let (shard, server) = (self.shard, &self.place);
+        match (before, read_only) {
+            (false, true) => {
+                tracing::error!(shard, %server, "the primary is read-only: nothing is written to it");
+            }
+            (true, false) => tracing::info!(shard, %server, "the primary takes writes again"),
+            _ => {}
+        }
+    }
+
+    fn settle(&self, standing: Standing) {
+        let before = self.standing.load();
+        if **before == standing {
+            return;
+        }
+        let (shard, server) = (self.shard, &self.place);
+        match (&**before, &standing) {
+            (Standing::Unknown, Standing::Fit) => {}
+            (_, Standing::Fit) => tracing::info!(shard, %server, "the server is used again"),
+            _ => {
+                tracing::error!(shard, %server, "the server is not used: {standing}");
+            }
+        }
+        self.standing.store(Arc::new(standing));
+    }
+}
+
+impl fmt::Display for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown => f.write_str("what it holds is not known"),
+            Self::Fit => f.write_str("it holds its shard"),
+            Self::Foreign { number, data_set } => {
+                write!(f, "it holds shard {number} of data set {data_set:016x}")
+            }
+            Self::Unreadable(why) => write!(f, "it does not say which shard it holds: {why}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_what_it_says_once_the_data_set_is_known() {
+        let data_set = Arc::new(OnceLock::new());
+        let member = Member::new(1, true, "db:3306/users".to_owned(), data_set.clone());
+        member.judge(Some((7, 2, false)));
+        assert!(!member.is_wrong() && !member.is_fit());
+        data_set.set(7).unwrap();
+        member.judge(Some((7, 1, true)));
+        assert!(member.is_fit() && member.is_read_only());
+        for wrong in [Some((7, 2, false)), Some((8, 1, false)), None] {
+            member.judge(wrong);
+            assert!(member.is_wrong() && !member.is_fit(), "{wrong:?}");
+        }
+        member.judge(Some((7, 1, false)));
+        assert!(member.is_fit() && !member.is_read_only());
+    }
+}
