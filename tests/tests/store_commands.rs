@@ -61,6 +61,25 @@ async fn a_seeded_store_serves_and_is_seeded_once() {
     assert_eq!(row("claims"), Some(6000), "{status}");
 }
 
+#[tokio::test]
+async fn a_store_that_is_served_is_not_seeded() {
+    let home = TempDir::new().unwrap();
+    let file = home.path().join("users.toml");
+    fs::write(&file, CONFIGURATION).unwrap();
+    let mut service = Process::start(&["users".into(), "-c".into(), file.into()], &[]);
+    service.ready().await;
+    let refused = run(
+        home.path(),
+        &["store", "seed", "-c", "users.toml", "--users", "10"],
+    );
+    assert_eq!(refused.status.code(), Some(1));
+    let refused = said(&refused.stderr);
+    assert!(
+        refused.contains("the user services run on this data"),
+        "{refused}"
+    );
+}
+
 #[test]
 fn a_store_that_is_not_there_is_named() {
     let home = TempDir::new().unwrap();

@@ -137,6 +137,12 @@ impl Store {
         self.dir.as_deref()
     }
 
+    /// Whether another process has these files open. Of servers nobody knows.
+    pub fn is_shared(&self) -> bool {
+        let taken = |dir| WorkerNumber::taken(dir) > 1;
+        self.dir().is_some_and(taken)
+    }
+
     /// Rows by id, with one statement a shard, all shards at once. The answer has no particular order.
     ///
     /// `select` makes the statement for the ids of one shard.

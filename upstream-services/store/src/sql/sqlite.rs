@@ -108,6 +108,16 @@ impl WorkerNumber {
         Err(Error::NoWorkerNumber(dir.display().to_string()))
     }
 
+    /// How many numbers of this data are taken, by any process.
+    pub(crate) fn taken(dir: &Path) -> usize {
+        let is_taken = |number: &u8| {
+            let file = File::open(dir.join(format!("worker-{number:03}.lock")));
+            // One that is free is had for as long as this takes.
+            file.is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
+        };
+        (0..=u8::MAX).filter(is_taken).count()
+    }
+
     /// Makes ids, after all that earlier owners of the number may have made.
     pub(crate) fn generator(self) -> IdGenerator {
         let mut floor = [0; 8];

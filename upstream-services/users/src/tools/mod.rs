@@ -39,6 +39,8 @@ enum ToolError {
     Service(#[from] Error),
     #[error("there are users already: only an empty data set is filled")]
     NotEmpty,
+    #[error("the user services run on this data: stop them first, or fill another folder")]
+    InUse,
     #[error("there is no data in {}", .0.display())]
     NoData(PathBuf),
     #[error("{}: {source}", path.display())]

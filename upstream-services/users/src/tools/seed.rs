@@ -44,6 +44,9 @@ const TELL: Duration = Duration::from_secs(5);
 /// Fills the data set.
 pub(super) async fn fill(args: &SeedArgs) -> Result<(), ToolError> {
     let (config, store) = open(&args.config).await?;
+    if store.is_shared() {
+        return Err(ToolError::InUse);
+    }
     for shard in store.shards() {
         let some = sql("SELECT id FROM users LIMIT 1");
         let mut connection = shard.read(&Freshness::Latest).await?;
