@@ -1,12 +1,16 @@
 //! `tidegate store`.
 
 use std::fs;
+use std::path::Path;
+use std::time::Duration;
 
 use tempfile::TempDir;
 use tidegate_tests::api::Api;
 use tidegate_tests::binary::run;
+use tidegate_tests::eventually::eventually;
 use tidegate_tests::gateway::address;
 use tidegate_tests::process::Process;
+use tidegate_tests::user_services::Servers;
 
 const CONFIGURATION: &str = r#"listen = { address = "127.0.0.1:0" }
 admin = { address = "127.0.0.1:0" }
@@ -78,6 +82,49 @@ async fn a_store_that_is_served_is_not_seeded() {
         refused.contains("the user services run on this data"),
         "{refused}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_that_are_not_well_are_shown_and_their_writes_are_unavailable() {
+    let mut servers = Servers::start(&Path::new(env!("CARGO_TARGET_TMPDIR")).join("mariadb"));
+    let service = servers.service("one", "").await;
+    service.api.register("anna").await.expect(201);
+    let status = || {
+        let folder = service.file.parent().unwrap();
+        let status = run(folder, &["store", "status", "-c", "one.toml"]);
+        said(&status.stdout) + &said(&status.stderr)
+    };
+    let read_only = "tidegate_users_shard_read_only{shard=\"0\"}";
+    let metric = async |wanted: f64| {
+        eventually("it is noticed", Duration::from_secs(10), async || {
+            (service.admin.metric(read_only).await == Some(wanted)).then_some(())
+        })
+        .await;
+    };
+
+    servers.execute("SET GLOBAL read_only = ON");
+    metric(1.0).await;
+    let refused = service.api.register("berta").await;
+    assert!(!refused.header("retry-after").is_empty());
+    assert_eq!(
+        refused.problem(503)["type"],
+        "urn:tidegate:problem:unavailable"
+    );
+    let refused = status();
+    assert!(
+        refused.contains("/users is read-only, and so no primary"),
+        "{refused}"
+    );
+    servers.execute("SET GLOBAL read_only = OFF");
+    metric(0.0).await;
+    service.api.register("berta").await.expect(201);
+
+    servers.end_replica(0);
+    let shown = status();
+    let mut replicas = shown.lines().filter(|line| line.contains("  replica 0: "));
+    let (dead, alive) = (replicas.next().unwrap(), replicas.next().unwrap());
+    assert!(dead.contains("away: shard 0: 127.0.0.1:"), "{shown}");
+    assert!(alive.contains(" s behind"), "{shown}");
 }
 
 #[test]
