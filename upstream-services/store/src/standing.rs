@@ -137,9 +137,11 @@ impl Member {
         match (&**before, &standing) {
             (Standing::Unknown, Standing::Fit) => {}
             (_, Standing::Fit) => tracing::info!(shard, %server, "the server is used again"),
-            _ => {
-                tracing::error!(shard, %server, "the server is not used: {standing}");
+            // A replica that has just been set up has nothing yet.
+            (_, Standing::Unreadable(_)) => {
+                tracing::warn!(shard, %server, "the server is not used: {standing}");
             }
+            _ => tracing::error!(shard, %server, "the server is not used: {standing}"),
         }
         self.standing.store(Arc::new(standing));
     }

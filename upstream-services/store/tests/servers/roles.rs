@@ -104,6 +104,55 @@ async fn a_replica_that_holds_another_shard_is_not_read_at_the_start_nor_when_it
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_primary_that_holds_another_shard_is_neither_read_nor_written_to() {
+    let dir = TempDir::new().unwrap();
+    let primaries = [1, 2].map(|number| settings(&dir, number, Role::Primary, 1));
+    let foreign = Settings {
+        port: primaries[1].port,
+        ..settings(
+            &dir,
+            3,
+            Role::Replica {
+                of: primaries[0].port,
+            },
+            1,
+        )
+    };
+    let shards = [0, 1].map(|shard| Servers {
+        primary: database(&primaries[shard], 0),
+        replicas: Vec::new(),
+    });
+    let mut options = Options::servers(shards.to_vec());
+    options.acquire_timeout = Duration::from_secs(1);
+    let [_first, second] = primaries.map(|settings| MariaDb::start(settings).unwrap());
+    let store = open(&options).await;
+    let id = user(&store).await;
+
+    let settings = second.settings().clone();
+    second.kill();
+    let running = MariaDb::start(foreign).unwrap();
+    until("it is known to be foreign", async || {
+        let found = found_by(&store, id).await;
+        assert!(
+            !matches!(found, Ok(None)),
+            "a user who is there is not found"
+        );
+        matches!(found, Err(Error::WrongServer { shard: 1, .. }))
+    })
+    .await;
+    let refused = store.at(id).begin().await.unwrap_err();
+    assert!(refused.is_passing(), "{refused}");
+
+    running.kill();
+    let _second = MariaDb::start(settings).unwrap();
+    until("the user is found again", async || {
+        matches!(found_by(&store, id).await, Ok(Some(2)))
+    })
+    .await;
+    store.at(id).begin().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_primary_that_is_read_only_is_not_written_to_whatever_the_user_may() {
     let dir = TempDir::new().unwrap();
     let (server, options) = start(&dir, 1);
