@@ -51,6 +51,9 @@ pub(crate) type Said = (i64, i64, bool);
 pub(crate) const ASK: &str = "SELECT data_set, number,
     CAST(@@GLOBAL.read_only AS CHAR) NOT IN ('0', 'OFF') FROM shard_identity";
 
+/// Has the server end the connection that this comes over.
+const KILL: &str = "KILL CONNECTION_ID()";
+
 impl Member {
     pub(crate) fn new(
         shard: u16,
@@ -91,31 +94,37 @@ impl Member {
         if self.data_set.get().is_none() {
             return Ok(()); // who opens the data looks for itself
         }
-        match sqlx::query_as::<_, Said>(ASK)
-            .fetch_optional(connection)
-            .await
-        {
+        let said = sqlx::query_as::<_, Said>(ASK).fetch_optional(&mut *connection);
+        let is_fit = match said.await {
             Ok(said) => self.judge(said),
             Err(sqlx::Error::Database(error)) => {
                 self.settle(Standing::Unreadable(error.to_string()));
+                false
             }
             Err(error) => return Err(error),
+        };
+        if !is_fit {
+            // Whoever gets it looks at the standing, which by then may be that of a connection to another server: nothing
+            // can be asked over this one, whatever becomes of it.
+            let _ = sqlx::raw_sql(KILL).execute(connection).await;
         }
         Ok(())
     }
 
-    /// Judges by what it says of itself.
-    pub(crate) fn judge(&self, said: Option<Said>) {
+    /// Judges by what it says of itself; whether it is fit.
+    pub(crate) fn judge(&self, said: Option<Said>) -> bool {
         let Some(&data_set) = self.data_set.get() else {
-            return;
+            return false;
         };
-        self.settle(match said {
+        let standing = match said {
             None => Standing::Unreadable("its table shard_identity is empty".to_owned()),
             Some((found, number, _)) if (found, number) == (data_set, self.shard.into()) => {
                 Standing::Fit
             }
             Some((data_set, number, _)) => Standing::Foreign { number, data_set },
-        });
+        };
+        let is_fit = standing == Standing::Fit;
+        self.settle(standing);
         let read_only = self.is_primary && said.is_some_and(|(.., read_only)| read_only);
         let before = self.read_only.swap(read_only, Relaxed);
         let (shard, server) = (self.shard, &self.place);
@@ -126,6 +135,7 @@ impl Member {
             (true, false) => tracing::info!(shard, %server, "the primary takes writes again"),
             _ => {}
         }
+        is_fit
     }
 
     fn settle(&self, standing: Standing) {
