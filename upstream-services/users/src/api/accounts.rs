@@ -39,7 +39,7 @@ pub(super) struct RegisterRequest {
     #[schema(pattern = "^\\+[1-9][0-9]{6,14}$", example = "+4930901820")]
     phone: Option<String>,
     /// 8 to 128 characters of any kind.
-    #[schema(min_length = 8, max_length = 128, format = Password)]
+    #[schema(min_length = 8, max_length = 128, format = Password, example = "correct horse battery")]
     password: String,
 }
 
@@ -54,9 +54,10 @@ pub(super) struct Account {
     /// The e-mail address.
     email: String,
     /// The phone number, if there is one.
+    #[schema(required)]
     phone: Option<String>,
     /// When the account was made.
-    #[schema(format = DateTime)]
+    #[schema(format = DateTime, example = "2026-11-28T12:00:00Z")]
     created_at: String,
 }
 
@@ -65,10 +66,10 @@ pub(super) struct Account {
 #[serde(deny_unknown_fields)]
 pub(super) struct PasswordRequest {
     /// The password until now.
-    #[schema(format = Password)]
+    #[schema(format = Password, example = "correct horse battery")]
     current_password: String,
     /// 8 to 128 characters of any kind.
-    #[schema(min_length = 8, max_length = 128, format = Password)]
+    #[schema(min_length = 8, max_length = 128, format = Password, example = "correct horse battery")]
     password: String,
 }
 
@@ -77,7 +78,7 @@ pub(super) struct PasswordRequest {
 /// Makes an account. Whether the username, the e-mail address or the phone number is the one that
 /// is taken stays unsaid.
 #[utoipa::path(
-    post, path = "/v1/register", tag = "accounts", request_body = RegisterRequest,
+    post, path = "/v1/register", operation_id = "register", tag = "accounts", request_body = RegisterRequest,
     responses(
         (status = 201, description = "The account", body = Account,
          headers(("Location" = String, description = "The path of the public profile"))),
@@ -115,11 +116,13 @@ pub(super) async fn register(
 ///
 /// Ends all other sessions of the user.
 #[utoipa::path(
-    post, path = "/v1/me/password", tag = "accounts", security(("bearer" = [])),
+    post, path = "/v1/me/password", operation_id = "change_password", tag = "accounts", security(("bearer" = [])),
     request_body = PasswordRequest,
     responses(
-        (status = 204, description = "From now on the new password counts"),
+        (status = 204, description = "From now on the new password counts",
+         headers(("tidegate-seen" = String, description = "What the client has seen now: to be sent with its next requests"))),
         (status = 401, description = "The current password is wrong, or the access token"),
+        (status = 404, description = "The account has just been deleted"),
         (status = 429, description = "Too many wrong passwords; try again after Retry-After"),
     )
 )]

@@ -36,15 +36,17 @@ impl FromRequestParts<App> for Admin {
 #[derive(Serialize, ToSchema)]
 pub(super) struct AdminUser {
     /// The user's id.
-    #[schema(value_type = String)]
+    #[schema(value_type = String, example = "128512093184000123")]
     id: Id,
     /// The user name.
     username: String,
     /// The e-mail address.
     email: String,
     /// The phone number, if there is one.
+    #[schema(required)]
     phone: Option<String>,
     /// The name to show, if there is one.
+    #[schema(required)]
     display_name: Option<String>,
     /// "user" or "admin".
     #[schema(example = "user")]
@@ -52,10 +54,10 @@ pub(super) struct AdminUser {
     /// Whether a second factor is on.
     totp: bool,
     /// When the account was made.
-    #[schema(format = DateTime)]
+    #[schema(format = DateTime, example = "2026-11-28T12:00:00Z")]
     created_at: String,
     /// Since when the user cannot log in, if so.
-    #[schema(format = DateTime)]
+    #[schema(required, format = DateTime, example = "2026-11-28T12:00:00Z")]
     disabled_at: Option<String>,
 }
 
@@ -63,7 +65,7 @@ pub(super) struct AdminUser {
 ///
 /// By exactly one of the names.
 #[utoipa::path(
-    get, path = "/v1/admin/users", tag = "admin", security(("bearer" = [])),
+    get, path = "/v1/admin/users", operation_id = "find_user", tag = "admin", security(("bearer" = [])),
     params(
         ("username" = Option<String>, Query, description = "The user name"),
         ("email" = Option<String>, Query, description = "The e-mail address"),
@@ -107,7 +109,7 @@ pub(super) async fn find(
 ///
 /// Ends all sessions; logins are refused until the user is enabled.
 #[utoipa::path(
-    post, path = "/v1/admin/users/{id}/disable", tag = "admin", security(("bearer" = [])),
+    post, path = "/v1/admin/users/{id}/disable", operation_id = "disable_user", tag = "admin", security(("bearer" = [])),
     params(("id" = String, Path, description = "The user's id")),
     responses(
         (status = 204, description = "The user is out"),
@@ -136,7 +138,7 @@ pub(super) async fn disable(
 
 /// Let a user in again
 #[utoipa::path(
-    post, path = "/v1/admin/users/{id}/enable", tag = "admin", security(("bearer" = [])),
+    post, path = "/v1/admin/users/{id}/enable", operation_id = "enable_user", tag = "admin", security(("bearer" = [])),
     params(("id" = String, Path, description = "The user's id")),
     responses(
         (status = 204, description = "The user can log in"),

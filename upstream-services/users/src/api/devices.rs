@@ -26,25 +26,27 @@ pub(super) struct Sessions {
 #[derive(Serialize, ToSchema)]
 pub(super) struct Session {
     /// The session's id.
-    #[schema(value_type = String)]
+    #[schema(value_type = String, example = "128512093184000123")]
     id: Id,
     /// Whether it is the one that asks.
     current: bool,
     /// When somebody logged in.
-    #[schema(format = DateTime)]
+    #[schema(format = DateTime, example = "2026-11-28T12:00:00Z")]
     created_at: String,
     /// When its refresh token was last exchanged.
-    #[schema(format = DateTime)]
+    #[schema(format = DateTime, example = "2026-11-28T12:00:00Z")]
     last_used_at: String,
     /// From which address it was last used in this way, if the gateway told it.
+    #[schema(required)]
     address: Option<String>,
     /// What the client called itself then.
+    #[schema(required)]
     agent: Option<String>,
 }
 
 /// List one's own sessions
 #[utoipa::path(
-    get, path = "/v1/me/sessions", tag = "sessions", security(("bearer" = [])),
+    get, path = "/v1/me/sessions", operation_id = "list_sessions", tag = "sessions", security(("bearer" = [])),
     responses((status = 200, description = "The open sessions", body = Sessions))
 )]
 pub(super) async fn list(
@@ -73,10 +75,11 @@ pub(super) async fn list(
 ///
 /// Its tokens are refused from now on, as after a logout.
 #[utoipa::path(
-    delete, path = "/v1/me/sessions/{id}", tag = "sessions", security(("bearer" = [])),
+    delete, path = "/v1/me/sessions/{id}", operation_id = "end_session", tag = "sessions", security(("bearer" = [])),
     params(("id" = String, Path, description = "The session's id")),
     responses(
-        (status = 204, description = "The session has ended"),
+        (status = 204, description = "The session has ended",
+         headers(("tidegate-seen" = String, description = "What the client has seen now: to be sent with its next requests"))),
         (status = 404, description = "The user has no session with this id, or it has ended"),
     )
 )]

@@ -32,7 +32,7 @@ pub(super) struct History {
     /// What happened, the newest first.
     items: Vec<Event>,
     /// `before` of the next page; null when this is the last.
-    #[schema(value_type = Option<String>)]
+    #[schema(required, value_type = Option<String>)]
     next: Option<Id>,
 }
 
@@ -40,21 +40,23 @@ pub(super) struct History {
 #[derive(Serialize, ToSchema)]
 pub(super) struct Event {
     /// The event's id.
-    #[schema(value_type = String)]
+    #[schema(value_type = String, example = "128512093184000123")]
     id: Id,
     /// `login`, `login_failed` (a wrong password), `refresh_reuse` (a refresh token came twice: its session has ended),
     /// `logout`, `session_revoked` (ended from another one), `password_change` or `email_change`. There may be more some day.
     #[schema(example = "login")]
     kind: String,
     /// When it happened.
-    #[schema(format = DateTime)]
+    #[schema(format = DateTime, example = "2026-11-28T12:00:00Z")]
     time: String,
     /// From which address, if the gateway told it.
+    #[schema(required)]
     address: Option<String>,
     /// What the client called itself: the first 200 characters of its `User-Agent`.
+    #[schema(required)]
     agent: Option<String>,
     /// The session it happened in, or that ended; null for a wrong password.
-    #[schema(value_type = Option<String>)]
+    #[schema(required, value_type = Option<String>)]
     session: Option<Id>,
 }
 
@@ -62,7 +64,7 @@ pub(super) struct Event {
 ///
 /// Logins, right and wrong, and changes of the account. A login is in it a moment later.
 #[utoipa::path(
-    get, path = "/v1/me/history", tag = "history", security(("bearer" = [])),
+    get, path = "/v1/me/history", operation_id = "read_history", tag = "history", security(("bearer" = [])),
     params(HistoryQuery),
     responses(
         (status = 200, description = "A page of the history", body = History),

@@ -4,21 +4,24 @@ use std::sync::LazyLock;
 
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::IntoResponse;
-use utoipa::openapi::path::Operation;
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder};
-use utoipa::{Modify, OpenApi, ToSchema};
+use utoipa::OpenApi;
 
 use super::{
     accounts, admin, devices, history, profiles, records, recovery, service, sessions, totp,
 };
 
+mod additions;
+
+use additions::{Additions, ProblemBody};
+
 #[derive(OpenApi)]
 #[openapi(
     info(
         title = "Tidegate user services",
-        description = "Accounts, sessions and profiles. Every error is an RFC 9457 problem; \
-                       unknown fields of a body are refused with 422 and their name."
+        description = "Accounts, sessions and profiles. Every error is an RFC 9457 problem, whose `type` is for \
+                       programs; there may be more types some day. Unknown fields of a body are refused with \
+                       422 and their name. A gateway in front may answer with problems of its own: 429 when its \
+                       limit is reached, 502, 503 and 504 when it reaches no service."
     ),
     paths(
         accounts::register,
@@ -48,100 +51,21 @@ use super::{
         document,
     ),
     components(schemas(ProblemBody)),
-    modifiers(&Refusals)
+    tags(
+        (name = "accounts", description = "Registration, passwords, second factors, recovery, and all that is stored"),
+        (name = "sessions", description = "Logins, tokens, and where one is logged in"),
+        (name = "profiles", description = "One's own profile, and what others show"),
+        (name = "history", description = "What happened to the account"),
+        (name = "admin", description = "For administrators"),
+        (name = "service", description = "What other services ask"),
+    ),
+    modifiers(&Additions)
 )]
 struct Api;
 
-/// An RFC 9457 problem.
-#[derive(ToSchema)]
-#[schema(as = Problem)]
-#[expect(
-    dead_code,
-    reason = "describes chassis::problem::Problem, which is what is sent"
-)]
-struct ProblemBody {
-    /// `urn:tidegate:problem:` and a stable word.
-    #[schema(example = "urn:tidegate:problem:taken")]
-    r#type: String,
-    /// One line, the same for every problem of this type.
-    title: String,
-    /// The HTTP status.
-    status: u16,
-    /// What is wrong this time.
-    detail: Option<String>,
-    /// The id of the request, also in the header `x-request-id`.
-    request_id: String,
-}
-
-/// Adds what follows from an operation's kind: refusals, and the security scheme.
-struct Refusals;
-
-impl Modify for Refusals {
-    fn modify(&self, api: &mut utoipa::openapi::OpenApi) {
-        let bearer = HttpBuilder::new()
-            .scheme(HttpAuthScheme::Bearer)
-            .bearer_format("JWT")
-            .description(Some("An access token from login or refresh."));
-        let components = api.components.get_or_insert_default();
-        components.add_security_scheme("bearer", SecurityScheme::Http(bearer.build()));
-        for item in api.paths.paths.values_mut() {
-            let operations = [
-                &mut item.get,
-                &mut item.post,
-                &mut item.patch,
-                &mut item.delete,
-            ];
-            operations.into_iter().flatten().for_each(add_refusals);
-        }
-    }
-}
-
-fn add_refusals(operation: &mut Operation) {
-    let mut refusals = vec![
-        ("500", "Something went wrong on our side"),
-        (
-            "503",
-            "Overloaded or out of reach; try again after Retry-After",
-        ),
-    ];
-    if operation.security.is_some() {
-        refusals.push(("401", "No access token, or one that is not valid any more"));
-    }
-    if operation.request_body.is_some() {
-        refusals.extend([
-            ("400", "The body is not valid JSON"),
-            ("413", "The body is larger than 64 KiB"),
-            ("415", "The body is not declared as application/json"),
-            (
-                "422",
-                "A field is unknown, missing or not valid; the detail names it",
-            ),
-        ]);
-    }
-    let responses = &mut operation.responses.responses;
-    for (status, description) in refusals {
-        let refusal = || RefOr::T(ResponseBuilder::new().description(description).build());
-        responses.entry(status.to_owned()).or_insert_with(refusal);
-    }
-    for (status, response) in responses {
-        if let RefOr::T(response) = response
-            && (status.starts_with('4') || status.starts_with('5'))
-        {
-            describe_problem(response);
-        }
-    }
-}
-
-fn describe_problem(response: &mut Response) {
-    let problem = RefOr::Ref(Ref::from_schema_name("Problem"));
-    let content = ContentBuilder::new().schema(Some(problem)).build();
-    let media_type = chassis::problem::CONTENT_TYPE.to_owned();
-    response.content.insert(media_type, RefOr::T(content));
-}
-
 /// This document
 #[utoipa::path(
-    get, path = "/openapi.json", tag = "service",
+    get, path = "/openapi.json", operation_id = "read_document", tag = "service",
     responses((status = 200, description = "The OpenAPI 3.1 document", body = Object))
 )]
 pub(super) async fn document() -> impl IntoResponse {
@@ -156,6 +80,12 @@ pub(super) async fn document() -> impl IntoResponse {
     (headers, TEXT.as_str())
 }
 
+/// The document, to be looked into.
+#[cfg(test)]
+pub(super) fn as_json() -> serde_json::Value {
+    serde_json::to_value(Api::openapi()).expect("the document is made of strings, numbers and maps")
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::Value;
@@ -164,7 +94,7 @@ mod tests {
     use crate::api::routes;
 
     fn api() -> Value {
-        serde_json::to_value(Api::openapi()).unwrap()
+        as_json()
     }
 
     #[test]
@@ -184,6 +114,20 @@ mod tests {
             );
         }
         assert_eq!(described, routes().len());
+    }
+
+    /// Generated clients call their functions so.
+    #[test]
+    fn every_operation_has_a_name_of_its_own() {
+        let api = api();
+        let items = api["paths"].as_object().unwrap().values();
+        let operations = items.flat_map(|item| item.as_object().unwrap().values());
+        let mut names = std::collections::HashSet::new();
+        for operation in operations {
+            let name = operation["operationId"].as_str().unwrap();
+            assert!(names.insert(name.to_owned()), "`{name}` is there twice");
+        }
+        assert_eq!(names.len(), routes().len());
     }
 
     #[test]

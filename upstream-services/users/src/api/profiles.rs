@@ -26,21 +26,23 @@ use crate::profiles::{Answer, Change, Kept, Profile};
 #[derive(Serialize, ToSchema)]
 pub(super) struct Me {
     /// The user's id.
-    #[schema(value_type = String)]
+    #[schema(value_type = String, example = "128512093184000123")]
     id: Id,
     /// The user name.
     username: String,
     /// The e-mail address.
     email: String,
     /// The phone number, if there is one.
+    #[schema(required)]
     phone: Option<String>,
     /// The name to show, if there is one.
+    #[schema(required)]
     display_name: Option<String>,
     /// When the account was made.
-    #[schema(format = DateTime)]
+    #[schema(format = DateTime, example = "2026-11-28T12:00:00Z")]
     created_at: String,
     /// When the profile last changed.
-    #[schema(format = DateTime)]
+    #[schema(format = DateTime, example = "2026-11-28T12:00:00Z")]
     updated_at: String,
 }
 
@@ -48,14 +50,15 @@ pub(super) struct Me {
 #[derive(Serialize, ToSchema)]
 pub(super) struct PublicProfile {
     /// The user's id.
-    #[schema(value_type = String)]
+    #[schema(value_type = String, example = "128512093184000123")]
     id: Id,
     /// The user name.
     username: String,
     /// The name to show, if there is one.
+    #[schema(required)]
     display_name: Option<String>,
     /// When the account was made.
-    #[schema(format = DateTime)]
+    #[schema(format = DateTime, example = "2026-11-28T12:00:00Z")]
     created_at: String,
 }
 
@@ -69,7 +72,7 @@ pub(super) struct ChangeRequest {
     display_name: Option<Option<String>>,
     /// A new e-mail address.
     #[serde(default)]
-    #[schema(format = Email, max_length = 254)]
+    #[schema(nullable = false, format = Email, max_length = 254, example = "anna@example.org")]
     email: Option<String>,
     /// A new phone number, as E.164 writes it; null takes it away.
     #[serde(default, deserialize_with = "present")]
@@ -96,12 +99,20 @@ pub(super) struct Batch {
 
 /// Read one's own profile
 #[utoipa::path(
-    get, path = "/v1/me", tag = "profiles", security(("bearer" = [])),
+    get, path = "/v1/me", operation_id = "read_me", tag = "profiles", security(("bearer" = [])),
     params(("If-None-Match" = Option<String>, Header, description = "The ETag the client has")),
     responses(
         (status = 200, description = "The profile", body = Me,
-         headers(("ETag" = String, description = "Changes with every change of the profile"))),
-        (status = 304, description = "The client has the newest profile"),
+         headers(
+             ("ETag" = String, description = "Changes with every change of the profile"),
+             ("tidegate-seen" = String, description = "What the client has seen now: to be sent with its next requests"),
+         )),
+        (status = 304, description = "The client has the newest profile",
+         headers(
+             ("ETag" = String, description = "That of the client"),
+             ("tidegate-seen" = String, description = "What the client has seen now: to be sent with its next requests"),
+         )),
+        (status = 404, description = "The account has just been deleted"),
     )
 )]
 pub(super) async fn me(
@@ -129,12 +140,16 @@ pub(super) async fn me(
 ///
 /// With If-Match only if nobody changed it since.
 #[utoipa::path(
-    patch, path = "/v1/me", tag = "profiles", security(("bearer" = [])),
+    patch, path = "/v1/me", operation_id = "change_me", tag = "profiles", security(("bearer" = [])),
     request_body = ChangeRequest,
     params(("If-Match" = Option<String>, Header, description = "The ETag the change is meant for")),
     responses(
         (status = 200, description = "The changed profile", body = Me,
-         headers(("ETag" = String, description = "The new one"))),
+         headers(
+             ("ETag" = String, description = "The new one"),
+             ("tidegate-seen" = String, description = "What the client has seen now: to be sent with its next requests"),
+         )),
+        (status = 404, description = "The account has just been deleted"),
         (status = 409, description = "The e-mail address or the phone number is taken"),
         (status = 412, description = "The profile has changed since"),
     )
@@ -171,7 +186,7 @@ pub(super) async fn change_me(
 
 /// Read a user's public profile
 #[utoipa::path(
-    get, path = "/v1/users/{id}", tag = "profiles", security(("bearer" = [])),
+    get, path = "/v1/users/{id}", operation_id = "read_user", tag = "profiles", security(("bearer" = [])),
     params(("id" = String, Path, description = "The user's id")),
     responses(
         (status = 200, description = "The public profile", body = PublicProfile),
@@ -197,7 +212,7 @@ pub(super) async fn user(
 
 /// Read many public profiles
 #[utoipa::path(
-    post, path = "/v1/users/batch", tag = "profiles", security(("bearer" = [])),
+    post, path = "/v1/users/batch", operation_id = "read_users", tag = "profiles", security(("bearer" = [])),
     request_body = BatchRequest,
     responses((status = 200, description = "The profiles found", body = Batch))
 )]

@@ -23,7 +23,7 @@ use crate::records::{FactorRecord, Record, RecoveryRecord, SessionRecord};
 #[derive(Serialize, ToSchema)]
 pub(super) struct Export {
     /// When it was read.
-    #[schema(format = DateTime)]
+    #[schema(format = DateTime, example = "2026-11-28T12:00:00Z")]
     exported_at: String,
     /// The profile.
     profile: Me,
@@ -33,8 +33,10 @@ pub(super) struct Export {
     /// The sessions, until some time after their end.
     sessions: Vec<ExportedSession>,
     /// The second factor, if there is one.
+    #[schema(required)]
     totp: Option<ExportedTotp>,
     /// The last recovery message, until its token has expired.
+    #[schema(required)]
     recovery: Option<ExportedRecovery>,
     /// What happened to the account, the newest first, 10,000 events at most.
     history: Vec<ExportedEvent>,
@@ -47,14 +49,16 @@ pub(super) struct ExportedEvent {
     #[schema(example = "login")]
     kind: String,
     /// When.
-    #[schema(format = DateTime)]
+    #[schema(format = DateTime, example = "2026-11-28T12:00:00Z")]
     time: String,
     /// The client's address.
+    #[schema(required)]
     address: Option<String>,
     /// What the client called itself.
+    #[schema(required)]
     agent: Option<String>,
     /// The session that it concerned.
-    #[schema(value_type = Option<String>)]
+    #[schema(required, value_type = Option<String>)]
     session: Option<Id>,
 }
 
@@ -62,19 +66,19 @@ pub(super) struct ExportedEvent {
 #[derive(Serialize, ToSchema)]
 pub(super) struct ExportedSession {
     /// The session's id.
-    #[schema(value_type = String)]
+    #[schema(value_type = String, example = "128512093184000123")]
     id: Id,
     /// When somebody logged in.
-    #[schema(format = DateTime)]
+    #[schema(format = DateTime, example = "2026-11-28T12:00:00Z")]
     created_at: String,
     /// When it was refreshed last.
-    #[schema(format = DateTime)]
+    #[schema(required, format = DateTime, example = "2026-11-28T12:00:00Z")]
     refreshed_at: Option<String>,
     /// When it ends by itself.
-    #[schema(format = DateTime)]
+    #[schema(format = DateTime, example = "2026-11-28T12:00:00Z")]
     expires_at: String,
     /// When it was ended.
-    #[schema(format = DateTime)]
+    #[schema(required, format = DateTime, example = "2026-11-28T12:00:00Z")]
     revoked_at: Option<String>,
 }
 
@@ -82,10 +86,10 @@ pub(super) struct ExportedSession {
 #[derive(Serialize, ToSchema)]
 pub(super) struct ExportedTotp {
     /// When the secret was made.
-    #[schema(format = DateTime)]
+    #[schema(format = DateTime, example = "2026-11-28T12:00:00Z")]
     created_at: String,
     /// When it was turned on, if it is.
-    #[schema(format = DateTime)]
+    #[schema(required, format = DateTime, example = "2026-11-28T12:00:00Z")]
     confirmed_at: Option<String>,
     /// How many recovery codes are left.
     recovery_codes: i64,
@@ -95,17 +99,20 @@ pub(super) struct ExportedTotp {
 #[derive(Serialize, ToSchema)]
 pub(super) struct ExportedRecovery {
     /// When it was asked for.
-    #[schema(format = DateTime)]
+    #[schema(format = DateTime, example = "2026-11-28T12:00:00Z")]
     requested_at: String,
     /// When its token ends.
-    #[schema(format = DateTime)]
+    #[schema(format = DateTime, example = "2026-11-28T12:00:00Z")]
     expires_at: String,
 }
 
 /// Read all that is stored about oneself
 #[utoipa::path(
-    get, path = "/v1/me/export", tag = "accounts", security(("bearer" = [])),
-    responses((status = 200, description = "The user's data", body = Export))
+    get, path = "/v1/me/export", operation_id = "export_me", tag = "accounts", security(("bearer" = [])),
+    responses(
+        (status = 200, description = "The user's data", body = Export),
+        (status = 404, description = "The account has just been deleted"),
+    )
 )]
 pub(super) async fn export(
     State(app): State<App>,
@@ -120,11 +127,13 @@ pub(super) async fn export(
 ///
 /// With all that is stored about the user. The names are free at once, and nothing can be undone.
 #[utoipa::path(
-    delete, path = "/v1/me", tag = "accounts", security(("bearer" = [])),
+    delete, path = "/v1/me", operation_id = "delete_me", tag = "accounts", security(("bearer" = [])),
     request_body = ProofRequest,
     responses(
         (status = 204, description = "The account is gone"),
         (status = 401, description = "The password is wrong, or the access token"),
+        (status = 404, description = "The account has just been deleted"),
+        (status = 412, description = "The profile changed several times meanwhile; try again"),
         (status = 429, description = "Too many wrong passwords; try again after Retry-After"),
     )
 )]

@@ -30,7 +30,7 @@ pub(super) struct ConfirmRequest {
     /// The token of the message.
     token: String,
     /// 8 to 128 characters of any kind.
-    #[schema(min_length = 8, max_length = 128, format = Password)]
+    #[schema(min_length = 8, max_length = 128, format = Password, example = "correct horse battery")]
     password: String,
 }
 
@@ -38,7 +38,7 @@ pub(super) struct ConfirmRequest {
 ///
 /// Sends a token to the address, if it belongs to an account. The answer is the same if not.
 #[utoipa::path(
-    post, path = "/v1/recovery", tag = "accounts", request_body = RecoveryRequest,
+    post, path = "/v1/recovery", operation_id = "request_recovery", tag = "accounts", request_body = RecoveryRequest,
     responses(
         (status = 202, description = "If there is such an account, a message is on its way"),
         (status = 501, description = "This service sends no messages"),
@@ -56,7 +56,7 @@ pub(super) async fn request(
 ///
 /// Uses up the token, ends all sessions of the user, and forgets wrong passwords. A second factor stays.
 #[utoipa::path(
-    post, path = "/v1/recovery/confirm", tag = "accounts", request_body = ConfirmRequest,
+    post, path = "/v1/recovery/confirm", operation_id = "confirm_recovery", tag = "accounts", request_body = ConfirmRequest,
     responses(
         (status = 204, description = "From now on the new password counts"),
         (status = 401, description = "The token is unknown, used, expired or followed by another"),

@@ -20,12 +20,42 @@ pub(super) struct Health {
     shards_down: Vec<u16>,
 }
 
+/// The public keys of access tokens (RFC 7517).
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes what tokens::keys makes")]
+pub(super) struct KeySet {
+    /// The last by name signs; all are accepted.
+    keys: Vec<Key>,
+}
+
+/// A public key (RFC 8037).
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes what tokens::keys makes")]
+struct Key {
+    /// Always "OKP".
+    #[schema(example = "OKP")]
+    kty: String,
+    /// Always "Ed25519".
+    #[schema(example = "Ed25519")]
+    crv: String,
+    /// The key, in base64url.
+    x: String,
+    /// Its name, which tokens have in their head.
+    kid: String,
+    /// Always "sig".
+    #[schema(example = "sig")]
+    r#use: String,
+    /// Always "EdDSA".
+    #[schema(example = "EdDSA")]
+    alg: String,
+}
+
 /// The public keys of access tokens
 ///
 /// A JWK set (RFC 7517). Read it again on an unknown `kid`: a new key signs at once.
 #[utoipa::path(
-    get, path = "/.well-known/jwks.json", tag = "service",
-    responses((status = 200, description = "The keys", body = Object))
+    get, path = "/.well-known/jwks.json", operation_id = "read_keys", tag = "service",
+    responses((status = 200, description = "The keys", body = KeySet))
 )]
 pub(super) async fn jwks(State(app): State<App>) -> impl IntoResponse {
     let headers = [
@@ -40,7 +70,7 @@ pub(super) async fn jwks(State(app): State<App>) -> impl IntoResponse {
 /// Reads one page of every shard. One that cannot be read is named, and its users get 503; when no shard can be
 /// read, so does this.
 #[utoipa::path(
-    get, path = "/healthz", tag = "service",
+    get, path = "/healthz", operation_id = "read_health", tag = "service",
     responses((status = 200, description = "The service can work", body = Health))
 )]
 pub(super) async fn healthz(State(app): State<App>) -> Result<impl IntoResponse, Error> {

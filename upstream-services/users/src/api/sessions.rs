@@ -28,7 +28,7 @@ pub(super) struct LoginRequest {
     #[schema(example = "anna")]
     username: String,
     /// The password.
-    #[schema(format = Password)]
+    #[schema(format = Password, example = "correct horse battery")]
     password: String,
     /// A code of the second factor, or a recovery code, where the account needs one.
     #[serde(default)]
@@ -63,9 +63,10 @@ pub(super) struct Tokens {
 ///
 /// Opens a session. An account that does not exist and a wrong password give the same answer.
 #[utoipa::path(
-    post, path = "/v1/login", tag = "sessions", request_body = LoginRequest,
+    post, path = "/v1/login", operation_id = "login", tag = "sessions", request_body = LoginRequest,
     responses(
-        (status = 200, description = "The session's tokens", body = Tokens),
+        (status = 200, description = "The session's tokens", body = Tokens,
+         headers(("tidegate-seen" = String, description = "What the client has seen now: to be sent with its next requests"))),
         (status = 401, description = "Wrong username or password; or `totp-required`: the account has a second factor"),
         (status = 403, description = "The account is disabled"),
         (status = 429, description = "Too many wrong passwords; try again after Retry-After"),
@@ -95,9 +96,10 @@ pub(super) async fn login(
 ///
 /// Exchanges a refresh token for new tokens. A token that was used before ends the whole session.
 #[utoipa::path(
-    post, path = "/v1/token/refresh", tag = "sessions", request_body = RefreshRequest,
+    post, path = "/v1/token/refresh", operation_id = "refresh", tag = "sessions", request_body = RefreshRequest,
     responses(
-        (status = 200, description = "The session's next tokens", body = Tokens),
+        (status = 200, description = "The session's next tokens", body = Tokens,
+         headers(("tidegate-seen" = String, description = "What the client has seen now: to be sent with its next requests"))),
         (status = 401, description = "The refresh token is unknown, used, expired or revoked"),
     )
 )]
@@ -118,7 +120,7 @@ pub(super) async fn refresh(
 ///
 /// Ends the session of the access token, with all its tokens.
 #[utoipa::path(
-    post, path = "/v1/logout", tag = "sessions", security(("bearer" = [])),
+    post, path = "/v1/logout", operation_id = "logout", tag = "sessions", security(("bearer" = [])),
     responses((status = 204, description = "The session has ended"))
 )]
 pub(super) async fn logout(

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod admin;
+mod described;
 mod devices;
 mod edges;
 mod history;
@@ -234,14 +235,17 @@ impl Answer {
 }
 
 async fn send(router: Router, request: Request<Body>) -> Answer {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let response = router.oneshot(request).await.unwrap();
     let (parts, body) = response.into_parts();
     assert!(parts.headers.contains_key("x-request-id"));
-    Answer {
+    let answer = Answer {
         status: parts.status,
         headers: parts.headers,
         body: body.collect().await.unwrap().to_bytes().to_vec(),
-    }
+    };
+    described::assert_described(&method, &path, &answer);
+    answer
 }
 
 fn request(

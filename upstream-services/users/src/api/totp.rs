@@ -26,7 +26,7 @@ use crate::tokens::Access;
 #[serde(deny_unknown_fields)]
 pub(super) struct ProofRequest {
     /// The password.
-    #[schema(format = Password)]
+    #[schema(format = Password, example = "correct horse battery")]
     password: String,
 }
 
@@ -77,11 +77,12 @@ pub(super) struct RecoveryCodes {
 ///
 /// Makes a secret. Logins ask for its codes once it is confirmed; until then another one can be made.
 #[utoipa::path(
-    post, path = "/v1/me/totp", tag = "accounts", security(("bearer" = [])),
+    post, path = "/v1/me/totp", operation_id = "begin_totp", tag = "accounts", security(("bearer" = [])),
     request_body = ProofRequest,
     responses(
         (status = 200, description = "The secret, pending", body = TotpSecret),
         (status = 401, description = "The password is wrong, or the access token"),
+        (status = 404, description = "The account has just been deleted"),
         (status = 409, description = "A second factor is on already"),
         (status = 429, description = "Too many wrong passwords; try again after Retry-After"),
     )
@@ -111,7 +112,7 @@ pub(super) async fn begin(
 ///
 /// From now on logins need a code. The recovery codes are shown this once.
 #[utoipa::path(
-    post, path = "/v1/me/totp/confirm", tag = "accounts", security(("bearer" = [])),
+    post, path = "/v1/me/totp/confirm", operation_id = "confirm_totp", tag = "accounts", security(("bearer" = [])),
     request_body = CodeRequest,
     responses(
         (status = 200, description = "It is on", body = RecoveryCodes),
@@ -141,11 +142,12 @@ pub(super) async fn confirm(
 
 /// Turn the second factor off
 #[utoipa::path(
-    delete, path = "/v1/me/totp", tag = "accounts", security(("bearer" = [])),
+    delete, path = "/v1/me/totp", operation_id = "end_totp", tag = "accounts", security(("bearer" = [])),
     request_body = ProofRequest,
     responses(
         (status = 204, description = "Logins need the password only"),
         (status = 401, description = "The password is wrong, or the access token"),
+        (status = 404, description = "The account has just been deleted"),
         (status = 429, description = "Too many wrong passwords; try again after Retry-After"),
     )
 )]

@@ -139,6 +139,7 @@ async fn others_see_the_public_part_only() {
         let answer = home.get(&format!("/v1/users/{missing}"), &token).await;
         assert_eq!(answer.problem(404).0, "not-found");
     }
+    home.get("/v1/users/%FF", &token).await.problem(400);
 }
 
 #[tokio::test]

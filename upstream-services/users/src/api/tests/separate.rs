@@ -143,7 +143,7 @@ fn part_of(method: &Method, path: &str) -> Part {
     of_path.unwrap_or(Part::Accounts)
 }
 
-fn fits(template: &str, path: &str) -> bool {
+pub(super) fn fits(template: &str, path: &str) -> bool {
     let (mut words, mut wanted) = (path.split('/'), template.split('/'));
     loop {
         match (wanted.next(), words.next()) {
