@@ -89,6 +89,8 @@ setup-tests:
 		redis-server:redis-server redis-sentinel:redis-sentinel memcached:memcached)
 	@/usr/bin/python3 -c "import grpc, websockets" 2>/dev/null || \
 		{ $(call packages,python3 python3-grpcio python3-websockets); }
+	@/usr/bin/python3 -c "import ensurepip" 2>/dev/null || { $(call packages,python3-venv); }
+	@$(MAKE) --no-print-directory target/tools/python/ready
 
 setup-bench:
 	@$(call install,nginx:nginx-light haproxy:haproxy caddy:caddy redis-server:redis-server)
@@ -101,6 +103,11 @@ tools: target/tools/bin/cargo-machete
 
 target/tools/bin/cargo-machete:
 	cargo install --root target/tools --locked cargo-machete@0.9.2
+
+target/tools/python/ready: tests/clients/requirements.txt
+	/usr/bin/python3 -m venv --clear target/tools/python
+	target/tools/python/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
 
 target/tools/bin/cargo-fuzz:
 	@$(call install,c++:g++)

@@ -1,5 +1,6 @@
 //! Servers and clients that we did not write, driven by the scripts in `tests/clients`.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -7,6 +8,9 @@ use crate::binary;
 
 /// Debian's Python: the modules come from its packages.
 const PYTHON: &str = "/usr/bin/python3";
+
+/// Python with the packages of `tests/clients/requirements.txt`, below the repository.
+const PACKAGED: &str = "target/tools/python/bin/python";
 
 /// A server that runs until the end of its test.
 #[derive(Debug)]
@@ -48,7 +52,19 @@ impl Drop for Script {
 /// # Panics
 /// When it is not.
 pub async fn run(name: &str, args: &[&str]) {
-    let mut command = command(name, args);
+    content(name, command(name, args)).await;
+}
+
+/// The same for one that needs packages which Debian does not have.
+///
+/// # Panics
+/// When it is not content.
+pub async fn run_packaged(name: &str, args: &[&str]) {
+    let python = binary::repository().join(PACKAGED);
+    content(name, command_of(python.as_os_str(), name, args)).await;
+}
+
+async fn content(name: &str, mut command: Command) {
     let output = output(&mut command).await;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     assert!(
@@ -71,8 +87,12 @@ pub async fn output(command: &mut Command) -> Output {
 }
 
 fn command(name: &str, args: &[&str]) -> Command {
+    command_of(PYTHON.as_ref(), name, args)
+}
+
+fn command_of(python: &OsStr, name: &str, args: &[&str]) -> Command {
     let script = binary::repository().join("tests/clients").join(name);
-    let mut command = Command::new(PYTHON);
+    let mut command = Command::new(python);
     command.arg(script).args(args).stdin(Stdio::null());
     // What the machine sends through a proxy is not for these.
     for name in ["http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"] {
