@@ -19,7 +19,7 @@ pub use bootstrap::BootstrapConfig;
 pub use cache::{CacheAddress, CacheConfig, RemoteConfig, RemoteKind};
 pub use data::{DataConfig, Durability, ServerAddress, ShardConfig};
 pub use lockout::LockoutConfig;
-pub use recovery::RecoveryConfig;
+pub use recovery::{RecoveryConfig, WebhookConfig};
 pub use services::{PartConfig, ServicesConfig};
 
 /// The settings of the user services.
@@ -192,7 +192,7 @@ mod tests {
         let schema = serde_json::to_value(schemars::schema_for!(Config)).unwrap();
         check("", &schema);
         let sections = schema["$defs"].as_object().unwrap();
-        assert_eq!(sections.len(), 14);
+        assert_eq!(sections.len(), 15);
         sections
             .iter()
             .for_each(|(name, section)| check(name, section));

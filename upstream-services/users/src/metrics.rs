@@ -48,7 +48,7 @@ impl Metrics {
         .buckets(prometheus::exponential_buckets(0.000_25, 2.0, 16)?);
         let recoveries = Opts::new(
             "tidegate_users_recovery_messages_total",
-            "Recovery messages by outcome: sent, failed.",
+            "Recovery messages by outcome: sent, failed, dropped.",
         );
         let metrics = Self {
             requests: IntCounterVec::new(requests, &["route", "method", "status"])?,

@@ -3,27 +3,32 @@
 //! ```text
 //!   request -> bounded queue -> 202
 //!                   \-> one task: find the user, store the token's hash, put the message into the spool
+//!                                                             or send it to the webhook, in a task of its own
 //! ```
 //!
 //! The answer comes before anybody has looked for the account, so it says nothing about it, and
 //! neither does its time.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use prometheus::IntCounterVec;
+use serde::Serialize;
 use store::{Freshness, Id, Store, Time, Transaction, sql};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::Error;
 use crate::config::RecoveryConfig;
-use crate::fields::{self, Email};
+use crate::fields::Email;
 use crate::tokens::RecoveryToken;
 
 mod spool;
+mod webhook;
+mod worker;
 
-use spool::{Message, Spool};
+use spool::Spool;
+use webhook::Webhook;
+use worker::Worker;
 
 /// Takes requests for recovery.
 pub(crate) struct Recovery {
@@ -40,25 +45,21 @@ impl Recovery {
         config: &RecoveryConfig,
         messages: IntCounterVec,
     ) -> Result<Self, Error> {
-        let Some(dir) = &config.spool else {
+        let Some(outbox) = Outbox::open(config)? else {
             return Ok(Self {
                 queue: None,
                 worker: Mutex::new(None),
                 store,
             });
         };
-        let spool = Spool::open(dir).map_err(|error| Error::Spool {
-            path: dir.clone(),
-            why: error.to_string(),
-        })?;
         let (queue, requests) = mpsc::channel(QUEUE);
-        let worker = Worker {
+        let worker = Arc::new(Worker {
             store: store.clone(),
-            spool,
+            outbox,
             ttl: *config.token_ttl,
             interval: *config.interval,
             messages,
-        };
+        });
         Ok(Self {
             queue: Some(queue),
             worker: Mutex::new(Some(tokio::spawn(worker.run(requests)))),
@@ -114,6 +115,41 @@ impl Recovery {
     }
 }
 
+/// What to tell a user. It is as secret as the mail.
+#[derive(Serialize)]
+struct Message {
+    /// What it is about: `recovery`.
+    kind: &'static str,
+    /// The e-mail address.
+    to: String,
+    username: String,
+    token: String,
+    expires_at: String,
+}
+
+/// The way that messages go.
+enum Outbox {
+    Spool(Spool),
+    Webhook(Arc<Webhook>),
+}
+
+impl Outbox {
+    /// The one that is configured, if any is.
+    fn open(config: &RecoveryConfig) -> Result<Option<Self>, Error> {
+        if let Some(webhook) = &config.webhook {
+            return Ok(Some(Self::Webhook(Arc::new(Webhook::open(webhook)?))));
+        }
+        let Some(dir) = &config.spool else {
+            return Ok(None);
+        };
+        let spool = Spool::open(dir).map_err(|error| Error::Spool {
+            path: dir.clone(),
+            why: error.to_string(),
+        })?;
+        Ok(Some(Self::Spool(spool)))
+    }
+}
+
 /// Uses up a token; whether it was valid.
 pub(crate) async fn redeem(
     tx: &mut Transaction,
@@ -133,87 +169,6 @@ pub(crate) async fn void(tx: &mut Transaction, user: Id) -> Result<(), Error> {
         .run(tx)
         .await?;
     Ok(())
-}
-
-/// The task behind the queue.
-struct Worker {
-    store: Arc<Store>,
-    spool: Spool,
-    ttl: Duration,
-    interval: Duration,
-    messages: IntCounterVec,
-}
-
-impl Worker {
-    /// Until the queue says stop.
-    async fn run(self, mut requests: mpsc::Receiver<Option<Email>>) {
-        while let Some(Some(email)) = requests.recv().await {
-            let outcome = match self.answer(&email).await {
-                Ok(true) => "sent",
-                Ok(false) => continue,
-                Err(error) => {
-                    tracing::error!(%error, "a recovery message was not sent");
-                    "failed"
-                }
-            };
-            self.messages.with_label_values(&[outcome]).inc();
-        }
-    }
-
-    /// Sends a token, if the address belongs to somebody who was sent none of late.
-    async fn answer(&self, email: &Email) -> Result<bool, Error> {
-        let (key, now) = (email.key(), Time::now());
-        let name = (fields::EMAIL, &*key);
-        let Some(user) = self.store.owner_of(name, &Freshness::Latest).await? else {
-            return Ok(false);
-        };
-        let mut tx = self.store.at(user).begin().await?;
-        let select = "SELECT u.username, u.email, r.requested_at
-             FROM users u LEFT JOIN recoveries r ON r.user_id = u.id WHERE u.id = ?";
-        let row: Option<(String, String, Option<Time>)> =
-            sql(select).bind(user).optional(&mut tx).await?;
-        // The claim may be one that is about to be released.
-        let Some((username, to, before)) = row.filter(|(_, email, _)| email.to_lowercase() == key)
-        else {
-            return Ok(false);
-        };
-        if before.is_some_and(|before| now.since(before) < self.interval) {
-            return Ok(false);
-        }
-        let token = RecoveryToken::new(user);
-        let expires_at = now.plus(self.ttl);
-        void(&mut tx, user).await?;
-        sql("INSERT INTO recoveries (user_id, hash, requested_at, expires_at) VALUES (?, ?, ?, ?)")
-            .bind(user)
-            .bind(token.hash())
-            .bind(now)
-            .bind(expires_at)
-            .run(&mut tx)
-            .await?;
-        let message = Message {
-            kind: "recovery",
-            to,
-            username,
-            token: token.reveal(),
-            expires_at: crate::api::timestamp(expires_at),
-        };
-        tx.commit().await?;
-        let put = self.put(message).await;
-        if put.is_err() {
-            // Who asks again is sent one at once.
-            let mut tx = self.store.at(user).begin().await?;
-            redeem(&mut tx, &token, user, now).await?;
-            tx.commit().await?;
-        }
-        put.map(|()| true)
-    }
-
-    async fn put(&self, message: Message) -> Result<(), Error> {
-        let spool = self.spool.clone();
-        let put = tokio::task::spawn_blocking(move || spool.put(&message)).await;
-        put.map_err(|error| Error::Internal(format!("the spool: {error}")))?
-            .map_err(|error| Error::Internal(format!("the spool: {error}")))
-    }
 }
 
 /// So many requests may wait.

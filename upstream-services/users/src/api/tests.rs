@@ -15,6 +15,7 @@ mod separate;
 mod servers;
 mod sessions;
 mod totp;
+mod webhook;
 
 use std::path::Path;
 use std::time::Duration;

@@ -5,23 +5,11 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use super::Message;
 
 /// A directory of messages.
 #[derive(Clone, Debug)]
 pub(super) struct Spool(PathBuf);
-
-/// What to tell a user. The file is as secret as the mail.
-#[derive(Serialize)]
-pub(super) struct Message {
-    /// What it is about: `recovery`.
-    pub(super) kind: &'static str,
-    /// The e-mail address.
-    pub(super) to: String,
-    pub(super) username: String,
-    pub(super) token: String,
-    pub(super) expires_at: String,
-}
 
 impl Spool {
     /// Makes the directory if it is missing.
