@@ -12,7 +12,7 @@ use crate::factors::Factors;
 use crate::fields::{Email, Password, Phone, Username};
 use crate::hashing::{Hasher, Lane};
 use crate::history::History;
-use crate::lockout::Lockout;
+use crate::lockout::Gate;
 use crate::profiles::Profile;
 
 mod login;
@@ -26,7 +26,7 @@ pub(crate) struct Accounts {
     store: Arc<Store>,
     hasher: Arc<Hasher>,
     history: Arc<History>,
-    lockout: Arc<Lockout>,
+    lockout: Gate,
     factors: Arc<Factors>,
     /// The hash of a password nobody knows: who logs in to an account that does not exist pays
     /// for a hash all the same.
@@ -55,7 +55,7 @@ impl Accounts {
         store: Arc<Store>,
         hasher: Arc<Hasher>,
         history: Arc<History>,
-        lockout: Arc<Lockout>,
+        lockout: Gate,
         factors: Arc<Factors>,
     ) -> Result<Self, Error> {
         let nobody_knows = uuid::Uuid::new_v4().to_string();

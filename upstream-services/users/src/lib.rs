@@ -49,7 +49,7 @@ use crate::assembly::{authenticator, cached, includes, observe, recovery, remote
 use crate::factors::Factors;
 use crate::hashing::Hasher;
 use crate::history::History;
-use crate::lockout::Lockout;
+use crate::lockout::Gate;
 use crate::metrics::{HashMetrics, Metrics, ObservedStore};
 use crate::records::Records;
 use crate::tokens::Issuer;
@@ -107,14 +107,14 @@ impl Users {
         ObservedStore::register(registry, store.clone())?;
         observe(registry, &hasher, (&profiles, &sessions), remote.as_ref())?;
         let recovery = recovery(config, part, &store, &metrics)?;
-        let lockout = Lockout::new(config.lockout.clone(), metrics.locked_out.clone());
+        let lockout = Gate::new(&config.lockout, &metrics.locked_out, remote.as_ref());
         let factors = Factors::open(store.clone(), &config.keys_dir(), &config.tokens.issuer)?;
         let factors = Arc::new(factors);
         let accounts = Accounts::open(
             store.clone(),
             hasher.clone(),
             history.clone(),
-            Arc::new(lockout),
+            lockout,
             factors.clone(),
         );
         let (accounts, admins) = (Arc::new(accounts.await?), Admins::new(store.clone()));

@@ -14,8 +14,9 @@
 //! Counts are by the name as it was typed, whether an account has it or not, and those of a username
 //! and of an e-mail address are apart: otherwise they would tell which belong together.
 //!
-//! Memory of this process, and bounded: other processes count for themselves.
+//! Memory of this process, and bounded. What processes share of it is the gate's (`gate`).
 
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,9 +30,13 @@ use store::{Id, Time};
 use crate::Error;
 use crate::config::LockoutConfig;
 
+mod gate;
+
+pub(crate) use gate::Gate;
+
 /// Counts wrong passwords and codes.
 #[derive(Debug)]
-pub(crate) struct Lockout {
+struct Lockout {
     config: LockoutConfig,
     counts: Cache<Key, Count>,
     /// Names, each with an address that it has logged in from.
@@ -43,7 +48,7 @@ pub(crate) struct Lockout {
 /// nothing: clients that give up while a database stands still are not locked out when it is back.
 #[derive(Debug)]
 #[must_use = "a guess that is dropped counts nothing"]
-pub(crate) struct Guess {
+struct Guess {
     lockout: Arc<Lockout>,
     near: Key,
     /// The count of all addresses, when that applies.
@@ -54,7 +59,7 @@ pub(crate) struct Guess {
 }
 
 impl Lockout {
-    pub(crate) fn new(config: LockoutConfig, refused: IntCounter) -> Self {
+    fn new(config: LockoutConfig, refused: IntCounter) -> Self {
         let counts = Cache::builder()
             .max_capacity(config.entries)
             // By then the highest count has decayed to nothing.
@@ -71,12 +76,7 @@ impl Lockout {
     }
 
     /// Lets a guess in, or says for how long none is: [`Error::LockedOut`].
-    pub(crate) fn admit(
-        self: &Arc<Self>,
-        who: &str,
-        from: Option<IpAddr>,
-        now: Time,
-    ) -> Result<Guess, Error> {
+    fn admit(self: &Arc<Self>, who: &str, from: Option<IpAddr>, now: Time) -> Result<Guess, Error> {
         let near = Key::near(who, from);
         let far = (!self.familiar.contains_key(&near)).then(|| Key::far(who));
         self.begin(near, self.config.attempts, now)?;
@@ -96,7 +96,7 @@ impl Lockout {
     }
 
     /// Starts anew for somebody, wherever they are: the password is a new one.
-    pub(crate) fn clear(&self, who: &str, from: Option<IpAddr>) {
+    fn clear(&self, who: &str, from: Option<IpAddr>) {
         for key in [Key::far(who), Key::near(who, from)] {
             self.change(key, |count| count.wrong = 0);
         }
@@ -134,7 +134,7 @@ impl Lockout {
 
 impl Guess {
     /// The password was right. The address is a familiar one from now on, for all `names` of the account.
-    pub(crate) fn right<'n>(mut self, from: Option<IpAddr>, names: impl Iterator<Item = &'n str>) {
+    fn right<'n>(mut self, from: Option<IpAddr>, names: impl Iterator<Item = &'n str>) {
         self.open = false;
         self.lockout.change(self.near, Count::right);
         if let Some(far) = self.far {
@@ -146,7 +146,7 @@ impl Guess {
     }
 
     /// The password was wrong.
-    pub(crate) fn wrong(mut self) {
+    fn wrong(mut self) {
         self.open = false;
         let Lockout { config, .. } = &*self.lockout;
         let keys = std::iter::once((self.near, config.attempts));
@@ -187,7 +187,12 @@ impl Key {
     }
 
     fn far(who: &str) -> Self {
-        Self::new(1, &[], who)
+        Self::new(FAR, &[], who)
+    }
+
+    /// Whether it is of all addresses.
+    const fn is_far(self) -> bool {
+        self.0[0] & 1 == 1
     }
 
     fn new(kind: u8, address: &[u8], who: &str) -> Self {
@@ -198,7 +203,14 @@ impl Key {
             .finalize();
         let mut key = [0; 16];
         key.copy_from_slice(&hash[..16]);
+        key[0] = key[0] & !1 | u8::from(kind == FAR);
         Self(key)
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 
@@ -263,6 +275,8 @@ impl Count {
     }
 }
 
+/// The kind of key that is of all addresses.
+const FAR: u8 = 1;
 /// From the first wait to the longest, which is the window.
 const DOUBLINGS: u32 = 5;
 /// Quiet windows until a count is gone: limits are below two to the power of this.

@@ -42,6 +42,16 @@ pub(super) trait Backend: Send + Sync {
         heard: mpsc::Sender<String>,
     ) -> Option<Outcome<'a, ()>>;
 
+    /// Runs a script with one key; none where there are no scripts.
+    fn script<'a>(
+        &'a self,
+        _script: &'a str,
+        _key: &'a str,
+        _arguments: &'a [i64],
+    ) -> Option<Outcome<'a, i64>> {
+        None
+    }
+
     /// How many parts fail each by itself.
     fn parts(&self) -> usize {
         1

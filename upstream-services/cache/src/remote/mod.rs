@@ -128,6 +128,27 @@ impl Remote {
         servers.map(|server| server.stats()).collect()
     }
 
+    /// Runs a script (Lua) on the server of a key, in one step: `KEYS[1]` is the key, below the prefix and `name`. None when no server
+    /// can be asked, or they are Memcached. Nothing is known of keys that scripts write: they are the caller's.
+    pub async fn script(
+        &self,
+        name: &str,
+        key: &str,
+        script: &str,
+        arguments: &[i64],
+    ) -> Option<i64> {
+        let key = self.key(name, key)?;
+        for servers in [&self.servers, &self.gutter] {
+            let Some(server) = owner(servers, &key) else {
+                continue;
+            };
+            if let Some(answer) = server.script(script, &key, arguments).await {
+                return Some(answer);
+            }
+        }
+        None
+    }
+
     /// Remembers whom to tell what is deleted elsewhere.
     pub(crate) fn add_listener(&self, name: &'static str, listener: &Arc<dyn Listener>) {
         let mut audience = self

@@ -273,6 +273,19 @@ impl Backend for Redis {
         }))
     }
 
+    fn script<'a>(
+        &'a self,
+        script: &'a str,
+        key: &'a str,
+        arguments: &'a [i64],
+    ) -> Option<Outcome<'a, i64>> {
+        Some(Box::pin(async move {
+            let mut eval = redis::cmd("EVAL");
+            eval.arg(script).arg(1).arg(key).arg(arguments);
+            Ok(self.query(&eval).await?)
+        }))
+    }
+
     fn parts(&self) -> usize {
         match self.way {
             Way::Cluster(_) => RANGES.into(),

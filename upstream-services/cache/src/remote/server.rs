@@ -185,6 +185,12 @@ impl Server {
         }
     }
 
+    /// Runs a script; none when the server cannot be asked, or knows no scripts.
+    pub(super) async fn script(&self, script: &str, key: &str, arguments: &[i64]) -> Option<i64> {
+        let run = self.backend.script(script, key, arguments)?;
+        self.ask(key, run).await
+    }
+
     /// Tells a channel; whether that was possible.
     pub(super) async fn publish(&self, channel: &str, message: &str) -> bool {
         if self.parts.iter().all(|part| part.down.load(Relaxed)) {

@@ -90,7 +90,7 @@ impl Accounts {
             Some((_, value)) => value,
             None => &login.name,
         };
-        let guess = self.lockout.admit(who, login.from, now)?;
+        let guess = self.lockout.admit(who, login.from, now).await?;
         let account = match self.compare(name, &login).await {
             Ok(Some(account)) => {
                 self.ask_factor(account, login.code, login.client, now)
@@ -103,12 +103,13 @@ impl Accounts {
             Ok(account) => account,
             Err(error) => {
                 if matches!(error, Error::WrongCredentials | Error::WrongCode) {
-                    guess.wrong();
+                    guess.wrong().await;
                 }
                 return Err(error);
             }
         };
-        guess.right(login.from, account.names.iter().map(String::as_str));
+        let names = account.names.iter().map(String::as_str);
+        guess.right(login.from, names).await;
         Ok(Authenticated {
             user: account.id,
             password_version: account.password_version,
@@ -156,10 +157,11 @@ impl Accounts {
         code: &str,
         now: Time,
     ) -> Result<Vec<String>, Error> {
-        let guess = self.lockout.admit(&lockout::of_user(user), from, now)?;
+        let who = lockout::of_user(user);
+        let guess = self.lockout.admit(&who, from, now).await?;
         let confirmed = self.factors.confirm(user, code, now).await;
         if matches!(confirmed, Err(Error::WrongCode)) {
-            guess.wrong();
+            guess.wrong().await;
         }
         confirmed
     }

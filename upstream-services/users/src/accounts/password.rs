@@ -29,16 +29,15 @@ impl Accounts {
     /// only a stolen access token does not guess on.
     pub(crate) async fn prove(&self, asking: &Asking, now: Time) -> Result<String, Error> {
         let user = asking.access.user;
-        let guess = self
-            .lockout
-            .admit(&lockout::of_user(user), asking.from, now)?;
+        let who = lockout::of_user(user);
+        let guess = self.lockout.admit(&who, asking.from, now).await?;
         match self.verify_own(asking).await? {
             Some(stored) => {
-                guess.right(asking.from, std::iter::empty());
+                guess.right(asking.from, std::iter::empty()).await;
                 Ok(stored)
             }
             None => {
-                guess.wrong();
+                guess.wrong().await;
                 Err(Error::WrongCredentials)
             }
         }
@@ -125,9 +124,9 @@ impl Accounts {
         record.write(&mut tx).await?;
         let position = route.commit(tx).await?;
         for name in names {
-            self.lockout.clear(&name, from);
+            self.lockout.clear(&name, from).await;
         }
-        self.lockout.clear(&lockout::of_user(user), from);
+        self.lockout.clear(&lockout::of_user(user), from).await;
         Ok((ended, position))
     }
 }

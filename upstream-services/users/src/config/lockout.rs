@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 
-/// When wrong passwords and codes are too many: 429 before a hash is spent. Counted by each process for itself.
+/// When wrong passwords and codes are too many: 429 before a hash is spent. Counted by each process for itself, and with a
+/// `cache.remote` of Redis by all of them together.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct LockoutConfig {
@@ -17,7 +18,7 @@ pub struct LockoutConfig {
     pub account_attempts: u32,
     /// The longest wait; and the quiet time after which half of the wrong passwords are forgotten.
     pub window: Period,
-    /// The most names and addresses that are remembered.
+    /// The most names and addresses that are remembered in memory.
     pub entries: u64,
 }
 
