@@ -106,6 +106,8 @@ fn every_configuration_in_the_documentation_is_sound() {
     ] {
         fs::write(file(secret), "hidden well enough").unwrap();
     }
+    let webhook = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n";
+    fs::write(file("secrets/webhook"), webhook).unwrap();
     for page in pages() {
         let text = fs::read_to_string(&page).unwrap();
         for (role, block) in blocks(&text) {
