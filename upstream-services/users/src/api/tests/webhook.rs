@@ -189,7 +189,7 @@ async fn what_refuses_is_not_asked_again_until_the_user_is() {
 
 #[tokio::test]
 async fn a_slow_one_holds_up_neither_answers_nor_other_messages() {
-    let mailer = Mailer::start(&[200], Duration::from_secs(1)).await;
+    let mailer = Mailer::start(&[200], Duration::from_secs(3)).await;
     let home = home(mailer.address, "attempts = 1").await;
     for number in 0..10 {
         home.register(&format!("user{number}")).await;
@@ -200,13 +200,13 @@ async fn a_slow_one_holds_up_neither_answers_nor_other_messages() {
         ask(&home, &format!("nobody{number}")).await;
     }
     assert!(
-        start.elapsed() < Duration::from_secs(1),
+        start.elapsed() < Duration::from_secs(3),
         "{:?}",
         start.elapsed()
     );
     counted(&home, "sent", 10).await;
     assert!(
-        start.elapsed() < Duration::from_secs(5),
+        start.elapsed() < Duration::from_secs(15),
         "{:?}",
         start.elapsed()
     );
@@ -215,7 +215,7 @@ async fn a_slow_one_holds_up_neither_answers_nor_other_messages() {
 #[tokio::test]
 async fn who_does_not_answer_in_time_may_have_taken_it_all_the_same() {
     let mailer = Mailer::start(&[200], Duration::from_secs(30)).await;
-    let home = home(mailer.address, "timeout = '200ms'\nattempts = 2").await;
+    let home = home(mailer.address, "timeout = '1s'\nattempts = 2").await;
     home.register("anna").await;
     ask(&home, "anna").await;
     counted(&home, "failed", 1).await;
@@ -252,7 +252,7 @@ async fn the_end_waits_for_a_last_attempt_and_for_no_more() {
     let start = Instant::now();
     home.users.service.recovery.close().await;
     assert!(
-        start.elapsed() < Duration::from_secs(2),
+        start.elapsed() < Duration::from_secs(5),
         "{:?}",
         start.elapsed()
     );
