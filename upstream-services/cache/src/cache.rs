@@ -231,7 +231,7 @@ impl<S: Source> Inner<S> {
         anew: Anew,
     ) -> Result<Arc<Held<S::Value>>, S::Error> {
         let Missing { need, lease } = match self.look(&key, seen, anew).await {
-            Ok(value) => return Ok(self.hold(value)),
+            Ok(held) => return Ok(held),
             Err(missing) => missing,
         };
         let held = self.load_new(key.clone(), seen, need).await?;
@@ -247,7 +247,7 @@ impl<S: Source> Inner<S> {
         key: &S::Key,
         seen: &Seen,
         anew: Anew,
-    ) -> Result<Option<S::Value>, Missing> {
+    ) -> Result<Arc<Held<S::Value>>, Missing> {
         let mut missing = Missing {
             need: self.near.mark(key).await,
             lease: None,
@@ -258,18 +258,19 @@ impl<S: Source> Inner<S> {
         let name = key.to_string();
         for _ in 0..WAITS {
             match remote.look(S::NAME, &name).await {
-                Look::Found(entry, lease) => {
+                Look::Found(entry, left, lease) => {
                     let value = entry.map(|json| serde_json::from_slice(&json)).transpose();
                     return match value {
                         // A server may have missed a deletion that was heard of here.
                         Ok(value)
                             if anew == Anew::No
+                                && !left.is_zero()
                                 && missing.need == Need::Any
                                 && value.as_ref().is_none_or(|value| S::fits(key, value))
                                 && reaches::<S>(value.as_ref(), seen) =>
                         {
                             self.counts.remote_hits.fetch_add(1, Relaxed);
-                            Ok(value)
+                            Ok(self.hold(value, left))
                         }
                         _ => {
                             missing.lease = Some(lease);
@@ -344,11 +345,11 @@ impl<S: Source> Inner<S> {
         let mut fills = Vec::new();
         for (filed, looked) in missing.into_iter().zip(looked) {
             let (held, lease) = match looked {
-                Ok(value) => (self.hold(value), None),
+                Ok(held) => (held, None),
                 Err(Missing {
                     need: Need::Any,
                     lease,
-                }) => (self.hold(loaded.remove(&filed.key)), lease),
+                }) => (self.hold(loaded.remove(&filed.key), Duration::MAX), lease),
                 Err(Missing { need, lease }) => {
                     (self.load_new(filed.key.clone(), &seen, need).await?, lease)
                 }
@@ -376,8 +377,9 @@ impl<S: Source> Inner<S> {
         }
     }
 
-    fn hold(&self, value: Option<S::Value>) -> Arc<Held<S::Value>> {
-        let fresh = self.limits.draw(value.is_some());
+    /// An entry, for no longer than is left of what it comes from.
+    fn hold(&self, value: Option<S::Value>, left: Duration) -> Arc<Held<S::Value>> {
+        let fresh = self.limits.draw(value.is_some()).min(left);
         Held::new(value, fresh, false)
     }
 }

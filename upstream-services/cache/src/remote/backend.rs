@@ -74,7 +74,7 @@ pub(super) type Outcome<'a, T> = BoxFuture<'a, Result<T, RemoteError>>;
 pub(super) enum Found {
     /// An entry, and the token for it.
     Entry(Entry, Vec<u8>),
-    /// Nothing but the lease that was just put there: this token.
+    /// Nothing but the lease that was just put there, or what cannot be read: this token.
     Vacant(Vec<u8>),
     /// Somebody else's lease.
     Taken,

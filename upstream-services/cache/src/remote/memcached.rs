@@ -80,11 +80,13 @@ impl Backend for Memcached {
                 return Ok(Found::Taken);
             };
             let token = found.cas.unwrap_or_default().to_string().into_bytes();
-            let entry = Entry::from_bytes(&found.data.unwrap_or_default());
-            Ok(match (entry, found.is_recache_winner) {
-                (Some(entry), _) => Found::Entry(entry, token),
-                (None, Some(true)) => Found::Vacant(token),
-                (None, _) => Found::Taken,
+            let data = found.data.unwrap_or_default();
+            let ours = found.is_recache_winner == Some(true);
+            Ok(match Entry::from_bytes(&data) {
+                Some(entry) => Found::Entry(entry, token),
+                // What cannot be read is in nobody's way.
+                None if ours || !data.is_empty() => Found::Vacant(token),
+                None => Found::Taken,
             })
         })
     }

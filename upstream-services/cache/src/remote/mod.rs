@@ -20,12 +20,12 @@ mod server;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures::future::BoxFuture;
 use tokio::task::JoinHandle;
 
-use self::entry::Entry;
+use self::entry::{Entry, Until};
 use self::rendezvous::owner;
 use self::server::Server;
 use crate::Need;
@@ -68,8 +68,8 @@ pub(crate) trait Listener: Send + Sync {
 /// What was found.
 #[derive(Debug)]
 pub(crate) enum Look {
-    /// A value as JSON, or the knowledge that there is none; the caller may replace it.
-    Found(Option<Vec<u8>>, Lease),
+    /// A value as JSON, or the knowledge that there is none, and for how long that may be kept; the caller may replace it.
+    Found(Option<Vec<u8>>, Duration, Lease),
     /// Nothing; it is the caller's to fill.
     Vacant(Lease),
     /// It was deleted just now; a fill must be so new.
@@ -174,10 +174,9 @@ impl Remote {
             };
             let lease = |token| Lease { token, gutter };
             return match found {
-                backend::Found::Entry(Entry::Value(json), token) => {
-                    Look::Found(Some(json), lease(token))
+                backend::Found::Entry(Entry::Known(json, until), token) => {
+                    Look::Found(json, until.left(SystemTime::now()), lease(token))
                 }
-                backend::Found::Entry(Entry::Absent, token) => Look::Found(None, lease(token)),
                 backend::Found::Entry(Entry::Deleted(need), token) => {
                     Look::Deleted(need, lease(token))
                 }
@@ -192,8 +191,7 @@ impl Remote {
     pub(crate) async fn peek(&self, name: &str, key: &str) -> Option<Option<Vec<u8>>> {
         let key = self.key(name, key)?;
         match owner(&self.servers, &key)?.get(&key).await? {
-            Entry::Value(json) => Some(Some(json)),
-            Entry::Absent => Some(None),
+            Entry::Known(json, _) => Some(json),
             Entry::Deleted(_) => None,
         }
     }
@@ -209,11 +207,11 @@ impl Remote {
         let Some(key) = self.key(name, key) else {
             return;
         };
-        let entry = json.map_or(Entry::Absent, Entry::Value);
         let (servers, ttl) = match lease.gutter {
             true => (&self.gutter, ttl.min(GUTTER)),
             false => (&self.servers, ttl),
         };
+        let entry = Entry::Known(json, Until::after(SystemTime::now(), ttl));
         if let Some(server) = owner(servers, &key) {
             server.fill(&key, &lease.token, &entry, ttl).await;
         }

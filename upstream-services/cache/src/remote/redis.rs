@@ -15,7 +15,7 @@ use redis::{
 use tokio::sync::mpsc;
 
 use super::backend::{Backend, Found, Outcome};
-use super::entry::{Entry, LATEST, NONCE, new_lease};
+use super::entry::{Entry, LATEST, NONCE, is_lease, new_lease};
 use super::options::{Kind, Node, Options};
 use crate::RemoteError;
 
@@ -188,7 +188,9 @@ impl Backend for Redis {
             if let Some(bytes) = found {
                 return Ok(match Entry::from_bytes(&bytes) {
                     Some(entry) => Found::Entry(entry, bytes),
-                    None => Found::Taken,
+                    None if is_lease(&bytes) => Found::Taken,
+                    // What cannot be read is in nobody's way.
+                    None => Found::Vacant(bytes),
                 });
             }
             let token = new_lease();
