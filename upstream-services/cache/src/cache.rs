@@ -181,12 +181,8 @@ impl<S: Source> Cache<S> {
             remote_hits: counts.remote_hits.load(Relaxed),
             loads: counts.loads.load(Relaxed),
             entries: self.0.near.len(),
+            hot: self.0.hot.count(),
         }
-    }
-
-    /// The keys that are asked for far more often than others, with their share of the look-ups.
-    pub fn hot(&self) -> Vec<(S::Key, f64)> {
-        self.0.hot.list()
     }
 
     fn count_hit(&self, filed: &Filed<S::Key>, held: &Arc<Held<S::Value>>) {

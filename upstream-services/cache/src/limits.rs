@@ -35,6 +35,8 @@ pub struct Stats {
     pub loads: u64,
     /// Entries held in memory now (an estimate while many change).
     pub entries: u64,
+    /// Keys that have far more than their share of the look-ups now.
+    pub hot: usize,
 }
 
 impl Limits {
