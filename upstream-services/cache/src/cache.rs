@@ -99,7 +99,10 @@ impl<S: Source> Cache<S> {
             let own = AtomicBool::new(false);
             let load = async {
                 own.store(true, Relaxed);
-                inner.load(filed.key.clone(), seen, Anew::No).await
+                let (key, seen) = (filed.key.clone(), seen.clone());
+                let load =
+                    |inner: Arc<Inner<S>>| async move { inner.load(key, &seen, Anew::No).await };
+                inner.to_the_end(load).await
             };
             let held = inner.near.get_or_load(&filed, load).await?;
             if own.into_inner() || reaches::<S>(held.value.as_ref(), seen) {
@@ -107,7 +110,9 @@ impl<S: Source> Cache<S> {
             }
             inner.near.remove(&filed).await;
         }
-        let held = inner.load(filed.key, seen, Anew::No).await?;
+        let (key, seen) = (filed.key, seen.clone());
+        let load = |inner: Arc<Inner<S>>| async move { inner.load(key, &seen, Anew::No).await };
+        let held = inner.to_the_end(load).await?;
         Ok(held.value.clone())
     }
 
@@ -131,7 +136,8 @@ impl<S: Source> Cache<S> {
         }
         if !missing.is_empty() {
             inner.counts.misses.fetch_add(missing.len() as u64, Relaxed);
-            found.extend(inner.load_missing(missing).await?);
+            let load = |inner: Arc<Inner<S>>| async move { inner.load_missing(missing).await };
+            found.extend(inner.to_the_end(load).await?);
         }
         Ok(found)
     }
@@ -217,6 +223,26 @@ impl<S: Source> Inner<S> {
         }
         self.near.remove(filed).await;
         None
+    }
+
+    /// Runs a load to its end even if the caller leaves meanwhile: other processes wait for what it has a lease to fill.
+    async fn to_the_end<T, F>(self: &Arc<Self>, load: impl FnOnce(Arc<Self>) -> F) -> T
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
+        let load = load(self.clone());
+        if self.remote.is_none() {
+            return load.await; // and there are no leases
+        }
+        match tokio::spawn(load).await {
+            Ok(loaded) => loaded,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The runtime ends, and the caller with it.
+                Err(_) => std::future::pending().await,
+            },
+        }
     }
 
     /// Loads a key from the remote, or else from the source.
