@@ -1,47 +1,73 @@
 //! Memcached 1.6, by its meta commands: they have leases and compare-and-swap of their own.
 
+use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_memcached::{Client, Error, MetaProtocol, Status};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 
 use super::backend::{Backend, Found, Outcome};
 use super::entry::Entry;
 use super::options::Node;
 use crate::{Need, RemoteError};
 
-/// A server. Each request has a connection to itself; a few of them are kept.
+/// A server. Each request has a connection to itself; who comes when all are in use waits for one, within the time
+/// that a request may take.
 pub(super) struct Memcached {
     address: String,
     idle: Mutex<Vec<Client>>,
+    places: Semaphore,
 }
 
-/// Connections that are kept.
-const IDLE: usize = 32;
+/// The most connections, in use and kept.
+const CONNECTIONS: usize = 32;
+
+/// A connection in use.
+struct Connection<'m> {
+    client: Client,
+    /// Given back after `client`: fields are dropped in their order.
+    _place: SemaphorePermit<'m>,
+}
+
+impl Deref for Connection<'_> {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
+impl DerefMut for Connection<'_> {
+    fn deref_mut(&mut self) -> &mut Client {
+        &mut self.client
+    }
+}
 
 impl Memcached {
     pub(super) fn new(node: &Node) -> Self {
         Self {
             address: format!("tcp://{node}"),
             idle: Mutex::default(),
+            places: Semaphore::new(CONNECTIONS),
         }
     }
 
-    async fn client(&self) -> Result<Client, Error> {
+    async fn client(&self) -> Result<Connection<'_>, Error> {
+        let place = self.places.acquire().await;
+        let _place = place.expect("it is never closed");
         let idle = self.idle().pop();
-        match idle {
-            Some(client) => Ok(client),
-            None => Client::new(&self.address).await,
-        }
+        let client = match idle {
+            Some(client) => client,
+            None => Client::new(&self.address).await?,
+        };
+        Ok(Connection { client, _place })
     }
 
     /// Keeps a connection whose answers have all been read.
-    fn keep(&self, client: Client) {
-        let mut idle = self.idle();
-        if idle.len() < IDLE {
-            idle.push(client);
-        }
+    fn keep(&self, connection: Connection<'_>) {
+        self.idle().push(connection.client);
+        // Its place comes free after that: who takes it finds the connection.
     }
 
     /// Sets a key; whether the condition among the flags was met.
