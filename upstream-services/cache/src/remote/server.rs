@@ -213,11 +213,25 @@ impl Server {
     pub(super) fn mend(self: &Arc<Self>) -> JoinHandle<()> {
         let server = self.clone();
         tokio::spawn(async move {
+            server.greet().await;
             loop {
                 tokio::time::sleep(PROBE).await;
                 join_all(server.parts.iter().map(|part| server.revive(part))).await;
             }
         })
+    }
+
+    /// Finds out whether it can be used at all, before anybody needs it. Of a cluster, one part of it.
+    async fn greet(&self) {
+        // Any key of ours will do: who logs in may have a right to no others.
+        let key = &self.channel;
+        let greeted = match timeout(REVIVAL, self.backend.ping(key)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(RemoteError::Late),
+        };
+        if let Err(error) = greeted {
+            self.went_down(self.part(key), key, &error);
+        }
     }
 
     async fn revive(&self, part: &Part) {
@@ -293,15 +307,20 @@ impl Server {
         match outcome {
             Ok(answer) => Some(answer),
             Err(error) => {
-                self.failures.fetch_add(1, Relaxed);
-                self.backend.renew();
-                let mut missed = part.missed();
-                missed.probe = key.to_owned();
-                if !part.down.swap(true, Relaxed) {
-                    tracing::warn!(server = self.name, %error, "the cache does without it");
-                }
+                self.went_down(part, key, &error);
                 None
             }
+        }
+    }
+
+    /// A part does not answer: from now on it is only asked for this key, and whether it does again.
+    fn went_down(&self, part: &Part, key: &str, error: &RemoteError) {
+        self.failures.fetch_add(1, Relaxed);
+        self.backend.renew();
+        let mut missed = part.missed();
+        missed.probe = key.to_owned();
+        if !part.down.swap(true, Relaxed) {
+            tracing::warn!(server = self.name, %error, "the cache does without it");
         }
     }
 
