@@ -13,6 +13,9 @@ use servers::{Memcached, Redis, RedisSettings, Setup, free_port};
 use tempfile::TempDir;
 use tidegate_cache::{Cache, Kind, Limits, Mark, Need, Node, Options, Remote, Source};
 
+#[path = "servers/lives.rs"]
+mod lives;
+
 const TIMEOUT: Duration = Duration::from_millis(200);
 const SOON: Duration = Duration::from_secs(10);
 
