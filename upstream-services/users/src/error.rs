@@ -126,6 +126,10 @@ pub enum Error {
     #[error("the profile has changed; read it again")]
     PreconditionFailed,
 
+    /// Load: the profile was changed by others each time that it was to be changed.
+    #[error("others change the same profile at the same time; try again")]
+    Contended,
+
     /// Load: the hashing pool's queue is full.
     #[error("too many logins and registrations at once")]
     Overloaded,

@@ -3,6 +3,7 @@
 mod kept;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use cache::{Cache, Limits, Need, Remote, Seen, Source};
 use futures::FutureExt;
@@ -95,16 +96,18 @@ impl Profiles {
     }
 
     /// Changes the profile of who asks, if `fits` accepts it as it is, else [`Error::PreconditionFailed`]; how far a
-    /// reader has to be to see it. Do not drop the future half-way: run it in a task of its own.
+    /// reader has to be to see it, or none when nothing was to be changed. [`Error::Contended`] when others are faster
+    /// each time. Do not drop the future half-way: run it in a task of its own.
     pub(crate) async fn change(
         &self,
         by: (Access, &Client),
         change: &Change,
         fits: impl Fn(&Profile) -> bool,
         now: Time,
-    ) -> Result<(Arc<Kept>, Position), Error> {
+    ) -> Result<(Arc<Kept>, Option<Position>), Error> {
         let id = by.0.user;
-        for _ in 0..TRIES {
+        for turn in 0..TRIES {
+            pause(turn).await;
             let current = load(&self.store, id, &Freshness::Latest).await?;
             let current = current.ok_or(Error::NotFound)?;
             if !fits(&current) {
@@ -112,8 +115,8 @@ impl Profiles {
             }
             let changed = change.apply(&current, now);
             if changed == **current {
-                // Whoever made it so may be unknown to the replicas.
-                return Ok((current, Position::UNKNOWN));
+                // Whoever made it so may be unknown to the replicas; its version says what has to be seen.
+                return Ok((current, None));
             }
             let written = self.write(by, &current, &changed, now).await;
             // Also after an error: a write that reports one may have taken place.
@@ -121,12 +124,12 @@ impl Profiles {
             self.cache.invalidate(&id, mark(position)).await;
             match written {
                 // Somebody else was faster: look again.
-                Err(Error::PreconditionFailed) => {}
+                Err(Error::Contended) => {}
                 Err(error) => return Err(error),
-                Ok(position) => return Ok((Arc::new(changed.into()), position)),
+                Ok(position) => return Ok((Arc::new(changed.into()), Some(position))),
             }
         }
-        Err(Error::PreconditionFailed)
+        Err(Error::Contended)
     }
 
     async fn write(
@@ -172,6 +175,7 @@ impl Profiles {
         match claimed.await? {
             Claimed::Won((), position) => Ok(position),
             Claimed::Taken => Err(Error::Taken),
+            Claimed::Own => Err(Error::Contended),
         }
     }
 }
@@ -253,8 +257,8 @@ fn only_in<'n>(
     only.map(|(kind, value)| (*kind, &**value)).collect()
 }
 
-/// Writes a profile's next version, and what is to be remembered of the change; [`Error::PreconditionFailed`] if that
-/// is not the next.
+/// Writes a profile's next version, and what is to be remembered of the change; [`Error::Contended`] if that is not
+/// the next.
 async fn update(
     tx: &mut store::Transaction,
     new: Profile,
@@ -274,7 +278,7 @@ async fn update(
     .run(&mut *tx)
     .await?;
     if updated != 1 {
-        return Err(Error::PreconditionFailed);
+        return Err(Error::Contended);
     }
     match record {
         Some(record) => record.write(tx).await,
@@ -316,5 +320,14 @@ const fn select() -> Statement {
     )
 }
 
-/// How often a change without a condition is tried against other changes of the same profile.
-const TRIES: u32 = 5;
+/// Waits before another turn, by lot, so that those who meet do not meet again.
+pub(crate) async fn pause(turn: u32) {
+    if turn > 0 {
+        let most = STEP * 2_u32.pow(turn.min(5));
+        tokio::time::sleep(most.mul_f64(rand::random())).await;
+    }
+}
+
+/// How often a change is tried against other changes of the same profile: for a second or so.
+const TRIES: u32 = 14;
+const STEP: Duration = Duration::from_millis(5);

@@ -2,7 +2,7 @@
 //!
 //! A table that gets something about users is named here twice.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::FutureExt;
 use store::{Claimed, Freshness, Id, Page, Position, Store, Time, Transaction, sql};
@@ -10,7 +10,8 @@ use store::{Claimed, Freshness, Id, Page, Position, Store, Time, Transaction, sq
 use crate::Error;
 use crate::admins::Role;
 use crate::history::{Entry, History};
-use crate::profiles::{Kept, Profiles};
+use crate::profiles::{Kept, Profiles, pause};
+use crate::sessions::Sessions;
 use crate::{factors, recovery};
 
 /// What the database says of a user. No secrets and no hashes: they say nothing about a person.
@@ -105,28 +106,32 @@ impl Records {
 
     /// Deletes all that is stored about a user: first the rows, in one transaction with the list of
     /// names to release, then the names. A crash in between leaves names that the sweeper releases, and
-    /// never a user whose name is another's. Returns the sessions that were there, and how far a
-    /// reader has to be to see that they are not.
+    /// never a user whose name is another's. The caches forget them, and the sessions that were there.
     ///
     /// Do not drop the future half-way: run it in a task of its own.
     pub(crate) async fn erase(
         &self,
         user: Id,
         profiles: &Profiles,
-    ) -> Result<(Vec<Id>, Position), Error> {
-        for _ in 0..TRIES {
+        sessions: &Sessions,
+    ) -> Result<(), Error> {
+        for turn in 0..TRIES {
+            pause(turn).await;
             let profile = profiles.fresh(user).await?.ok_or(Error::NotFound)?;
             let names = profile.claims();
             let names: Vec<_> = names.iter().map(|(kind, name)| (*kind, &**name)).collect();
             let version = profile.version;
             let history = self.history.clone();
+            // Out of the transaction, for when its end is not known.
+            let ended = Arc::new(Mutex::new(Vec::new()));
+            let found = ended.clone();
             let erased = self
                 .store
                 .claim_and_write(user, &[], &names, Time::now(), move |tx| {
                     async move {
                         let sessions = delete(tx, user, version).await?;
-                        history.erase(tx, user).await?;
-                        Ok::<_, Error>(sessions)
+                        *found.lock().unwrap_or_else(PoisonError::into_inner) = sessions;
+                        history.erase(tx, user).await
                     }
                     .boxed()
                 })
@@ -137,18 +142,20 @@ impl Records {
                 _ => &Position::UNKNOWN,
             };
             profiles.forget(user, position).await;
+            let ended = std::mem::take(&mut *ended.lock().unwrap_or_else(PoisonError::into_inner));
+            sessions.forget(&ended, position).await;
             match erased {
                 // The names were changed meanwhile: look again which to release.
-                Err(Error::PreconditionFailed) => {}
+                Err(Error::Contended) => {}
                 Err(error) => return Err(error),
-                Ok(Claimed::Won(sessions, position)) => return Ok((sessions, position)),
-                Ok(Claimed::Taken) => {
+                Ok(Claimed::Won((), _)) => return Ok(()),
+                Ok(Claimed::Taken | Claimed::Own) => {
                     let why = "no name was claimed, and one was taken".to_owned();
                     return Err(Error::Internal(why));
                 }
             }
         }
-        Err(Error::PreconditionFailed)
+        Err(Error::Contended)
     }
 }
 
@@ -172,7 +179,7 @@ async fn delete(tx: &mut Transaction, user: Id, version: i64) -> Result<Vec<Id>,
     // First the user's row: whoever opens a session waits for it, and finds it gone.
     let row = sql("DELETE FROM users WHERE id = ? AND version = ?");
     if row.bind(user).bind(version).run(&mut *tx).await? != 1 {
-        return Err(Error::PreconditionFailed);
+        return Err(Error::Contended);
     }
     let sessions = sql("SELECT id FROM sessions WHERE user_id = ?").bind(user);
     let sessions: Vec<(Id,)> = sessions.all(&mut *tx).await?;

@@ -14,6 +14,8 @@ pub(super) struct Attempt<'s> {
     held: Vec<(String, String)>,
     released: Vec<(String, String, Id)>,
     commit_tried: bool,
+    /// A name was refused because of another write of the same owner.
+    pub(super) met_own: bool,
 }
 
 /// How giving up ended.
@@ -34,10 +36,11 @@ impl<'s> Attempt<'s> {
             held: Vec::new(),
             released: Vec::new(),
             commit_tried: false,
+            met_own: false,
         })
     }
 
-    /// Step 1: claims a name. `false` when it belongs to somebody else.
+    /// Step 1: claims a name. `false` when it belongs to somebody else, or another write of this owner has it.
     pub(super) async fn claim(&mut self, name: Name<'_>, now: Time) -> Result<bool, Error> {
         // Each turn but the last ends with a change somebody else made in between.
         for _ in 0..TURNS {
@@ -53,9 +56,11 @@ impl<'s> Attempt<'s> {
                 if row.owner == self.owner && self.store.release_due(Some(self.owner)).await? > 0 {
                     continue;
                 }
+                self.met_own = row.owner == self.owner;
                 return Ok(false);
             }
             if now.since(row.claimed_at) < LEASE {
+                self.met_own = row.owner == self.owner;
                 return Ok(false);
             }
             if self.store.decide(row.attempt, now).await? {

@@ -50,6 +50,9 @@ pub enum Claimed<T> {
     Won(T, Position),
     /// At least one of the names belongs to somebody else; nothing was written.
     Taken,
+    /// Another write of the same owner has one of the names, or is about to have it; nothing was written. Whoever looks
+    /// at the owner's row again may find that nothing is left to do.
+    Own,
 }
 
 impl Store {
@@ -79,8 +82,9 @@ impl Store {
             match attempt.claim(name, now).await {
                 Ok(true) => {}
                 Ok(false) => {
+                    let own = attempt.met_own;
                     attempt.abandon(now).await;
-                    return Ok(Claimed::Taken);
+                    return Ok(if own { Claimed::Own } else { Claimed::Taken });
                 }
                 Err(error) => {
                     attempt.abandon(now).await;

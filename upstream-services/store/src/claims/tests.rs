@@ -206,6 +206,27 @@ async fn a_crash_after_the_claim_frees_the_name_when_the_lease_ends() {
 }
 
 #[tokio::test]
+async fn another_write_of_the_same_owner_is_told_from_somebody_elses() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir).await;
+    let (owner, other) = (new_user(&store, 5), new_user(&store, 6));
+    let now = Time::now();
+    let mut attempt = Attempt::new(&store, owner, now).unwrap();
+    assert!(attempt.claim(EMAIL, now).await.unwrap());
+    let claim = async |by| {
+        let claimed = store.claim_and_write(by, &[EMAIL], &[], now, nothing);
+        claimed.await.unwrap()
+    };
+    assert_eq!(claim(owner).await, Claimed::Own, "while it is pending");
+    assert_eq!(claim(other).await, Claimed::Taken);
+    assert!(attempt.write(&[], now, row(owner)).await.is_ok());
+    attempt.settle().await;
+    assert_eq!(claim(owner).await, Claimed::Own, "and when it is done");
+    assert_eq!(claim(other).await, Claimed::Taken);
+    assert_eq!((claims(&store).await, leftovers(&store).await), (1, 0));
+}
+
+#[tokio::test]
 async fn a_crash_after_the_write_keeps_the_name_with_its_owner() {
     let dir = TempDir::new().unwrap();
     let store = open(&dir).await;

@@ -98,7 +98,7 @@ fn problem_of(error: &Error) -> Problem {
         Error::Store(store) if store.is_passing() => {
             return Problem::new(503, "unavailable", "The service is busy; try again");
         }
-        Error::Away(_) => {
+        Error::Away(_) | Error::Contended => {
             return Problem::new(503, "unavailable", "The service is busy; try again");
         }
         Error::Store(_) => return internal(),

@@ -157,6 +157,7 @@ pub(super) async fn me(
 pub(super) async fn change_me(
     State(app): State<App>,
     Bearer(access): Bearer,
+    told: Seen,
     client: Client,
     headers: HeaderMap,
     Json(request): Json<ChangeRequest>,
@@ -181,7 +182,8 @@ pub(super) async fn change_me(
             .await
     });
     let (profile, position) = changed.await?;
-    Ok(private(Seen::new(profile.version, position), &profile))
+    let seen = Seen::new(profile.version, position.unwrap_or(told.position));
+    Ok(private(seen, &profile))
 }
 
 /// Read a user's public profile

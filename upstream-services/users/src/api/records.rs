@@ -145,8 +145,8 @@ pub(super) async fn erase(
 ) -> Result<StatusCode, Error> {
     request.prove(&app, access, from).await?;
     to_the_end(async move {
-        let (ended, position) = app.records.erase(access.user, &app.profiles).await?;
-        app.sessions.forget(&ended, &position).await;
+        let erased = app.records.erase(access.user, &app.profiles, &app.sessions);
+        erased.await?;
         tracing::info!(user = %access.user, "deleted an account");
         Ok(StatusCode::NO_CONTENT)
     })

@@ -125,6 +125,87 @@ async fn changes_at_once_lose_nothing() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn changes_without_a_condition_fail_none() {
+    let home = Home::new().await;
+    let (_, tokens) = home.session("anna").await;
+    let token = text(&tokens, "access_token");
+    let change = |body: Value| {
+        let request = request(Method::PATCH, "/v1/me", Some(&token), &[], Some(body));
+        tokio::spawn(send(home.router.clone(), request))
+    };
+    // All at once, the same address and names of their own.
+    let addresses = (0..12).map(|_| change(json!({ "email": "new@example.org" })));
+    let names = (0..20).map(|number| change(json!({ "display_name": format!("Anna {number}") })));
+    for change in addresses.chain(names).collect::<Vec<_>>() {
+        let answer = change.await.unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+    assert_eq!(home.login("new@example.org").await.status, 200);
+    assert_eq!(home.count("SELECT COUNT(*) FROM claims").await, 2);
+}
+
+#[tokio::test]
+async fn a_change_that_changes_nothing_asks_nothing_of_later_reads() {
+    let home = Home::new().await;
+    let (_, tokens) = home.session("anna").await;
+    let token = text(&tokens, "access_token");
+    let name = json!({ "display_name": "Anna" });
+    let changed = home.patch(&token, &[], name.clone()).await;
+    assert_eq!(changed.header("tidegate-seen"), "2;");
+    let told = [("tidegate-seen", "2;0.0-1-42")];
+    let same = home.patch(&token, &told, name.clone()).await;
+    assert_eq!(same.header("tidegate-seen"), "2;0.0-1-42");
+    let same = home.patch(&token, &[], name).await;
+    assert_eq!(same.header("tidegate-seen"), "2;");
+}
+
+#[tokio::test]
+async fn names_that_look_like_others_or_like_nothing_are_refused() {
+    let home = Home::new().await;
+    let (_, tokens) = home.session("anna").await;
+    let token = text(&tokens, "access_token");
+    for hidden in [
+        '\u{202a}',
+        '\u{202e}',
+        '\u{2066}',
+        '\u{2069}',
+        '\u{200b}',
+        '\u{200e}',
+        '\u{61c}',
+        '\u{feff}',
+        '\u{ad}',
+        '\u{2028}',
+        '\u{2060}',
+        '\u{e0041}',
+        '\u{7}',
+        '\u{85}',
+    ] {
+        let name = json!({ "display_name": format!("Anna{hidden}B") });
+        let (kind, detail) = home.patch(&token, &[], name).await.problem(422);
+        assert_eq!(kind, "invalid-field");
+        assert!(detail.contains("invisible"), "{hidden:?}: {detail}");
+        let email = json!({ "email": format!("anna{hidden}b@example.org") });
+        home.patch(&token, &[], email).await.problem(422);
+    }
+    for blank in ["\u{200d}", "\u{3164}", "\u{2800}", "\u{fe0f} \u{115f}"] {
+        let name = json!({ "display_name": blank });
+        home.patch(&token, &[], name).await.problem(422);
+    }
+    // What belongs to names: joiners in Persian and in emoji.
+    for right in [
+        "نیم\u{200c}فاصله",
+        "Anna 👩\u{200d}👧",
+        "❤\u{fe0f}",
+        "Zoë",
+        "김",
+    ] {
+        let name = json!({ "display_name": right });
+        let changed = home.patch(&token, &[], name).await;
+        assert_eq!(changed.json()["display_name"], *right);
+    }
+}
+
 #[tokio::test]
 async fn others_see_the_public_part_only() {
     let home = Home::new().await;
