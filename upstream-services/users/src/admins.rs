@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use store::{Freshness, Id, Position, Store, Time, sql};
+use store::{Freshness, Id, Store, Time, sql};
 
 use crate::Error;
 use crate::accounts::{Accounts, Registration};
 use crate::config::BootstrapConfig;
 use crate::fields::{Email, Password, Username};
-use crate::{recovery, sessions};
+use crate::recovery;
+use crate::sessions::{self, Ended};
 
 /// What a user may do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,9 +80,8 @@ impl Admins {
         }
     }
 
-    /// Ends a user's sessions and logins until [`Admins::enable`]. Returns the ended sessions, and how far
-    /// a reader has to be to see it. Do not drop the future half-way: run it in a task of its own.
-    pub(crate) async fn disable(&self, user: Id, now: Time) -> Result<(Vec<Id>, Position), Error> {
+    /// Ends a user's sessions and logins until [`Admins::enable`]. Do not drop the future half-way: run it in a task of its own.
+    pub(crate) async fn disable(&self, user: Id, now: Time) -> Result<Ended, Error> {
         let route = self.store.at(user);
         let mut tx = route.begin().await?;
         let update = "UPDATE users SET disabled_at = COALESCE(disabled_at, ?) WHERE id = ?";
@@ -90,7 +90,7 @@ impl Admins {
         }
         let ended = sessions::revoke_all(&mut tx, user, None, now).await?;
         recovery::void(&mut tx, user).await?;
-        Ok((ended, route.commit(tx).await?))
+        Ok((ended, route.commit(tx).await))
     }
 
     /// Lets a user in again.

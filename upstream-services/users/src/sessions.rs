@@ -198,8 +198,17 @@ impl Sessions {
         session: Id,
         commit: Result<Position, store::Error>,
     ) -> Result<Position, Error> {
+        self.ended(&[session], commit).await
+    }
+
+    /// Forgets sessions that were ended by a commit, or may have been; what became of it.
+    pub(crate) async fn ended(
+        &self,
+        ended: &[Id],
+        commit: Result<Position, store::Error>,
+    ) -> Result<Position, Error> {
         let position = commit.as_ref().unwrap_or(&Position::UNKNOWN);
-        self.cache.invalidate(&session, mark(position)).await;
+        self.forget(ended, position).await;
         Ok(commit?)
     }
 
@@ -248,6 +257,10 @@ impl Sessions {
         Ok(())
     }
 }
+
+/// Sessions that were ended, if the commit took place: how far a reader has to be to see it, or an error, which leaves that
+/// open. [`Sessions::ended`] takes it.
+pub(crate) type Ended = (Vec<Id>, Result<Position, store::Error>);
 
 /// A session that was opened or kept open.
 pub(crate) struct Opened {

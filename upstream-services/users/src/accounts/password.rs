@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use store::{Freshness, Id, Position, Time, sql};
+use store::{Freshness, Id, Time, sql};
 
 use super::Accounts;
 use crate::Error;
@@ -12,7 +12,7 @@ use crate::hashing::Lane;
 use crate::history::{Event, What};
 use crate::lockout;
 use crate::recovery;
-use crate::sessions;
+use crate::sessions::{self, Ended};
 use crate::tokens::{Access, RecoveryToken};
 
 /// A user who is logged in, and asks for something that needs the password again.
@@ -55,15 +55,14 @@ impl Accounts {
     }
 
     /// Replaces the password of a user who knows the current one, and ends all the user's
-    /// sessions but the one that asks, in one transaction. Returns the ended sessions, and how far a
-    /// reader has to be to see it. Do not drop the future half-way: run it in a task of its own.
+    /// sessions but the one that asks, in one transaction. Do not drop the future half-way: run it in a task of its own.
     pub(crate) async fn change_password(
         &self,
         asking: Asking,
         new: Password,
         client: Client,
         now: Time,
-    ) -> Result<(Vec<Id>, Position), Error> {
+    ) -> Result<Ended, Error> {
         let stored = self.prove(&asking, now).await?;
         let access = asking.access;
         let hash = self.hasher.hash(Lane::Login, new).await?;
@@ -86,19 +85,18 @@ impl Accounts {
         let ended = sessions::revoke_all(&mut tx, access.user, Some(access.session), now).await?;
         recovery::void(&mut tx, access.user).await?;
         record.write(&mut tx).await?;
-        Ok((ended, route.commit(tx).await?))
+        Ok((ended, route.commit(tx).await))
     }
 
     /// Sets the password of a user who presents a recovery token, ends all the user's sessions, and
-    /// forgets the wrong passwords that were tried. Returns the ended sessions, and how far a reader
-    /// has to be to see it. Do not drop the future half-way: run it in a task of its own.
+    /// forgets the wrong passwords that were tried. Do not drop the future half-way: run it in a task of its own.
     pub(crate) async fn recover(
         &self,
         user: Id,
         token: &RecoveryToken,
         new: Password,
         (from, client): (Option<IpAddr>, Client),
-    ) -> Result<(Vec<Id>, Position), Error> {
+    ) -> Result<Ended, Error> {
         let hash = self.hasher.hash(Lane::Login, new).await?;
         let now = Time::now();
         let record = self.history.record(Event {
@@ -122,11 +120,13 @@ impl Accounts {
         }
         let ended = sessions::revoke_all(&mut tx, user, None, now).await?;
         record.write(&mut tx).await?;
-        let position = route.commit(tx).await?;
-        for name in names {
-            self.lockout.clear(&name, from).await;
+        let committed = route.commit(tx).await;
+        if committed.is_ok() {
+            for name in names {
+                self.lockout.clear(&name, from).await;
+            }
+            self.lockout.clear(&lockout::of_user(user), from).await;
         }
-        self.lockout.clear(&lockout::of_user(user), from).await;
-        Ok((ended, position))
+        Ok((ended, committed))
     }
 }

@@ -144,9 +144,8 @@ pub(super) async fn change_password(
         let changed = app
             .accounts
             .change_password(asking, new, client, Time::now());
-        let (ended, position) = changed.await?;
-        app.sessions.forget(&ended, &position).await;
-        Ok::<_, Error>(position)
+        let (ended, committed) = changed.await?;
+        app.sessions.ended(&ended, committed).await
     })
     .await?;
     Ok((told.at(position), StatusCode::NO_CONTENT))

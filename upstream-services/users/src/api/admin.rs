@@ -128,8 +128,8 @@ pub(super) async fn disable(
         return Err(Error::OwnAccount);
     }
     to_the_end(async move {
-        let (ended, position) = app.admins.disable(user, Time::now()).await?;
-        app.sessions.forget(&ended, &position).await;
+        let (ended, committed) = app.admins.disable(user, Time::now()).await?;
+        app.sessions.ended(&ended, committed).await?;
         tracing::info!(admin = %admin.user, %user, "disabled a user");
         Ok(StatusCode::NO_CONTENT)
     })

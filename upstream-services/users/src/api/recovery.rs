@@ -74,8 +74,8 @@ pub(super) async fn confirm(
         let now = Time::now();
         let user = app.recovery.user_of(&token, now).await?;
         let recovered = app.accounts.recover(user, &token, new, (from, client));
-        let (ended, position) = recovered.await?;
-        app.sessions.forget(&ended, &position).await;
+        let (ended, committed) = recovered.await?;
+        app.sessions.ended(&ended, committed).await?;
         Ok::<_, Error>(StatusCode::NO_CONTENT)
     })
     .await

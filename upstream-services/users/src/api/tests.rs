@@ -14,7 +14,9 @@ mod recovery;
 mod separate;
 mod servers;
 mod sessions;
+mod shared;
 mod totp;
+mod unknown;
 mod webhook;
 
 use std::path::Path;

@@ -2,16 +2,16 @@
 
 use super::*;
 
-fn bootstrap(config: &mut Config) {
+pub(super) fn bootstrap(config: &mut Config) {
     let wanted = json!({ "username": "root", "email": "root@example.org", "password": PASSWORD });
     config.bootstrap = Some(serde_json::from_value(wanted).unwrap());
 }
 
-async fn token(home: &Home, name: &str) -> String {
+pub(super) async fn token(home: &Home, name: &str) -> String {
     text(&home.login(name).await.json(), "access_token")
 }
 
-async fn act(home: &Home, token: &str, id: &str, what: &str) -> Answer {
+pub(super) async fn act(home: &Home, token: &str, id: &str, what: &str) -> Answer {
     let path = format!("/v1/admin/users/{id}/{what}");
     home.send(request(Method::POST, &path, Some(token), &[], None))
         .await
@@ -166,7 +166,8 @@ async fn a_login_under_way_does_not_outlast_being_disabled() {
     };
     let now = store::Time::now();
     let compared = service.accounts.authenticate(login, now).await.unwrap();
-    service.admins.disable(compared.user, now).await.unwrap();
+    let (_, committed) = service.admins.disable(compared.user, now).await.unwrap();
+    committed.unwrap();
     let late = service
         .sessions
         .open(compared, crate::client::Client::default(), now)

@@ -25,7 +25,7 @@ async fn confirm(home: &Home, token: &str) -> Answer {
 }
 
 /// The messages in the spool, in order, once there are so many.
-async fn messages(home: &Home, count: usize) -> Vec<Value> {
+pub(super) async fn messages(home: &Home, count: usize) -> Vec<Value> {
     let start = Instant::now();
     loop {
         let spool = std::fs::read_dir(home.dir.path().join("spool")).unwrap();
