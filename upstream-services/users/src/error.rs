@@ -42,6 +42,14 @@ pub enum Error {
     #[error("the body must be sent as application/json")]
     UnsupportedMediaType,
 
+    /// Client: the body is compressed.
+    #[error("the body must be sent without a content-encoding")]
+    UnsupportedEncoding,
+
+    /// Client: the body did not come in time.
+    #[error("the body took too long to arrive")]
+    SlowBody,
+
     /// Client: the body is larger than [`crate::BODY_LIMIT`].
     #[error("the body is larger than 64 KiB")]
     TooLarge,

@@ -39,7 +39,7 @@ impl Email {
 
     fn try_parse(text: &str) -> Option<Self> {
         let (local, domain) = text.rsplit_once('@')?;
-        let visible = |c: char| !c.is_whitespace() && !c.is_control() && !"@,;<>\"".contains(c);
+        let visible = |c: char| !c.is_whitespace() && !is_hidden(c) && !"@,;<>\"".contains(c);
         let label = |label: &str| {
             (1..=63).contains(&label.len())
                 && label
@@ -123,26 +123,54 @@ impl std::fmt::Debug for Password {
     }
 }
 
-/// A name to show: 1 to 64 characters, none of them control characters.
+/// A name to show: 1 to 64 characters, none of which hides, or turns the writing of others round.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct DisplayName(String);
 
 impl DisplayName {
     pub(crate) fn parse(text: &str) -> Result<Self, Error> {
         let text = text.trim();
-        if (1..=64).contains(&text.chars().count()) && !text.chars().any(char::is_control) {
+        if text.chars().any(is_hidden) {
+            let why = "must have no invisible control characters, nor such as change the direction of writing";
+            return Err(invalid("display_name", why));
+        }
+        let shows = |c: char| !c.is_whitespace() && !is_blank(c);
+        if (1..=64).contains(&text.chars().count()) && text.chars().any(shows) {
             Ok(Self(text.to_owned()))
         } else {
-            Err(invalid(
-                "display_name",
-                "must have 1 to 64 visible characters",
-            ))
+            let why = "must have 1 to 64 characters, and not only blank ones";
+            Err(invalid("display_name", why))
         }
     }
 
     pub(crate) fn into_string(self) -> String {
         self.0
     }
+}
+
+/// Characters that nobody sees and that make a text look like another one: controls, separators of lines, marks and embeddings of
+/// direction (UAX #9), fillers of no width, tags. Joiners (U+200C, U+200D) are not among them: Persian and emoji are
+/// written with them.
+fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{180e}' | '\u{200b}' | '\u{feff}'
+        )
+        || matches!(c, '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
+        || matches!(c, '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}')
+        || matches!(c, '\u{e0000}'..='\u{e0fff}')
+}
+
+/// Characters of which alone no name consists: they may stand beside others, and show nothing by themselves.
+const fn is_blank(c: char) -> bool {
+    matches!(
+        c,
+        '\u{200c}' | '\u{200d}' | '\u{fe00}'..='\u{fe0f}' | '\u{2800}'
+    ) || matches!(
+        c,
+        '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{3164}' | '\u{ffa0}'
+    )
 }
 
 /// What a user logs in with: the kind of name and the claim's value, if it can be one at all.

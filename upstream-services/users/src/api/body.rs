@@ -1,15 +1,21 @@
 //! JSON bodies, with refusals that name the field and never repeat a value.
 
+use std::time::Duration;
+
 use axum::extract::{FromRequest, Request};
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::{DeserializeOwned, IgnoredAny};
+use tokio::time::timeout;
 
 use super::BODY_LIMIT;
 use crate::Error;
 
-/// A JSON body: 415 unless it is declared as JSON, 413 if it is too large, 400 if it is no JSON,
-/// 422 if a field is unknown, missing or of the wrong type.
+/// How long a body may take to arrive, of 64 KiB at most.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A JSON body: 415 unless it is declared as JSON and not compressed, 413 if it is too large, 408 if it does not come in
+/// [`PATIENCE`], 400 if it is no JSON, 422 if a field is unknown, missing or of the wrong type.
 pub(super) struct Json<T>(pub(super) T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
@@ -19,7 +25,12 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
         if !declared_as_json(&request) {
             return Err(Error::UnsupportedMediaType);
         }
-        let body = Limited::new(request.into_body(), BODY_LIMIT).collect().await;
+        if is_coded(&request) {
+            return Err(Error::UnsupportedEncoding);
+        }
+        let body = Limited::new(request.into_body(), BODY_LIMIT).collect();
+        let body = timeout(PATIENCE, body).await;
+        let body = body.map_err(|_| Error::SlowBody)?;
         let body = body.map_err(|error| match error.is::<LengthLimitError>() {
             true => Error::TooLarge,
             false => Error::Malformed("the body could not be read".to_owned()),
@@ -35,6 +46,16 @@ fn declared_as_json(request: &Request) -> bool {
         .unwrap_or_default();
     let essence = declared.split(';').next().unwrap_or_default();
     essence.trim().eq_ignore_ascii_case("application/json")
+}
+
+/// Whether the body is compressed, or whatever else was done to it.
+fn is_coded(request: &Request) -> bool {
+    let codings = request.headers().get_all(CONTENT_ENCODING).into_iter();
+    let mut codings = codings.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    codings.any(|coding| {
+        let coding = coding.trim_ascii();
+        !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity")
+    })
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {

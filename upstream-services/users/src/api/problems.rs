@@ -6,8 +6,8 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::http::header::{
-    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
-    WWW_AUTHENTICATE,
+    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue,
+    RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use axum::response::{IntoResponse, Response};
 use chassis::problem::{self, Problem};
@@ -45,6 +45,10 @@ impl IntoResponse for Error {
                     headers.insert(RETRY_AFTER, seconds);
                 }
             }
+            // RFC 9110, section 12.5.3: which codings would have been read.
+            Self::UnsupportedEncoding => {
+                headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+            }
             _ if problem.status == 503 => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
             }
@@ -64,6 +68,12 @@ fn problem_of(error: &Error) -> Problem {
     let (status, kind, title) = match error {
         Error::Malformed(_) => (400, "malformed-json", "The body is not valid JSON"),
         Error::UnsupportedMediaType => (415, "unsupported-media-type", "The body must be JSON"),
+        Error::UnsupportedEncoding => (
+            415,
+            "unsupported-media-type",
+            "The body must not be compressed",
+        ),
+        Error::SlowBody => (408, "body-too-slow", "The body took too long"),
         Error::TooLarge => (413, "body-too-large", "The body is too large"),
         Error::Invalid { .. } => (422, "invalid-field", "A field is not valid"),
         Error::Unauthenticated { .. } => (401, "unauthenticated", "A valid access token is needed"),

@@ -75,6 +75,27 @@ async fn bodies_are_checked_before_anything_else() {
 }
 
 #[tokio::test]
+async fn a_body_in_a_coding_that_nobody_can_read_is_refused_as_such() {
+    let home = Home::new().await;
+    let body = json!({ "username": "anna", "password": PASSWORD });
+    let send = async |coding: &str| {
+        let coding = [("content-encoding", coding)];
+        let request = request(Method::POST, "/v1/login", None, &coding, Some(body.clone()));
+        home.send(request).await
+    };
+    for coding in ["gzip", "br", "identity, gzip", "deflate"] {
+        let answer = send(coding).await;
+        let (kind, detail) = answer.problem(415);
+        assert_eq!(kind, "unsupported-media-type");
+        assert!(detail.contains("content-encoding"), "{detail}");
+        assert_eq!(answer.header("accept-encoding"), "identity");
+    }
+    for coding in ["identity", "Identity", ""] {
+        assert_eq!(send(coding).await.problem(401).0, "wrong-credentials");
+    }
+}
+
+#[tokio::test]
 async fn a_token_is_needed_where_it_says_so() {
     let home = Home::new().await;
     let (_, tokens) = home.session("anna").await;
