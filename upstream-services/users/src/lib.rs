@@ -45,12 +45,13 @@ use tokio::task::JoinHandle;
 use crate::accounts::Accounts;
 use crate::admins::Admins;
 use crate::api::Service;
-use crate::assembly::{authenticator, cached, includes, observe, recovery, remote, session_states};
+use crate::assembly::{
+    authenticator, cached, hasher, includes, observe, recovery, remote, session_states,
+};
 use crate::factors::Factors;
-use crate::hashing::Hasher;
 use crate::history::History;
 use crate::lockout::Gate;
-use crate::metrics::{HashMetrics, Metrics, ObservedStore};
+use crate::metrics::{Metrics, ObservedStore};
 use crate::records::Records;
 use crate::tokens::Issuer;
 
@@ -132,6 +133,7 @@ impl Users {
             history: history.clone(),
             records: Records::new(store.clone(), history.clone()),
             recovery,
+            remote,
             store,
             hasher,
             tokens,

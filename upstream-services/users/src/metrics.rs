@@ -130,6 +130,7 @@ pub(crate) struct Observed {
     remote_hits: IntCounterVec,
     loads: IntCounterVec,
     entries: IntGaugeVec,
+    hot: IntGaugeVec,
     scraping: std::sync::Mutex<()>,
 }
 
@@ -142,6 +143,10 @@ impl Observed {
         let by_cache =
             |name: &str, help: &str| IntCounterVec::new(Opts::new(name, help), &["cache"]);
         let entries = Opts::new("tidegate_users_cache_entries", "Entries held by a cache.");
+        let hot = Opts::new(
+            "tidegate_users_cache_hot_keys",
+            "Keys with far more than their share of the look-ups in memory.",
+        );
         registry.register(Box::new(Self {
             queue,
             queued: IntGauge::new(
@@ -174,6 +179,7 @@ impl Observed {
                 "Keys that the store was asked for.",
             )?,
             entries: IntGaugeVec::new(entries, &["cache"])?,
+            hot: IntGaugeVec::new(hot, &["cache"])?,
             scraping: std::sync::Mutex::new(()),
         }))
     }
@@ -199,6 +205,7 @@ impl Collector for Observed {
             descs.extend(counter.desc());
         }
         descs.extend(self.entries.desc());
+        descs.extend(self.hot.desc());
         descs
     }
 
@@ -223,6 +230,9 @@ impl Collector for Observed {
             self.entries
                 .with_label_values(&[name])
                 .set(gauge(stats.entries));
+            self.hot
+                .with_label_values(&[name])
+                .set(gauge(stats.hot as u64));
         }
         let mut families = self.queued.collect();
         families.extend(self.in_flight.collect());
@@ -230,6 +240,7 @@ impl Collector for Observed {
             families.extend(counter.collect());
         }
         families.extend(self.entries.collect());
+        families.extend(self.hot.collect());
         families
     }
 }

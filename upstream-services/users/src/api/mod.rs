@@ -68,6 +68,8 @@ pub(crate) struct Service {
     pub(crate) records: Records,
     pub(crate) recovery: Recovery,
     pub(crate) history: Arc<History>,
+    /// The servers of the shared cache.
+    pub(crate) remote: Option<Arc<cache::Remote>>,
     pub(crate) tokens: Issuer,
     pub(crate) metrics: Metrics,
 }

@@ -18,6 +18,9 @@ pub(super) struct Health {
     /// The shards that cannot be read.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     shards_down: Vec<u16>,
+    /// How many servers of the shared cache do not answer: without them it is slower. The metrics name them.
+    #[serde(skip_serializing_if = "is_zero")]
+    cache_servers_down: usize,
 }
 
 /// The public keys of access tokens (RFC 7517).
@@ -81,12 +84,21 @@ pub(super) async fn healthz(State(app): State<App>) -> Result<impl IntoResponse,
     if failed.len() == app.store.shards().len() {
         return Err(Error::Overloaded);
     }
+    let servers = app.remote.as_ref().map(|remote| remote.stats());
+    let servers = servers.unwrap_or_default();
+    let cache_servers_down = servers.iter().filter(|server| !server.up).count();
     let health = Health {
-        status: match failed.is_empty() {
+        status: match failed.is_empty() && cache_servers_down == 0 {
             true => "ok",
             false => "degraded",
         },
+        cache_servers_down,
         shards_down: failed.into_iter().map(|(shard, _)| shard).collect(),
     };
     Ok(([(CACHE_CONTROL, "no-store")], axum::Json(health)))
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+const fn is_zero(number: &usize) -> bool {
+    *number == 0
 }

@@ -259,6 +259,7 @@ async fn metrics_name_routes_and_no_user() {
         "tidegate_users_hash_wait_seconds_count",
         r#"tidegate_users_cache_misses_total{cache="sessions"} 1"#,
         r#"tidegate_users_cache_entries{cache="profiles"}"#,
+        r#"tidegate_users_cache_hot_keys{cache="sessions"} 0"#,
     ] {
         assert!(scrape.contains(expected), "{expected} is not in\n{scrape}");
     }
