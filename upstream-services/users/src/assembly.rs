@@ -9,7 +9,7 @@ use crate::accounts::Accounts;
 use crate::config::RecoveryConfig;
 use crate::hashing::Hasher;
 use crate::history::History;
-use crate::metrics::{Metrics, Observed, ObservedRemote, reader};
+use crate::metrics::{HashMetrics, Metrics, Observed, ObservedRemote, reader};
 use crate::parts::{Authenticates, Part, Peer, RemoteAccounts, RemoteSessions, SessionStates};
 use crate::profiles::Profiles;
 use crate::recovery::Recovery;
@@ -19,6 +19,19 @@ use crate::{Config, Error};
 /// Whether a process does the work of a part: its own, or, when it is none of them, all.
 pub(crate) fn includes(process: Option<Part>, part: Part) -> bool {
     process.is_none_or(|own| own == part)
+}
+
+/// What hashes passwords: the accounts alone have threads for it.
+pub(crate) fn hasher(
+    config: &Config,
+    part: Option<Part>,
+    registry: &prometheus::Registry,
+) -> Result<Hasher, Error> {
+    let metrics = HashMetrics::register(registry)?;
+    match includes(part, Part::Accounts) {
+        true => Hasher::start(&config.hash, metrics),
+        false => Hasher::idle(&config.hash, metrics),
+    }
 }
 
 /// Whom logins are judged by.

@@ -60,9 +60,24 @@ pub(crate) struct Hasher {
 impl Hasher {
     /// Starts the threads.
     pub(crate) fn start(config: &HashConfig, metrics: HashMetrics) -> Result<Self, Error> {
-        let argon = Argon::new(config)?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let limit = config.threads.map_or((cores / 2).max(1), usize::from);
+        Self::with_threads(limit, config, metrics)
+    }
+
+    /// A pool without threads, for a process in which nothing is hashed: it refuses everything.
+    pub(crate) fn idle(config: &HashConfig, metrics: HashMetrics) -> Result<Self, Error> {
+        let idle = Self::with_threads(0, config, metrics)?;
+        idle.queue.close();
+        Ok(idle)
+    }
+
+    fn with_threads(
+        limit: usize,
+        config: &HashConfig,
+        metrics: HashMetrics,
+    ) -> Result<Self, Error> {
+        let argon = Argon::new(config)?;
         let queue_limit = config.queue as usize;
         let queue = Arc::new(Lanes::new(queue_limit));
         let activity = Arc::new(Activity {
@@ -102,6 +117,11 @@ impl Hasher {
             reply,
         };
         self.submit(Lane::Login, task).await?
+    }
+
+    /// Whether there are threads that hash.
+    pub(crate) const fn hashes(&self) -> bool {
+        self.limit > 0
     }
 
     /// What the pool is doing now.

@@ -72,7 +72,7 @@ pub struct Users {
 }
 
 impl Users {
-    /// Opens the data, reads or makes the signing keys, starts the hashing threads, and registers
+    /// Opens the data, reads or makes the signing keys, starts the hashing threads (of the accounts), and registers
     /// the metrics.
     ///
     /// # Errors
@@ -96,8 +96,7 @@ impl Users {
         let store = Arc::new(store);
         let tokens = Issuer::open(config, now)?;
         let metrics = Metrics::register(registry)?;
-        let hasher = Hasher::start(&config.hash, HashMetrics::register(registry)?)?;
-        let hasher = Arc::new(hasher);
+        let hasher = Arc::new(hasher(config, part, registry)?);
         let dropped = metrics.history_dropped.clone();
         let history = History::open(store.clone(), &config.history, dropped, now).await?;
         let history = Arc::new(history);

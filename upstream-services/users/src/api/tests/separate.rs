@@ -94,6 +94,27 @@ pub(super) async fn open(mut config: Config, dir: &Path) -> Separate {
     }
 }
 
+/// Only the accounts hash: no other part has threads for it, or spends anything on it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_the_accounts_hash() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let separate = open(super::config(dir.path()), dir.path()).await;
+    let hashes = |registry: &Registry| {
+        let encoder = prometheus::TextEncoder::new();
+        let text = encoder.encode_to_string(&registry.gather()).unwrap();
+        text.contains("tidegate_users_hashes_total 1")
+    };
+    for (number, (users, registry)) in separate.parts.iter().enumerate() {
+        let accounts = number == 0;
+        assert_eq!(
+            users.pressure().limit > 0,
+            accounts,
+            "threads of part {number}"
+        );
+        assert_eq!(hashes(registry), accounts, "the dummy of part {number}");
+    }
+}
+
 fn services(listeners: &[(Part, TcpListener)]) -> ServicesConfig {
     let part = |wanted: Part| {
         let mut listeners = listeners.iter();
