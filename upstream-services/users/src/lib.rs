@@ -31,6 +31,7 @@ mod records;
 mod recovery;
 pub mod role;
 mod schema;
+mod serve;
 mod sessions;
 mod tokens;
 pub mod tools;

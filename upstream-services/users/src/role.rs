@@ -16,11 +16,13 @@ use chassis::telemetry::LogConfig;
 use chassis::units::Period;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use tokio::sync::watch;
 
 use crate::config::{
     BootstrapConfig, CacheConfig, DataConfig, HashConfig, HistoryConfig, LockoutConfig,
     RecoveryConfig, ServicesConfig, TokenConfig,
 };
+use crate::serve::{Deadlines, Server};
 use crate::{Config, Error, Part, Users};
 
 /// The configuration of `tidegate users`.
@@ -80,6 +82,13 @@ pub struct UsersArgs {
 pub struct ListenConfig {
     /// Address and port; port 0 takes a free one.
     pub address: Located<SocketAddr>,
+    /// The most connections at once, 1 to 1,000,000; what comes above it is closed at once.
+    #[serde(default = "default_connections")]
+    pub connections: Located<u32>,
+}
+
+fn default_connections() -> Located<u32> {
+    Located::nowhere(10_000)
 }
 
 const fn default_drain() -> Period {
@@ -157,6 +166,11 @@ fn read(file: &Path) -> Result<(RoleConfig, Config, Watched), Report> {
     let mut mistakes: Vec<Diagnostic> = Vec::new();
     mistakes.extend(loaded.config.admin.validate().err());
     mistakes.extend(loaded.config.log.validate().err());
+    let connections = &loaded.config.listen.connections;
+    if !(1..=1_000_000).contains(&**connections) {
+        let why = "`listen.connections` must be 1 to 1000000";
+        mistakes.push(Diagnostic::new(connections.place(), why));
+    }
     if let Err(Error::Config { key, why }) = service.check() {
         mistakes.push(Diagnostic::new(
             loaded.place_of(key),
@@ -198,10 +212,14 @@ async fn serve(args: &UsersArgs) -> Result<(), StartError> {
         .router()
         .layer(middleware::from_fn_with_state(life.clone(), measure));
     let draining = life.clone();
-    let router = router.into_make_service_with_connect_info::<SocketAddr>();
-    let server = axum::serve(listener, router)
-        .with_graceful_shutdown(async move { draining.draining().await });
-    let mut server = tokio::spawn(async move { server.await });
+    let (stop, stopping) = watch::channel(false);
+    tokio::spawn(async move {
+        draining.draining().await;
+        let _ = stop.send(true); // nobody listens: it has ended
+    });
+    let limit = *config.listen.connections;
+    let server = Server::new(router, limit, Deadlines::default(), &life.registry);
+    let mut server = tokio::spawn(server.map_err(Error::from)?.run(listener, stopping));
     let addresses = BTreeMap::from([
         ("admin".to_owned(), admin.to_string()),
         ("http".to_owned(), address.to_string()),

@@ -16,7 +16,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A JSON body: 415 unless it is declared as JSON and not compressed, 413 if it is too large, 408 if it does not come in
 /// [`PATIENCE`], 400 if it is no JSON, 422 if a field is unknown, missing or of the wrong type.
-pub(super) struct Json<T>(pub(super) T);
+pub(crate) struct Json<T>(pub(crate) T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
     type Rejection = Error;

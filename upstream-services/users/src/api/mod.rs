@@ -38,6 +38,8 @@ use axum::Router;
 use chassis::config::Secret;
 use clap::ValueEnum;
 
+#[cfg(test)]
+pub(crate) use self::body::Json;
 use self::front::Front;
 use crate::accounts::Accounts;
 use crate::admins::Admins;
