@@ -32,9 +32,9 @@ mod totp;
 use std::future::Future;
 use std::sync::Arc;
 
+use axum::Router;
 use axum::http::Method;
 use axum::routing::{MethodRouter, delete, get, patch, post};
-use axum::Router;
 use chassis::config::Secret;
 use clap::ValueEnum;
 
@@ -94,11 +94,7 @@ pub(crate) fn router(app: App, part: Option<(Part, &Secret)>) -> Router {
     fronted(routes.into_iter().fold(internal, add), paths, app)
 }
 
-fn fronted(
-    router: Router<App>,
-    paths: impl IntoIterator<Item = &'static str>,
-    app: App,
-) -> Router {
+fn fronted(router: Router<App>, paths: impl IntoIterator<Item = &'static str>, app: App) -> Router {
     let metrics = app.metrics.clone();
     let front = Front::new(router.with_state(app), paths, metrics);
     Router::new().fallback(front::answer).with_state(front)
