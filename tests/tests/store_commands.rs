@@ -94,12 +94,14 @@ async fn servers_that_are_not_well_are_shown_and_their_writes_are_unavailable() 
         let status = run(folder, &["store", "status", "-c", "one.toml"]);
         said(&status.stdout) + &said(&status.stderr)
     };
-    let read_only = "tidegate_users_shard_read_only{shard=\"0\"}";
     let metric = async |wanted: f64| {
-        eventually("it is noticed", Duration::from_secs(10), async || {
-            (service.admin.metric(read_only).await == Some(wanted)).then_some(())
-        })
-        .await;
+        for shard in 0..2 {
+            let read_only = format!("tidegate_users_shard_read_only{{shard=\"{shard}\"}}");
+            eventually("it is noticed", Duration::from_secs(10), async || {
+                (service.admin.metric(&read_only).await == Some(wanted)).then_some(())
+            })
+            .await;
+        }
     };
 
     servers.execute("SET GLOBAL read_only = ON");
