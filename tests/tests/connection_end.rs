@@ -169,8 +169,19 @@ async fn a_stop_waits_until_an_answer_is_taken() {
 
 #[tokio::test]
 async fn a_stop_waits_until_an_answer_over_http_2_is_taken() {
+    stop_while_read_over_http_2(false).await;
+}
+
+/// Who answers the gateway's PING has had its GOAWAY, and not what comes behind it.
+#[tokio::test]
+async fn a_stop_waits_also_for_who_has_heard_of_it_over_http_2() {
+    stop_while_read_over_http_2(true).await;
+}
+
+async fn stop_while_read_over_http_2(answers_pings: bool) {
     const WIDE: u32 = (1 << 31) - 1;
     const INITIAL_WINDOW: u16 = 4;
+    const ACK: u8 = 1;
     let recorder = Recorder::start().await;
     let mut gateway = Gateway::before(recorder.address, "h2c = true").await;
     let stream = client(&gateway).await.unwrap();
@@ -180,14 +191,19 @@ async fn a_stop_waits_until_an_answer_over_http_2_is_taken() {
     let widen = |by: u32| frame(kind::WINDOW_UPDATE, 0, 0, &by.to_be_bytes());
     client.send(&widen(WIDE - 65_535)).await.unwrap();
     client
-        .send(&request(1, "GET", "/large/2", &[], true))
+        .send(&request(1, "GET", "/large/6", &[], true))
         .await
         .unwrap();
     let (mut received, mut reads) = (0, 0);
     let mut stopped = false;
-    while let Ok(Some(frame)) = client.frame().await {
-        if frame.kind == kind::DATA {
-            received += frame.payload.len();
+    while let Ok(Some(got)) = client.frame().await {
+        match got.kind {
+            kind::DATA => received += got.payload.len(),
+            kind::PING if answers_pings && got.flags == 0 => {
+                let answer = frame(kind::PING, ACK, 0, &got.payload);
+                client.send(&answer).await.unwrap();
+            }
+            _ => {}
         }
         if !stopped && received > 0 {
             gateway.process.signal(Signal::TERM);
@@ -199,7 +215,7 @@ async fn a_stop_waits_until_an_answer_over_http_2_is_taken() {
         }
         tokio::time::sleep(Duration::from_millis(12)).await;
     }
-    assert_eq!(received, 2 << 20);
+    assert_eq!(received, 6 << 20);
     let ended = gateway.process.ended(Duration::from_secs(3)).await;
     assert_eq!(ended.code(), Some(0));
 }

@@ -190,6 +190,13 @@ impl Serving {
         }
         // What is left of an abrupt end is to be sent, to a client that may not listen.
         let _ = timeout(LEAVE, poll_fn(|cx| connection.poll_closed(cx))).await;
+        // A client that has heard of the end early still takes what the kernel holds: a close, and anything that it sends
+        // would be answered by a reset.
+        if let Some(since) = self.leaving {
+            while self.takes(since, Instant::now()) {
+                self.pace.tick().await;
+            }
+        }
     }
 
     async fn next(&mut self, connection: &mut H2) -> Event {
