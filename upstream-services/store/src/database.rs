@@ -8,8 +8,8 @@ use tokio::sync::OnceCell;
 use crate::error::is_silence;
 use crate::queue::Queue;
 use crate::sql::dialect::{self, Dialect};
-use crate::sql::{Connection, Health, Pool, Terms, Transaction, mysql};
-use crate::standing::Member;
+use crate::sql::{Connection, Health, Pool, Terms, Transaction, mysql, sql};
+use crate::standing::{ASK, Member};
 use crate::{Error, Options, Position, Server};
 
 /// One database, and how it does.
@@ -67,6 +67,16 @@ impl Database {
             },
             dialect: OnceCell::new(),
         }
+    }
+
+    /// The shard's number.
+    pub(crate) const fn shard(&self) -> u16 {
+        self.terms.shard
+    }
+
+    /// Where it is, for people.
+    pub(crate) fn place(&self) -> &str {
+        &self.place
     }
 
     /// What the server has to be; none of a file.
@@ -134,6 +144,25 @@ impl Database {
             }
             Some(wrong) => {
                 transaction.discard();
+                Err(wrong)
+            }
+        }
+    }
+
+    /// Asks a server what it holds, and whether it takes writes.
+    ///
+    /// # Errors
+    /// As [`Database::acquire_to_write`].
+    pub(crate) async fn look(&self) -> Result<(), Error> {
+        let mut connection = self.acquire().await?;
+        let said = sql(ASK).optional(&mut connection).await?;
+        if let Some(member) = self.member() {
+            member.judge(said);
+        }
+        match self.wrong() {
+            None => self.refuse_read_only(),
+            Some(wrong) => {
+                connection.discard();
                 Err(wrong)
             }
         }

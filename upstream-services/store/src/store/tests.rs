@@ -6,6 +6,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::*;
+use crate::Migration;
 
 const SCHEMA: Schema = Schema {
     owner: "test",
