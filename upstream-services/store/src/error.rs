@@ -253,8 +253,8 @@ impl Error {
         }
     }
 
-    /// Whether a primary has not answered.
-    pub(crate) fn is_silence(&self) -> bool {
+    /// Whether a database has not answered.
+    pub fn is_silence(&self) -> bool {
         match self {
             Self::Unreachable { .. } | Self::Down(_) | Self::Slow(_) => true,
             Self::Database(error) => is_silence(error),

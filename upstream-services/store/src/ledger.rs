@@ -57,6 +57,21 @@ pub(crate) async fn apply(primary: &Database, schema: &Schema, now: Time) -> Res
     ledger.refuse_newer(primary, schema).await
 }
 
+/// Looks whether a shard's tables are the program's, as far as they go, and changes nothing.
+pub(crate) async fn check(primary: &Database, schema: &Schema) -> Result<(), Error> {
+    let ledger = Ledger {
+        shard: primary.shard(),
+        owner: schema.owner,
+        now: Time::from_millis(0),
+    };
+    let mut connection = primary.acquire().await?;
+    for migration in schema.migrations {
+        ledger.is_applied(&mut connection, migration).await?;
+    }
+    drop(connection);
+    ledger.refuse_newer(primary, schema).await
+}
+
 /// The ledger of a shard for one owner.
 struct Ledger {
     shard: u16,

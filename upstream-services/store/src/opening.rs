@@ -99,7 +99,7 @@ pub(crate) async fn reopen(
 
 /// Refuses data of another number of shards, and data with a shard lost: a file made anew in its
 /// place would look like users who never registered.
-fn check_shards(options: &Options, map: &ShardMap) -> Result<(), Error> {
+pub(crate) fn check_shards(options: &Options, map: &ShardMap) -> Result<(), Error> {
     if map.shards() != options.shards() {
         return Err(Error::OtherShardCount {
             configured: options.shards(),
