@@ -200,8 +200,11 @@ async fn the_first_administrator_is_made_when_every_shard_is_there_and_no_second
     })
     .await;
     service.api.post("/v1/login", &body).await.expect(200);
+    // One that wants another, and cannot see that there is one.
+    users(&service.api, &servers).await;
     drop(service);
-    // One that wants another, and cannot see the first where it may be.
+    servers.execute("UPDATE users SET role = 'user'");
+    servers.ask(1, "UPDATE users SET role = 'admin' LIMIT 1");
     servers.end_primary(1);
     let service = start(&servers, "second").await;
     tokio::time::sleep(Duration::from_secs(3)).await;
