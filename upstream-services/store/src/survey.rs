@@ -1,5 +1,5 @@
-//! How the shards of a data set do, each looked at by itself and none of them changed: for who wants to know while some
-//! are away.
+//! How the shards of a data set do, each looked at by itself: for who wants to know while some are away. No table is made
+//! or changed; all that is written, on a primary that holds its shard, is the heartbeat and the day's sample of rows.
 
 use std::sync::Arc;
 

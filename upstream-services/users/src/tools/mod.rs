@@ -18,7 +18,7 @@ pub use seed::SeedArgs;
 pub enum StoreCommand {
     /// Print where the data is, how its servers do, how many rows each table has, and when it will have too many.
     ///
-    /// Each server is asked by itself, and nothing is changed. The exit status is 0 when all is well, and 1 when a server is not, or
+    /// Each server is asked by itself, and no table is made or changed. The exit status is 0 when all is well, and 1 when a server is not, or
     /// something could not be shown.
     Status(StatusArgs),
     /// Fill an empty data set with users, to try things with.
