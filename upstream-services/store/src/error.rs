@@ -283,7 +283,7 @@ pub(crate) fn is_silence(error: &sqlx::Error) -> bool {
 }
 
 /// Whether a database refuses what it would take at another time.
-fn is_passing(error: &dyn DatabaseError) -> bool {
+pub(crate) fn is_passing(error: &dyn DatabaseError) -> bool {
     match error.try_downcast_ref::<MySqlDatabaseError>() {
         Some(error) => match error.number() {
             // An engine's own number; 28 is that of a full disk.

@@ -11,6 +11,8 @@ use std::sync::{Arc, OnceLock};
 use arc_swap::ArcSwap;
 use sqlx::mysql::MySqlConnection;
 
+use crate::error::is_passing;
+
 /// What a server has turned out to be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Standing {
@@ -97,7 +99,8 @@ impl Member {
         let said = sqlx::query_as::<_, Said>(ASK).fetch_optional(&mut *connection);
         let is_fit = match said.await {
             Ok(said) => self.judge(said),
-            Err(sqlx::Error::Database(error)) => {
+            // One that is shutting down, say, has said nothing about what it holds.
+            Err(sqlx::Error::Database(error)) if !is_passing(&*error) => {
                 self.settle(Standing::Unreadable(error.to_string()));
                 false
             }
