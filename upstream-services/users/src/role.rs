@@ -5,11 +5,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use axum::extract::{Request, State};
-use axum::middleware::{self, Next};
-use axum::response::Response;
 use chassis::config::{Diagnostic, Located, Place, Report, load};
 use chassis::life::{AdminConfig, Life, ReloadRequests, Reloaded, RoleArgs, Watched};
 use chassis::telemetry::LogConfig;
@@ -208,9 +205,6 @@ async fn serve(args: &UsersArgs) -> Result<(), StartError> {
 
     let users = Arc::new(users);
     tokio::spawn(watch_queue(life.clone(), Arc::downgrade(&users)));
-    let router = users
-        .router()
-        .layer(middleware::from_fn_with_state(life.clone(), measure));
     let draining = life.clone();
     let (stop, stopping) = watch::channel(false);
     tokio::spawn(async move {
@@ -218,7 +212,13 @@ async fn serve(args: &UsersArgs) -> Result<(), StartError> {
         let _ = stop.send(true); // nobody listens: it has ended
     });
     let limit = *config.listen.connections;
-    let server = Server::new(router, limit, Deadlines::default(), &life.registry);
+    let server = Server::new(
+        users.router(),
+        life.pressure.clone(),
+        limit,
+        Deadlines::default(),
+        &life.registry,
+    );
     let mut server = tokio::spawn(server.map_err(Error::from)?.run(listener, stopping));
     let addresses = BTreeMap::from([
         ("admin".to_owned(), admin.to_string()),
@@ -279,21 +279,4 @@ fn reload(file: &Path, serving: &Config, users: &Users) -> Reloaded {
     }
     mistakes.extend(users.reload_keys().err().map(|error| error.to_string()));
     Reloaded { watched, mistakes }
-}
-
-/// Tells the pressure of the process: every request, and how long hashes wait.
-async fn measure(State(life): State<Life>, request: Request, next: Next) -> Response {
-    /// Ends the count also when the client goes away in the middle.
-    struct Guard<'a>(&'a Life, Instant, bool);
-    impl Drop for Guard<'_> {
-        fn drop(&mut self) {
-            self.0.pressure.end(self.1.elapsed(), self.2);
-        }
-    }
-    life.pressure.begin();
-    let mut guard = Guard(&life, Instant::now(), false);
-    let response = next.run(request).await;
-    guard.2 = response.status().is_server_error();
-    drop(guard);
-    response
 }

@@ -7,11 +7,13 @@ mod timed;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::ConnectInfo;
 use axum::http::Request;
+use axum::response::Response;
+use chassis::telemetry::Pressure;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
@@ -48,6 +50,7 @@ impl Default for Deadlines {
 /// How connections are served.
 pub(crate) struct Server {
     router: Router,
+    pressure: Arc<Pressure>,
     deadlines: Deadlines,
     limit: u32,
     places: Arc<Semaphore>,
@@ -55,19 +58,18 @@ pub(crate) struct Server {
     refused: IntCounter,
 }
 
-/// After an error of the whole listener: often files have run out, and some are closed soon.
-const AGAIN: Duration = Duration::from_millis(100);
-
 impl Server {
-    /// A server of at most `limit` connections at once.
+    /// A server of at most `limit` connections at once, which tells the pressure of every request.
     pub(crate) fn new(
         router: Router,
+        pressure: Arc<Pressure>,
         limit: u32,
         deadlines: Deadlines,
         registry: &Registry,
     ) -> Result<Self, prometheus::Error> {
         let server = Self {
             router,
+            pressure,
             deadlines,
             limit,
             places: Arc::new(Semaphore::new(limit as usize)),
@@ -108,7 +110,8 @@ impl Server {
         };
         let _ = stream.set_nodelay(true); // it is only slower without
         let open = Open::new(self.open.clone(), place);
-        let serve = serve(stream, peer, self.router.clone(), self.deadlines, draining);
+        let (router, pressure) = (self.router.clone(), self.pressure.clone());
+        let serve = serve(stream, peer, (router, pressure), self.deadlines, draining);
         tokio::spawn(async move {
             serve.await;
             drop(open);
@@ -140,10 +143,38 @@ impl Drop for Open {
     }
 }
 
+/// A request that is being answered, to the pressure of the process; also when the client goes away in the middle.
+struct Measured {
+    pressure: Arc<Pressure>,
+    begun: Instant,
+    failed: bool,
+}
+
+impl Measured {
+    fn begin(pressure: Arc<Pressure>) -> Self {
+        pressure.begin();
+        Self {
+            pressure,
+            begun: Instant::now(),
+            failed: false,
+        }
+    }
+
+    fn end(mut self, answer: &Response) {
+        self.failed = answer.status().is_server_error();
+    }
+}
+
+impl Drop for Measured {
+    fn drop(&mut self) {
+        self.pressure.end(self.begun.elapsed(), self.failed);
+    }
+}
+
 async fn serve(
     stream: TcpStream,
     peer: SocketAddr,
-    router: Router,
+    (router, pressure): (Router, Arc<Pressure>),
     deadlines: Deadlines,
     mut draining: watch::Receiver<bool>,
 ) {
@@ -152,12 +183,14 @@ async fn serve(
     let router = TowerToHyperService::new(router);
     let service = service_fn(move |mut request: Request<Incoming>| {
         phase.next();
+        let measured = Measured::begin(pressure.clone());
         request.extensions_mut().insert(ConnectInfo(peer));
         let (answer, phase) = (router.call(request), phase.clone());
         async move {
-            let answer = answer.await;
+            let Ok(answer) = answer.await;
+            measured.end(&answer);
             phase.next();
-            answer.map_err(|never: Infallible| never)
+            Ok::<_, Infallible>(answer)
         }
     });
     // The deadlines are the stream's: hyper's own for a head would count the time between requests too.
@@ -176,6 +209,9 @@ async fn serve(
         tracing::debug!(%peer, %error, "a connection ended");
     }
 }
+
+/// After an error of the whole listener: often files have run out, and some are closed soon.
+const AGAIN: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
 mod tests;

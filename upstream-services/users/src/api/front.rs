@@ -38,11 +38,6 @@ struct Series {
     ok: IntCounter,
 }
 
-/// Methods with a label of their own; the last stands for all others.
-const METHODS: [&str; 8] = [
-    "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "other",
-];
-
 impl Front {
     /// In front of a router whose routes have these templates.
     pub(super) fn new(
@@ -121,3 +116,8 @@ fn place(method: &Method) -> usize {
     let known = METHODS.iter().position(|known| *known == method.as_str());
     known.unwrap_or(METHODS.len() - 1)
 }
+
+/// Methods with a label of their own; the last stands for all others.
+const METHODS: [&str; 8] = [
+    "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "other",
+];

@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::time::Instant;
 
+use axum::http::StatusCode;
 use axum::routing::{get, post};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
@@ -22,6 +23,7 @@ struct Served {
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
     registry: Registry,
+    pressure: Arc<Pressure>,
 }
 
 async fn served(limit: u32) -> Served {
@@ -33,11 +35,13 @@ async fn served(limit: u32) -> Served {
         |Json(value): Json<serde_json::Value>| async move { Ok::<_, Error>(value.to_string()) };
     let router = Router::new()
         .route("/", get(|| async { "here" }))
+        .route("/fails", get(|| async { StatusCode::BAD_GATEWAY }))
         .route("/slow", get(slow))
         .route("/large", get(|| async { vec![b'x'; 64 << 20] }))
         .route("/echo", post(echo));
     let registry = Registry::new();
-    let server = Server::new(router, limit, SHORT, &registry).unwrap();
+    let pressure = Arc::<Pressure>::default();
+    let server = Server::new(router, pressure.clone(), limit, SHORT, &registry).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, draining) = watch::channel(false);
@@ -46,6 +50,7 @@ async fn served(limit: u32) -> Served {
         stop,
         task: tokio::spawn(server.run(listener, draining)),
         registry,
+        pressure,
     }
 }
 
@@ -190,6 +195,35 @@ async fn an_answer_that_is_not_taken_ends_the_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_takes_an_answer_for_longer_than_connections_are_kept_gets_all_of_it() {
+    let served = served(10).await;
+    let stream = served
+        .connect("GET /large HTTP/1.1\r\nhost: x\r\n\r\n")
+        .await;
+    let mut stream = stream.into_std().unwrap();
+    stream.set_nonblocking(false).unwrap();
+    let read = tokio::task::spawn_blocking(move || {
+        let (begin, mut buffer, mut all) = (Instant::now(), vec![0; 4 << 20], 0);
+        while all < 64 << 20 {
+            match stream.read(&mut buffer) {
+                Ok(read) if read > 0 => all += read,
+                ended => panic!("{ended:?} after {all} bytes and {:?}", begin.elapsed()),
+            }
+            std::thread::sleep(Duration::from_millis(40));
+        }
+        stream.set_nonblocking(true).unwrap();
+        (stream, begin.elapsed())
+    });
+    let (stream, time) = read.await.unwrap();
+    assert!(time > SHORT.idle, "{time:?}");
+    // It is kept from then on, as after any answer.
+    let mut stream = TcpStream::from_std(stream).unwrap();
+    tokio::time::sleep(SHORT.idle / 2).await;
+    stream.write_all(GET.as_bytes()).await.unwrap();
+    assert!(rest(&mut stream).await.0.ends_with("here"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn more_connections_than_the_limit_are_closed_at_once() {
     let served = served(2).await;
     let kept = [served.connect(GET).await, served.connect(GET).await];
@@ -225,4 +259,31 @@ async fn draining_answers_what_is_in_flight_and_ends_the_rest() {
         .unwrap()
         .unwrap();
     assert!(TcpStream::connect(served.address).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_pressure_knows_of_every_request() {
+    let served = served(10).await;
+    let begin = Instant::now();
+    served.pressure.tick(begin);
+    let report = || served.pressure.report(begin + Duration::from_secs(10));
+    for path in ["/", "/", "/", "/fails"] {
+        let get = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        rest(&mut served.connect(&get).await).await;
+    }
+    // Who goes away in the middle is no longer worked for.
+    let gone = served
+        .connect("GET /slow HTTP/1.1\r\nhost: x\r\n\r\n")
+        .await;
+    let waited = async |in_flight: u64| {
+        while report().in_flight != in_flight {
+            assert!(begin.elapsed() < Duration::from_secs(10));
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    waited(1).await;
+    drop(gone);
+    waited(0).await;
+    assert!((report().qps - 0.5).abs() < 0.01, "{:?}", report());
+    assert!((report().error_ratio - 0.2).abs() < 0.01, "{:?}", report());
 }

@@ -73,6 +73,20 @@ impl Timed {
         }
     }
 
+    /// After a write: the time between two requests begins when the last of an answer was taken. hyper looks for what comes
+    /// next all the while, and the phase has changed since the answer's head.
+    fn wrote(&mut self, cx: &mut Context<'_>, polled: Poll<Result<usize>>) -> Poll<Result<usize>> {
+        if let (Poll::Ready(Ok(_)), Some(due)) = (&polled, &mut self.due) {
+            let patience = match self.begun {
+                true => self.deadlines.head,
+                false => self.deadlines.idle,
+            };
+            // Not the timer: it is set anew when it is found to be too early.
+            *due = Instant::now() + patience;
+        }
+        self.written(cx, polled)
+    }
+
     /// Whether an answer that is not taken has waited too long.
     fn written<T>(&mut self, cx: &mut Context<'_>, polled: Poll<Result<T>>) -> Poll<Result<T>> {
         if polled.is_ready() {
@@ -123,7 +137,7 @@ impl AsyncWrite for Timed {
         bytes: &[u8],
     ) -> Poll<Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.written(cx, polled)
+        self.wrote(cx, polled)
     }
 
     fn poll_write_vectored(
@@ -132,7 +146,7 @@ impl AsyncWrite for Timed {
         slices: &[IoSlice<'_>],
     ) -> Poll<Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
-        self.written(cx, polled)
+        self.wrote(cx, polled)
     }
 
     fn is_write_vectored(&self) -> bool {
