@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use prometheus::IntCounterVec;
 use store::{Freshness, Id, Store, Time, sql};
-use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 
 use super::{Message, Outbox, void};
@@ -29,6 +29,15 @@ struct Letter {
     message: Message,
     user: Id,
     token: RecoveryToken,
+    /// Among those that wait for the webhook.
+    place: Option<OwnedSemaphorePermit>,
+}
+
+/// Letters on their way to the webhook.
+struct Deliveries {
+    tasks: JoinSet<()>,
+    /// Whoever is still on the way gives up.
+    end: watch::Sender<bool>,
 }
 
 /// What became of a letter.
@@ -42,19 +51,25 @@ enum Outcome {
 impl Worker {
     /// Until the queue says stop, and what was begun is done.
     pub(super) async fn run(self: Arc<Self>, mut requests: mpsc::Receiver<Option<Email>>) {
-        let mut deliveries = JoinSet::new();
+        let mut deliveries = Deliveries {
+            tasks: JoinSet::new(),
+            end: watch::channel(false).0,
+        };
         while let Some(Some(email)) = requests.recv().await {
             match self.answer(&email).await {
                 Ok(Some(letter)) => self.send(letter, &mut deliveries).await,
                 Ok(None) => {}
                 Err(error) => self.count(&Outcome::Failed(error.to_string())),
             }
-            while deliveries.try_join_next().is_some() {}
+            while let Some(ended) = deliveries.tasks.try_join_next() {
+                self.ended(ended);
+            }
         }
         self.finish(deliveries).await;
     }
 
-    /// Makes a token, if the address belongs to somebody who was sent none of late.
+    /// Makes a token, if the address belongs to somebody who was sent none of late, and there is room for the message: the token
+    /// before it is void then.
     async fn answer(&self, email: &Email) -> Result<Option<Letter>, Error> {
         let (key, now) = (email.key(), Time::now());
         let name = (fields::EMAIL, &*key);
@@ -74,6 +89,16 @@ impl Worker {
         if before.is_some_and(|before| now.since(before) < self.interval) {
             return Ok(None);
         }
+        let place = match &self.outbox {
+            Outbox::Spool(_) => None,
+            Outbox::Webhook(webhook) => match webhook.place() {
+                Some(place) => Some(place),
+                None => {
+                    self.count(&Outcome::Dropped("too many wait for the webhook"));
+                    return Ok(None);
+                }
+            },
+        };
         let token = RecoveryToken::new(user);
         let expires_at = now.plus(self.ttl);
         void(&mut tx, user).await?;
@@ -96,37 +121,38 @@ impl Worker {
             message,
             user,
             token,
+            place,
         }))
     }
 
     /// Puts a letter into the spool, or begins to deliver it.
-    async fn send(self: &Arc<Self>, letter: Letter, deliveries: &mut JoinSet<()>) {
-        let outcome = match &self.outbox {
+    async fn send(self: &Arc<Self>, letter: Letter, deliveries: &mut Deliveries) {
+        match &self.outbox {
             Outbox::Spool(spool) => {
                 let (spool, message) = (spool.clone(), letter.message);
                 let put = tokio::task::spawn_blocking(move || spool.put(&message)).await;
-                match put.map_err(std::io::Error::from).flatten() {
+                let outcome = match put.map_err(std::io::Error::from).flatten() {
                     Ok(()) => Outcome::Sent,
                     Err(error) => Outcome::Failed(format!("the spool: {error}")),
-                }
+                };
+                self.settle(letter.user, &letter.token, outcome).await;
             }
-            Outbox::Webhook(webhook) => match webhook.place() {
-                Some(place) => {
-                    let (worker, webhook) = (self.clone(), webhook.clone());
-                    deliveries.spawn(async move {
-                        let outcome = match webhook.deliver(&letter.message).await {
+            Outbox::Webhook(webhook) => {
+                let (worker, webhook) = (self.clone(), webhook.clone());
+                let mut end = deliveries.end.subscribe();
+                deliveries.tasks.spawn(async move {
+                    let outcome = tokio::select! {
+                        delivered = webhook.deliver(&letter.message) => match delivered {
                             Ok(()) => Outcome::Sent,
                             Err(why) => Outcome::Failed(why),
-                        };
-                        worker.settle(letter.user, &letter.token, outcome).await;
-                        drop(place);
-                    });
-                    return;
-                }
-                None => Outcome::Dropped("too many wait for the webhook"),
-            },
-        };
-        self.settle(letter.user, &letter.token, outcome).await;
+                        },
+                        _ = end.wait_for(|end| *end) => Outcome::Dropped(THE_END),
+                    };
+                    worker.settle(letter.user, &letter.token, outcome).await;
+                    drop(letter.place);
+                });
+            }
+        }
     }
 
     /// Counts a letter. After one that was not sent the user may ask again at once; its token stays valid, because a
@@ -167,19 +193,37 @@ impl Worker {
         self.messages.with_label_values(&[label]).inc();
     }
 
-    /// Waits for the deliveries that are on their way, not for ever.
-    async fn finish(&self, mut deliveries: JoinSet<()>) {
+    /// A delivery has ended: it counts for itself, unless it has panicked.
+    fn ended(&self, ended: Result<(), JoinError>) {
+        if let Err(error) = ended {
+            self.count(&Outcome::Failed(format!("a delivery: {error}")));
+        }
+    }
+
+    /// Waits for the deliveries that are on their way, not for ever; for what is cut off the user may ask again at once.
+    async fn finish(&self, mut deliveries: Deliveries) {
         if let Outbox::Webhook(webhook) = &self.outbox {
             webhook.close();
         }
-        let all = async { while deliveries.join_next().await.is_some() {} };
-        if timeout(LAST, all).await.is_err() {
-            for _ in 0..deliveries.len() {
-                self.count(&Outcome::Dropped("the service ends"));
+        for patience in [LAST, SETTLE] {
+            let all = async {
+                while let Some(ended) = deliveries.tasks.join_next().await {
+                    self.ended(ended);
+                }
+            };
+            if timeout(patience, all).await.is_ok() {
+                return;
             }
+            deliveries.end.send_replace(true);
+        }
+        for _ in 0..deliveries.tasks.len() {
+            self.count(&Outcome::Dropped(THE_END));
         }
     }
 }
 
 /// How long deliveries may go on when the service ends.
 const LAST: Duration = Duration::from_secs(10);
+/// How long it may take then to let users ask again.
+const SETTLE: Duration = Duration::from_secs(3);
+const THE_END: &str = "the service ends";

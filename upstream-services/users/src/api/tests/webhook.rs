@@ -275,3 +275,47 @@ async fn no_more_wait_than_there_is_room_for() {
     ask(&home, "user4").await;
     counted(&home, "sent", 3).await;
 }
+
+#[tokio::test]
+async fn what_there_is_no_room_for_leaves_the_message_before_valid() {
+    let mailer = Mailer::start(&[200], Duration::from_secs(1)).await;
+    let (address, again) = (mailer.address, chassis::units::Period::from_millis(0));
+    let webhook = format!("url = 'http://{address}/in'\nsecret = '{SECRET}'\nqueue = 1");
+    let home = Home::with(|config| {
+        config.recovery.webhook = Some(toml::from_str(&webhook).unwrap());
+        config.recovery.interval = again;
+    });
+    let home = home.await;
+    home.register("anna").await;
+    home.register("berta").await;
+    ask(&home, "anna").await;
+    counted(&home, "sent", 1).await;
+    ask(&home, "berta").await;
+    ask(&home, "anna").await;
+    counted(&home, "dropped", 1).await;
+    let message = verify(&mailer.requests()[0]);
+    assert_eq!(confirm(&home, &message).await.status, 204);
+}
+
+#[tokio::test]
+async fn what_the_end_cuts_off_may_be_asked_for_again_at_once() {
+    let mailer = Mailer::start(&[200], Duration::from_secs(60)).await;
+    let home = home(mailer.address, "timeout = '1m'").await;
+    home.register("anna").await;
+    ask(&home, "anna").await;
+    while mailer.requests().is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let start = Instant::now();
+    home.users.service.recovery.close().await;
+    let time = start.elapsed();
+    assert!(time < Duration::from_secs(20), "{time:?}");
+    counted(&home, "dropped", 1).await;
+    let asked = "SELECT COALESCE(MAX(requested_at), 0) FROM recoveries";
+    let age = store::Time::now().as_millis() - home.count(asked).await;
+    let interval = crate::config::RecoveryConfig::default().interval;
+    assert!(age >= i64::try_from(interval.as_millis()).unwrap(), "{age}");
+    // It may have been taken all the same.
+    let message = verify(&mailer.requests()[0]);
+    assert_eq!(confirm(&home, &message).await.status, 204);
+}
