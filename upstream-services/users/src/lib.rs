@@ -33,6 +33,7 @@ pub mod role;
 mod schema;
 mod serve;
 mod sessions;
+mod to_the_end;
 mod tokens;
 pub mod tools;
 mod upkeep;

@@ -75,24 +75,26 @@ impl Lockout {
         }
     }
 
-    /// Lets a guess in, or says for how long none is: [`Error::LockedOut`].
-    fn admit(self: &Arc<Self>, who: &str, from: Option<IpAddr>, now: Time) -> Result<Guess, Error> {
-        let near = Key::near(who, from);
-        let far = (!self.familiar.contains_key(&near)).then(|| Key::far(who));
+    /// Lets a guess in by its address, or says for how long none is: [`Error::LockedOut`].
+    fn admit_near(self: &Arc<Self>, near: Key, now: Time) -> Result<Guess, Error> {
         self.begin(near, self.config.attempts, now)?;
-        if let Some(far) = far
-            && let Err(error) = self.begin(far, self.config.account_attempts, now)
-        {
-            self.change(near, Count::undecided);
-            return Err(error);
-        }
         Ok(Guess {
             lockout: self.clone(),
             near,
-            far,
+            far: None,
             begun: now,
             open: true,
         })
+    }
+
+    /// Lets it in by the count of all addresses as well, unless its own is a familiar one.
+    fn admit_far(&self, mut guess: Guess, who: &str) -> Result<Guess, Error> {
+        if !self.familiar.contains_key(&guess.near) {
+            let far = Key::far(who);
+            self.begin(far, self.config.account_attempts, guess.begun)?;
+            guess.far = Some(far);
+        }
+        Ok(guess)
     }
 
     /// Starts anew for somebody, wherever they are: the password is a new one.

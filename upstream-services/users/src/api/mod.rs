@@ -29,7 +29,6 @@ mod service;
 mod sessions;
 mod totp;
 
-use std::future::Future;
 use std::sync::Arc;
 
 use axum::Router;
@@ -52,6 +51,7 @@ use crate::profiles::Profiles;
 use crate::records::Records;
 use crate::recovery::Recovery;
 use crate::sessions::Sessions;
+use crate::to_the_end::to_the_end;
 use crate::tokens::Issuer;
 
 /// Everything handlers call.
@@ -160,14 +160,6 @@ fn common_routes() -> Vec<Route> {
         (Method::GET, "/openapi.json", get(openapi::document)),
         (Method::GET, "/healthz", get(service::healthz)),
     ]
-}
-
-/// Runs a write to its end even if the client hangs up meanwhile.
-async fn to_the_end<T: Send + 'static>(write: impl Future<Output = T> + Send + 'static) -> T {
-    match tokio::spawn(write).await {
-        Ok(written) => written,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
-    }
 }
 
 /// A point in time as the API shows it (RFC 3339).

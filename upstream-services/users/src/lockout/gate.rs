@@ -2,11 +2,16 @@
 //! guesses than at one.
 //!
 //! ```text
-//!   admit: familiar to any process? -> the counts here -> the shared counts -> a hash
-//!   right, wrong, neither:             the counts here,   the shared counts
+//!   admit: the count here of name and address -> familiar to any process? else the count here of the name
+//!          -> the shared counts -> a hash
+//!   right, wrong, neither: the counts here, the shared counts
 //! ```
 //!
-//! The counts here are asked first, and alone while no server answers, or is one without scripts (Memcached).
+//! The counts here are asked first, so that who is refused here costs no server anything, and alone while no server answers, or is
+//! one without scripts (Memcached).
+//!
+//! A client may go away at any moment. What begins or ends a guess on the servers runs in a task of its own, so that each guess that
+//! has begun ends, once.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -20,6 +25,7 @@ use store::Time;
 use super::{FAMILIAR, Guess, HALVINGS, Key, Lockout};
 use crate::Error;
 use crate::config::LockoutConfig;
+use crate::to_the_end::to_the_end;
 
 /// Lets guesses in, or not.
 #[derive(Debug)]
@@ -87,17 +93,20 @@ impl Gate {
         now: Time,
     ) -> Result<Attempt, Error> {
         let near = Key::near(who, from);
+        let here = self.here.admit_near(near, now)?;
         if let Some(shared) = &self.shared
             && !self.here.familiar.contains_key(&near)
             && shared.is_familiar(near).await
         {
             self.here.familiar.insert(near, ());
         }
-        let here = self.here.admit(who, from, now)?;
+        let here = self.here.admit_far(here, who)?;
         let everywhere = match &self.shared {
-            Some(shared) => Some(shared.admit(near, here.far).await.inspect_err(|_| {
-                self.here.refused.inc();
-            })?),
+            Some(shared) => {
+                let (shared, far) = (shared.clone(), here.far);
+                let admitted = to_the_end(async move { shared.admit(near, far).await }).await;
+                Some(admitted.inspect_err(|_| self.here.refused.inc())?)
+            }
             None => None,
         };
         Ok(Attempt { here, everywhere })
@@ -120,18 +129,10 @@ impl Attempt {
         from: Option<IpAddr>,
         names: impl Iterator<Item = &'n str> + Clone,
     ) {
-        let familiar = &self.here.lockout.familiar;
-        let keys = names.clone().map(|name| Key::near(name, from));
-        let unknown: Vec<_> = keys.filter(|key| !familiar.contains_key(key)).collect();
+        let keys = names.clone().map(|name| Key::near(name, from)).collect();
         self.here.right(from, names);
         if let Some(everywhere) = self.everywhere {
-            let shared = everywhere.shared.clone();
-            let familiar = unknown.into_iter().map(|key| shared.make_familiar(key));
-            join(
-                everywhere.end(Step::Right, Step::Undecided),
-                join_all(familiar),
-            )
-            .await;
+            everywhere.end(Step::Right, Step::Undecided, keys).await;
         }
     }
 
@@ -139,19 +140,21 @@ impl Attempt {
     pub(crate) async fn wrong(self) {
         self.here.wrong();
         if let Some(everywhere) = self.everywhere {
-            everywhere.end(Step::Wrong, Step::Wrong).await;
+            everywhere.end(Step::Wrong, Step::Wrong, Vec::new()).await;
         }
     }
 }
 
 impl Everywhere {
-    async fn end(mut self, near: Step, far: Step) {
+    /// Takes the last steps; `familiar` is so from now on.
+    async fn end(mut self, near: Step, far: Step, familiar: Vec<Key>) {
         self.open = false;
-        end(
-            &self.shared,
-            (self.near, near),
-            self.far.map(|key| (key, far)),
-        )
+        let shared = self.shared.clone();
+        let (near, far) = ((self.near, near), self.far.map(|key| (key, far)));
+        to_the_end(async move {
+            let familiar = familiar.into_iter().map(|key| shared.make_familiar(key));
+            join(end(&shared, near, far), join_all(familiar)).await;
+        })
         .await;
     }
 }
@@ -239,7 +242,8 @@ impl std::fmt::Debug for Shared {
 }
 
 /// What `Count` does, in one step, by the server's clock: wrong guesses (w), those that run (r) and when the last one began (b), and
-/// the end of the wait or the last wrong guess (u). A guess that a killed process has left running is forgotten a minute later.
+/// the end of the wait or the last wrong guess (u). What killed processes have left running is forgotten when no guess was let in for
+/// a minute.
 const SCRIPT: &str = "
 local step, limit, window, halvings = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local time = redis.call('TIME')
@@ -279,3 +283,6 @@ else
 end
 return 0
 ";
+
+#[cfg(test)]
+mod tests;

@@ -14,6 +14,13 @@ fn lockout() -> Arc<Lockout> {
     Arc::new(Lockout::new(config, refused))
 }
 
+impl Lockout {
+    fn admit(self: &Arc<Self>, who: &str, from: Option<IpAddr>, now: Time) -> Result<Guess, Error> {
+        let guess = self.admit_near(Key::near(who, from), now)?;
+        self.admit_far(guess, who)
+    }
+}
+
 fn at(seconds: i64) -> Time {
     Time::from_millis(seconds * 1000)
 }
