@@ -17,6 +17,7 @@ mod api;
 mod assembly;
 mod client;
 pub mod config;
+mod contention;
 mod error;
 mod factors;
 mod fields;

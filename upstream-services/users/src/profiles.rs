@@ -3,7 +3,6 @@
 mod kept;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use cache::{Cache, Limits, Need, Remote, Seen, Source};
 use futures::FutureExt;
@@ -12,6 +11,7 @@ use store::{Claimed, Freshness, Id, Position, Statement, Store, Time, sql};
 
 use crate::Error;
 use crate::client::Client;
+use crate::contention::Turns;
 use crate::fields::{self, DisplayName, Email, Phone};
 use crate::freshness::{freshness, mark};
 use crate::history::{Event, History, Record, What};
@@ -105,31 +105,44 @@ impl Profiles {
         fits: impl Fn(&Profile) -> bool,
         now: Time,
     ) -> Result<(Arc<Kept>, Option<Position>), Error> {
-        let id = by.0.user;
-        for turn in 0..TRIES {
-            pause(turn).await;
-            let current = load(&self.store, id, &Freshness::Latest).await?;
-            let current = current.ok_or(Error::NotFound)?;
-            if !fits(&current) {
-                return Err(Error::PreconditionFailed);
-            }
-            let changed = change.apply(&current, now);
-            if changed == **current {
-                // Whoever made it so may be unknown to the replicas; its version says what has to be seen.
-                return Ok((current, None));
-            }
-            let written = self.write(by, &current, &changed, now).await;
-            // Also after an error: a write that reports one may have taken place.
-            let position = written.as_ref().unwrap_or(&Position::UNKNOWN);
-            self.cache.invalidate(&id, mark(position)).await;
-            match written {
+        let mut turns = Turns::default();
+        loop {
+            turns.next().await?;
+            match self.try_change(by, change, &fits, now).await {
                 // Somebody else was faster: look again.
                 Err(Error::Contended) => {}
-                Err(error) => return Err(error),
-                Ok(position) => return Ok((Arc::new(changed.into()), Some(position))),
+                decided => return decided,
             }
         }
-        Err(Error::Contended)
+    }
+
+    async fn try_change(
+        &self,
+        by: (Access, &Client),
+        change: &Change,
+        fits: &impl Fn(&Profile) -> bool,
+        now: Time,
+    ) -> Result<(Arc<Kept>, Option<Position>), Error> {
+        let id = by.0.user;
+        let current = load(&self.store, id, &Freshness::Latest).await?;
+        let current = current.ok_or(Error::NotFound)?;
+        if !fits(&current) {
+            return Err(Error::PreconditionFailed);
+        }
+        let changed = change.apply(&current, now);
+        if changed == **current {
+            // Whoever made it so may be unknown to the replicas; its version says what has to be seen.
+            return Ok((current, None));
+        }
+        let written = self.write(by, &current, &changed, now).await;
+        match &written {
+            Ok(position) => self.forget(id, position).await,
+            // Nothing was written, for certain.
+            Err(Error::Taken | Error::Contended) => {}
+            // A write that reports an error may have taken place.
+            Err(_) => self.forget(id, &Position::UNKNOWN).await,
+        }
+        Ok((Arc::new(changed.into()), Some(written?)))
     }
 
     async fn write(
@@ -242,7 +255,8 @@ impl Change {
         }
         if changed != *current {
             changed.version += 1;
-            changed.updated_at = now;
+            // The clock of who changed it last may be ahead.
+            changed.updated_at = now.max(current.updated_at);
         }
         changed
     }
@@ -319,15 +333,3 @@ const fn select() -> Statement {
          FROM users WHERE ",
     )
 }
-
-/// Waits before another turn, by lot, so that those who meet do not meet again.
-pub(crate) async fn pause(turn: u32) {
-    if turn > 0 {
-        let most = STEP * 2_u32.pow(turn.min(5));
-        tokio::time::sleep(most.mul_f64(rand::random())).await;
-    }
-}
-
-/// How often a change is tried against other changes of the same profile: for a second or so.
-const TRIES: u32 = 14;
-const STEP: Duration = Duration::from_millis(5);

@@ -9,8 +9,9 @@ use store::{Claimed, Freshness, Id, Page, Position, Store, Time, Transaction, sq
 
 use crate::Error;
 use crate::admins::Role;
+use crate::contention::Turns;
 use crate::history::{Entry, History};
-use crate::profiles::{Kept, Profiles, pause};
+use crate::profiles::{Kept, Profiles};
 use crate::sessions::Sessions;
 use crate::{factors, recovery};
 
@@ -115,47 +116,59 @@ impl Records {
         profiles: &Profiles,
         sessions: &Sessions,
     ) -> Result<(), Error> {
-        for turn in 0..TRIES {
-            pause(turn).await;
-            let profile = profiles.fresh(user).await?.ok_or(Error::NotFound)?;
-            let names = profile.claims();
-            let names: Vec<_> = names.iter().map(|(kind, name)| (*kind, &**name)).collect();
-            let version = profile.version;
-            let history = self.history.clone();
-            // Out of the transaction, for when its end is not known.
-            let ended = Arc::new(Mutex::new(Vec::new()));
-            let found = ended.clone();
-            let erased = self
-                .store
-                .claim_and_write(user, &[], &names, Time::now(), move |tx| {
-                    async move {
-                        let sessions = delete(tx, user, version).await?;
-                        *found.lock().unwrap_or_else(PoisonError::into_inner) = sessions;
-                        history.erase(tx, user).await
-                    }
-                    .boxed()
-                })
-                .await;
-            // Also after an error: a write that reports one may have taken place.
-            let position = match &erased {
-                Ok(Claimed::Won(_, position)) => position,
-                _ => &Position::UNKNOWN,
-            };
-            profiles.forget(user, position).await;
-            let ended = std::mem::take(&mut *ended.lock().unwrap_or_else(PoisonError::into_inner));
-            sessions.forget(&ended, position).await;
-            match erased {
+        let mut turns = Turns::default();
+        loop {
+            turns.next().await?;
+            match self.try_erase(user, profiles, sessions).await {
                 // The names were changed meanwhile: look again which to release.
                 Err(Error::Contended) => {}
-                Err(error) => return Err(error),
-                Ok(Claimed::Won((), _)) => return Ok(()),
-                Ok(Claimed::Taken | Claimed::Own) => {
-                    let why = "no name was claimed, and one was taken".to_owned();
-                    return Err(Error::Internal(why));
-                }
+                decided => return decided,
             }
         }
-        Err(Error::Contended)
+    }
+
+    async fn try_erase(
+        &self,
+        user: Id,
+        profiles: &Profiles,
+        sessions: &Sessions,
+    ) -> Result<(), Error> {
+        let profile = profiles.fresh(user).await?.ok_or(Error::NotFound)?;
+        let names = profile.claims();
+        let names: Vec<_> = names.iter().map(|(kind, name)| (*kind, &**name)).collect();
+        let version = profile.version;
+        let history = self.history.clone();
+        // Out of the transaction, for when its end is not known.
+        let ended = Arc::new(Mutex::new(Vec::new()));
+        let found = ended.clone();
+        let erased = self
+            .store
+            .claim_and_write(user, &[], &names, Time::now(), move |tx| {
+                async move {
+                    let sessions = delete(tx, user, version).await?;
+                    *found.lock().unwrap_or_else(PoisonError::into_inner) = sessions;
+                    history.erase(tx, user).await
+                }
+                .boxed()
+            })
+            .await;
+        let position = match &erased {
+            Ok(Claimed::Won(_, position)) => position,
+            // Nothing was written, for certain.
+            Err(Error::Contended) => return Err(Error::Contended),
+            // A write that reports an error may have taken place.
+            _ => &Position::UNKNOWN,
+        };
+        profiles.forget(user, position).await;
+        let ended = std::mem::take(&mut *ended.lock().unwrap_or_else(PoisonError::into_inner));
+        sessions.forget(&ended, position).await;
+        match erased? {
+            Claimed::Won((), _) => Ok(()),
+            Claimed::Taken | Claimed::Own => {
+                let why = "no name was claimed, and one was taken".to_owned();
+                Err(Error::Internal(why))
+            }
+        }
     }
 }
 
@@ -200,5 +213,3 @@ async fn delete(tx: &mut Transaction, user: Id, version: i64) -> Result<Vec<Id>,
 const EVENTS: u16 = 10_000;
 /// Sessions whose tokens are deleted by one statement.
 const AT_ONCE: usize = 256;
-/// How often an erasure is tried against changes of the same profile.
-const TRIES: u32 = 5;

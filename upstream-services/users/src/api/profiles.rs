@@ -71,7 +71,7 @@ pub(super) struct ChangeRequest {
     #[schema(value_type = Option<String>, required = false, max_length = 64)]
     display_name: Option<Option<String>>,
     /// A new e-mail address.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "text_alone")]
     #[schema(nullable = false, format = Email, max_length = 254, example = "anna@example.org")]
     email: Option<String>,
     /// A new phone number, as E.164 writes it; null takes it away.
@@ -247,6 +247,11 @@ pub(super) async fn batch(
 /// Keeps apart what is null from what is absent.
 fn present<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Option<String>>, D::Error> {
     Option::deserialize(value).map(Some)
+}
+
+/// What may be absent, and not null: there is no account without it.
+fn text_alone<'de, D: Deserializer<'de>>(value: D) -> Result<Option<String>, D::Error> {
+    String::deserialize(value).map(Some)
 }
 
 /// What the owner of a profile is answered.

@@ -264,3 +264,56 @@ async fn many_profiles_come_in_the_order_asked_for() {
             .contains("tidegate_users_cache_hits_total{cache=\"profiles\"} 4")
     );
 }
+
+#[tokio::test]
+async fn an_account_keeps_an_email_address() {
+    let home = Home::new().await;
+    let (_, tokens) = home.session("anna").await;
+    let token = text(&tokens, "access_token");
+    let none = home.patch(&token, &[], json!({ "email": null })).await;
+    let (kind, detail) = none.problem(422);
+    assert_eq!(kind, "invalid-field");
+    assert!(detail.contains("`email`"), "{detail}");
+}
+
+#[tokio::test]
+async fn the_time_of_a_change_is_not_before_that_of_the_last() {
+    let home = Home::new().await;
+    let (_, tokens) = home.session("anna").await;
+    let token = text(&tokens, "access_token");
+    // A process whose clock is ahead has changed it.
+    for shard in home.users.service.store.shards() {
+        let mut connection = shard.write().await.unwrap();
+        let ahead = store::sql("UPDATE users SET updated_at = 4102444800000");
+        ahead.run(&mut connection).await.unwrap();
+    }
+    let changed = home.patch(&token, &[], json!({ "display_name": "Anna" }));
+    let changed = changed.await.json();
+    assert_eq!(changed["display_name"], "Anna");
+    assert_eq!(changed["updated_at"], "2100-01-01T00:00:00Z");
+}
+
+#[tokio::test]
+async fn what_was_not_changed_stays_in_memory() {
+    if separate::is_wanted() {
+        return; // each part counts for itself
+    }
+    let home = Home::new().await;
+    let (_, tokens) = home.session("anna").await;
+    home.register("berta").await;
+    let token = text(&tokens, "access_token");
+    let hits = || {
+        let scrape = home.scrape();
+        let name = "tidegate_users_cache_hits_total{cache=\"profiles\"} ";
+        let line = scrape.lines().find_map(|line| line.strip_prefix(name));
+        line.unwrap().parse::<u64>().unwrap()
+    };
+    home.get("/v1/me", &token).await;
+    let before = hits();
+    for _ in 0..3 {
+        let taken = json!({ "email": "berta@example.org" });
+        home.patch(&token, &[], taken).await.problem(409);
+        assert_eq!(home.get("/v1/me", &token).await.status, 200);
+    }
+    assert_eq!(hits(), before + 3);
+}
