@@ -150,6 +150,10 @@ pub enum Error {
     #[error("the service `{0}` does not answer")]
     Away(&'static str),
 
+    /// Load or operation: no shard can be read.
+    #[error("none of the data can be read")]
+    NoShard,
+
     /// Configuration: the servers of the shared cache cannot be used.
     #[error("cache.remote: {0}")]
     Cache(String),
@@ -160,11 +164,12 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether it may well be gone the next time, whatever the client does.
+    /// Whether it may well be gone the next time: load, or a database or another part that is away. Nothing that a client, or
+    /// this program, could have done otherwise.
     pub(crate) fn is_passing(&self) -> bool {
         match self {
+            Self::Overloaded | Self::Contended | Self::Away(_) | Self::NoShard => true,
             Self::Store(error) => error.is_passing(),
-            Self::Away(_) | Self::Overloaded => true,
             _ => false,
         }
     }

@@ -14,6 +14,7 @@ use prometheus::{Histogram, IntCounter};
 use tower::ServiceExt;
 
 use super::problems;
+use super::turned_away::TurnedAway;
 use crate::metrics::Metrics;
 
 /// The routes, and how their requests are counted.
@@ -24,6 +25,7 @@ pub(super) struct Front {
     counted: Vec<Counted>,
     unmatched: Counted,
     metrics: Metrics,
+    turned_away: TurnedAway,
 }
 
 /// The requests of a route by their method: paths themselves could hold anything, and so could methods.
@@ -59,6 +61,7 @@ impl Front {
             counted,
             unmatched: Counted::new("unmatched"),
             metrics,
+            turned_away: TurnedAway::new(Instant::now()),
         })
     }
 
@@ -80,7 +83,7 @@ pub(super) async fn answer(State(front): State<Arc<Front>>, request: Request) ->
         Ok(Err(never)) => match never {},
         Err(panic) => problems::panicked(panic, &front.metrics.panics),
     };
-    let response = problems::finish(response, id, counted.route);
+    let response = problems::finish(response, id, counted.route, &front.turned_away);
     counted.count(&front.metrics, method, response.status(), start);
     response
 }

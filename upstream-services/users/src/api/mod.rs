@@ -28,6 +28,7 @@ mod seen;
 mod service;
 mod sessions;
 mod totp;
+mod turned_away;
 
 use std::sync::Arc;
 

@@ -146,7 +146,7 @@ mod tests {
                     assert!(responses.contains_key("401"), "{operation}");
                 }
                 if operation["requestBody"].is_object() {
-                    for status in ["400", "413", "415", "422"] {
+                    for status in ["400", "408", "413", "415", "422"] {
                         assert!(responses.contains_key(status), "{operation}");
                     }
                 }

@@ -1,6 +1,7 @@
 //! What clients see of errors: RFC 9457 problems, each with the request's id.
 
 use std::any::Any;
+use std::time::Instant;
 
 use axum::body::Body;
 use axum::extract::Request;
@@ -13,6 +14,7 @@ use axum::response::{IntoResponse, Response};
 use chassis::problem::{self, Problem};
 use prometheus::IntCounter;
 
+use super::turned_away::TurnedAway;
 use crate::Error;
 
 /// The request's id, from the client or made here.
@@ -20,7 +22,11 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What the log says about a 5xx; it never reaches the client.
 #[derive(Clone)]
-struct Cause(String);
+struct Cause {
+    error: String,
+    /// It is of load, or of something that is away.
+    passing: bool,
+}
 
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
@@ -39,6 +45,13 @@ impl IntoResponse for Error {
                 };
                 headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
             }
+            Self::WrongCredentials
+            | Self::TotpRequired
+            | Self::WrongCode
+            | Self::WrongRefreshToken
+            | Self::WrongRecoveryToken => {
+                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(IN_THE_BODY));
+            }
             Self::LockedOut(wait) => {
                 let seconds = wait.as_millis().div_ceil(1000).to_string();
                 if let Ok(seconds) = HeaderValue::from_str(&seconds) {
@@ -56,7 +69,10 @@ impl IntoResponse for Error {
         }
         // Without a transport it is the operator's choice, not something that went wrong.
         if problem.status >= 500 && problem.status != 501 {
-            response.extensions_mut().insert(Cause(self.to_string()));
+            response.extensions_mut().insert(Cause {
+                error: self.to_string(),
+                passing: self.is_passing(),
+            });
         }
         response.extensions_mut().insert(problem);
         response
@@ -105,14 +121,14 @@ fn problem_of(error: &Error) -> Problem {
         Error::NotFound | Error::NoSession => (404, "not-found", "Not found"),
         Error::PreconditionFailed => (412, "precondition-failed", "The profile has changed"),
         Error::Overloaded => (503, "overloaded", "Too many requests at once"),
-        Error::Store(store) if store.is_passing() => {
-            return Problem::new(503, "unavailable", "The service is busy; try again");
+        Error::NoShard => (503, UNAVAILABLE.0, UNAVAILABLE.1),
+        error if error.is_passing() => {
+            return Problem::new(503, UNAVAILABLE.0, UNAVAILABLE.1);
         }
-        Error::Away(_) | Error::Contended => {
-            return Problem::new(503, "unavailable", "The service is busy; try again");
-        }
-        Error::Store(_) => return internal(),
-        Error::Config { .. }
+        Error::Store(_)
+        | Error::Away(_)
+        | Error::Contended
+        | Error::Config { .. }
         | Error::Keys { .. }
         | Error::Spool { .. }
         | Error::Cache(_)
@@ -137,18 +153,17 @@ pub(super) fn panicked(panic: Box<dyn Any + Send>, panics: &IntCounter) -> Respo
 }
 
 /// Gives every response its request's id, and every error its body.
-pub(super) fn finish(mut response: Response, id: HeaderValue, route: &'static str) -> Response {
+pub(super) fn finish(
+    mut response: Response,
+    id: HeaderValue,
+    route: &'static str,
+    turned_away: &TurnedAway,
+) -> Response {
     let status = response.status();
     if status.is_client_error() || status.is_server_error() {
         let id = id.to_str().unwrap_or_default();
-        if let Some(Cause(error)) = response.extensions_mut().remove() {
-            tracing::error!(
-                request_id = id,
-                route,
-                status = status.as_u16(),
-                error,
-                "request failed"
-            );
+        if let Some(cause) = response.extensions_mut().remove::<Cause>() {
+            tell(&cause, id, (route, status), turned_away);
         }
         let problem = response.extensions_mut().remove::<Problem>();
         let problem = problem.unwrap_or_else(|| bare(status));
@@ -163,6 +178,30 @@ pub(super) fn finish(mut response: Response, id: HeaderValue, route: &'static st
     }
     response.headers_mut().insert(REQUEST_ID, id);
     response
+}
+
+/// What the log says: a line for each fault of ours, and a number for what is load.
+fn tell(
+    cause: &Cause,
+    request_id: &str,
+    (route, status): (&'static str, StatusCode),
+    turned_away: &TurnedAway,
+) {
+    let (error, status) = (&*cause.error, status.as_u16());
+    if !cause.passing {
+        tracing::error!(request_id, route, status, error, "request failed");
+        return;
+    }
+    tracing::debug!(request_id, route, status, error, "request turned away");
+    if let Some(requests) = turned_away.count(Instant::now()) {
+        tracing::warn!(
+            requests,
+            route,
+            status,
+            error,
+            "requests were turned away; this is the last one's reason"
+        );
+    }
 }
 
 /// The problem of a refusal that came from the router itself.
@@ -193,4 +232,94 @@ pub(super) fn request_id(request: &Request) -> HeaderValue {
         let fresh = uuid::Uuid::new_v4().hyphenated().encode_lower(&mut text);
         HeaderValue::from_str(fresh).expect("a UUID is hexadecimal digits and hyphens")
     })
+}
+
+/// What is busy or away: its kind and title.
+const UNAVAILABLE: (&str, &str) = ("unavailable", "The service is busy; try again");
+/// The challenge where what somebody is known by stands in a JSON body. A 401 has to have one that applies (RFC 9110, section
+/// 15.5.2), and no registered scheme does: `Bearer` would say that a token helps, and for `Basic` browsers ask the user themselves.
+/// Clients pass over schemes that they do not know (section 11.6.1).
+const IN_THE_BODY: &str = "Tidegate-Body realm=\"tidegate\"";
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// One of each that a client can see.
+    fn errors() -> Vec<Error> {
+        let text = String::new;
+        vec![
+            Error::Malformed(text()),
+            Error::UnsupportedMediaType,
+            Error::UnsupportedEncoding,
+            Error::SlowBody,
+            Error::TooLarge,
+            Error::Invalid {
+                field: text(),
+                why: text(),
+            },
+            Error::Unauthenticated { presented: true },
+            Error::WrongCredentials,
+            Error::TotpRequired,
+            Error::WrongCode,
+            Error::AccountDisabled,
+            Error::Forbidden,
+            Error::OwnAccount,
+            Error::TotpOn,
+            Error::TotpNotPending,
+            Error::LockedOut(Duration::from_secs(1)),
+            Error::WrongRefreshToken,
+            Error::WrongRecoveryToken,
+            Error::RecoveryOff,
+            Error::Taken,
+            Error::NotFound,
+            Error::NoSession,
+            Error::PreconditionFailed,
+            Error::Overloaded,
+            Error::Away("accounts"),
+            Error::Contended,
+            Error::NoShard,
+            Error::Internal(text()),
+        ]
+    }
+
+    #[test]
+    fn the_document_tells_of_every_status_and_header() {
+        let document = crate::api::openapi::as_json();
+        let items = document["paths"].as_object().unwrap().values();
+        let operations = items.flat_map(|item| item.as_object().unwrap().values());
+        let operations: Vec<_> = operations.collect();
+        for error in errors() {
+            let problem = problem_of(&error);
+            let response = error.clone().into_response();
+            let status = problem.status.to_string();
+            let told = |operation: &serde_json::Value| {
+                let headers = operation["responses"][&status]["headers"].as_object();
+                headers.is_some_and(|told| {
+                    let told: Vec<_> = told.keys().map(|name| name.to_lowercase()).collect();
+                    let mut names = response.headers().keys();
+                    names.all(|name| told.iter().any(|told| *told == name.as_str()))
+                })
+            };
+            assert!(operations.iter().any(|one| told(one)), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn load_is_no_fault() {
+        let is = |error: Error| {
+            let response = error.into_response();
+            let cause = response.extensions().get::<Cause>();
+            cause.map(|cause| cause.passing)
+        };
+        assert_eq!(is(Error::Overloaded), Some(true));
+        assert_eq!(is(Error::Contended), Some(true));
+        assert_eq!(is(Error::Away("accounts")), Some(true));
+        assert_eq!(is(store::Error::NoIds.into()), Some(true));
+        assert_eq!(is(Error::Internal(String::new())), Some(false));
+        assert_eq!(is(Error::RecoveryOff), None);
+        assert_eq!(is(Error::Taken), None);
+    }
 }

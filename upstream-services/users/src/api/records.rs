@@ -133,7 +133,6 @@ pub(super) async fn export(
         (status = 204, description = "The account is gone"),
         (status = 401, description = "The password is wrong, or the access token"),
         (status = 404, description = "The account has just been deleted"),
-        (status = 412, description = "The profile changed several times meanwhile; try again"),
         (status = 429, description = "Too many wrong passwords; try again after Retry-After"),
     )
 )]

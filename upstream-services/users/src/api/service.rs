@@ -12,7 +12,7 @@ use crate::Error;
 /// The service answers and reaches its data, or most of it.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Health {
-    /// "ok", or "degraded" when a shard cannot be read.
+    /// "ok", or "degraded" when a shard cannot be read, or a server of the shared cache does not answer.
     #[schema(example = "ok")]
     status: &'static str,
     /// The shards that cannot be read.
@@ -71,7 +71,8 @@ pub(super) async fn jwks(State(app): State<App>) -> impl IntoResponse {
 /// Health
 ///
 /// Reads one page of every shard. One that cannot be read is named, and its users get 503; when no shard can be
-/// read, so does this.
+/// read, so does this. Servers of the shared cache that do not answer are counted: it is slower without them, and no
+/// request fails.
 #[utoipa::path(
     get, path = "/healthz", operation_id = "read_health", tag = "service",
     responses((status = 200, description = "The service can work", body = Health))
@@ -82,7 +83,7 @@ pub(super) async fn healthz(State(app): State<App>) -> Result<impl IntoResponse,
         tracing::error!(shard, %error, "a shard cannot be read");
     }
     if failed.len() == app.store.shards().len() {
-        return Err(Error::Overloaded);
+        return Err(Error::NoShard);
     }
     let servers = app.remote.as_ref().map(|remote| remote.stats());
     let servers = servers.unwrap_or_default();

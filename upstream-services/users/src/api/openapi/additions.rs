@@ -69,7 +69,7 @@ fn add_refusals(operation: &mut Operation) {
         ("500", "Something went wrong on our side"),
         (
             "503",
-            "Overloaded or out of reach; try again after Retry-After",
+            "Overloaded or out of reach, or the profile is changed by others all the time; try again after Retry-After",
         ),
     ];
     if operation.security.is_some() {
@@ -81,8 +81,12 @@ fn add_refusals(operation: &mut Operation) {
     if operation.request_body.is_some() {
         refusals.extend([
             ("400", "The body is not valid JSON"),
+            ("408", "The body took more than 10 s to arrive"),
             ("413", "The body is larger than 64 KiB"),
-            ("415", "The body is not declared as application/json"),
+            (
+                "415",
+                "The body is not declared as application/json, or it is compressed",
+            ),
             (
                 "422",
                 "A field is unknown, missing or not valid; the detail names it",
@@ -127,11 +131,15 @@ fn add_headers(operation: &mut Operation) {
             ),
         );
         match &**status {
-            "401" if secured => add(
+            "401" => add(
                 "WWW-Authenticate",
+                header(Type::String, challenges(secured)),
+            ),
+            "415" => add(
+                "Accept-Encoding",
                 header(
                     Type::String,
-                    "Where it is the access token that is missing or not valid (RFC 6750)",
+                    "Where the body is compressed: `identity`, as it would have been read (RFC 9110)",
                 ),
             ),
             "429" | "503" => add(
@@ -140,6 +148,17 @@ fn add_headers(operation: &mut Operation) {
             ),
             _ => {}
         }
+    }
+}
+
+/// What a 401 asks for.
+const fn challenges(secured: bool) -> &'static str {
+    match secured {
+        true => {
+            "`Bearer` where it is the access token that is missing or not valid (RFC 6750); `Tidegate-Body` where it is \
+             something in the body"
+        }
+        false => "`Tidegate-Body`: it is something in the body that is not valid",
     }
 }
 

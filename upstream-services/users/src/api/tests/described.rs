@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use axum::http::header::{ETAG, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::{ACCEPT_ENCODING, ETAG, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 
 use super::*;
 use crate::api::openapi;
@@ -22,7 +22,14 @@ pub(super) fn assert_described(method: &Method, path: &str, answer: &Answer) {
         "{method} {template} does not tell of {status}: {}",
         answer.text()
     );
-    for name in [ETAG, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE, SEEN] {
+    for name in [
+        ACCEPT_ENCODING,
+        ETAG,
+        LOCATION,
+        RETRY_AFTER,
+        WWW_AUTHENTICATE,
+        SEEN,
+    ] {
         let there = answer.headers.contains_key(&name);
         // Some headers are not there each time.
         let told = described["headers"].as_object();
@@ -34,6 +41,11 @@ pub(super) fn assert_described(method: &Method, path: &str, answer: &Answer) {
             told || !there,
             "{method} {template} {status} does not tell of {name}"
         );
+    }
+    // RFC 9110, section 15.5.2.
+    if answer.status == StatusCode::UNAUTHORIZED {
+        let challenge = answer.header("www-authenticate");
+        assert!(!challenge.is_empty(), "{method} {template}");
     }
     match described["content"]
         .as_object()

@@ -207,7 +207,11 @@ async fn health_names_shards_that_are_down_and_needs_one() {
     for number in 0..3 {
         break_shard(number).await;
     }
-    home.get("/healthz", "").await.problem(503);
+    let all_down = home.get("/healthz", "").await;
+    let (kind, detail) = all_down.problem(503);
+    assert_eq!(kind, "unavailable");
+    assert!(!detail.contains("logins"), "{detail}");
+    assert_eq!(all_down.header("retry-after"), "1");
 }
 
 #[tokio::test]
