@@ -18,14 +18,20 @@ impl Spool {
         Ok(Self(dir.to_owned()))
     }
 
+    /// Whether there is room for another message; an error where there is none. Blocks.
+    pub(super) fn room(&self) -> io::Result<()> {
+        match fs::read_dir(&self.0)?.count() < MOST {
+            true => Ok(()),
+            false => Err(io::Error::other(format!(
+                "{MOST} messages wait: does anything send them?"
+            ))),
+        }
+    }
+
     /// Adds a message. It appears complete or not at all, and outlives a power loss. Blocks.
     pub(super) fn put(&self, message: &Message) -> io::Result<()> {
+        self.room()?;
         let Self(dir) = self;
-        if fs::read_dir(dir)?.count() >= MOST {
-            return Err(io::Error::other(format!(
-                "{MOST} messages wait: does anything send them?"
-            )));
-        }
         let name = uuid::Uuid::now_v7();
         let unfinished = dir.join(format!("{name}.tmp"));
         let mut open = OpenOptions::new();

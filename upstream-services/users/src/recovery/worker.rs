@@ -76,6 +76,13 @@ impl Worker {
         let Some(user) = self.store.owner_of(name, &Freshness::Latest).await? else {
             return Ok(None);
         };
+        if let Outbox::Spool(spool) = &self.outbox {
+            // Before anything is void for a message that cannot be put away.
+            let spool = spool.clone();
+            let room = tokio::task::spawn_blocking(move || spool.room()).await;
+            let room = room.map_err(std::io::Error::from).flatten();
+            room.map_err(|error| Error::Internal(format!("the spool: {error}")))?;
+        }
         let mut tx = self.store.at(user).begin().await?;
         let select = "SELECT u.username, u.email, r.requested_at
              FROM users u LEFT JOIN recoveries r ON r.user_id = u.id WHERE u.id = ?";

@@ -221,3 +221,17 @@ async fn a_message_that_could_not_be_put_away_can_be_asked_for_again_at_once() {
     let token = token(&home, "anna").await;
     assert_eq!(confirm(&home, &token).await.status, 204);
 }
+
+#[tokio::test]
+async fn a_message_that_cannot_be_put_away_leaves_the_one_before_valid() {
+    let home = home(|config| {
+        config.recovery.interval = chassis::units::Period::from_millis(0);
+    })
+    .await;
+    home.register("anna").await;
+    let before = token(&home, "anna").await;
+    std::fs::remove_dir_all(home.dir.path().join("spool")).unwrap();
+    assert_eq!(ask(&home, "anna@example.org").await.status, 202);
+    counted(&home, "outcome=\"failed\"} 1").await;
+    assert_eq!(confirm(&home, &before).await.status, 204);
+}
