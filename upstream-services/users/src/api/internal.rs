@@ -21,9 +21,6 @@ use crate::sessions::State as SessionState;
 /// Where parts answer others.
 pub(super) const PATHS: [&str; 2] = [AUTHENTICATE, SESSION];
 
-const AUTHENTICATE: &str = "/internal/v1/authenticate";
-const SESSION: &str = "/internal/v1/sessions/{id}";
-
 /// What a part answers to others.
 pub(super) fn routes(part: Part, secret: &Secret) -> Router<App> {
     let router = match part {
@@ -73,3 +70,6 @@ async fn session(
     let state = app.states.state(id, need_of_text(&asked.need)).await?;
     Ok(axum::Json(state))
 }
+
+const AUTHENTICATE: &str = "/internal/v1/authenticate";
+const SESSION: &str = "/internal/v1/sessions/{id}";

@@ -17,9 +17,6 @@ use prometheus::IntCounter;
 use super::turned_away::TurnedAway;
 use crate::Error;
 
-/// The request's id, from the client or made here.
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
 /// What the log says about a 5xx; it never reaches the client.
 #[derive(Clone)]
 struct Cause {
@@ -240,6 +237,8 @@ const UNAVAILABLE: (&str, &str) = ("unavailable", "The service is busy; try agai
 /// 15.5.2), and no registered scheme does: `Bearer` would say that a token helps, and for `Basic` browsers ask the user themselves.
 /// Clients pass over schemes that they do not know (section 11.6.1).
 const IN_THE_BODY: &str = "Tidegate-Body realm=\"tidegate\"";
+/// The request's id, from the client or made here.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 #[cfg(test)]
 mod tests {

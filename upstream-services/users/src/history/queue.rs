@@ -18,8 +18,6 @@ pub(super) struct Queue {
 pub(super) const PERIOD: Duration = Duration::from_millis(100);
 /// The most rows that wait.
 pub(super) const CAPACITY: usize = 10_000;
-/// How often the rest is tried to be written when the process ends.
-const LAST_TRIES: usize = 3;
 
 impl Queue {
     pub(super) fn new(dropped: IntCounter) -> Self {
@@ -126,3 +124,6 @@ impl Queue {
         self.dropped.get()
     }
 }
+
+/// How often the rest is tried to be written when the process ends.
+const LAST_TRIES: usize = 3;

@@ -157,9 +157,6 @@ impl Collector for ObservedStore {
     }
 }
 
-const SHARD: &[&str] = &["shard"];
-const REPLICA: &[&str] = &["shard", "replica"];
-
 fn opts(name: &str, help: &str) -> Opts {
     Opts::new(format!("tidegate_users_{name}"), help)
 }
@@ -171,3 +168,6 @@ fn gauge(labels: &[&str], name: &str, help: &str) -> Result<IntGaugeVec, prometh
 fn counter(labels: &[&str], name: &str, help: &str) -> Result<IntCounterVec, prometheus::Error> {
     IntCounterVec::new(opts(name, help), labels)
 }
+
+const SHARD: &[&str] = &["shard"];
+const REPLICA: &[&str] = &["shard", "replica"];

@@ -40,15 +40,6 @@ pub(crate) struct RemoteAccounts(pub(crate) Arc<Peer>);
 /// The sessions, elsewhere.
 pub(crate) struct RemoteSessions(pub(crate) Arc<Peer>);
 
-/// How long a connection may take to be made.
-const CONNECT: Duration = Duration::from_secs(1);
-/// How long an unused connection is kept: less than others keep theirs.
-const IDLE: Duration = Duration::from_secs(10);
-/// How long a look into the store may take there.
-const LOOK: Duration = Duration::from_secs(10);
-/// The same with a hash before which others wait.
-const HASH: Duration = Duration::from_secs(60);
-
 impl Peer {
     pub(crate) fn new(part: Part, base: &str, secret: &Secret) -> Arc<Self> {
         let mut connector = HttpConnector::new();
@@ -138,3 +129,12 @@ impl SessionStates for RemoteSessions {
         })
     }
 }
+
+/// How long a connection may take to be made.
+const CONNECT: Duration = Duration::from_secs(1);
+/// How long an unused connection is kept: less than others keep theirs.
+const IDLE: Duration = Duration::from_secs(10);
+/// How long a look into the store may take there.
+const LOOK: Duration = Duration::from_secs(10);
+/// The same with a hash before which others wait.
+const HASH: Duration = Duration::from_secs(60);

@@ -47,11 +47,6 @@ struct Verified {
     keys: Arc<Keyset>,
 }
 
-/// Tokens that are remembered.
-const REMEMBERED: u64 = 100_000;
-/// One service on one clock; a second covers rounding between processes.
-const LEEWAY: i64 = 1;
-
 #[derive(Serialize, Deserialize)]
 struct Claims {
     iss: String,
@@ -181,6 +176,11 @@ impl Issuer {
         }
     }
 }
+
+/// Tokens that are remembered.
+const REMEMBERED: u64 = 100_000;
+/// One service on one clock; a second covers rounding between processes.
+const LEEWAY: i64 = 1;
 
 #[cfg(test)]
 mod tests;

@@ -32,15 +32,6 @@ pub struct SeedArgs {
     sample: Option<PathBuf>,
 }
 
-/// Users that are written together.
-const BATCH: u64 = 8192;
-/// The worker number of the ids: services that run take the lowest ones.
-const WORKER: u8 = 255;
-const YEAR: Duration = Duration::from_secs(365 * 86_400);
-const SAMPLE: u64 = 10_000;
-/// Between two lines that say how far it is.
-const TELL: Duration = Duration::from_secs(5);
-
 /// Fills the data set.
 pub(super) async fn fill(args: &SeedArgs) -> Result<(), ToolError> {
     let (config, store) = open(&args.config).await?;
@@ -160,3 +151,12 @@ fn file(path: &std::path::Path) -> impl Fn(std::io::Error) -> ToolError {
         source,
     }
 }
+
+/// Users that are written together.
+const BATCH: u64 = 8192;
+/// The worker number of the ids: services that run take the lowest ones.
+const WORKER: u8 = 255;
+const YEAR: Duration = Duration::from_secs(365 * 86_400);
+const SAMPLE: u64 = 10_000;
+/// Between two lines that say how far it is.
+const TELL: Duration = Duration::from_secs(5);
