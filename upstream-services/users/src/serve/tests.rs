@@ -89,6 +89,22 @@ fn between(time: Duration, from: u64, to: u64) {
 const GET: &str = "GET / HTTP/1.1\r\nhost: x\r\n\r\n";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_is_not_used_again_ends() {
+    let served = served(100).await;
+    let mut streams = Vec::new();
+    for turn in 0..40 {
+        // hyper may see the request before it has waited for anything.
+        let times = 1 + turn % 3;
+        streams.push(served.connect(&GET.repeat(times)).await);
+    }
+    for mut stream in streams {
+        let (answer, time) = rest(&mut stream).await;
+        assert!(answer.ends_with("here"), "{answer}");
+        assert!(time < Duration::from_millis(2_500), "{time:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_head_that_does_not_end_ends_the_connection() {
     let served = served(10).await;
     for start in ["", "GET / HT", "GET / HTTP/1.1\r\nhost: x\r\n"] {

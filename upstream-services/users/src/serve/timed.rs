@@ -34,6 +34,8 @@ pub(super) struct Timed {
     begun: bool,
     /// When the head has to be here, or the connection to be used again.
     due: Option<Instant>,
+    /// When some of an answer was last taken.
+    used: Instant,
     /// Set to a moment that is not later than `due`, so that a request need not set it.
     timer: Pin<Box<Sleep>>,
     /// While nothing is taken of an answer.
@@ -42,7 +44,8 @@ pub(super) struct Timed {
 
 impl Timed {
     pub(super) fn new(stream: TcpStream, phase: Arc<Phase>, deadlines: Deadlines) -> Self {
-        let due = Instant::now() + deadlines.head;
+        let now = Instant::now();
+        let due = now + deadlines.head;
         Self {
             stream,
             phase,
@@ -50,6 +53,7 @@ impl Timed {
             seen: 0,
             begun: true,
             due: Some(due),
+            used: now,
             timer: Box::pin(sleep_until(due)),
             stalled: None,
         }
@@ -57,8 +61,7 @@ impl Timed {
 
     /// Nothing comes: whether it has taken too long.
     fn wait(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        let idle = self.deadlines.idle;
-        let due = *self.due.get_or_insert_with(|| Instant::now() + idle);
+        let due = *self.due.get_or_insert(self.used + self.deadlines.idle);
         loop {
             if self.timer.deadline() > due {
                 self.timer.as_mut().reset(due);
@@ -73,16 +76,25 @@ impl Timed {
         }
     }
 
+    /// A request is being answered, and nothing has to come. hyper need not look again when it is: the timer brings it back.
+    fn keep_timer(&mut self, cx: &mut Context<'_>) {
+        while self.timer.as_mut().poll(cx).is_ready() {
+            let later = Instant::now() + self.deadlines.idle;
+            self.timer.as_mut().reset(later);
+        }
+    }
+
     /// After a write: the time between two requests begins when the last of an answer was taken. hyper looks for what comes
     /// next all the while, and the phase has changed since the answer's head.
     fn wrote(&mut self, cx: &mut Context<'_>, polled: Poll<Result<usize>>) -> Poll<Result<usize>> {
-        if let (Poll::Ready(Ok(_)), Some(due)) = (&polled, &mut self.due) {
+        if let Poll::Ready(Ok(_)) = &polled {
+            self.used = Instant::now();
             let patience = match self.begun {
                 true => self.deadlines.head,
                 false => self.deadlines.idle,
             };
             // Not the timer: it is set anew when it is found to be too early.
-            *due = Instant::now() + patience;
+            self.due = self.due.map(|_| self.used + patience);
         }
         self.written(cx, polled)
     }
@@ -117,7 +129,11 @@ impl AsyncRead for Timed {
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
         if phase % 2 == 1 {
-            return polled; // bodies have a deadline where they are read
+            // Bodies have a deadline where they are read.
+            if polled.is_pending() {
+                self.keep_timer(cx);
+            }
+            return polled;
         }
         if polled.is_pending() {
             return self.wait(cx);
