@@ -9,7 +9,7 @@ use crate::error::is_silence;
 use crate::queue::Queue;
 use crate::sql::dialect::{self, Dialect};
 use crate::sql::{Connection, Health, Pool, Terms, Transaction, mysql};
-use crate::standing::Member;
+use crate::standing::{Member, Said};
 use crate::{Error, Options, Position, Server};
 
 /// One database, and how it does.
@@ -91,16 +91,36 @@ impl Database {
     /// A connection.
     ///
     /// # Errors
-    /// [`Error::Down`] at once when it does not answer, [`Error::Crowded`] when too many wait; [`Error::Busy`] when no
-    /// connection becomes free in time; [`Error::WrongServer`] when it is not the one that it should be.
+    /// [`Error::Down`] at once when it does not answer, [`Error::WrongServer`] when it is not the one that it should be,
+    /// [`Error::Crowded`] when too many wait; [`Error::Busy`] when no connection becomes free in time.
     pub(crate) async fn acquire(&self) -> Result<Connection, Error> {
-        let connection = self.in_time(self.pool.acquire(self.terms.clone())).await?;
-        match self.wrong() {
-            None => Ok(connection),
-            Some(wrong) => {
+        self.refuse_wrong()?;
+        let connection = self.acquire_to_look().await?;
+        match self.refuse_wrong() {
+            Ok(()) => Ok(connection),
+            Err(wrong) => {
                 connection.discard();
                 Err(wrong)
             }
+        }
+    }
+
+    /// A connection to find out with what the server is: the way to one that was wrong.
+    ///
+    /// # Errors
+    /// As [`Database::acquire`], but not when it is the wrong one.
+    pub(crate) async fn acquire_to_look(&self) -> Result<Connection, Error> {
+        self.in_time(self.pool.acquire(self.terms.clone())).await
+    }
+
+    /// Judges by what the server says of itself.
+    ///
+    /// # Errors
+    /// [`Error::WrongServer`]: nothing is to be asked over the connection that this was said over.
+    pub(crate) fn judge(&self, said: Option<Said>) -> Result<(), Error> {
+        match self.member() {
+            Some(member) if !member.judge(said) => Err(self.wrong(member)),
+            _ => Ok(()),
         }
     }
 
@@ -119,6 +139,7 @@ impl Database {
     /// # Errors
     /// As [`Database::acquire_to_write`].
     pub(crate) async fn begin(&self) -> Result<Transaction, Error> {
+        self.refuse_wrong()?;
         let begun = self.in_time(self.pool.begin(self.terms.clone())).await;
         let transaction = match begun {
             // The connection had died while nobody used it, and nothing was done on it.
@@ -127,25 +148,32 @@ impl Database {
             }
             begun => begun,
         }?;
-        match self.wrong() {
-            None => {
+        match self.refuse_wrong() {
+            Ok(()) => {
                 self.refuse_read_only()?;
                 Ok(transaction)
             }
-            Some(wrong) => {
+            Err(wrong) => {
                 transaction.discard();
                 Err(wrong)
             }
         }
     }
 
-    fn wrong(&self) -> Option<Error> {
-        let member = self.member()?;
-        member.is_wrong().then(|| Error::WrongServer {
+    /// Only the probe connects to a server that is known to be the wrong one.
+    fn refuse_wrong(&self) -> Result<(), Error> {
+        match self.member() {
+            Some(member) if member.is_wrong() => Err(self.wrong(member)),
+            _ => Ok(()),
+        }
+    }
+
+    fn wrong(&self, member: &Member) -> Error {
+        Error::WrongServer {
             shard: self.terms.shard,
             place: self.place.clone(),
             found: member.standing(),
-        })
+        }
     }
 
     fn refuse_read_only(&self) -> Result<(), Error> {

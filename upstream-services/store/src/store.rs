@@ -14,7 +14,7 @@ use crate::sql::sqlite::{self, WorkerNumber};
 use crate::sql::{Row, Statement, sql};
 use crate::{
     Bucket, Data, Error, Freshness, Id, IdGenerator, Migration, Options, Route, Schema, Shard,
-    ShardMap, Time, ledger, replica,
+    ShardMap, Time, ledger,
 };
 
 /// All shards of one data set.
@@ -211,18 +211,7 @@ impl Drop for Store {
 /// Looks whether servers are what they should be and how far replicas are behind, and notices when the map has changed.
 async fn watch(map: Arc<ArcSwap<ShardMap>>, shards: Arc<[Arc<Shard>]>) {
     let on_servers = shards.iter().filter(|shard| !shard.is_file());
-    let servers = on_servers.map(async |shard| {
-        let pause = match shard.has_replicas() {
-            true => replica::BEAT,
-            false => PROBE,
-        };
-        loop {
-            if let Err(error) = shard.measure().await {
-                tracing::debug!(shard = shard.number(), %error, "the servers were not measured");
-            }
-            tokio::time::sleep(pause).await;
-        }
-    });
+    let servers = on_servers.map(|shard| shard.watch());
     let changes = async {
         loop {
             tokio::time::sleep(LOOK_FOR_MAP).await;
@@ -241,9 +230,6 @@ async fn watch(map: Arc<ArcSwap<ShardMap>>, shards: Arc<[Arc<Shard>]>) {
 
 /// How long a shard may take to answer whether it does.
 const PING: Duration = Duration::from_millis(300);
-
-/// Between two looks at a primary that has no replicas.
-const PROBE: Duration = Duration::from_secs(1);
 
 /// Between two looks at the stored map.
 const LOOK_FOR_MAP: Duration = Duration::from_secs(1);
