@@ -49,6 +49,7 @@ impl Store {
         };
         let first = Shard::new(options, 0, true);
         first.refuse_read_only().await?;
+        recognize(options, &first, None).await?;
         ledger::apply(&first, &OWN_SCHEMA, now).await?;
         let stored = load_map(&first).await?;
         if let Some(map) = &stored {
@@ -61,6 +62,7 @@ impl Store {
         let data_set = identify(options, &shards[0], rand_number(now), now).await?;
         for shard in &*shards {
             shard.refuse_read_only().await?;
+            recognize(options, shard, Some(data_set)).await?;
             ledger::apply(shard, &OWN_SCHEMA, now).await?;
             identify(options, shard, data_set, now).await?;
             shard.belongs_to(data_set);
@@ -315,6 +317,50 @@ fn place(options: &Options, number: u16) -> String {
     }
 }
 
+/// Refuses another shard, and another data set's, before anything is changed there. What has no tables yet is new.
+async fn recognize(options: &Options, shard: &Shard, data_set: Option<i64>) -> Result<(), Error> {
+    let mut tx = shard.begin().await?;
+    let select = sql("SELECT data_set, number FROM shard_identity");
+    let written = if_there(select.optional(&mut tx).await)?;
+    drop(tx);
+    if let Some(written) = written {
+        check_identity(options, shard, written, data_set)?;
+    }
+    // A data set of another size is another one; the first shard knows it.
+    if shard.number() == 0
+        && let Some(map) = if_there(load_map(shard).await)?
+    {
+        check_shards(options, &map)?;
+    }
+    Ok(())
+}
+
+/// What was found; nothing where there is no table yet.
+fn if_there<T>(found: Result<Option<T>, Error>) -> Result<Option<T>, Error> {
+    match found {
+        Err(error) if error.is_missing_table() => Ok(None),
+        found => found,
+    }
+}
+
+/// The data set of a shard that says what it is. Shard 0 names it; the others have to agree.
+fn check_identity(
+    options: &Options,
+    shard: &Shard,
+    (found, number): (i64, i64),
+    data_set: Option<i64>,
+) -> Result<i64, Error> {
+    let own = i64::from(shard.number());
+    if number == own && (own == 0 || data_set.is_none_or(|data_set| found == data_set)) {
+        return Ok(found);
+    }
+    Err(Error::ForeignShard {
+        place: place(options, shard.number()),
+        found: u16::try_from(number).unwrap_or(u16::MAX),
+        data_set: found,
+    })
+}
+
 /// Writes into a new shard which one it is; checks it on an old one. Returns the data set.
 async fn identify(
     options: &Options,
@@ -325,19 +371,12 @@ async fn identify(
     let mut tx = shard.begin().await?;
     let select = sql("SELECT data_set, number FROM shard_identity");
     let written: Option<(i64, i64)> = select.optional(&mut tx).await?;
-    let own = i64::from(shard.number());
     match written {
-        // Shard 0 names the data set; the others have to agree.
-        Some((found, number)) if number == own && (own == 0 || found == data_set) => Ok(found),
-        Some((found, number)) => Err(Error::ForeignShard {
-            place: place(options, shard.number()),
-            found: u16::try_from(number).unwrap_or(u16::MAX),
-            data_set: found,
-        }),
+        Some(written) => check_identity(options, shard, written, Some(data_set)),
         None => {
             sql("INSERT INTO shard_identity (data_set, number, created_at) VALUES (?, ?, ?)")
                 .bind(data_set)
-                .bind(own)
+                .bind(i64::from(shard.number()))
                 .bind(now)
                 .run(&mut tx)
                 .await?;
