@@ -120,7 +120,14 @@ acquire_timeout = "1s"
         text
     }
 
-    /// Ends a shard's primary as a crash does, and starts it again.
+    /// Ends a shard's primary as a crash does.
+    pub fn end_primary(&mut self, shard: usize) {
+        if let Some(server) = self.primaries[shard].server.take() {
+            server.kill();
+        }
+    }
+
+    /// Ends a shard's primary as a crash does, if it runs, and starts it again.
     ///
     /// # Panics
     /// When it does not start.
@@ -152,6 +159,14 @@ acquire_timeout = "1s"
         self.replicas[shard].tell(statement);
     }
 
+    /// Executes statements on one shard's primary, behind the back of the services; what they select, a line a row.
+    ///
+    /// # Panics
+    /// When they are refused.
+    pub fn ask(&self, shard: usize, statements: &str) -> String {
+        self.primaries[shard].tell(&format!("USE users; {statements}"))
+    }
+
     /// Executes a statement on every primary, behind the back of the services.
     ///
     /// # Panics
@@ -172,10 +187,10 @@ impl Kept {
         }
     }
 
-    /// Executes statements as the server's administrator.
-    fn tell(&self, statements: &str) {
+    /// Executes statements as the server's administrator; what they select.
+    fn tell(&self, statements: &str) -> String {
         let server = self.server.as_ref().expect("it runs");
-        server.tell(statements).expect("they are right");
+        server.tell(statements).expect("they are right")
     }
 
     fn crash(&mut self) {

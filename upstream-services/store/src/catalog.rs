@@ -1,11 +1,12 @@
 //! Which tables a shard has, and about how many rows: what SQLite and the servers say in different words.
 
+use crate::database::Database;
 use crate::sql::{Statement, sql};
 use crate::{Connection, Error, Freshness, Shard};
 
 /// Selects the names of all tables.
-pub(crate) const fn table_names(shard: &Shard) -> Statement {
-    match shard.is_file() {
+pub(crate) const fn table_names(database: &Database) -> Statement {
+    match database.is_file() {
         true => sql("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name"),
         false => sql(
             "SELECT CAST(table_name AS CHAR(64)) FROM information_schema.tables
@@ -24,7 +25,7 @@ pub(crate) async fn estimates(shard: &Shard) -> Result<Vec<(String, i64)>, Error
              WHERE table_schema = DATABASE() AND table_type = 'BASE TABLE' ORDER BY table_name";
         return sql(select).all(&mut connection).await;
     }
-    let names: Vec<(String,)> = table_names(shard).all(&mut connection).await?;
+    let names: Vec<(String,)> = table_names(shard.primary()).all(&mut connection).await?;
     let mut estimates = Vec::with_capacity(names.len());
     for (name,) in names.into_iter().filter(|(name,)| is_ours(name)) {
         match span(&mut connection, &name).await {

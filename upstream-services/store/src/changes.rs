@@ -4,6 +4,7 @@
 //! One process follows a shard at a time (a lock of the server's), from where the last one ended. What changed while the binlog was
 //! purged is not told.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -14,7 +15,7 @@ use mysql_async::{BinlogStream, BinlogStreamRequest, Conn, Opts, OptsBuilder, Va
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::{Data, Id, Server, Store};
+use crate::{Data, Id, Server, Shard, Store};
 
 /// A table whose changes are wanted. Its first column is the id.
 #[derive(Clone, Copy, Debug)]
@@ -53,8 +54,9 @@ impl Store {
         let Data::Servers(servers) = self.data() else {
             return Follower(Vec::new());
         };
-        let follow = |servers: &crate::Servers| {
+        let follow = |(servers, shard): (&crate::Servers, &Arc<Shard>)| {
             let shard = Followed {
+                shard: shard.clone(),
                 server: servers.primary.clone(),
                 tables,
                 changes: changes.clone(),
@@ -68,7 +70,7 @@ impl Store {
                 }
             })
         };
-        Follower(servers.iter().map(follow).collect())
+        Follower(servers.iter().zip(self.shards()).map(follow).collect())
     }
 }
 
@@ -80,6 +82,7 @@ impl Drop for Follower {
 
 /// A primary that is followed.
 struct Followed {
+    shard: Arc<Shard>,
     server: Server,
     tables: &'static [Watch],
     changes: mpsc::Sender<Change>,
@@ -95,7 +98,15 @@ struct Read {
 impl Followed {
     /// Follows until something goes wrong, or another process does it.
     async fn follow(&self) -> Result<(), mysql_async::Error> {
+        if !self.shard.is_admitted() {
+            return Ok(());
+        }
         let mut here = Conn::new(self.opts()).await?;
+        let select = "SELECT data_set, number FROM shard_identity";
+        let said: Option<(i64, u16)> = here.query_first(select).await?;
+        if said != self.shard.data_set().zip(Some(self.shard.number())) {
+            return Ok(());
+        }
         let lock = format!("tidegate-changes-{}", self.server.database);
         let locked: Option<i64> = here.exec_first("SELECT GET_LOCK(?, 0)", (lock,)).await?;
         if locked != Some(1) {

@@ -8,8 +8,8 @@ use tokio::sync::OnceCell;
 use crate::error::is_silence;
 use crate::queue::Queue;
 use crate::sql::dialect::{self, Dialect};
-use crate::sql::{Connection, Health, Pool, Terms, Transaction, mysql};
-use crate::standing::{Member, Said};
+use crate::sql::{Connection, Health, Pool, Terms, Transaction, mysql, sql};
+use crate::standing::{ASK, Member, Said};
 use crate::{Error, Options, Position, Server};
 
 /// One database, and how it does.
@@ -69,6 +69,16 @@ impl Database {
         }
     }
 
+    /// The shard's number.
+    pub(crate) const fn shard(&self) -> u16 {
+        self.terms.shard
+    }
+
+    /// Where it is, for people.
+    pub(crate) fn place(&self) -> &str {
+        &self.place
+    }
+
     /// What the server has to be; none of a file.
     pub(crate) fn member(&self) -> Option<&Member> {
         self.member.as_deref()
@@ -95,7 +105,15 @@ impl Database {
     /// [`Error::Crowded`] when too many wait; [`Error::Busy`] when no connection becomes free in time.
     pub(crate) async fn acquire(&self) -> Result<Connection, Error> {
         self.refuse_wrong()?;
-        let connection = self.acquire_to_look().await?;
+        self.acquire_to_look().await
+    }
+
+    /// A connection to find out with what a server is that was wrong: a new one asks, and may find it right.
+    ///
+    /// # Errors
+    /// As [`Database::acquire`].
+    pub(crate) async fn acquire_to_look(&self) -> Result<Connection, Error> {
+        let connection = self.in_time(self.pool.acquire(self.terms.clone())).await?;
         match self.refuse_wrong() {
             Ok(()) => Ok(connection),
             Err(wrong) => {
@@ -103,14 +121,6 @@ impl Database {
                 Err(wrong)
             }
         }
-    }
-
-    /// A connection to find out with what the server is: the way to one that was wrong.
-    ///
-    /// # Errors
-    /// As [`Database::acquire`], but not when it is the wrong one.
-    pub(crate) async fn acquire_to_look(&self) -> Result<Connection, Error> {
-        self.in_time(self.pool.acquire(self.terms.clone())).await
     }
 
     /// Judges by what the server says of itself.
@@ -155,6 +165,22 @@ impl Database {
             }
             Err(wrong) => {
                 transaction.discard();
+                Err(wrong)
+            }
+        }
+    }
+
+    /// Asks a server what it holds, and whether it takes writes.
+    ///
+    /// # Errors
+    /// As [`Database::acquire_to_write`].
+    pub(crate) async fn look(&self) -> Result<(), Error> {
+        let mut connection = self.acquire_to_look().await?;
+        let said = sql(ASK).optional(&mut connection).await?;
+        match self.judge(said) {
+            Ok(()) => self.refuse_read_only(),
+            Err(wrong) => {
+                connection.discard();
                 Err(wrong)
             }
         }

@@ -144,6 +144,15 @@ pub enum Error {
     #[error("shard {0} is down")]
     Down(u16),
 
+    /// Operation: the data was opened without this shard.
+    #[error("shard {shard} is not used: {why}")]
+    KeptOut {
+        /// The shard.
+        shard: u16,
+        /// Why not.
+        why: Arc<Error>,
+    },
+
     /// Load: replicas cannot be read, and the primary takes no more reads in their place.
     #[error("shard {0} is busy: its replicas are behind, and its primary is protected")]
     Protected(u16),
@@ -215,6 +224,7 @@ impl Error {
             Self::Busy(_)
             | Self::Slow(_)
             | Self::Down(_)
+            | Self::KeptOut { .. }
             | Self::Protected(_)
             | Self::Crowded(_)
             | Self::Unreachable { .. }
@@ -225,6 +235,28 @@ impl Error {
             | Self::NoIds
             | Self::ClaimLost => true,
             Self::Database(sqlx::Error::Database(error)) => is_passing(&**error),
+            Self::Database(error) => is_silence(error),
+            _ => false,
+        }
+    }
+
+    /// Whether a primary is only away for now, or its server is busy: data may be opened without it, and it is tried again. What
+    /// holds something else, or refuses whoever connects, is somebody's mistake.
+    pub(crate) fn is_away(&self) -> bool {
+        match self {
+            Self::WrongServer { .. } => false,
+            Self::Refused {
+                source: sqlx::Error::Database(error),
+                ..
+            } => is_passing(&**error),
+            error => error.is_passing(),
+        }
+    }
+
+    /// Whether a database has not answered.
+    pub fn is_silence(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::Down(_) | Self::Slow(_) => true,
             Self::Database(error) => is_silence(error),
             _ => false,
         }
@@ -251,7 +283,7 @@ pub(crate) fn is_silence(error: &sqlx::Error) -> bool {
 }
 
 /// Whether a database refuses what it would take at another time.
-fn is_passing(error: &dyn DatabaseError) -> bool {
+pub(crate) fn is_passing(error: &dyn DatabaseError) -> bool {
     match error.try_downcast_ref::<MySqlDatabaseError>() {
         Some(error) => match error.number() {
             // An engine's own number; 28 is that of a full disk.

@@ -6,8 +6,9 @@
 
 use sha2::{Digest, Sha256};
 
+use crate::database::Database;
 use crate::sql::named_lock;
-use crate::{Connection, Error, Freshness, On, Shard, Time, Transaction, sql};
+use crate::{Connection, Error, On, Time, Transaction, sql};
 
 /// The tables of one owner, as the list of steps that made them.
 #[derive(Clone, Copy, Debug)]
@@ -29,31 +30,46 @@ pub struct Migration {
     pub sql: &'static str,
 }
 
-/// Brings one shard's tables of one owner up to date. Only one process does it at a time.
-pub(crate) async fn apply(shard: &Shard, schema: &Schema, now: Time) -> Result<(), Error> {
+/// Brings the tables of one owner up to date on a shard's primary. Only one process does it at a time.
+pub(crate) async fn apply(primary: &Database, schema: &Schema, now: Time) -> Result<(), Error> {
     let ledger = Ledger {
-        shard: shard.number(),
+        shard: primary.shard(),
         owner: schema.owner,
         now,
     };
-    if shard.is_file() {
-        let mut tx = shard.begin().await?;
+    if primary.is_file() {
+        let mut tx = primary.begin().await?;
         sql(CREATE_LEDGER).run(&mut tx).await?;
         tx.commit().await?;
         for migration in schema.migrations {
-            ledger.transact(shard.begin().await?, migration).await?;
+            ledger.transact(primary.begin().await?, migration).await?;
         }
     } else {
-        let mut connection = shard.write().await?;
+        let mut connection = primary.acquire_to_write().await?;
         // Waits for other processes that migrate the same database.
         if !named_lock::take(&mut connection, LOCK, LOCK_SECONDS).await? {
-            return Err(Error::Busy(shard.number()));
+            return Err(Error::Busy(primary.shard()));
         }
         let outcome = ledger.step_through(&mut connection, schema).await;
         named_lock::release(connection, LOCK).await;
         outcome?;
     }
-    ledger.refuse_newer(shard, schema).await
+    ledger.refuse_newer(primary, schema).await
+}
+
+/// Looks whether a shard's tables are the program's, as far as they go, and changes nothing.
+pub(crate) async fn check(primary: &Database, schema: &Schema) -> Result<(), Error> {
+    let ledger = Ledger {
+        shard: primary.shard(),
+        owner: schema.owner,
+        now: Time::from_millis(0),
+    };
+    let mut connection = primary.acquire().await?;
+    for migration in schema.migrations {
+        ledger.is_applied(&mut connection, migration).await?;
+    }
+    drop(connection);
+    ledger.refuse_newer(primary, schema).await
 }
 
 /// The ledger of a shard for one owner.
@@ -163,11 +179,11 @@ impl Ledger {
         Ok(())
     }
 
-    async fn refuse_newer(&self, shard: &Shard, schema: &Schema) -> Result<(), Error> {
+    async fn refuse_newer(&self, primary: &Database, schema: &Schema) -> Result<(), Error> {
         let newest = schema.migrations.last().map_or(0, |last| last.version);
         let select = sql("SELECT MAX(version) FROM schema_ledger WHERE owner = ?").bind(self.owner);
         match select
-            .value::<Option<i64>>(&mut shard.read(&Freshness::Latest).await?)
+            .value::<Option<i64>>(&mut primary.acquire().await?)
             .await?
         {
             Some(version) if version > newest => Err(Error::NewerSchema {

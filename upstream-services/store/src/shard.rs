@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use futures::future::{join, join_all};
 use tokio::sync::watch;
 
@@ -29,6 +30,8 @@ pub struct Shard {
     turn: AtomicUsize,
     spill: Spill,
     lag_bound: Duration,
+    /// Why it is not used, while it is not.
+    kept_out: ArcSwapOption<Error>,
 }
 
 /// How new what is read must be.
@@ -72,12 +75,56 @@ impl Shard {
             turn: AtomicUsize::new(0),
             spill: Spill::new(options.spill_per_second),
             lag_bound: options.lag_bound,
+            kept_out: ArcSwapOption::from_pointee(Error::Down(number)),
         }
     }
 
     /// The shard's number.
     pub const fn number(&self) -> u16 {
         self.number
+    }
+
+    /// The database that takes writes, whether it may be used yet or not: for who opens it.
+    pub(crate) const fn primary(&self) -> &Database {
+        &self.primary
+    }
+
+    /// Lets it be used from now on.
+    pub(crate) fn admit(&self) {
+        self.kept_out.store(None);
+    }
+
+    /// Whether it may be used.
+    pub(crate) fn is_admitted(&self) -> bool {
+        self.kept_out.load().is_none()
+    }
+
+    /// Keeps it from being used until it is admitted, and logs why if that is news.
+    pub(crate) fn keep_out(&self, why: Error) {
+        let (text, is_away) = (why.to_string(), why.is_away());
+        let before = self.kept_out.swap(Some(Arc::new(why)));
+        if before.is_some_and(|before| before.to_string() == text) {
+            return;
+        }
+        let (shard, server) = (self.number, self.primary.place());
+        match is_away {
+            true => tracing::warn!(
+                shard,
+                server,
+                "the shard is not used until its primary is back: {text}"
+            ),
+            false => tracing::error!(shard, server, "the shard is not used: {text}"),
+        }
+    }
+
+    fn refuse_kept_out(&self) -> Result<(), Error> {
+        match &*self.kept_out.load() {
+            None => Ok(()),
+            Some(why) => Err(Error::KeptOut {
+                shard: self.number,
+                why: why.clone(),
+            }),
+        }
     }
 
     /// Whether it is a file, and not on a server.
@@ -88,9 +135,10 @@ impl Shard {
     /// A connection to read with.
     ///
     /// # Errors
-    /// [`Error::Busy`] when none becomes free in time; [`Error::Down`]; [`Error::Protected`] when no replica is fit
+    /// [`Error::Busy`] when none becomes free in time; [`Error::Down`]; [`Error::KeptOut`]; [`Error::Protected`] when no replica is fit
     /// and the primary has taken all the reads in their place that it may; [`Error::Database`].
     pub async fn read(&self, freshness: &Freshness) -> Result<Connection, Error> {
+        self.refuse_kept_out()?;
         let primary = self.reader.as_ref().unwrap_or(&self.primary);
         let latest = match freshness {
             Freshness::Bounded => false,
@@ -132,8 +180,9 @@ impl Shard {
     /// A connection for single statements that write; each commits by itself.
     ///
     /// # Errors
-    /// [`Error::Busy`], [`Error::Down`], [`Error::ReadOnly`], [`Error::Database`].
+    /// [`Error::Busy`], [`Error::Down`], [`Error::KeptOut`], [`Error::ReadOnly`], [`Error::Database`].
     pub async fn write(&self) -> Result<Connection, Error> {
+        self.refuse_kept_out()?;
         self.primary.acquire_to_write().await
     }
 
@@ -142,6 +191,7 @@ impl Shard {
     /// # Errors
     /// As [`Shard::write`].
     pub async fn begin(&self) -> Result<Transaction, Error> {
+        self.refuse_kept_out()?;
         self.primary.begin().await
     }
 
@@ -162,6 +212,11 @@ impl Shard {
         let _ = self.data_set.set(data_set); // once, when the data is opened
     }
 
+    /// The data set that it belongs to, once that is known.
+    pub(crate) fn data_set(&self) -> Option<i64> {
+        self.data_set.get().copied()
+    }
+
     /// Refuses a primary that takes no writes, before any is tried.
     pub(crate) async fn refuse_read_only(&self) -> Result<(), Error> {
         if self.is_file() {
@@ -175,9 +230,20 @@ impl Shard {
         }
     }
 
-    /// Looks, for ever, whether the servers are what they should be, and how far the replicas are behind. Each server
-    /// by itself: one that stands still does not keep the others waiting.
-    pub(crate) async fn watch(&self) {
+    /// Looks once whether the servers are what they should be, and how far the replicas are behind.
+    pub(crate) async fn measure(&self) -> Result<(), Error> {
+        let (time, read) = replica::beat(&self.primary, self.has_replicas()).await?;
+        let measured = self
+            .replicas
+            .iter()
+            .map(|replica| replica.measure(time, read));
+        join_all(measured).await; // each by itself: one may be gone
+        Ok(())
+    }
+
+    /// Does so for ever, at the primary with so long a pause. Each server by itself: one that stands still does not keep the
+    /// others waiting.
+    pub(crate) async fn watch(&self, pause: Duration) {
         let (beat, last) = watch::channel(None);
         let primary = async {
             loop {
@@ -185,10 +251,6 @@ impl Shard {
                     Ok(time) => drop(beat.send_replace(Some(time))),
                     Err(error) => self.not_measured(&error),
                 }
-                let pause = match self.has_replicas() {
-                    true => replica::BEAT,
-                    false => PROBE,
-                };
                 tokio::time::sleep(pause).await;
             }
         };
@@ -227,9 +289,12 @@ impl Shard {
         let standing = self.primary.member();
         let replicas = self.replicas.iter().map(|replica| &replica.database);
         let databases = replicas.chain(&self.reader).chain([&self.primary]);
+        let kept_out = self.kept_out.load_full();
         ShardStatus {
             number: self.number,
-            well: self.primary.health().is_well(),
+            well: self.primary.health().is_well()
+                && !kept_out.as_ref().is_some_and(|why| why.is_silence()),
+            kept_out: kept_out.map(|why| why.to_string()),
             trips: self.primary.health().trips(),
             standing: standing.map_or(Standing::Fit, |member| (*member.standing()).clone()),
             read_only: standing.is_some_and(Member::is_read_only),
@@ -258,6 +323,8 @@ pub struct ShardStatus {
     pub number: u16,
     /// Whether the primary answers.
     pub well: bool,
+    /// Why the shard is not used, though the data is open: since then its primary has not been there, or was not the right one.
+    pub kept_out: Option<String>,
     /// How often the primary has ceased to answer.
     pub trips: u64,
     /// What the primary has turned out to be.
@@ -301,6 +368,3 @@ impl ReplicaStatus {
 
 /// How long a read waits for a replica to reach a position.
 const PATIENCE: Duration = Duration::from_millis(50);
-
-/// Between two looks at a primary that has no replicas.
-const PROBE: Duration = Duration::from_secs(1);

@@ -13,6 +13,7 @@ use arc_swap::ArcSwap;
 use sqlx::mysql::MySqlConnection;
 
 use crate::clock::now;
+use crate::error::is_passing;
 
 /// A condition in SQL; a constant could not be part of others.
 macro_rules! takes_no_writes {
@@ -109,7 +110,8 @@ impl Member {
         let said = sqlx::query_as::<_, Said>(ASK).fetch_optional(&mut *connection);
         let is_fit = match said.await {
             Ok(said) => self.judge(said),
-            Err(sqlx::Error::Database(error)) => {
+            // One that is shutting down, say, has said nothing about what it holds.
+            Err(sqlx::Error::Database(error)) if !is_passing(&*error) => {
                 self.settle(Standing::Unreadable(error.to_string()));
                 false
             }

@@ -5,16 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use futures::future::{join, join_all, try_join_all};
+use futures::future::{join_all, try_join_all};
 use tokio::task::JoinHandle;
 
 use crate::lease::Lease;
-use crate::shard_map::Range;
 use crate::sql::sqlite::{self, WorkerNumber};
 use crate::sql::{Row, Statement, sql};
+use crate::time_table::WantedTables;
+use crate::watcher::Watcher;
 use crate::{
-    Bucket, Data, Error, Freshness, Id, IdGenerator, Migration, Options, Route, Schema, Shard,
-    ShardMap, Time, ledger,
+    Bucket, Data, Error, Freshness, Id, IdGenerator, Options, Route, Schema, Shard, ShardMap, Time,
+    opening,
 };
 
 /// All shards of one data set.
@@ -26,6 +27,7 @@ pub struct Store {
     ids: Arc<IdGenerator>,
     /// Where shards in files are.
     dir: Option<PathBuf>,
+    time_tables: Arc<WantedTables>,
     /// Where the worker number is lent.
     _lease: Option<Lease>,
     watch: JoinHandle<()>,
@@ -35,54 +37,41 @@ impl Store {
     /// Opens every shard, makes them if the data set is new, and brings the tables of the store
     /// and of `schema` up to date on all of them.
     ///
+    /// Of an existing data set on servers, a shard other than 0 whose primary is away or read-only is left out: requests for it
+    /// have [`Error::KeptOut`]. It is tried once a second, and used as soon as its tables are up to date.
+    ///
     /// # Errors
     /// When the data does not fit the options (another number of shards, a missing or foreign
-    /// file, a newer schema) or the database fails. An existing data set is never changed then.
+    /// file or server, a newer schema) or the database fails. No data is made where others were lost.
     pub async fn open(options: &Options, schema: &Schema, now: Time) -> Result<Self, Error> {
-        let even = ShardMap::even(options.shards())?;
         let ids = match &options.data {
             Data::Files(files) => {
+                ShardMap::even(files.shards)?;
                 sqlite::create_dir(&files.dir)?;
                 WorkerNumber::take(&files.dir)?.generator()
             }
             Data::Servers(_) => IdGenerator::idle(),
         };
-        let first = Shard::new(options, 0, true);
-        first.refuse_read_only().await?;
-        recognize(options, &first, None).await?;
-        ledger::apply(&first, &OWN_SCHEMA, now).await?;
-        let stored = load_map(&first).await?;
-        if let Some(map) = &stored {
-            check_shards(options, map)?;
-        }
-        let rest = 1..options.shards();
-        let rest = rest.map(|number| Shard::new(options, number, stored.is_none()));
-        let shards = std::iter::once(first).chain(rest).map(Arc::new);
-        let shards: Arc<[Arc<Shard>]> = shards.collect();
-        let data_set = identify(options, &shards[0], rand_number(now), now).await?;
-        for shard in &*shards {
-            shard.refuse_read_only().await?;
-            recognize(options, shard, Some(data_set)).await?;
-            ledger::apply(shard, &OWN_SCHEMA, now).await?;
-            identify(options, shard, data_set, now).await?;
-            shard.belongs_to(data_set);
-            ledger::apply(shard, schema, now).await?;
-        }
-        let map = match stored {
-            Some(map) => map,
-            // Last: whoever finds a map knows that every shard is complete.
-            None => save_map(&shards[0], even).await?,
-        };
+        let (map, shards) = opening::open(options, schema, now).await?;
+        let shards: Arc<[Arc<Shard>]> = shards.into_iter().map(Arc::new).collect();
         let map = Arc::new(ArcSwap::from_pointee(map));
         let ids = Arc::new(ids);
         let lease = match &options.data {
             Data::Files(_) => None,
             Data::Servers(_) => {
-                let lease = Lease::take(shards[0].clone(), ids.clone(), rand_number(now));
+                let holder = opening::rand_number(now);
+                let lease = Lease::take(shards[0].clone(), ids.clone(), holder);
                 Some(lease.await?)
             }
         };
-        let watch = tokio::spawn(watch(map.clone(), shards.clone()));
+        let time_tables = Arc::<WantedTables>::default();
+        let watch = Watcher {
+            map: map.clone(),
+            shards: shards.clone(),
+            ids: ids.clone(),
+            schema: *schema,
+            time_tables: time_tables.clone(),
+        };
         Ok(Self {
             data: options.data.clone(),
             map,
@@ -92,8 +81,9 @@ impl Store {
                 Data::Files(files) => Some(files.dir.clone()),
                 Data::Servers(_) => None,
             },
+            time_tables,
             _lease: lease,
-            watch,
+            watch: tokio::spawn(watch.run()),
         })
     }
 
@@ -132,6 +122,11 @@ impl Store {
     /// The time of the next id: the clock's, or a later one that ids have come to.
     pub(crate) fn time_of_ids(&self, now: Time) -> Time {
         self.ids.time(now)
+    }
+
+    /// The time tables that shards are to have before they are used.
+    pub(crate) fn time_tables(&self) -> &WantedTables {
+        &self.time_tables
     }
 
     /// Where the shards are, if they are files.
@@ -210,218 +205,8 @@ impl Drop for Store {
     }
 }
 
-/// Looks whether servers are what they should be and how far replicas are behind, and notices when the map has changed.
-async fn watch(map: Arc<ArcSwap<ShardMap>>, shards: Arc<[Arc<Shard>]>) {
-    let on_servers = shards.iter().filter(|shard| !shard.is_file());
-    let servers = on_servers.map(|shard| shard.watch());
-    let changes = async {
-        loop {
-            tokio::time::sleep(LOOK_FOR_MAP).await;
-            match load_map(&shards[0]).await {
-                Ok(Some(stored)) if stored.epoch() > map.load().epoch() => {
-                    tracing::info!(epoch = stored.epoch(), "the shard map has changed");
-                    map.store(Arc::new(stored));
-                }
-                Ok(_) => {}
-                Err(error) => tracing::debug!(%error, "the shard map was not read"),
-            }
-        }
-    };
-    join(join_all(servers), changes).await;
-}
-
 /// How long a shard may take to answer whether it does.
-const PING: Duration = Duration::from_millis(300);
-
-/// Between two looks at the stored map.
-const LOOK_FOR_MAP: Duration = Duration::from_secs(1);
-
-/// The stored map, if the data set is complete.
-async fn load_map(shard: &Shard) -> Result<Option<ShardMap>, Error> {
-    let select = "SELECT epoch, first_bucket, last_bucket, shard FROM shard_map
-         WHERE epoch = (SELECT MAX(epoch) FROM shard_map) ORDER BY first_bucket";
-    let rows: Vec<(i64, i64, i64, i64)> = sql(select)
-        .all(&mut shard.read(&Freshness::Latest).await?)
-        .await?;
-    let Some(&(epoch, ..)) = rows.first() else {
-        return Ok(None);
-    };
-    let number = |value| u16::try_from(value).map_err(|_| Error::ShardMapDamaged(epoch));
-    let mut ranges = Vec::with_capacity(rows.len());
-    for (_, first, last, shard) in rows {
-        ranges.push(Range {
-            first: number(first)?,
-            last: number(last)?,
-            shard: number(shard)?,
-        });
-    }
-    ShardMap::from_ranges(epoch, &ranges).map(Some)
-}
-
-/// Stores the first map, unless another process was faster: then that one counts.
-async fn save_map(shard: &Shard, map: ShardMap) -> Result<ShardMap, Error> {
-    let mut tx = shard.begin().await?;
-    let stored: i64 = sql("SELECT COUNT(*) FROM shard_map").value(&mut tx).await?;
-    if stored == 0 {
-        for range in map.ranges() {
-            let insert = "INSERT INTO shard_map (epoch, first_bucket, last_bucket, shard) VALUES (?, ?, ?, ?)";
-            sql(insert)
-                .bind(map.epoch())
-                .bind(i64::from(range.first))
-                .bind(i64::from(range.last))
-                .bind(i64::from(range.shard))
-                .run(&mut tx)
-                .await?;
-        }
-        tx.commit().await?;
-        return Ok(map);
-    }
-    drop(tx);
-    match load_map(shard).await? {
-        Some(stored) if stored.shards() == map.shards() => Ok(stored),
-        Some(stored) => Err(Error::OtherShardCount {
-            configured: map.shards(),
-            created: stored.shards(),
-        }),
-        None => Err(Error::ShardMapDamaged(0)),
-    }
-}
-
-/// Refuses data of another number of shards, and data with a shard lost: a file made anew in its
-/// place would look like users who never registered.
-fn check_shards(options: &Options, map: &ShardMap) -> Result<(), Error> {
-    if map.shards() != options.shards() {
-        return Err(Error::OtherShardCount {
-            configured: options.shards(),
-            created: map.shards(),
-        });
-    }
-    let Data::Files(files) = &options.data else {
-        return Ok(());
-    };
-    let mut numbers = 0..files.shards;
-    match numbers.find(|&number| !sqlite::path(files, number).exists()) {
-        Some(number) => Err(Error::ShardMissing {
-            number,
-            path: sqlite::path(files, number),
-        }),
-        None => Ok(()),
-    }
-}
-
-/// Where a shard is, for people.
-fn place(options: &Options, number: u16) -> String {
-    match &options.data {
-        Data::Files(files) => sqlite::path(files, number).display().to_string(),
-        Data::Servers(servers) => servers[usize::from(number)].primary.to_string(),
-    }
-}
-
-/// Refuses another shard, and another data set's, before anything is changed there. What has no tables yet is new.
-async fn recognize(options: &Options, shard: &Shard, data_set: Option<i64>) -> Result<(), Error> {
-    let mut tx = shard.begin().await?;
-    let select = sql("SELECT data_set, number FROM shard_identity");
-    let written = if_there(select.optional(&mut tx).await)?;
-    drop(tx);
-    if let Some(written) = written {
-        check_identity(options, shard, written, data_set)?;
-    }
-    // A data set of another size is another one; the first shard knows it.
-    if shard.number() == 0
-        && let Some(map) = if_there(load_map(shard).await)?
-    {
-        check_shards(options, &map)?;
-    }
-    Ok(())
-}
-
-/// What was found; nothing where there is no table yet.
-fn if_there<T>(found: Result<Option<T>, Error>) -> Result<Option<T>, Error> {
-    match found {
-        Err(error) if error.is_missing_table() => Ok(None),
-        found => found,
-    }
-}
-
-/// The data set of a shard that says what it is. Shard 0 names it; the others have to agree.
-fn check_identity(
-    options: &Options,
-    shard: &Shard,
-    (found, number): (i64, i64),
-    data_set: Option<i64>,
-) -> Result<i64, Error> {
-    let own = i64::from(shard.number());
-    if number == own && (own == 0 || data_set.is_none_or(|data_set| found == data_set)) {
-        return Ok(found);
-    }
-    Err(Error::ForeignShard {
-        place: place(options, shard.number()),
-        found: u16::try_from(number).unwrap_or(u16::MAX),
-        data_set: found,
-    })
-}
-
-/// Writes into a new shard which one it is; checks it on an old one. Returns the data set.
-async fn identify(
-    options: &Options,
-    shard: &Shard,
-    data_set: i64,
-    now: Time,
-) -> Result<i64, Error> {
-    let mut tx = shard.begin().await?;
-    let select = sql("SELECT data_set, number FROM shard_identity");
-    let written: Option<(i64, i64)> = select.optional(&mut tx).await?;
-    match written {
-        Some(written) => check_identity(options, shard, written, Some(data_set)),
-        None => {
-            sql("INSERT INTO shard_identity (data_set, number, created_at) VALUES (?, ?, ?)")
-                .bind(data_set)
-                .bind(i64::from(shard.number()))
-                .bind(now)
-                .run(&mut tx)
-                .await?;
-            tx.commit().await?;
-            Ok(data_set)
-        }
-    }
-}
-
-/// A number that tells data sets apart. Not a secret: the hasher's random keys will do.
-fn rand_number(now: Time) -> i64 {
-    use std::hash::{BuildHasher, RandomState};
-    RandomState::new().hash_one(now).cast_signed()
-}
-
-const OWN_SCHEMA: Schema = Schema {
-    owner: "store",
-    migrations: &[
-        Migration {
-            version: 1,
-            name: "shard identity, shard map, claims",
-            sql: include_str!("schema.sql"),
-        },
-        Migration {
-            version: 2,
-            name: "worker numbers",
-            sql: include_str!("workers.sql"),
-        },
-        Migration {
-            version: 3,
-            name: "fence, heartbeat",
-            sql: include_str!("fence.sql"),
-        },
-        Migration {
-            version: 4,
-            name: "row samples",
-            sql: include_str!("row_samples.sql"),
-        },
-        Migration {
-            version: 5,
-            name: "how far changes were read",
-            sql: include_str!("changes.sql"),
-        },
-    ],
-};
+pub(crate) const PING: Duration = Duration::from_millis(300);
 
 #[cfg(test)]
 mod tests;

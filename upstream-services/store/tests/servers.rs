@@ -15,6 +15,8 @@ use tidegate_store::{
     Store, Time, Transaction, sql,
 };
 
+#[path = "servers/away.rs"]
+mod away;
 #[path = "servers/limits.rs"]
 mod limits;
 #[path = "servers/roles.rs"]

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use cache::Remote;
-use store::Store;
+use store::{Store, Time};
 
 use crate::accounts::Accounts;
-use crate::config::RecoveryConfig;
+use crate::admins::Admins;
+use crate::config::{BootstrapConfig, RecoveryConfig};
 use crate::hashing::Hasher;
 use crate::history::History;
 use crate::metrics::{HashMetrics, Metrics, Observed, ObservedRemote, reader};
@@ -87,6 +88,27 @@ pub(crate) fn remote(config: &Config) -> Result<Option<Arc<Remote>>, Error> {
     let remote = config.cache.remote.as_ref();
     let remote = remote.map(|remote| Remote::open(remote.options()));
     Ok(remote.transpose()?)
+}
+
+/// Makes the first administrator, if one is wanted; who is still wanted when that cannot be said now: a shard is away, and the
+/// first one may be on it.
+pub(crate) async fn first_administrator(
+    config: &Config,
+    part: Option<Part>,
+    (admins, accounts): (&Admins, &Accounts),
+    now: Time,
+) -> Result<Option<BootstrapConfig>, Error> {
+    let (Some(wanted), true) = (&config.bootstrap, includes(part, Part::Accounts)) else {
+        return Ok(None);
+    };
+    match admins.bootstrap(accounts, wanted, now).await {
+        Ok(()) => Ok(None),
+        Err(error) if error.is_passing() => {
+            tracing::warn!(%error, "whether there is an administrator is looked for when every shard is there");
+            Ok(Some(wanted.clone()))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// What is read through the cache.

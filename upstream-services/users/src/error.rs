@@ -159,6 +159,17 @@ pub enum Error {
     Internal(String),
 }
 
+impl Error {
+    /// Whether it may well be gone the next time, whatever the client does.
+    pub(crate) fn is_passing(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_passing(),
+            Self::Away(_) | Self::Overloaded => true,
+            _ => false,
+        }
+    }
+}
+
 impl From<store::Error> for Error {
     fn from(error: store::Error) -> Self {
         Self::Store(Arc::new(error))

@@ -47,7 +47,8 @@ use crate::accounts::Accounts;
 use crate::admins::Admins;
 use crate::api::Service;
 use crate::assembly::{
-    authenticator, cached, hasher, includes, observe, recovery, remote, session_states,
+    authenticator, cached, first_administrator, hasher, includes, observe, recovery, remote,
+    session_states,
 };
 use crate::factors::Factors;
 use crate::history::History;
@@ -55,6 +56,7 @@ use crate::lockout::Gate;
 use crate::metrics::{Metrics, ObservedStore};
 use crate::records::Records;
 use crate::tokens::Issuer;
+use crate::upkeep::Upkeep;
 
 pub use api::BODY_LIMIT;
 pub use config::Config;
@@ -119,9 +121,7 @@ impl Users {
             factors.clone(),
         );
         let (accounts, admins) = (Arc::new(accounts.await?), Admins::new(store.clone()));
-        if let (Some(wanted), true) = (&config.bootstrap, includes(part, Part::Accounts)) {
-            admins.bootstrap(&accounts, wanted, now).await?;
-        }
+        let wanted = first_administrator(config, part, (&admins, &accounts), now).await?;
         let service = Arc::new(Service {
             authenticator: authenticator(config, part, &accounts)?,
             accounts,
@@ -139,8 +139,8 @@ impl Users {
             tokens,
             metrics,
         });
-        let archive = config.history.archive.clone();
-        let sweeper = tokio::spawn(upkeep::sweep(service.clone(), part, archive));
+        let upkeep = Upkeep::new(service.clone(), part, config, wanted);
+        let sweeper = tokio::spawn(upkeep.run());
         let writer = tokio::spawn(async move { history.write().await });
         let services = config.services.as_ref();
         Ok(Self {

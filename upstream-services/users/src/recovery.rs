@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus::IntCounterVec;
 use serde::Serialize;
-use store::{Freshness, Id, Store, Time, Transaction, sql};
+use store::{Freshness, Id, Shard, Store, Time, Transaction, sql};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -84,20 +84,13 @@ impl Recovery {
         row.map(|(user,)| user).ok_or(Error::WrongRecoveryToken)
     }
 
-    /// Deletes tokens that have expired, a batch of each shard at a time.
+    /// Deletes tokens that have expired, a batch of each shard at a time; the first error of any shard.
     pub(crate) async fn sweep(&self, now: Time) -> Result<(), Error> {
+        let mut outcome = Ok(());
         for shard in self.store.shards() {
-            let mut connection = shard.write().await?;
-            let old = sql("SELECT user_id FROM recoveries WHERE expires_at < ? LIMIT 500");
-            let old: Vec<(Id,)> = old.bind(now).all(&mut connection).await?;
-            if !old.is_empty() {
-                let delete = sql("DELETE FROM recoveries WHERE user_id IN ");
-                let delete = delete.list(old.into_iter().map(|(user,)| user));
-                let delete = delete.then(" AND expires_at < ?").bind(now);
-                delete.run(&mut connection).await?;
-            }
+            outcome = outcome.and(sweep(shard, now).await);
         }
-        Ok(())
+        outcome
     }
 
     /// Finishes what was requested.
@@ -148,6 +141,19 @@ impl Outbox {
         })?;
         Ok(Some(Self::Spool(spool)))
     }
+}
+
+async fn sweep(shard: &Shard, now: Time) -> Result<(), Error> {
+    let mut connection = shard.write().await?;
+    let old = sql("SELECT user_id FROM recoveries WHERE expires_at < ? LIMIT 500");
+    let old: Vec<(Id,)> = old.bind(now).all(&mut connection).await?;
+    if !old.is_empty() {
+        let delete = sql("DELETE FROM recoveries WHERE user_id IN ");
+        let delete = delete.list(old.into_iter().map(|(user,)| user));
+        let delete = delete.then(" AND expires_at < ?").bind(now);
+        delete.run(&mut connection).await?;
+    }
+    Ok(())
 }
 
 /// Uses up a token; whether it was valid.

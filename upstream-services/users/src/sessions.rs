@@ -12,7 +12,7 @@ use std::time::Duration;
 use cache::{Cache, Limits, Need, Remote, Source};
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
-use store::{Id, Position, Store, Time, Transaction, sql};
+use store::{Id, Position, Shard, Store, Time, Transaction, sql};
 
 use crate::Error;
 use crate::accounts::Authenticated;
@@ -234,33 +234,39 @@ impl Sessions {
         }))
     }
 
-    /// Deletes sessions and tokens that have expired, a batch of each shard at a time.
+    /// Deletes sessions and tokens that have expired, a batch of each shard at a time; the first error of any shard.
     pub(crate) async fn sweep(&self, now: Time) -> Result<(), Error> {
+        let mut outcome = Ok(());
         for shard in self.store.shards() {
-            let mut connection = shard.write().await?;
-            // By their keys: for a subquery MariaDB reads, and locks, every row there is.
-            let old = sql("SELECT hash FROM refresh_tokens WHERE expires_at < ? LIMIT 500");
-            let old: Vec<(Vec<u8>,)> = old.bind(now).all(&mut connection).await?;
-            if !old.is_empty() {
-                let delete = sql("DELETE FROM refresh_tokens WHERE hash IN ");
-                let hashes = old.into_iter().map(|(hash,)| hash);
-                delete.list(hashes).run(&mut connection).await?;
-            }
-            let old = sql("SELECT id FROM sessions WHERE expires_at < ? LIMIT 500");
-            let old: Vec<(Id,)> = old.bind(now).all(&mut connection).await?;
-            if !old.is_empty() {
-                let delete = sql("DELETE FROM sessions WHERE id IN ");
-                let ids = old.into_iter().map(|(id,)| id);
-                delete.list(ids).run(&mut connection).await?;
-            }
+            outcome = outcome.and(sweep(shard, now).await);
         }
-        Ok(())
+        outcome
     }
 }
 
 /// Sessions that were ended, if the commit took place: how far a reader has to be to see it, or an error, which leaves that
 /// open. [`Sessions::ended`] takes it.
 pub(crate) type Ended = (Vec<Id>, Result<Position, store::Error>);
+
+async fn sweep(shard: &Shard, now: Time) -> Result<(), Error> {
+    let mut connection = shard.write().await?;
+    // By their keys: for a subquery MariaDB reads, and locks, every row there is.
+    let old = sql("SELECT hash FROM refresh_tokens WHERE expires_at < ? LIMIT 500");
+    let old: Vec<(Vec<u8>,)> = old.bind(now).all(&mut connection).await?;
+    if !old.is_empty() {
+        let delete = sql("DELETE FROM refresh_tokens WHERE hash IN ");
+        let hashes = old.into_iter().map(|(hash,)| hash);
+        delete.list(hashes).run(&mut connection).await?;
+    }
+    let old = sql("SELECT id FROM sessions WHERE expires_at < ? LIMIT 500");
+    let old: Vec<(Id,)> = old.bind(now).all(&mut connection).await?;
+    if !old.is_empty() {
+        let delete = sql("DELETE FROM sessions WHERE id IN ");
+        let ids = old.into_iter().map(|(id,)| id);
+        delete.list(ids).run(&mut connection).await?;
+    }
+    Ok(())
+}
 
 /// A session that was opened or kept open.
 pub(crate) struct Opened {

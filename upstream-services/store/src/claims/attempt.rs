@@ -53,7 +53,7 @@ impl<'s> Attempt<'s> {
             };
             if row.owned {
                 // Given up by this very owner, but not yet deleted?
-                if row.owner == self.owner && self.store.release_due(Some(self.owner)).await? > 0 {
+                if row.owner == self.owner && self.store.release_due(self.owner).await? > 0 {
                     continue;
                 }
                 self.met_own = row.owner == self.owner;
@@ -186,7 +186,7 @@ impl<'s> Attempt<'s> {
         }
         self.store.forget_attempt(self.token).await?;
         if !self.released.is_empty() {
-            self.store.release_due(Some(self.owner)).await?;
+            self.store.release_due(self.owner).await?;
         }
         Ok(())
     }

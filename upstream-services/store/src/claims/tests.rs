@@ -381,3 +381,33 @@ async fn a_sweep_finishes_what_crashes_left() {
     );
     assert_eq!(claims(&store).await, 1);
 }
+
+#[tokio::test]
+async fn a_shard_that_is_away_keeps_the_sweep_from_no_other() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir).await;
+    let now = Time::now();
+    let names: Vec<String> = (0..32).map(|number| format!("user{number}")).collect();
+    for (number, name) in (0..).zip(&names) {
+        // By turns of an attempt on shard 0, where nobody can decide it then, and of one on shard 3.
+        let owner = new_user(&store, number % 2 * 4000);
+        let mut attempt = Attempt::new(&store, owner, now).unwrap();
+        assert!(attempt.claim(("username", name), now).await.unwrap());
+    }
+    store.shards()[0].keep_out(Error::Down(0));
+    let swept = store.sweep_claims(now.plus(LEASE * 2)).await.unwrap_err();
+    assert!(matches!(swept, Error::KeptOut { shard: 0, .. }), "{swept}");
+    let mut left: Vec<(Id,)> = Vec::new();
+    for shard in &store.shards()[1..] {
+        let select = sql("SELECT owner FROM claims");
+        let mut connection = shard.read(&Freshness::Latest).await.unwrap();
+        left.extend(select.all::<(Id,)>(&mut connection).await.unwrap());
+    }
+    assert!(!left.is_empty());
+    for (owner,) in left {
+        assert_eq!(owner.bucket().number(), 0, "the other is not settled");
+    }
+    store.shards()[0].admit();
+    store.sweep_claims(now.plus(LEASE * 2)).await.unwrap();
+    assert_eq!(claims(&store).await, 0);
+}

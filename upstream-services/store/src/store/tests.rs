@@ -8,6 +8,7 @@ use sqlx::{Connection, SqliteConnection};
 use tempfile::TempDir;
 
 use super::*;
+use crate::Migration;
 
 const SCHEMA: Schema = Schema {
     owner: "test",

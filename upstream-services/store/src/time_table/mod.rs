@@ -23,6 +23,7 @@ use crate::{Id, Value};
 use month::Month;
 
 pub use rows::Page;
+pub(crate) use upkeep::WantedTables;
 
 /// Tables by month, the same on every shard.
 ///

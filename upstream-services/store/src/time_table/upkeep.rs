@@ -2,24 +2,30 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::month::Month;
 use super::{TimeTable, archive};
+use crate::database::Database;
 use crate::sql::Statement;
 use crate::turn::Turn;
 use crate::{Error, Freshness, Shard, Store, Time, catalog};
 
 impl Store {
     /// Makes the tables of the current month and of those ahead, on every shard: before the first row is inserted, and
-    /// again long before the months are used up. One whose ids run ahead of the clock gets the months of its ids too.
+    /// again long before the months are used up. One whose ids run ahead of the clock gets the months of its ids too. A shard that is
+    /// not used yet gets its tables before it is.
     ///
     /// # Errors
     /// The first error of any shard; the others have their tables.
     pub async fn make_time_tables(&self, tables: &[TimeTable], now: Time) -> Result<(), Error> {
+        // Before any is made: a shard that comes back meanwhile makes them by itself.
+        self.time_tables().want(tables);
         let mut outcome = Ok(());
-        for shard in self.shards() {
+        let shards = self.shards().iter();
+        for shard in shards.filter(|shard| shard.is_admitted()) {
             for table in tables {
-                let made = make(shard, table, [now, self.time_of_ids(now)]).await;
+                let made = make(shard.primary(), table, [now, self.time_of_ids(now)]).await;
                 outcome = outcome.and(made);
             }
         }
@@ -103,7 +109,9 @@ async fn old<'t>(
     now: Time,
 ) -> Result<Vec<(&'t TimeTable, Month)>, Error> {
     let mut connection = shard.read(&Freshness::Latest).await?;
-    let names: Vec<(String,)> = catalog::table_names(shard).all(&mut connection).await?;
+    let names: Vec<(String,)> = catalog::table_names(shard.primary())
+        .all(&mut connection)
+        .await?;
     let mut old = Vec::new();
     for table in tables {
         let oldest = Month::of(now).minus(table.kept.max(1));
@@ -114,11 +122,54 @@ async fn old<'t>(
     Ok(old)
 }
 
-async fn make(shard: &Shard, table: &TimeTable, times: [Time; 2]) -> Result<(), Error> {
-    let names = catalog::table_names(shard);
-    let names: Vec<(String,)> = names
-        .all(&mut shard.read(&Freshness::Latest).await?)
-        .await?;
+/// The time tables that shards have before they are used.
+#[derive(Debug, Default)]
+pub(crate) struct WantedTables(Mutex<Vec<TimeTable>>);
+
+impl WantedTables {
+    /// From now on these too.
+    fn want(&self, tables: &[TimeTable]) {
+        let mut wanted = self.all();
+        for table in tables {
+            if wanted.iter().all(|known| known.name != table.name) {
+                wanted.push(*table);
+            }
+        }
+    }
+
+    /// Makes the months of these times and those ahead on a shard, and lets it be used.
+    pub(crate) async fn make_and_admit(
+        &self,
+        shard: &Shard,
+        times: [Time; 2],
+    ) -> Result<(), Error> {
+        let mut made = 0;
+        loop {
+            let next = {
+                let wanted = self.all();
+                let next = wanted.get(made).copied();
+                if next.is_none() {
+                    // Under the lock: whoever wants one more after this finds a shard that is used.
+                    shard.admit();
+                }
+                next
+            };
+            let Some(table) = next else {
+                return Ok(());
+            };
+            make(shard.primary(), &table, times).await?;
+            made += 1;
+        }
+    }
+
+    fn all(&self) -> MutexGuard<'_, Vec<TimeTable>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn make(primary: &Database, table: &TimeTable, times: [Time; 2]) -> Result<(), Error> {
+    let names = catalog::table_names(primary);
+    let names: Vec<(String,)> = names.all(&mut primary.acquire().await?).await?;
     let made: BTreeSet<Month> = names
         .iter()
         .filter_map(|(name,)| table.month(name))
@@ -128,7 +179,8 @@ async fn make(shard: &Shard, table: &TimeTable, times: [Time; 2]) -> Result<(), 
         wanted.flat_map(|month| (0..=table.ahead.max(1)).map(move |ahead| month.plus(ahead)));
     let wanted: BTreeSet<Month> = wanted.collect();
     for &month in wanted.difference(&made) {
-        table.create(month).run(&mut shard.write().await?).await?;
+        let mut connection = primary.acquire_to_write().await?;
+        table.create(month).run(&mut connection).await?;
     }
     Ok(())
 }

@@ -89,7 +89,13 @@ impl History {
             kept: config.keep_months,
             ..TABLE
         };
-        store.make_time_tables(&[table], now).await?;
+        match store.make_time_tables(&[table], now).await {
+            // The months were made long ago, mostly, and are looked after again in a minute.
+            Err(error) if error.is_passing() => {
+                tracing::warn!(%error, "months of the history will be made later");
+            }
+            made => made?,
+        }
         Ok(Self {
             store,
             table,

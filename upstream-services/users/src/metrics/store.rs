@@ -13,6 +13,7 @@ use super::set;
 pub(crate) struct ObservedStore {
     store: Arc<Store>,
     up: IntGaugeVec,
+    used: IntGaugeVec,
     fit: IntGaugeVec,
     read_only: IntGaugeVec,
     trips: IntCounterVec,
@@ -33,6 +34,11 @@ impl ObservedStore {
         registry.register(Box::new(Self {
             store,
             up: gauge(SHARD, "shard_up", "1 while a shard's primary answers.")?,
+            used: gauge(
+                SHARD,
+                "shard_used",
+                "0 while a shard has not been used since the start, because its primary was not there or not the right one.",
+            )?,
             fit: gauge(
                 SHARD,
                 "shard_fit",
@@ -83,9 +89,10 @@ impl ObservedStore {
         }))
     }
 
-    fn all(&self) -> [&dyn Collector; 11] {
+    fn all(&self) -> [&dyn Collector; 12] {
         [
             &self.up,
+            &self.used,
             &self.fit,
             &self.read_only,
             &self.trips,
@@ -103,6 +110,8 @@ impl ObservedStore {
         let number = status.number.to_string();
         let shard = [&*number];
         self.up.with_label_values(&shard).set(status.well.into());
+        let used = self.used.with_label_values(&shard);
+        used.set(status.kept_out.is_none().into());
         let fit = matches!(status.standing, Standing::Fit | Standing::Unknown);
         self.fit.with_label_values(&shard).set(fit.into());
         let read_only = self.read_only.with_label_values(&shard);

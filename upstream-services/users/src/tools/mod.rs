@@ -17,6 +17,9 @@ pub use seed::SeedArgs;
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum StoreCommand {
     /// Print where the data is, how its servers do, how many rows each table has, and when it will have too many.
+    ///
+    /// Each server is asked by itself, and no table is made or changed. The exit status is 0 when all is well, and 1 when a server is not, or
+    /// something could not be shown.
     Status(StatusArgs),
     /// Fill an empty data set with users, to try things with.
     Seed(SeedArgs),
@@ -67,13 +70,13 @@ pub fn main(command: &StoreCommand) -> ExitCode {
         Ok(runtime) => runtime.block_on(async {
             match command {
                 StoreCommand::Status(args) => status::print(args).await,
-                StoreCommand::Seed(args) => seed::fill(args).await,
+                StoreCommand::Seed(args) => seed::fill(args).await.map(|()| ExitCode::SUCCESS),
             }
         }),
         Err(error) => Err(error.into()),
     };
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("{error}");
             ExitCode::FAILURE

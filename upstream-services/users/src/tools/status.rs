@@ -2,84 +2,87 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::time::Duration;
+use std::process::ExitCode;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use store::{Error, ReplicaStatus, ShardStatus, Store, TableRows, Time};
+use store::{Error, ReplicaStatus, ShardMap, Survey, Surveyed, TableRows, Time};
 
-use super::{StatusArgs, ToolError, open};
-use crate::role;
+use super::{StatusArgs, ToolError};
+use crate::{role, schema};
 
-/// How long the lag of replicas is measured: twice as long as that takes.
-const MEASURE: Duration = Duration::from_millis(500);
-
-/// Prints it.
-pub(super) async fn print(args: &StatusArgs) -> Result<(), ToolError> {
+/// Prints it; the exit status says whether all is well.
+pub(super) async fn print(args: &StatusArgs) -> Result<ExitCode, ToolError> {
     let config = role::service_of(&args.config)?;
-    if config.data.options().is_new() {
+    let options = config.data.options();
+    if options.is_new() {
         return Err(ToolError::NoData(config.data.dir));
     }
-    let (config, store) = open(&args.config).await?;
-    if config
-        .data
-        .shard
-        .iter()
-        .any(|shard| !shard.replicas.is_empty())
-    {
-        tokio::time::sleep(MEASURE).await;
-    }
     let now = Time::now();
-    let (primaries, replicas) = tokio::join!(store.ping(), store.ping_replicas());
-    let failed: BTreeMap<_, _> = primaries.into_iter().collect();
-    let replicas: BTreeMap<_, _> = replicas
-        .into_iter()
-        .map(|(shard, place, error)| ((shard, place), error))
-        .collect();
-    let map = store.map();
+    let survey = Survey::take(&options, &schema::SCHEMA, now).await;
     let mut out = std::io::stdout().lock();
-    writeln!(
+    write!(
         out,
-        "{} shards, {} buckets, shard map of epoch {}",
-        store.shards().len(),
-        store::BUCKETS,
-        map.epoch()
+        "{} shards, {} buckets, ",
+        survey.shards.len(),
+        store::BUCKETS
     )?;
-    for shard in store.shards() {
-        let status = shard.status();
-        let primary = match failed.get(&status.number) {
-            Some(error @ Error::WrongServer { .. }) => error.to_string(),
-            Some(error) => format!("away: {error}"),
-            None if status.read_only => "answers, and is READ-ONLY: nothing is written".to_owned(),
-            None => "answers".to_owned(),
-        };
-        let buckets = map.buckets_of(status.number).into_iter();
-        let buckets: Vec<_> = buckets
-            .map(|(first, last)| format!("{first}-{last}"))
-            .collect();
-        let (number, buckets) = (status.number, buckets.join(", "));
-        writeln!(out, "shard {number}: buckets {buckets}; primary {primary}")?;
-        write_replicas(&mut out, &status, &replicas)?;
+    let map = match &survey.map {
+        Ok(Some(map)) => {
+            writeln!(out, "shard map of epoch {}", map.epoch())?;
+            Some(map)
+        }
+        Ok(None) => {
+            writeln!(out, "no shard map yet")?;
+            None
+        }
+        Err(error) => {
+            writeln!(out, "shard map not known: {error}")?;
+            None
+        }
+    };
+    for shard in &survey.shards {
+        write_shard(&mut out, shard, map)?;
     }
-    write_rows(&mut out, &store, now).await?;
-    store.close().await;
-    Ok(())
+    write_rows(&mut out, &survey.shards, now)?;
+    Ok(match survey.is_well() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    })
 }
 
-fn write_replicas(
+fn write_shard(
     out: &mut impl Write,
-    status: &ShardStatus,
-    failed: &BTreeMap<(u16, usize), Error>,
+    shard: &Surveyed,
+    map: Option<&ShardMap>,
 ) -> std::io::Result<()> {
-    for (number, replica) in status.replicas.iter().enumerate() {
-        let said = match failed.get(&(status.number, number)) {
-            Some(error @ Error::WrongServer { .. }) => error.to_string(),
-            Some(error) => format!("away: {error}"),
-            None => behind(replica),
+    let number = shard.status.number;
+    let buckets = map.map_or("?".to_owned(), |map| {
+        let ranges = map.buckets_of(number).into_iter();
+        let ranges = ranges.map(|(first, last)| format!("{first}-{last}"));
+        ranges.collect::<Vec<_>>().join(", ")
+    });
+    let primary = match &shard.primary {
+        Ok(()) => "answers".to_owned(),
+        Err(error) => said(error),
+    };
+    writeln!(out, "shard {number}: buckets {buckets}; primary {primary}")?;
+    let replicas = shard.replicas.iter().zip(&shard.status.replicas);
+    for (number, (outcome, replica)) in replicas.enumerate() {
+        let said = match outcome {
+            Ok(()) => behind(replica),
+            Err(error) => said(error),
         };
         writeln!(out, "  replica {number}: {said}")?;
     }
     Ok(())
+}
+
+fn said(error: &Error) -> String {
+    match error.is_silence() {
+        true => format!("away: {error}"),
+        false => error.to_string(),
+    }
 }
 
 fn behind(replica: &ReplicaStatus) -> String {
@@ -89,11 +92,10 @@ fn behind(replica: &ReplicaStatus) -> String {
     }
 }
 
-/// Every table, with the rows of all shards and of the fullest.
-async fn write_rows(out: &mut impl Write, store: &Store, now: Time) -> Result<(), ToolError> {
-    let rows = store.rows(now).await?;
+/// Every table, with the rows of all shards that have said theirs, and of the fullest.
+fn write_rows(out: &mut impl Write, shards: &[Surveyed], now: Time) -> std::io::Result<()> {
     let mut tables: BTreeMap<&str, Vec<&TableRows>> = BTreeMap::new();
-    for table in &rows {
+    for table in shards.iter().flat_map(|shard| shard.rows.iter().flatten()) {
         tables.entry(&table.table).or_default().push(table);
     }
     writeln!(
@@ -101,6 +103,15 @@ async fn write_rows(out: &mut impl Write, store: &Store, now: Time) -> Result<()
         "\n{:<28} {:>14} {:>14} {:>12}  ten million rows in a shard",
         "table (estimates)", "rows", "fullest shard", "a day"
     )?;
+    for shard in shards {
+        if let (Err(error), number) = (&shard.rows, shard.status.number) {
+            let why = match shard.primary {
+                Ok(()) => format!(": {error}"),
+                Err(_) => String::new(), // is said above
+            };
+            writeln!(out, "without those of shard {number}{why}")?;
+        }
+    }
     for (name, shards) in tables {
         let all: i64 = shards.iter().map(|table| table.rows).sum();
         let fullest = shards.iter().map(|table| table.rows).max().unwrap_or(0);

@@ -120,6 +120,36 @@ async fn sessions_survive_a_restart_and_expire() {
 }
 
 #[tokio::test]
+async fn a_shard_that_is_away_keeps_the_sweeps_from_no_other() {
+    let home = Home::new().await;
+    let service = &home.users.service;
+    for shard in service.store.shards() {
+        let mut connection = shard.write().await.unwrap();
+        for old in [
+            "INSERT INTO refresh_tokens (hash, session_id, issued_at, expires_at) VALUES (x'00', 1, 1, 1)",
+            "INSERT INTO recoveries (user_id, hash, requested_at, expires_at) VALUES (1, x'00', 1, 1)",
+        ] {
+            store::sql(old).run(&mut connection).await.unwrap();
+        }
+    }
+    let (first, others) = service.store.shards().split_first().unwrap();
+    for table in ["DROP TABLE refresh_tokens", "DROP TABLE recoveries"] {
+        let mut connection = first.write().await.unwrap();
+        store::sql(table).run(&mut connection).await.unwrap();
+    }
+    let now = store::Time::now();
+    service.sessions.sweep(now).await.unwrap_err();
+    service.recovery.sweep(now).await.unwrap_err();
+    for shard in others {
+        let count =
+            "SELECT (SELECT COUNT(*) FROM refresh_tokens) + (SELECT COUNT(*) FROM recoveries)";
+        let mut connection = shard.write().await.unwrap();
+        let left = store::sql(count).value::<i64>(&mut connection);
+        assert_eq!(left.await.unwrap(), 0, "of shard {}", shard.number());
+    }
+}
+
+#[tokio::test]
 async fn what_is_no_refresh_token_is_refused() {
     let home = Home::new().await;
     let (_, tokens) = home.session("anna").await;
