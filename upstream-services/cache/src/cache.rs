@@ -256,11 +256,13 @@ impl<S: Source> Inner<S> {
             Ok(held) => return Ok(held),
             Err(missing) => missing,
         };
-        let held = self.load_new(key.clone(), seen, need).await?;
-        if let Some(lease) = lease {
-            self.fill(&key, lease, &held).await;
+        let loaded = self.load_new(key.clone(), seen, need).await;
+        match (&loaded, lease) {
+            (Ok(held), Some(lease)) => self.fill(&key, lease, held).await,
+            (Ok(_), None) => {}
+            (Err(_), lease) => self.give_back(&key, lease).await,
         }
-        Ok(held)
+        loaded
     }
 
     /// What the remote has of a key, if it is new enough.
@@ -352,19 +354,16 @@ impl<S: Source> Inner<S> {
                 .map(|filed| self.look(&filed.key, &seen, Anew::No)),
         )
         .await;
-        let any = |looked: &Result<_, Missing>| matches!(looked, Err(missing) if missing.need == Need::Any);
-        let asked = missing
-            .iter()
-            .zip(&looked)
-            .filter(|(_, looked)| any(looked));
-        let asked: Vec<_> = asked.map(|(filed, _)| filed.key.clone()).collect();
-        let mut loaded = HashMap::new();
-        if !asked.is_empty() {
-            self.counts.loads.fetch_add(asked.len() as u64, Relaxed);
-            loaded.extend(self.source.load_many(asked).await?);
-        }
+        let mut loaded = match self.load_many(&missing, &looked).await {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                self.give_all_back(&missing, looked).await;
+                return Err(error);
+            }
+        };
         let mut found = Vec::new();
         let mut fills = Vec::new();
+        let mut failed = None;
         for (filed, looked) in missing.into_iter().zip(looked) {
             let (held, lease) = match looked {
                 Ok(held) => (held, None),
@@ -373,7 +372,18 @@ impl<S: Source> Inner<S> {
                     lease,
                 }) => (self.hold(loaded.remove(&filed.key), Duration::MAX), lease),
                 Err(Missing { need, lease }) => {
-                    (self.load_new(filed.key.clone(), &seen, need).await?, lease)
+                    let loaded = match failed {
+                        Some(_) => None,
+                        None => {
+                            let loaded = self.load_new(filed.key.clone(), &seen, need).await;
+                            loaded.map_err(|error| failed = Some(error)).ok()
+                        }
+                    };
+                    let Some(held) = loaded else {
+                        self.give_back(&filed.key, lease).await;
+                        continue;
+                    };
+                    (held, lease)
                 }
             };
             self.near.insert(&filed, held.clone()).await;
@@ -385,7 +395,24 @@ impl<S: Source> Inner<S> {
             self.fill(key, lease, held)
         });
         join_all(fills).await;
-        Ok(found)
+        failed.map_or(Ok(found), Err)
+    }
+
+    /// Asks the source for all that the remote does not have and that may be of any age.
+    async fn load_many(
+        &self,
+        missing: &[Filed<S::Key>],
+        looked: &[Looked<S>],
+    ) -> Result<HashMap<S::Key, S::Value>, S::Error> {
+        let any = |looked: &Looked<S>| matches!(looked, Err(missing) if missing.need == Need::Any);
+        let asked = missing.iter().zip(looked);
+        let asked = asked.filter(|(_, looked)| any(looked));
+        let asked: Vec<_> = asked.map(|(filed, _)| filed.key.clone()).collect();
+        if asked.is_empty() {
+            return Ok(HashMap::new());
+        }
+        self.counts.loads.fetch_add(asked.len() as u64, Relaxed);
+        Ok(self.source.load_many(asked).await?.into_iter().collect())
     }
 
     async fn fill(&self, key: &S::Key, lease: Lease, held: &Held<S::Value>) {
@@ -397,6 +424,20 @@ impl<S: Source> Inner<S> {
                 .fill(S::NAME, &key.to_string(), lease, json, held.fresh())
                 .await;
         }
+    }
+
+    /// Lets others have a lease that nothing came of.
+    async fn give_back(&self, key: &S::Key, lease: Option<Lease>) {
+        if let (Some(remote), Some(lease)) = (&self.remote, lease) {
+            remote.give_back(S::NAME, &key.to_string(), lease).await;
+        }
+    }
+
+    async fn give_all_back(&self, missing: &[Filed<S::Key>], looked: Vec<Looked<S>>) {
+        let leases = missing.iter().zip(looked).map(|(filed, looked)| {
+            self.give_back(&filed.key, looked.err().and_then(|missing| missing.lease))
+        });
+        join_all(leases).await;
     }
 
     /// An entry, for no longer than is left of what it comes from.
@@ -412,6 +453,9 @@ enum Anew {
     Yes,
     No,
 }
+
+/// What the remote has, or why it has to be loaded.
+type Looked<S> = Result<Arc<Held<<S as Source>::Value>>, Missing>;
 
 /// Why a value has to be loaded, and how.
 struct Missing {

@@ -15,6 +15,8 @@ use tidegate_cache::{Cache, Kind, Limits, Mark, Need, Node, Options, Remote, Sou
 
 #[path = "servers/lives.rs"]
 mod lives;
+#[path = "servers/refusals.rs"]
+mod refusals;
 
 const TIMEOUT: Duration = Duration::from_millis(200);
 const SOON: Duration = Duration::from_secs(10);

@@ -9,7 +9,7 @@ use crate::error::is_silence;
 use crate::queue::Queue;
 use crate::sql::dialect::{self, Dialect};
 use crate::sql::{Connection, Health, Pool, Terms, Transaction, mysql, sql};
-use crate::standing::{ASK, Member};
+use crate::standing::{ASK, Member, Said};
 use crate::{Error, Options, Position, Server};
 
 /// One database, and how it does.
@@ -101,16 +101,36 @@ impl Database {
     /// A connection.
     ///
     /// # Errors
-    /// [`Error::Down`] at once when it does not answer, [`Error::Crowded`] when too many wait; [`Error::Busy`] when no
-    /// connection becomes free in time; [`Error::WrongServer`] when it is not the one that it should be.
+    /// [`Error::Down`] at once when it does not answer, [`Error::WrongServer`] when it is not the one that it should be,
+    /// [`Error::Crowded`] when too many wait; [`Error::Busy`] when no connection becomes free in time.
     pub(crate) async fn acquire(&self) -> Result<Connection, Error> {
+        self.refuse_wrong()?;
+        self.acquire_to_look().await
+    }
+
+    /// A connection to find out with what a server is that was wrong: a new one asks, and may find it right.
+    ///
+    /// # Errors
+    /// As [`Database::acquire`].
+    pub(crate) async fn acquire_to_look(&self) -> Result<Connection, Error> {
         let connection = self.in_time(self.pool.acquire(self.terms.clone())).await?;
-        match self.wrong() {
-            None => Ok(connection),
-            Some(wrong) => {
+        match self.refuse_wrong() {
+            Ok(()) => Ok(connection),
+            Err(wrong) => {
                 connection.discard();
                 Err(wrong)
             }
+        }
+    }
+
+    /// Judges by what the server says of itself.
+    ///
+    /// # Errors
+    /// [`Error::WrongServer`]: nothing is to be asked over the connection that this was said over.
+    pub(crate) fn judge(&self, said: Option<Said>) -> Result<(), Error> {
+        match self.member() {
+            Some(member) if !member.judge(said) => Err(self.wrong(member)),
+            _ => Ok(()),
         }
     }
 
@@ -129,6 +149,7 @@ impl Database {
     /// # Errors
     /// As [`Database::acquire_to_write`].
     pub(crate) async fn begin(&self) -> Result<Transaction, Error> {
+        self.refuse_wrong()?;
         let begun = self.in_time(self.pool.begin(self.terms.clone())).await;
         let transaction = match begun {
             // The connection had died while nobody used it, and nothing was done on it.
@@ -137,12 +158,12 @@ impl Database {
             }
             begun => begun,
         }?;
-        match self.wrong() {
-            None => {
+        match self.refuse_wrong() {
+            Ok(()) => {
                 self.refuse_read_only()?;
                 Ok(transaction)
             }
-            Some(wrong) => {
+            Err(wrong) => {
                 transaction.discard();
                 Err(wrong)
             }
@@ -154,27 +175,31 @@ impl Database {
     /// # Errors
     /// As [`Database::acquire_to_write`].
     pub(crate) async fn look(&self) -> Result<(), Error> {
-        let mut connection = self.acquire().await?;
+        let mut connection = self.acquire_to_look().await?;
         let said = sql(ASK).optional(&mut connection).await?;
-        if let Some(member) = self.member() {
-            member.judge(said);
-        }
-        match self.wrong() {
-            None => self.refuse_read_only(),
-            Some(wrong) => {
+        match self.judge(said) {
+            Ok(()) => self.refuse_read_only(),
+            Err(wrong) => {
                 connection.discard();
                 Err(wrong)
             }
         }
     }
 
-    fn wrong(&self) -> Option<Error> {
-        let member = self.member()?;
-        member.is_wrong().then(|| Error::WrongServer {
+    /// Only the probe connects to a server that is known to be the wrong one.
+    fn refuse_wrong(&self) -> Result<(), Error> {
+        match self.member() {
+            Some(member) if member.is_wrong() => Err(self.wrong(member)),
+            _ => Ok(()),
+        }
+    }
+
+    fn wrong(&self, member: &Member) -> Error {
+        Error::WrongServer {
             shard: self.terms.shard,
             place: self.place.clone(),
             found: member.standing(),
-        })
+        }
     }
 
     fn refuse_read_only(&self) -> Result<(), Error> {

@@ -26,6 +26,12 @@ pub(crate) async fn open(
     let even = ShardMap::even(options.shards())?;
     let first = Shard::new(options, 0, true);
     first.refuse_read_only().await?;
+    recognize(&first, None).await?;
+    // A data set of another size is another one.
+    let stored = stored_map::load(&mut first.primary().acquire().await?).await;
+    if let Some(map) = if_there(stored)? {
+        check_shards(options, &map)?;
+    }
     ledger::apply(first.primary(), &OWN_SCHEMA, now).await?;
     let stored = stored_map::load(&mut first.primary().acquire().await?).await?;
     if let Some(map) = &stored {
@@ -68,6 +74,7 @@ pub(crate) async fn open(
 /// Makes a shard of new data, or goes on where that was cut off.
 async fn make(shard: &Shard, data_set: i64, schema: &Schema, now: Time) -> Result<(), Error> {
     shard.refuse_read_only().await?;
+    recognize(shard, Some(data_set)).await?;
     ledger::apply(shard.primary(), &OWN_SCHEMA, now).await?;
     identify(shard, data_set, now).await?;
     shard.belongs_to(data_set);
@@ -85,6 +92,7 @@ pub(crate) async fn reopen(
 ) -> Result<(), Error> {
     match shard.is_file() {
         true => {
+            recognize(shard, Some(data_set)).await?;
             ledger::apply(shard.primary(), &OWN_SCHEMA, now).await?;
             identify(shard, data_set, now).await?;
         }
@@ -119,24 +127,52 @@ pub(crate) fn check_shards(options: &Options, map: &ShardMap) -> Result<(), Erro
     }
 }
 
+/// Refuses another shard, and another data set's, before anything is changed there. What has no tables yet is new.
+async fn recognize(shard: &Shard, data_set: Option<i64>) -> Result<(), Error> {
+    let mut tx = shard.primary().begin().await?;
+    let select = sql("SELECT data_set, number FROM shard_identity");
+    match if_there(select.optional(&mut tx).await)? {
+        Some(written) => check_identity(shard, written, data_set).map(drop),
+        None => Ok(()),
+    }
+}
+
+/// What was found; nothing where there is no table yet.
+fn if_there<T>(found: Result<Option<T>, Error>) -> Result<Option<T>, Error> {
+    match found {
+        Err(error) if error.is_missing_table() => Ok(None),
+        found => found,
+    }
+}
+
+/// The data set of a shard that says what it is. Shard 0 names it; the others have to agree.
+fn check_identity(
+    shard: &Shard,
+    (found, number): (i64, i64),
+    data_set: Option<i64>,
+) -> Result<i64, Error> {
+    let own = i64::from(shard.number());
+    if number == own && (own == 0 || data_set.is_none_or(|data_set| found == data_set)) {
+        return Ok(found);
+    }
+    Err(Error::ForeignShard {
+        place: shard.primary().place().to_owned(),
+        found: u16::try_from(number).unwrap_or(u16::MAX),
+        data_set: found,
+    })
+}
+
 /// Writes into a new shard which one it is; checks it on an old one. Returns the data set.
 async fn identify(shard: &Shard, data_set: i64, now: Time) -> Result<i64, Error> {
     let mut tx = shard.primary().begin().await?;
     let select = sql("SELECT data_set, number FROM shard_identity");
     let written: Option<(i64, i64)> = select.optional(&mut tx).await?;
-    let own = i64::from(shard.number());
     match written {
-        // Shard 0 names the data set; the others have to agree.
-        Some((found, number)) if number == own && (own == 0 || found == data_set) => Ok(found),
-        Some((found, number)) => Err(Error::ForeignShard {
-            place: shard.primary().place().to_owned(),
-            found: u16::try_from(number).unwrap_or(u16::MAX),
-            data_set: found,
-        }),
+        Some(written) => check_identity(shard, written, Some(data_set)),
         None => {
             sql("INSERT INTO shard_identity (data_set, number, created_at) VALUES (?, ?, ?)")
                 .bind(data_set)
-                .bind(own)
+                .bind(i64::from(shard.number()))
                 .bind(now)
                 .run(&mut tx)
                 .await?;

@@ -33,8 +33,6 @@ struct Lag {
     measured: AtomicU64,
 }
 
-const UNKNOWN: u64 = u64::MAX;
-
 impl Replica {
     /// A replica with so many connections. Half of them may wait: whoever makes up positions leaves the rest to others.
     pub(crate) fn new(database: Database, connections: u32) -> Self {
@@ -85,16 +83,20 @@ impl Replica {
 
     /// Measures, given the primary's time in milliseconds, and when it was read; and looks what it holds.
     pub(crate) async fn measure(&self, primary: i64, read: Instant) -> Result<(), Error> {
-        let mut connection = self.database.acquire().await?;
+        let mut connection = self.database.acquire_to_look().await?;
         let select = "SELECT beat, data_set, number FROM heartbeat, shard_identity";
-        let found: Option<(i64, i64, i64)> = sql(select).optional(&mut connection).await?;
-        if let Some(member) = self.database.member() {
-            member.judge(found.map(|(_, data_set, number)| (data_set, number, true)));
-        }
-        let (Some((beat, ..)), true) = (found, self.is_fit()) else {
-            connection.discard();
-            return Ok(());
+        let select = sql(select).optional::<(i64, i64, i64)>(&mut connection);
+        let Ok(found) = tokio::time::timeout(MEASURE, select).await else {
+            self.database.health().silent();
+            return Err(self.database.unreachable());
         };
+        let found = found?;
+        let said = found.map(|(_, data_set, number)| (data_set, number, true));
+        if let Err(wrong) = self.database.judge(said) {
+            connection.discard();
+            return Err(wrong);
+        }
+        let beat = found.map_or(0, |(beat, ..)| beat); // there, or it would have been judged otherwise
         let passed = read.elapsed().as_millis() as i64;
         let lag = (primary + passed - beat).max(0);
         self.lag.millis.store(lag.unsigned_abs(), Relaxed);
@@ -146,10 +148,11 @@ impl Replica {
 /// Looks what the primary holds and whether it takes writes, and has it write down its time, by its own clock, unless
 /// somebody else just has.
 pub(crate) async fn beat(primary: &Database, write: bool) -> Result<(i64, Instant), Error> {
-    let mut connection = primary.acquire().await?;
+    let mut connection = primary.acquire_to_look().await?;
     let said: Option<Said> = sql(ASK).optional(&mut connection).await?;
-    if let Some(member) = primary.member() {
-        member.judge(said);
+    if let Err(wrong) = primary.judge(said) {
+        connection.discard();
+        return Err(wrong);
     }
     if write && !said.is_some_and(|(.., read_only)| read_only) {
         let update = "UPDATE heartbeat SET beat = CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS SIGNED)
@@ -165,3 +168,9 @@ pub(crate) async fn beat(primary: &Database, write: bool) -> Result<(i64, Instan
 
 /// Between two beats.
 pub(crate) const BEAT: Duration = Duration::from_millis(200);
+
+/// How long a replica may take to say how far it is.
+const MEASURE: Duration = Duration::from_secs(1);
+
+/// Of a lag that was never measured.
+const UNKNOWN: u64 = u64::MAX;

@@ -5,12 +5,14 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use futures::future::{join, join_all};
+use tokio::sync::watch;
 
 use crate::database::Database;
 use crate::replica::{self, Replica};
 use crate::spill::Spill;
 use crate::sql::{Connection, Transaction, sql, sqlite};
-use crate::standing::Member;
+use crate::standing::{Member, READ_ONLY};
 use crate::{Data, Error, Options, Position, Standing};
 
 /// One shard of the data.
@@ -43,12 +45,6 @@ pub enum Freshness {
     /// It shows every write: the primary is read.
     Latest,
 }
-
-/// Selects whether a server takes no writes; newer ones know more than two ways.
-const READ_ONLY: &str = "SELECT CAST(@@GLOBAL.read_only AS CHAR) NOT IN ('0', 'OFF')";
-
-/// How long a read waits for a replica to reach a position.
-const PATIENCE: Duration = Duration::from_millis(50);
 
 impl Shard {
     pub(crate) fn new(options: &Options, number: u16, create: bool) -> Self {
@@ -234,21 +230,53 @@ impl Shard {
         }
     }
 
-    /// Looks whether the servers are what they should be, and measures how far the replicas are behind.
+    /// Looks once whether the servers are what they should be, and how far the replicas are behind.
     pub(crate) async fn measure(&self) -> Result<(), Error> {
         let (time, read) = replica::beat(&self.primary, self.has_replicas()).await?;
         let measured = self
             .replicas
             .iter()
             .map(|replica| replica.measure(time, read));
-        futures::future::join_all(measured).await; // each by itself: one may be gone
+        join_all(measured).await; // each by itself: one may be gone
         Ok(())
+    }
+
+    /// Does so for ever, at the primary with so long a pause. Each server by itself: one that stands still does not keep the
+    /// others waiting.
+    pub(crate) async fn watch(&self, pause: Duration) {
+        let (beat, last) = watch::channel(None);
+        let primary = async {
+            loop {
+                match replica::beat(&self.primary, self.has_replicas()).await {
+                    Ok(time) => drop(beat.send_replace(Some(time))),
+                    Err(error) => self.not_measured(&error),
+                }
+                tokio::time::sleep(pause).await;
+            }
+        };
+        let replicas = self.replicas.iter().map(async |replica| {
+            loop {
+                let beat = *last.borrow();
+                // The last will do: what has passed since is known.
+                if let Some((time, read)) = beat
+                    && let Err(error) = replica.measure(time, read).await
+                {
+                    self.not_measured(&error);
+                }
+                tokio::time::sleep(replica::BEAT).await;
+            }
+        });
+        join(primary, join_all(replicas)).await;
+    }
+
+    fn not_measured(&self, error: &Error) {
+        tracing::debug!(shard = self.number, %error, "a server was not measured");
     }
 
     /// The replicas that do not answer in time, by their place.
     pub(crate) async fn ping_replicas(&self, limit: Duration) -> Vec<(u16, usize, Error)> {
         let pings = self.replicas.iter().map(|replica| replica.ping(limit));
-        let outcomes = futures::future::join_all(pings).await;
+        let outcomes = join_all(pings).await;
         let outcomes = outcomes.into_iter().enumerate();
         let failed = outcomes.filter_map(|(place, outcome)| Some((place, outcome.err()?)));
         failed
@@ -337,3 +365,6 @@ impl ReplicaStatus {
         }
     }
 }
+
+/// How long a read waits for a replica to reach a position.
+const PATIENCE: Duration = Duration::from_millis(50);

@@ -5,13 +5,22 @@
 //! the probe asks again and again, because a server can change.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use sqlx::mysql::MySqlConnection;
 
+use crate::clock::now;
 use crate::error::is_passing;
+
+/// A condition in SQL; a constant could not be part of others.
+macro_rules! takes_no_writes {
+    () => {
+        "CAST(@@GLOBAL.read_only AS CHAR) NOT IN ('0', 'OFF')"
+    };
+}
 
 /// What a server has turned out to be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,18 +52,13 @@ pub(crate) struct Member {
     /// The data set, once it is known.
     data_set: Arc<OnceLock<i64>>,
     standing: ArcSwap<Standing>,
+    /// When it was found to be wrong last, by [`now`]; 0 before the first time.
+    wrong: AtomicU64,
     read_only: AtomicBool,
 }
 
 /// What a server says of itself: data set, shard, and whether it takes no writes.
 pub(crate) type Said = (i64, i64, bool);
-
-/// Selects what a server says of itself. Newer servers know more than two ways to be read-only.
-pub(crate) const ASK: &str = "SELECT data_set, number,
-    CAST(@@GLOBAL.read_only AS CHAR) NOT IN ('0', 'OFF') FROM shard_identity";
-
-/// Has the server end the connection that this comes over.
-const KILL: &str = "KILL CONNECTION_ID()";
 
 impl Member {
     pub(crate) fn new(
@@ -69,6 +73,7 @@ impl Member {
             place,
             data_set,
             standing: ArcSwap::default(),
+            wrong: AtomicU64::new(0),
             read_only: AtomicBool::new(false),
         }
     }
@@ -80,6 +85,12 @@ impl Member {
     /// Whether it is known to be another server than it should be.
     pub(crate) fn is_wrong(&self) -> bool {
         !matches!(**self.standing.load(), Standing::Unknown | Standing::Fit)
+    }
+
+    /// Whether it was found to be wrong within the last while: a connection that is older may lead to what was wrong.
+    pub(crate) fn was_wrong_within(&self, time: Duration) -> bool {
+        let wrong = self.wrong.load(Relaxed);
+        wrong > 0 && wrong + time.as_millis() as u64 + 1 >= now()
     }
 
     pub(crate) fn is_fit(&self) -> bool {
@@ -128,7 +139,10 @@ impl Member {
         };
         let is_fit = standing == Standing::Fit;
         self.settle(standing);
-        let read_only = self.is_primary && said.is_some_and(|(.., read_only)| read_only);
+        let Some((.., read_only)) = said.filter(|_| is_fit) else {
+            return false; // whether another server takes writes says nothing of this one
+        };
+        let read_only = self.is_primary && read_only;
         let before = self.read_only.swap(read_only, Relaxed);
         let (shard, server) = (self.shard, &self.place);
         match (before, read_only) {
@@ -138,10 +152,13 @@ impl Member {
             (true, false) => tracing::info!(shard, %server, "the primary takes writes again"),
             _ => {}
         }
-        is_fit
+        true
     }
 
     fn settle(&self, standing: Standing) {
+        if standing != Standing::Fit {
+            self.wrong.store(now(), Relaxed);
+        }
         let before = self.standing.load();
         if **before == standing {
             return;
@@ -173,6 +190,19 @@ impl fmt::Display for Standing {
     }
 }
 
+/// Selects whether a server takes no writes. Newer ones know more than two ways to be read-only.
+pub(crate) const READ_ONLY: &str = concat!("SELECT ", takes_no_writes!());
+
+/// Selects what a server says of itself: [`Said`].
+pub(crate) const ASK: &str = concat!(
+    "SELECT data_set, number, ",
+    takes_no_writes!(),
+    " FROM shard_identity"
+);
+
+/// Has the server end the connection that this comes over.
+const KILL: &str = "KILL CONNECTION_ID()";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -189,6 +219,8 @@ mod tests {
         for wrong in [Some((7, 2, false)), Some((8, 1, false)), None] {
             member.judge(wrong);
             assert!(member.is_wrong() && !member.is_fit(), "{wrong:?}");
+            assert!(member.is_read_only(), "{wrong:?} says nothing of it");
+            assert!(member.was_wrong_within(Duration::ZERO));
         }
         member.judge(Some((7, 1, false)));
         assert!(member.is_fit() && !member.is_read_only());

@@ -51,12 +51,7 @@ impl Watcher {
             true => replica::BEAT,
             false => PROBE,
         };
-        loop {
-            if let Err(error) = shard.measure().await {
-                tracing::debug!(shard = shard.number(), %error, "the servers were not measured");
-            }
-            tokio::time::sleep(pause).await;
-        }
+        shard.watch(pause).await;
     }
 
     /// Has a shard used, if it is the right one and can be brought up to date.

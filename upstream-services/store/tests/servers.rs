@@ -231,6 +231,57 @@ async fn who_wrote_sees_it_and_others_are_no_further_behind_than_the_bound() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_stands_still_takes_no_other_with_it() {
+    let dir = TempDir::new().unwrap();
+    let settings = [1, 2, 3].map(|number| settings(&dir, number, Role::Primary, 1));
+    let [primary, replicas @ ..] = settings;
+    let of = primary.port;
+    let replicas = replicas.map(|replica| Settings {
+        role: Role::Replica { of },
+        ..replica
+    });
+    let shard = Servers {
+        primary: database(&primary, 0),
+        replicas: replicas.iter().map(|of| database(of, 0)).collect(),
+    };
+    let mut options = Options::servers(vec![shard]);
+    options.lag_bound = Duration::from_millis(1500);
+    let _primary = MariaDb::start(primary).unwrap();
+    let [hung, _well] = replicas.map(|replica| MariaDb::start(replica).unwrap());
+    let store = open(&options).await;
+    let lag = |replica: usize| store.shards()[0].status().replicas[replica].lag;
+    let is_near = |replica| lag(replica).is_some_and(|lag| lag < Duration::from_millis(700));
+    for _ in 0..500 {
+        if is_near(0) && is_near(1) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(is_near(0) && is_near(1), "{:?}", store.shards()[0].status());
+
+    hung.freeze(true);
+    // What it does not answer within the bound is not what is looked at here.
+    tokio::time::sleep(options.lag_bound + Duration::from_millis(200)).await;
+    let end = Instant::now() + Duration::from_secs(5);
+    let mut slowest = Duration::ZERO;
+    while Instant::now() < end {
+        let began = Instant::now();
+        assert_eq!(server_of(&store, &Freshness::Bounded).await.unwrap(), 3);
+        slowest = slowest.max(began.elapsed());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(slowest < Duration::from_millis(500), "{slowest:?}");
+    hung.freeze(false);
+    for _ in 0..500 {
+        if is_near(0) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("it does not come back: {:?}", store.shards()[0].status());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn statements_by_an_old_map_are_refused_and_change_nothing() {
     let dir = TempDir::new().unwrap();
     let (_server, options) = start(&dir, 1);

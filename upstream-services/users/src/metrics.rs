@@ -251,6 +251,7 @@ pub(crate) struct ObservedRemote {
     up: IntGaugeVec,
     missed: IntGaugeVec,
     failures: IntCounterVec,
+    crowded: IntCounterVec,
     lost: IntCounterVec,
 }
 
@@ -276,6 +277,10 @@ impl ObservedRemote {
                 "tidegate_users_remote_failures_total",
                 "Requests that a shared cache server failed.",
             )?,
+            crowded: counter(
+                "tidegate_users_remote_crowded_total",
+                "Requests to a shared cache server that were given up because all connections to it were in use.",
+            )?,
             lost: counter(
                 "tidegate_users_remote_lost_total",
                 "Deletions that it will not be told, because there were too many.",
@@ -283,8 +288,14 @@ impl ObservedRemote {
         }))
     }
 
-    fn all(&self) -> [&dyn Collector; 4] {
-        [&self.up, &self.missed, &self.failures, &self.lost]
+    fn all(&self) -> [&dyn Collector; 5] {
+        [
+            &self.up,
+            &self.missed,
+            &self.failures,
+            &self.crowded,
+            &self.lost,
+        ]
     }
 }
 
@@ -301,6 +312,7 @@ impl Collector for ObservedRemote {
                 .with_label_values(&name)
                 .set(gauge(server.missed as u64));
             set(&self.failures.with_label_values(&name), server.failures);
+            set(&self.crowded.with_label_values(&name), server.crowded);
             set(&self.lost.with_label_values(&name), server.lost);
         }
         self.all()

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use tokio::sync::mpsc;
+use redis::{ErrorKind, ServerErrorKind};
+use tokio::sync::{Semaphore, mpsc};
 
 use super::entry::Entry;
 
@@ -23,6 +24,9 @@ pub(super) trait Backend: Send + Sync {
         entry: &'a Entry,
         ttl: Duration,
     ) -> Outcome<'a, bool>;
+
+    /// Gives back a lease that nothing came of, if it is still there: the next may have it.
+    fn give_back<'a>(&'a self, key: &'a str, token: &'a [u8]) -> Outcome<'a, ()>;
 
     /// Puts a deletion under a key, whatever is there. Where another one is that asks for something else, nobody knows which is later:
     /// then it asks for the latest.
@@ -49,6 +53,11 @@ pub(super) trait Backend: Send + Sync {
         _key: &'a str,
         _arguments: &'a [i64],
     ) -> Option<Outcome<'a, i64>> {
+        None
+    }
+
+    /// Of what each request needs one while it runs; none where any number may run.
+    fn places(&self) -> Option<&Semaphore> {
         None
     }
 
@@ -95,4 +104,22 @@ pub enum RemoteError {
     /// It does not answer.
     #[error("no answer in time")]
     Late,
+}
+
+impl RemoteError {
+    /// Whether it is the answer of a server that does what is asked of it, but not this: a right that is missing, for
+    /// one.
+    pub(super) fn is_refusal(&self) -> bool {
+        use ServerErrorKind::{BusyLoading, ClusterDown, MasterDown, ReadOnly};
+        let Self::Redis(error) = self else {
+            return false;
+        };
+        match error.kind() {
+            ErrorKind::Server(BusyLoading | ClusterDown | MasterDown | ReadOnly) => false,
+            ErrorKind::Server(_) | ErrorKind::Extension => true,
+            // It has answered, if not as was expected.
+            ErrorKind::Parse | ErrorKind::UnexpectedReturnType => true,
+            _ => false,
+        }
+    }
 }

@@ -1,47 +1,21 @@
 //! Memcached 1.6, by its meta commands: they have leases and compare-and-swap of their own.
 
-use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_memcached::{Client, Error, MetaProtocol, Status};
-use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
+use tokio::sync::{Semaphore, mpsc};
 
 use super::backend::{Backend, Found, Outcome};
 use super::entry::Entry;
 use super::options::Node;
 use crate::{Need, RemoteError};
 
-/// A server. Each request has a connection to itself; who comes when all are in use waits for one, within the time
-/// that a request may take.
+/// A server. Each request has a connection to itself; who comes when all are in use waits for a place.
 pub(super) struct Memcached {
     address: String,
     idle: Mutex<Vec<Client>>,
     places: Semaphore,
-}
-
-/// The most connections, in use and kept.
-const CONNECTIONS: usize = 32;
-
-/// A connection in use.
-struct Connection<'m> {
-    client: Client,
-    /// Given back after `client`: fields are dropped in their order.
-    _place: SemaphorePermit<'m>,
-}
-
-impl Deref for Connection<'_> {
-    type Target = Client;
-
-    fn deref(&self) -> &Client {
-        &self.client
-    }
-}
-
-impl DerefMut for Connection<'_> {
-    fn deref_mut(&mut self) -> &mut Client {
-        &mut self.client
-    }
 }
 
 impl Memcached {
@@ -53,20 +27,18 @@ impl Memcached {
         }
     }
 
-    async fn client(&self) -> Result<Connection<'_>, Error> {
-        let place = self.places.acquire().await;
-        let _place = place.expect("it is never closed");
+    /// A connection, for who has a place.
+    async fn client(&self) -> Result<Client, Error> {
         let idle = self.idle().pop();
-        let client = match idle {
-            Some(client) => client,
-            None => Client::new(&self.address).await?,
-        };
-        Ok(Connection { client, _place })
+        match idle {
+            Some(client) => Ok(client),
+            None => Client::new(&self.address).await,
+        }
     }
 
     /// Keeps a connection whose answers have all been read.
-    fn keep(&self, connection: Connection<'_>) {
-        self.idle().push(connection.client);
+    fn keep(&self, client: Client) {
+        self.idle().push(client);
         // Its place comes free after that: who takes it finds the connection.
     }
 
@@ -87,11 +59,6 @@ impl Memcached {
     fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Client>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Memcached counts seconds.
-fn seconds(time: Duration) -> u64 {
-    time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }
 
 impl Backend for Memcached {
@@ -141,6 +108,21 @@ impl Backend for Memcached {
         })
     }
 
+    fn give_back<'a>(&'a self, key: &'a str, token: &'a [u8]) -> Outcome<'a, ()> {
+        Box::pin(async move {
+            let mut client = self.client().await?;
+            let compare = format!("C{}", String::from_utf8_lossy(token));
+            let flags = [&*compare];
+            let delete = client.meta_delete(key, false, None, Some(&flags));
+            match delete.await {
+                Ok(_) | Err(Error::Protocol(Status::Exists | Status::NotFound)) => {}
+                Err(error) => return Err(error.into()),
+            }
+            self.keep(client);
+            Ok(())
+        })
+    }
+
     fn delete<'a>(&'a self, key: &'a str, _: &'a Entry, ttl: Duration) -> Outcome<'a, ()> {
         Box::pin(async move {
             let ttl = format!("T{}", seconds(ttl));
@@ -167,7 +149,19 @@ impl Backend for Memcached {
         None
     }
 
+    fn places(&self) -> Option<&Semaphore> {
+        Some(&self.places)
+    }
+
     fn renew(&self) {
         self.idle().clear();
     }
 }
+
+/// Memcached counts seconds.
+fn seconds(time: Duration) -> u64 {
+    time.as_secs() + u64::from(time.subsec_nanos() > 0)
+}
+
+/// The most connections, in use and kept.
+const CONNECTIONS: usize = 32;

@@ -87,14 +87,9 @@ pub(crate) struct Lease {
     token: Vec<u8>,
     /// It is the server in the gutter that gave it.
     gutter: bool,
+    /// Others wait until it is filled.
+    awaited: bool,
 }
-
-/// How long a reader may take to fill what was vacant.
-const LEASE: Duration = Duration::from_secs(2);
-/// How long an entry lives on a server that stands in for another.
-const GUTTER: Duration = Duration::from_secs(10);
-/// Memcached takes keys of 250 bytes.
-const LONGEST_KEY: usize = 250;
 
 impl Remote {
     /// Makes it; servers are connected to when they are needed. Must be called within a runtime.
@@ -172,7 +167,11 @@ impl Remote {
             let Some(found) = server.look(&key, LEASE).await else {
                 continue;
             };
-            let lease = |token| Lease { token, gutter };
+            let lease = |token| Lease {
+                token,
+                gutter,
+                awaited: false,
+            };
             return match found {
                 backend::Found::Entry(Entry::Known(json, until), token) => {
                     Look::Found(json, until.left(SystemTime::now()), lease(token))
@@ -180,7 +179,10 @@ impl Remote {
                 backend::Found::Entry(Entry::Deleted(need), token) => {
                     Look::Deleted(need, lease(token))
                 }
-                backend::Found::Vacant(token) => Look::Vacant(lease(token)),
+                backend::Found::Vacant(token) => Look::Vacant(Lease {
+                    awaited: true,
+                    ..lease(token)
+                }),
                 backend::Found::Taken => Look::Taken,
             };
         }
@@ -217,6 +219,20 @@ impl Remote {
         }
     }
 
+    /// Gives a lease back that cannot be used: others need not wait for it.
+    pub(crate) async fn give_back(&self, name: &str, key: &str, lease: Lease) {
+        let Some(key) = self.key(name, key).filter(|_| lease.awaited) else {
+            return;
+        };
+        let servers = match lease.gutter {
+            true => &self.gutter,
+            false => &self.servers,
+        };
+        if let Some(server) = owner(servers, &key) {
+            server.give_back(&key, &lease.token).await;
+        }
+    }
+
     /// Deletes a key for a while, and tells other processes. A server that does not answer
     /// is told later, and so are they.
     pub(crate) async fn delete(&self, name: &str, key: &str, need: Need, ttl: Duration) {
@@ -250,3 +266,10 @@ impl Drop for Remote {
         tasks.iter().for_each(JoinHandle::abort);
     }
 }
+
+/// How long a reader may take to fill what was vacant.
+const LEASE: Duration = Duration::from_secs(2);
+/// How long an entry lives on a server that stands in for another.
+const GUTTER: Duration = Duration::from_secs(10);
+/// Memcached takes keys of 250 bytes.
+const LONGEST_KEY: usize = 250;

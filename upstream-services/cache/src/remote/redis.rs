@@ -51,6 +51,10 @@ enum Link {
 const FILL: &str = "if redis.call('GET', KEYS[1]) == ARGV[1] then \
     redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) return 1 end return 0";
 
+/// Removes a value if it is still the same.
+const GIVE_BACK: &str =
+    "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end";
+
 /// Puts a deletion there; the bytes behind its letter and nonce say how new a fill must be.
 const DELETE: &str = "local there = redis.call('GET', KEYS[1]) local new = ARGV[1] local head = tonumber(ARGV[3]) \
     if there and there:sub(1, 1) == 'D' and there:sub(head + 1) ~= new:sub(head + 1) \
@@ -226,6 +230,18 @@ impl Backend for Redis {
             eval.arg(FILL).arg(1).arg(key).arg(token);
             eval.arg(entry.to_bytes()).arg(millis(ttl));
             Ok(self.query(&eval).await?)
+        })
+    }
+
+    fn give_back<'a>(&'a self, key: &'a str, token: &'a [u8]) -> Outcome<'a, ()> {
+        Box::pin(async move {
+            let mut eval = redis::cmd("EVAL");
+            eval.arg(GIVE_BACK).arg(1).arg(key).arg(token);
+            match self.query(&eval).await.map_err(RemoteError::from) {
+                // Without the right to delete it ends by itself.
+                Err(error) if error.is_refusal() => Ok(()),
+                outcome => outcome,
+            }
         })
     }
 

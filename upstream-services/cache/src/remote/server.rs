@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::future::join_all;
-use tokio::sync::mpsc;
+use tokio::sync::{SemaphorePermit, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -27,6 +27,10 @@ pub(super) struct Server {
     /// The parts that fail each by itself.
     parts: Box<[Part]>,
     failures: AtomicU64,
+    /// Requests that found no place in time.
+    crowded: AtomicU64,
+    /// Whether it was said that it refuses a script.
+    refuses: AtomicBool,
     /// Deletions that were given up.
     lost: AtomicU64,
 }
@@ -66,20 +70,13 @@ pub struct ServerStats {
     pub up: bool,
     /// Requests that failed or took too long.
     pub failures: u64,
+    /// Requests that were given up because all connections were in use: it may be well.
+    pub crowded: u64,
     /// Deletions that it is still to be told.
     pub missed: usize,
     /// Deletions that it will not be told, because there were too many.
     pub lost: u64,
 }
-
-/// Between two questions to a server that does not answer.
-const PROBE: Duration = Duration::from_millis(200);
-/// How long it may take to answer then, with a new connection.
-const REVIVAL: Duration = Duration::from_secs(1);
-/// How many deletions a part may miss.
-const MOST_MISSED: usize = 10_000;
-/// How many of them are sent at once.
-const AT_ONCE: usize = 100;
 
 impl Server {
     /// The servers of some options, or those in the gutter.
@@ -122,6 +119,8 @@ impl Server {
             parts: (0..backend.parts()).map(|_| Part::default()).collect(),
             backend,
             failures: AtomicU64::new(0),
+            crowded: AtomicU64::new(0),
+            refuses: AtomicBool::new(false),
             lost: AtomicU64::new(0),
         }
     }
@@ -145,6 +144,10 @@ impl Server {
         let _ = self.ask(key, fill).await;
     }
 
+    pub(super) async fn give_back(&self, key: &str, token: &[u8]) {
+        let _ = self.ask(key, self.backend.give_back(key, token)).await;
+    }
+
     /// Deletes a key and tells other processes, now or as soon as the server answers again.
     pub(super) async fn delete(
         &self,
@@ -154,15 +157,21 @@ impl Server {
         message: Option<String>,
     ) {
         let deletion = Entry::Deleted(need.clone());
+        // However long that takes: what is not deleted there must not be read. Who has a place gives it back in time,
+        // or finds the server down for all.
+        let _place = match self.part(key).down.load(Relaxed) {
+            true => None,
+            false => self.place().await,
+        };
         let deleted = self
-            .ask(key, self.backend.delete(key, &deletion, ttl))
+            .ask_now(key, self.backend.delete(key, &deletion, ttl))
             .await;
         let told = match (deleted, &message) {
             (None, _) => None,
             (Some(()), None) => Some(()),
             (Some(()), Some(message)) => {
                 let publish = self.backend.publish(&self.channel, message);
-                self.ask(key, publish).await
+                self.ask_now(key, publish).await
             }
         };
         if told.is_some() {
@@ -185,10 +194,21 @@ impl Server {
         }
     }
 
-    /// Runs a script; none when the server cannot be asked, or knows no scripts.
+    /// Runs a script; none when the server cannot be asked, refuses it, or knows no scripts.
     pub(super) async fn script(&self, script: &str, key: &str, arguments: &[i64]) -> Option<i64> {
         let run = self.backend.script(script, key, arguments)?;
-        self.ask(key, run).await
+        let run = async {
+            match run.await {
+                Err(error) if error.is_refusal() => {
+                    if !self.refuses.swap(true, Relaxed) {
+                        tracing::error!(server = self.name, %error, "a script is refused");
+                    }
+                    Ok(None)
+                }
+                outcome => outcome.map(Some),
+            }
+        };
+        self.ask(key, run).await.flatten()
     }
 
     /// Tells a channel; whether that was possible.
@@ -288,6 +308,7 @@ impl Server {
     }
 
     async fn answers(&self, request: Outcome<'_, ()>) -> bool {
+        let _place = self.place().await;
         let answered = matches!(timeout(REVIVAL, request).await, Ok(Ok(())));
         if !answered {
             self.backend.renew();
@@ -295,7 +316,34 @@ impl Server {
         answered
     }
 
-    async fn ask<T>(&self, key: &str, request: Outcome<'_, T>) -> Option<T> {
+    /// Asks, unless all places are in use for as long as a request may take: that is no fault of the server's.
+    async fn ask<T>(
+        &self,
+        key: &str,
+        request: impl Future<Output = Result<T, RemoteError>>,
+    ) -> Option<T> {
+        if self.part(key).down.load(Relaxed) {
+            return None;
+        }
+        let Ok(_place) = timeout(self.timeout, self.place()).await else {
+            self.crowded.fetch_add(1, Relaxed);
+            return None;
+        };
+        self.ask_now(key, request).await
+    }
+
+    /// A place for a request, where their number is limited.
+    async fn place(&self) -> Option<SemaphorePermit<'_>> {
+        let place = self.backend.places()?.acquire().await;
+        Some(place.expect("it is never closed"))
+    }
+
+    /// Asks, in the place that the caller has.
+    async fn ask_now<T>(
+        &self,
+        key: &str,
+        request: impl Future<Output = Result<T, RemoteError>>,
+    ) -> Option<T> {
         let part = self.part(key);
         if part.down.load(Relaxed) {
             return None;
@@ -334,6 +382,7 @@ impl Server {
             name: self.name.clone(),
             up: !parts.iter().any(|part| part.down.load(Relaxed)),
             failures: self.failures.load(Relaxed),
+            crowded: self.crowded.load(Relaxed),
             missed: parts.iter().map(|part| part.missed().deletions.len()).sum(),
             lost: self.lost.load(Relaxed),
         }
@@ -345,3 +394,12 @@ impl Part {
         self.missed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// Between two questions to a server that does not answer.
+const PROBE: Duration = Duration::from_millis(200);
+/// How long it may take to answer then, with a new connection.
+const REVIVAL: Duration = Duration::from_secs(1);
+/// How many deletions a part may miss.
+const MOST_MISSED: usize = 10_000;
+/// How many of them are sent at once.
+const AT_ONCE: usize = 100;

@@ -32,19 +32,24 @@ pub(crate) fn pool(
     if let Some(password) = &server.password {
         connect = connect.password(&password.0);
     }
+    let greeter = member.clone();
     let pool = PoolOptions::<MySql>::new()
         .max_connections(options.readers.max(1))
         .acquire_timeout(options.acquire_timeout)
         // A round trip for each statement is too much; one for a connection that may have died is not.
         .test_before_acquire(false)
         .after_connect(move |connection, _| {
-            let member = member.clone();
+            let member = greeter.clone();
             Box::pin(async move { member.greet(connection).await })
         })
         .before_acquire(move |connection, state| {
             let used = state.idle_for;
             let doubtful = used > IDLE || health.was_silent_within(used);
+            let outdated = member.was_wrong_within(state.age);
             Box::pin(async move {
+                if outdated {
+                    return Ok(false);
+                }
                 if doubtful {
                     connection.ping().await?;
                 }

@@ -1,8 +1,10 @@
 //! What opening and re-opening data does.
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
+use sqlx::{Connection, SqliteConnection};
 use tempfile::TempDir;
 
 use super::*;
@@ -102,6 +104,50 @@ async fn a_lost_or_swapped_shard_is_refused() {
 
     fs::rename(dir.path().join("kept"), file(1)).unwrap();
     open(&dir, 3).await.unwrap();
+}
+
+/// How many of the store's own migrations a file has had.
+async fn migrations(path: &Path) -> i64 {
+    let mut file = SqliteConnection::connect(path.to_str().unwrap())
+        .await
+        .unwrap();
+    let count = "SELECT COUNT(*) FROM schema_ledger WHERE owner = 'store'";
+    let count = sqlx::query_scalar(count).fetch_one(&mut file).await;
+    count.unwrap()
+}
+
+#[tokio::test]
+async fn other_data_of_an_older_program_is_refused_as_it_is() {
+    let (own, other) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    open(&own, 2).await.unwrap().close().await;
+    let older = open(&other, 2).await.unwrap();
+    for shard in older.shards() {
+        let mut tx = shard.begin().await.unwrap();
+        let forget = "DELETE FROM schema_ledger WHERE owner = 'store' AND version = 5";
+        sql(forget).run(&mut tx).await.unwrap();
+        sql("DROP TABLE changes_read").run(&mut tx).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+    older.close().await;
+    // As another shard of ours, and as a data set of another size.
+    let file = "data/shard-0001.db";
+    fs::copy(other.path().join(file), own.path().join(file)).unwrap();
+    let error = open(&own, 2).await.unwrap_err();
+    assert!(
+        matches!(error, Error::ForeignShard { found: 1, .. }),
+        "{error}"
+    );
+    assert_eq!(migrations(&own.path().join(file)).await, 4);
+    let error = open(&other, 3).await.unwrap_err();
+    assert!(
+        matches!(error, Error::OtherShardCount { created: 2, .. }),
+        "{error}"
+    );
+    let first = other.path().join("data/shard-0000.db");
+    assert_eq!(migrations(&first).await, 4);
+    // Where it belongs it is brought up to date.
+    open(&other, 2).await.unwrap();
+    assert_eq!(migrations(&first).await, 5);
 }
 
 #[tokio::test]

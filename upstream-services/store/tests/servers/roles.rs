@@ -142,6 +142,18 @@ async fn a_primary_that_holds_another_shard_is_neither_read_nor_written_to() {
     .await;
     let refused = store.at(id).begin().await.unwrap_err();
     assert!(refused.is_passing(), "{refused}");
+    // Requests do not connect to find out again; the probe does, once a second.
+    let before = connections(&running);
+    for round in 0..100 {
+        let (found, write) = (found_by(&store, id).await, store.at(id).write().await);
+        let begun = store.at(id).begin().await;
+        for refused in [found.unwrap_err(), write.unwrap_err(), begun.unwrap_err()] {
+            let named = matches!(refused, Error::WrongServer { shard: 1, .. });
+            assert!(named, "{round}: {refused}");
+        }
+    }
+    let made = connections(&running) - before;
+    assert!(made <= 10, "{made} connections for 300 requests");
 
     running.kill();
     let _second = MariaDb::start(settings).unwrap();
@@ -150,6 +162,41 @@ async fn a_primary_that_holds_another_shard_is_neither_read_nor_written_to() {
     })
     .await;
     store.at(id).begin().await.unwrap();
+}
+
+/// How many connections a server was asked for.
+fn connections(server: &MariaDb) -> i64 {
+    let count = server
+        .tell("SHOW GLOBAL STATUS LIKE 'Connections'")
+        .unwrap();
+    let count = count.split_whitespace().last().unwrap();
+    count.parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_written_to_a_primary_that_says_it_is_another() {
+    let dir = TempDir::new().unwrap();
+    let (primary, _replica, options) = start_pair(&dir);
+    let store = open(&options).await;
+    caught_up(&store).await;
+    let beat = "SELECT beat FROM shard_0.heartbeat";
+    // What is on its way meanwhile is not meant.
+    let change = "UPDATE shard_0.shard_identity SET data_set = data_set + 1; DO SLEEP(0.02)";
+    let before = primary.tell(&format!("{change}; {beat}")).unwrap();
+    until("it is known to be foreign", async || {
+        let standing = store.shards()[0].status().standing;
+        matches!(standing, Standing::Foreign { number: 0, .. })
+    })
+    .await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(primary.tell(beat).unwrap(), before);
+    let back = "UPDATE shard_0.shard_identity SET data_set = data_set - 1";
+    primary.tell(back).unwrap();
+    caught_up(&store).await;
+    until("it is used again", async || {
+        store.shards()[0].begin().await.is_ok()
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
