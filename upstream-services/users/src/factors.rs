@@ -12,6 +12,7 @@ use std::sync::Arc;
 use store::{Id, Store, Time, Transaction, sql};
 
 use crate::Error;
+use crate::records::lock;
 
 mod code;
 mod vault;
@@ -50,28 +51,32 @@ impl Factors {
         })
     }
 
-    /// Makes a secret that is asked for once it is confirmed; [`Error::TotpOn`] if one is already.
+    /// Makes a secret that is asked for once it is confirmed; [`Error::TotpOn`] if one is already,
+    /// [`Error::NotFound`] if the user is gone.
     pub(crate) async fn begin(&self, user: Id, account: &str, now: Time) -> Result<Offer, Error> {
         let secret = Secret::new();
         let sealed = self.vault.seal(user, secret.as_bytes())?;
-        // Statement by statement: in a transaction two requests at once would wait for each other.
-        let mut connection = self.store.at(user).write().await?;
-        let update = "UPDATE totp SET secret = ?, created_at = ?, last_step = 0
-             WHERE user_id = ? AND confirmed_at IS NULL AND {fence}";
-        let update = || sql(update).bind(sealed.clone()).bind(now).bind(user);
-        if update().run(&mut connection).await? == 0 {
-            let insert = "INSERT INTO totp (user_id, secret, created_at, last_step)
-                 SELECT ?, ?, ?, 0 FROM shard_fence WHERE {fence}";
-            let insert = sql(insert).bind(user).bind(sealed.clone()).bind(now);
-            match insert.run(&mut connection).await {
-                Err(error) if error.is_duplicate() => {
-                    if update().run(&mut connection).await? == 0 {
-                        return Err(Error::TotpOn);
-                    }
-                }
-                inserted => drop(inserted?),
-            }
+        let mut tx = self.store.at(user).begin().await?;
+        // A secret for a user who is deleted at this moment would stay for ever.
+        if !lock(&mut tx, user).await? {
+            return Err(Error::NotFound);
         }
+        let insert =
+            "INSERT INTO totp (user_id, secret, created_at, last_step) VALUES (?, ?, ?, 0)";
+        let insert = sql(insert).bind(user).bind(sealed.clone()).bind(now);
+        // Inserted first: an update that finds no row locks the gap where others are about to insert theirs.
+        match insert.run(&mut tx).await {
+            Err(error) if error.is_duplicate() => {
+                let update = "UPDATE totp SET secret = ?, created_at = ?, last_step = 0
+                     WHERE user_id = ? AND confirmed_at IS NULL";
+                let update = sql(update).bind(sealed).bind(now).bind(user);
+                if update.run(&mut tx).await? == 0 {
+                    return Err(Error::TotpOn);
+                }
+            }
+            inserted => drop(inserted?),
+        }
+        tx.commit().await?;
         Ok(Offer {
             secret: secret.reveal(),
             uri: secret.uri(&self.issuer, account),

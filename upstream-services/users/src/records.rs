@@ -189,24 +189,33 @@ impl From<SessionRow> for SessionRecord {
 
 /// Deletes a user's rows, if the profile has this version; the sessions that were there.
 async fn delete(tx: &mut Transaction, user: Id, version: i64) -> Result<Vec<Id>, Error> {
-    // First the user's row: whoever opens a session waits for it, and finds it gone.
+    // First the user's row: whoever writes something of the user's waits for it, and finds it gone.
     let row = sql("DELETE FROM users WHERE id = ? AND version = ?");
     if row.bind(user).bind(version).run(&mut *tx).await? != 1 {
         return Err(Error::Contended);
     }
     let sessions = sql("SELECT id FROM sessions WHERE user_id = ?").bind(user);
     let sessions: Vec<(Id,)> = sessions.all(&mut *tx).await?;
+    // Before their tokens: who exchanges one has the session's row first, too.
+    let delete = sql("DELETE FROM sessions WHERE user_id = ?").bind(user);
+    delete.run(&mut *tx).await?;
     // By their ids: for a subquery MariaDB reads, and locks, every token there is.
     for some in sessions.chunks(AT_ONCE) {
         let delete = sql("DELETE FROM refresh_tokens WHERE session_id IN ");
         let ids = some.iter().map(|(session,)| *session);
         delete.list(ids).run(&mut *tx).await?;
     }
-    let delete = sql("DELETE FROM sessions WHERE user_id = ?").bind(user);
-    delete.run(&mut *tx).await?;
     factors::remove(tx, user).await?;
     recovery::void(tx, user).await?;
     Ok(sessions.into_iter().map(|(session,)| session).collect())
+}
+
+/// Has nobody delete a user before the transaction ends; `false` if the user is gone. Whoever writes a row of a user begins
+/// with this, or with another write to the user's row: [`delete`] finds the row, or the writer finds the user gone.
+pub(crate) async fn lock(tx: &mut Transaction, user: Id) -> Result<bool, Error> {
+    // A write that changes nothing.
+    let lock = sql("UPDATE users SET password_version = password_version WHERE id = ?").bind(user);
+    Ok(lock.run(tx).await? == 1)
 }
 
 /// So many events an export has at most; `/v1/me/history` has them all.

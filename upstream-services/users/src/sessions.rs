@@ -136,7 +136,9 @@ impl Sessions {
         };
         let route = self.store.at(user);
         let mut tx = route.begin().await?;
-        match look_up(&mut tx, token, user, session, now).await? {
+        let access = Access { user, session };
+        let prolonged = (client.clone(), now.plus(self.ttl));
+        match exchange(&mut tx, token, access, prolonged, now).await? {
             Presented::Refused => Err(Error::WrongRefreshToken),
             Presented::Used => {
                 let record = self.history.record(Event {
@@ -146,7 +148,9 @@ impl Sessions {
                     client,
                     at: now,
                 })?;
-                revoke(&mut tx, session, now).await?;
+                if !revoke(&mut tx, session, now).await? {
+                    return Err(Error::WrongRefreshToken);
+                }
                 record.write(&mut tx).await?;
                 self.committed(session, route.commit(tx).await).await?;
                 self.reuse.inc();
@@ -155,16 +159,10 @@ impl Sessions {
             }
             Presented::Fresh(role) => {
                 let next = RefreshToken::new(user, session);
-                let expires_at = now.plus(self.ttl);
-                insert_token(&mut tx, &next, session, now, expires_at).await?;
-                let update = "UPDATE sessions
-                     SET expires_at = ?, last_used_at = ?, address = ?, agent = ? WHERE id = ?";
-                let update = sql(update).bind(expires_at).bind(now);
-                let update = update.bind(client.address).bind(client.agent);
-                update.bind(session).run(&mut tx).await?;
+                insert_token(&mut tx, &next, session, now, now.plus(self.ttl)).await?;
                 let position = self.committed(session, route.commit(tx).await).await?;
                 Ok(Opened {
-                    access: Access { user, session },
+                    access,
                     role,
                     refresh: next,
                     position,
@@ -326,23 +324,37 @@ enum Presented {
     Fresh(Role),
 }
 
-async fn look_up(
+/// Looks a token up, and marks it as used. A session whose token was fresh is prolonged: until then, by that client.
+async fn exchange(
     tx: &mut Transaction,
     token: &RefreshToken,
-    user: Id,
-    session: Id,
+    access: Access,
+    (client, until): (Client, Time),
     now: Time,
 ) -> Result<Presented, Error> {
-    let select = "SELECT t.expires_at, s.revoked_at, u.role
+    let Access { user, session } = access;
+    let select = "SELECT t.expires_at, t.used_at, s.revoked_at, u.role
          FROM refresh_tokens t JOIN sessions s ON s.id = t.session_id
            JOIN users u ON u.id = s.user_id
          WHERE t.hash = ? AND t.session_id = ? AND s.user_id = ?";
+    type Row = (Time, Option<Time>, Option<Time>, String);
     let select = sql(select).bind(token.hash()).bind(session).bind(user);
-    let row: Option<(Time, Option<Time>, String)> = select.optional(&mut *tx).await?;
+    let row: Option<Row> = select.optional(&mut *tx).await?;
     let role = match row {
-        Some((expires_at, None, role)) if now < expires_at => Role::from_stored(&role),
+        Some((expires_at, used_at, None, role)) if now < expires_at => match used_at {
+            Some(_) => return Ok(Presented::Used),
+            None => Role::from_stored(&role),
+        },
         _ => return Ok(Presented::Refused),
     };
+    // First the session's row: who deletes the user has not come so far, or has ended it.
+    let prolong = "UPDATE sessions SET expires_at = ?, last_used_at = ?, address = ?, agent = ?
+         WHERE id = ? AND revoked_at IS NULL";
+    let prolong = sql(prolong).bind(until).bind(now);
+    let prolong = prolong.bind(client.address).bind(client.agent);
+    if prolong.bind(session).run(&mut *tx).await? != 1 {
+        return Ok(Presented::Refused);
+    }
     let used = sql("UPDATE refresh_tokens SET used_at = ? WHERE hash = ? AND used_at IS NULL")
         .bind(now)
         .bind(token.hash())

@@ -163,7 +163,7 @@ impl History {
         Ok(rows.await?.into_iter().map(entry).collect())
     }
 
-    /// Deletes what happened to a user. What is still queued is written afterwards, and stays as long as its month.
+    /// Deletes what happened to a user, once the user's row is deleted in the transaction: what is still queued is not written then.
     pub(crate) async fn erase(&self, tx: &mut Transaction, user: Id) -> Result<(), Error> {
         Ok(self.table.delete(tx, user, Time::now()).await?)
     }

@@ -1,12 +1,12 @@
 //! The rows that wait to be written together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::future::join_all;
 use prometheus::IntCounter;
-use store::{Route, Store, TimeRow, TimeTable};
+use store::{Id, Route, Store, TimeRow, TimeTable, Transaction, sql};
 
 /// A bounded queue. What does not fit is dropped and counted: a login does not fail because its row is not written.
 pub(super) struct Queue {
@@ -18,6 +18,8 @@ pub(super) struct Queue {
 pub(super) const PERIOD: Duration = Duration::from_millis(100);
 /// The most rows that wait.
 pub(super) const CAPACITY: usize = 10_000;
+/// Owners who are looked for by one statement.
+const AT_ONCE: usize = 256;
 
 impl Queue {
     pub(super) fn new(dropped: IntCounter) -> Self {
@@ -114,8 +116,32 @@ async fn write(route: &Route, table: &TimeTable, rows: &[TimeRow]) -> Result<(),
 
 async fn transact(route: &Route, table: &TimeTable, rows: &[TimeRow]) -> Result<(), store::Error> {
     let mut tx = route.begin().await?;
-    table.insert(&mut tx, rows).await?;
+    let gone = gone(&mut tx, rows).await?;
+    if gone.is_empty() {
+        table.insert(&mut tx, rows).await?;
+    } else {
+        let rows = rows.iter().filter(|row| !gone.contains(&row.owner));
+        let rows: Vec<TimeRow> = rows.cloned().collect();
+        table.insert(&mut tx, &rows).await?;
+    }
     tx.commit().await
+}
+
+/// The owners who were deleted since. The others are not before the transaction ends: what happened to a user is deleted
+/// with the user, or not written.
+async fn gone(tx: &mut Transaction, rows: &[TimeRow]) -> Result<BTreeSet<Id>, store::Error> {
+    let mut gone: BTreeSet<Id> = rows.iter().map(|row| row.owner).collect();
+    let owners: Vec<Id> = gone.iter().copied().collect();
+    for some in owners.chunks(AT_ONCE) {
+        // A write that changes nothing, in the order of the ids: two of them wait for each other one way only.
+        let lock = sql("UPDATE users SET password_version = password_version WHERE id IN ");
+        lock.list(some.iter().copied()).run(&mut *tx).await?;
+        let found = sql("SELECT id FROM users WHERE id IN ").list(some.iter().copied());
+        for (id,) in found.all::<(Id,)>(&mut *tx).await? {
+            gone.remove(&id);
+        }
+    }
+    Ok(gone)
 }
 
 #[cfg(test)]

@@ -22,10 +22,17 @@ async fn open(dir: &TempDir) -> History {
 }
 
 /// A user of one of the two shards.
-fn user(shard: u16) -> Id {
+async fn user(history: &History, shard: u16) -> Id {
     let time = Time::now().minus(Duration::from_secs(3600));
     let generator = IdGenerator::new(9);
-    generator.next(Bucket::new(shard * 4000), time).unwrap()
+    let user = generator.next(Bucket::new(shard * 4000), time).unwrap();
+    let mut connection = history.store.at(user).write().await.unwrap();
+    let insert = "INSERT INTO users
+           (id, username, email, password_hash, version, created_at, updated_at)
+         SELECT ?, 'anna', 'anna@example.org', '', 1, 0, 0 FROM shard_fence WHERE {fence}";
+    let inserted = sql(insert).bind(user).run(&mut connection).await;
+    assert_eq!(inserted.unwrap(), 1);
+    user
 }
 
 fn login(user: Id) -> Event {
@@ -60,7 +67,7 @@ impl History {
 async fn what_does_not_fit_is_dropped_and_counted() {
     let dir = TempDir::new().unwrap();
     let history = open(&dir).await;
-    let anna = user(0);
+    let anna = user(&history, 0).await;
     for _ in 0..CAPACITY + 5 {
         history.note(login(anna));
     }
@@ -78,7 +85,7 @@ async fn what_does_not_fit_is_dropped_and_counted() {
 async fn a_busy_shard_is_waited_for_and_the_others_are_not_kept() {
     let dir = TempDir::new().unwrap();
     let history = open(&dir).await;
-    let (anna, bert) = (user(0), user(1));
+    let (anna, bert) = (user(&history, 0).await, user(&history, 1).await);
     let held = history.store.shards()[0].begin().await.unwrap();
     for user in [anna, bert, anna] {
         history.note(login(user));
@@ -99,7 +106,7 @@ async fn a_busy_shard_is_waited_for_and_the_others_are_not_kept() {
 async fn rows_that_were_written_after_all_are_not_written_twice() {
     let dir = TempDir::new().unwrap();
     let history = open(&dir).await;
-    let anna = user(0);
+    let anna = user(&history, 0).await;
     let row = || history.record(login(anna)).unwrap().row;
     let rows = [row(), row(), row()];
     history.queue.push(rows[1].clone());
@@ -114,7 +121,7 @@ async fn rows_that_were_written_after_all_are_not_written_twice() {
 async fn what_the_database_refuses_is_given_up() {
     let dir = TempDir::new().unwrap();
     let history = open(&dir).await;
-    let anna = user(0);
+    let anna = user(&history, 0).await;
     let mut row = history.record(login(anna)).unwrap().row;
     row.values[0] = store::Value::Null;
     history.queue.push(row);
@@ -127,7 +134,7 @@ async fn what_the_database_refuses_is_given_up() {
 async fn the_end_writes_what_it_can_and_counts_the_rest() {
     let dir = TempDir::new().unwrap();
     let history = open(&dir).await;
-    let (anna, bert) = (user(0), user(1));
+    let (anna, bert) = (user(&history, 0).await, user(&history, 1).await);
     history.note(login(anna));
     history.note(login(bert));
     let held = history.store.shards()[0].begin().await.unwrap();

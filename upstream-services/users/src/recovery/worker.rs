@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use super::{Message, Outbox, void};
 use crate::Error;
 use crate::fields::{self, Email};
+use crate::records::lock;
 use crate::tokens::RecoveryToken;
 
 /// Does the work.
@@ -84,6 +85,9 @@ impl Worker {
             room.map_err(|error| Error::Internal(format!("the spool: {error}")))?;
         }
         let mut tx = self.store.at(user).begin().await?;
+        if !lock(&mut tx, user).await? {
+            return Ok(None);
+        }
         let select = "SELECT u.username, u.email, r.requested_at
              FROM users u LEFT JOIN recoveries r ON r.user_id = u.id WHERE u.id = ?";
         let row: Option<(String, String, Option<Time>)> =

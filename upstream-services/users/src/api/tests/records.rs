@@ -170,3 +170,88 @@ async fn names_that_could_not_be_released_are_swept() {
     assert_eq!(home.count("SELECT COUNT(*) FROM claims").await, 0);
     assert_eq!(home.register("anna").await.status, 201);
 }
+
+/// Rows of users who are gone.
+async fn orphans(home: &Home) -> i64 {
+    let mut all = 0;
+    for count in [
+        "SELECT COUNT(*) FROM totp WHERE user_id NOT IN (SELECT id FROM users)",
+        "SELECT COUNT(*) FROM recovery_codes WHERE user_id NOT IN (SELECT id FROM users)",
+        "SELECT COUNT(*) FROM recoveries WHERE user_id NOT IN (SELECT id FROM users)",
+        "SELECT COUNT(*) FROM sessions WHERE user_id NOT IN (SELECT id FROM users)",
+        "SELECT COUNT(*) FROM refresh_tokens WHERE session_id NOT IN (SELECT id FROM sessions)",
+    ] {
+        all += home.count(count).await;
+    }
+    all
+}
+
+async fn events(home: &Home, user: store::Id) -> usize {
+    let page = store::Page {
+        before: None,
+        limit: 100,
+    };
+    let (now, latest) = (store::Time::now(), store::Freshness::Latest);
+    let history = &home.users.service.history;
+    let events = history.newest(user, page, now, &latest).await;
+    events.unwrap().len()
+}
+
+/// Deletes accounts while they are used: nothing of them may be there afterwards.
+pub(super) async fn delete_in_use(home: &Home, accounts: usize) {
+    for number in 0..accounts {
+        let name = format!("race{number}");
+        let (id, tokens) = home.session(&name).await;
+        let token = text(&tokens, "access_token");
+        let proof = json!({ "password": PASSWORD });
+        let me = |method, path| request(method, path, Some(&token), &[], Some(proof.clone()));
+        let login = json!({ "username": name, "password": PASSWORD });
+        let refresh = json!({ "refresh_token": tokens["refresh_token"] });
+        let post = |path, body| request(Method::POST, path, None, &[], Some(body));
+        let at_once = [
+            me(Method::DELETE, "/v1/me"),
+            me(Method::POST, "/v1/me/totp"),
+            me(Method::POST, "/v1/me/totp"),
+            post("/v1/login", login),
+            post("/v1/token/refresh", refresh),
+            me(Method::POST, "/v1/me/totp"),
+        ];
+        let at_once = at_once.map(|one| tokio::spawn(send(home.router.clone(), one)));
+        let answers = futures::future::join_all(at_once).await;
+        let deleted = answers[0].as_ref().unwrap();
+        assert_eq!(deleted.status, 204, "{}", deleted.text());
+        let user = id.parse().unwrap();
+        // What was queued is written in a tenth of a second.
+        if number + 1 == accounts {
+            tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        }
+        assert_eq!(events(home, user).await, 0);
+    }
+    assert_eq!(orphans(home).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_account_that_is_deleted_while_it_is_used_leaves_nothing() {
+    delete_in_use(&Home::new().await, 20).await;
+}
+
+#[tokio::test]
+async fn nothing_is_written_for_a_user_who_is_gone() {
+    let home = Home::new().await;
+    let (id, tokens) = home.session("anna").await;
+    let token = text(&tokens, "access_token");
+    assert_eq!(erase(&home, &token, PASSWORD).await.status, 204);
+    let user: store::Id = id.parse().unwrap();
+    let service = &home.users.service;
+    let begun = service.factors.begin(user, "anna", store::Time::now());
+    assert!(matches!(begun.await, Err(crate::Error::NotFound)));
+    service.history.note(crate::history::Event {
+        user,
+        what: crate::history::What::LoginFailed,
+        session: None,
+        client: crate::client::Client::default(),
+        at: store::Time::now(),
+    });
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    assert_eq!((orphans(&home).await, events(&home, user).await), (0, 0));
+}

@@ -82,6 +82,7 @@ async fn sessions_and_history_on_servers() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     assert_eq!(kinds, expected);
+    records::delete_in_use(&home, 20).await;
     // The tables are there a second time.
     let home = home.restart(on_servers).await;
     let body = json!({ "username": "anna", "password": "another good one" });
