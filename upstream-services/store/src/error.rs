@@ -81,8 +81,10 @@ pub enum Error {
     #[error("all 256 worker numbers of {0} are in use")]
     NoWorkerNumber(String),
 
-    /// Operation: the lease of this process's worker number has ended, and shard 0 does not prolong it.
-    #[error("no new ids: shard 0, which lends the numbers for them, does not answer")]
+    /// Operation: the lease of this process's worker number has ended by the clock, and shard 0 has not prolonged it yet.
+    #[error(
+        "no new ids for now: the number for them was lent until before now, and shard 0 has not prolonged that yet"
+    )]
     NoIds,
 
     /// Load: no connection became free in time.

@@ -2,6 +2,8 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use tokio::sync::Notify;
+
 use crate::{Bucket, Error, Id, Time};
 
 /// Makes the ids of one process. No other process may use the same worker number on the same
@@ -17,7 +19,11 @@ use crate::{Bucket, Error, Id, Time};
 /// starts after the reservation: no id comes twice, however
 /// the process ended and whatever the clocks did meanwhile.
 #[derive(Debug)]
-pub struct IdGenerator(Mutex<Counter>);
+pub struct IdGenerator {
+    counter: Mutex<Counter>,
+    /// Told when an id was wanted and there were no moments left.
+    spent: Notify,
+}
 
 #[derive(Debug)]
 struct Counter {
@@ -27,6 +33,8 @@ struct Counter {
     reserved: u64,
     /// Reserves more, when it can be done at once.
     reserve: Option<Box<dyn Reserve>>,
+    /// The last moment that was wanted in vain; 0 since more were lent.
+    wanted: u64,
 }
 
 /// Keeps reservations.
@@ -38,33 +46,54 @@ pub(crate) trait Reserve: std::fmt::Debug + Send {
 impl IdGenerator {
     /// A generator that reserves nothing: for tests and tools that keep no data.
     pub const fn new(worker: u8) -> Self {
-        Self(Mutex::new(Counter {
+        Self::counting(Counter {
             worker,
             last: 0,
             reserved: u64::MAX,
             reserve: None,
-        }))
+            wanted: 0,
+        })
     }
 
     /// A generator that goes on where the last owner of the worker number ended at most, and reserves a second at a
     /// time.
     pub(crate) fn resuming(worker: u8, floor: u64, reserve: Box<dyn Reserve>) -> Self {
-        Self(Mutex::new(Counter {
+        Self::counting(Counter {
             worker,
             last: floor,
             reserved: floor,
             reserve: Some(reserve),
-        }))
+            wanted: 0,
+        })
     }
 
     /// A generator that makes no id before it is [lent](Self::lend) a worker number.
     pub(crate) const fn idle() -> Self {
-        Self(Mutex::new(Counter {
+        Self::counting(Counter {
             worker: 0,
             last: 0,
             reserved: 0,
             reserve: None,
-        }))
+            wanted: 0,
+        })
+    }
+
+    const fn counting(counter: Counter) -> Self {
+        Self {
+            counter: Mutex::new(counter),
+            spent: Notify::const_new(),
+        }
+    }
+
+    /// Waits until an id is wanted and there are no moments left: the clock has gone past all that were lent, as that of a
+    /// machine that was asleep does.
+    pub(crate) async fn spent(&self) {
+        self.spent.notified().await;
+    }
+
+    /// The last moment that was wanted in vain since more were lent; 0 if none was.
+    pub(crate) fn wanted(&self) -> u64 {
+        self.with(|counter| counter.wanted)
     }
 
     /// From here on ids are of this worker, from one moment on and below another.
@@ -73,6 +102,7 @@ impl IdGenerator {
             counter.worker = worker;
             counter.last = counter.last.max(from);
             counter.reserved = below;
+            counter.wanted = 0;
         });
     }
 
@@ -81,14 +111,18 @@ impl IdGenerator {
     /// # Errors
     /// [`Error::NoIds`] when no moments are reserved for this process.
     pub fn next(&self, bucket: Bucket, now: Time) -> Result<Id, Error> {
-        self.with(|counter| {
+        let made = self.with(|counter| {
             let moment = Id::moment(now).max(counter.last + 1);
             if moment >= counter.reserved {
                 counter.reserve(moment)?;
             }
             counter.last = moment;
             Ok(Id::assemble(moment, bucket, counter.worker))
-        })
+        });
+        if matches!(made, Err(Error::NoIds)) {
+            self.spent.notify_one();
+        }
+        made
     }
 
     /// The time that the next id will have.
@@ -98,14 +132,17 @@ impl IdGenerator {
     }
 
     fn with<T>(&self, work: impl FnOnce(&mut Counter) -> T) -> T {
-        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        work(&mut self.counter.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 impl Counter {
     /// Once a second at most.
     fn reserve(&mut self, moment: u64) -> Result<(), Error> {
-        let reserve = self.reserve.as_mut().ok_or(Error::NoIds)?;
+        let Some(reserve) = self.reserve.as_mut() else {
+            self.wanted = moment;
+            return Err(Error::NoIds);
+        };
         let reserved = moment + RESERVATION;
         if let Err(error) = reserve.reserve(reserved) {
             // A restart within the next second could then meet a used id, which its primary key

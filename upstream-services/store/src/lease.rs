@@ -2,7 +2,8 @@
 //!
 //! A number is a row on shard 0. Its owner makes ids below `next_moment` alone, and who takes the number next
 //! begins there. So no id comes twice whatever the clocks say, and whoever was paused for long finds that it has no moments left;
-//! `lent_until`, by the database's clock, only says when a number may be taken over.
+//! `lent_until`, by the database's clock, only says when a number may be taken over. Who finds no moments left, as a machine that wakes
+//! up does, prolongs the lease at once, or takes another number if somebody has taken this one.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,7 +63,11 @@ impl Drop for Lease {
 async fn keep(shard: Arc<Shard>, generator: Arc<IdGenerator>, mut lent: Lent) {
     let mut pause = PERIOD;
     loop {
-        tokio::time::sleep(pause).await;
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            // Not after a failure: many want ids while shard 0 is away.
+            () = generator.spent(), if pause == PERIOD => {}
+        }
         let outcome = match prolong(&shard, &generator, lent).await {
             Ok(Some(lent)) => Ok(lent),
             // Somebody else has it: this process was away for longer than the term.
@@ -97,7 +102,7 @@ async fn take(shard: &Shard, generator: &IdGenerator, holder: i64) -> Result<Len
         None => return Err(Error::NoWorkerNumber("this data set".to_owned())),
     };
     let from = free.map_or(0, |&(.., floor)| floor);
-    let floor = floor(from);
+    let floor = floor(generator, from);
     let replace =
         "REPLACE INTO workers (number, holder, lent_until, next_moment) VALUES (?, ?, ?, ?)";
     let replace = sql(replace).bind(number).bind(holder);
@@ -120,7 +125,7 @@ async fn prolong(
 ) -> Result<Option<Lent>, Error> {
     let mut tx = shard.begin().await?;
     let now = database_time(&mut tx).await?;
-    let floor = floor(lent.floor);
+    let floor = floor(generator, lent.floor);
     let update =
         "UPDATE workers SET lent_until = ?, next_moment = ? WHERE number = ? AND holder = ?";
     let update = sql(update).bind(now + TERM.as_millis() as i64).bind(floor);
@@ -133,10 +138,13 @@ async fn prolong(
     Ok(Some(Lent { floor, ..lent }))
 }
 
-/// Up to where ids may be made until the lease ends: by this machine's clock, and never less than before.
-fn floor(before: i64) -> i64 {
-    let end = Id::moment(Time::now().plus(TERM)).cast_signed();
-    end.max(before + 1)
+/// Up to where ids may be made until the lease ends: by this machine's clock, or by the one that was wanted in vain, and never
+/// less than before.
+fn floor(generator: &IdGenerator, before: i64) -> i64 {
+    let term = Id::moment(Time::now().plus(TERM)) - Id::moment(Time::now());
+    let wanted = generator.wanted();
+    let end = wanted.max(Id::moment(Time::now())) + term;
+    end.cast_signed().max(before + 1)
 }
 
 async fn database_time(tx: &mut Transaction) -> Result<i64, Error> {

@@ -381,3 +381,42 @@ async fn worker_numbers_are_lent_to_one_process_and_ids_never_come_twice() {
         }
     }
 }
+
+/// The first id at a time, and how long it was waited for.
+async fn first_id(store: &Store, now: Time) -> (Id, Duration) {
+    let begin = Instant::now();
+    loop {
+        match store.new_id(Bucket::new(1), now) {
+            Ok(id) => return (id, begin.elapsed()),
+            Err(error) => {
+                assert!(!error.to_string().contains("does not answer"), "{error}");
+                assert!(begin.elapsed() < Duration::from_secs(10), "{error}");
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_that_wakes_up_makes_ids_at_once() {
+    let dir = TempDir::new().unwrap();
+    let (_server, options) = start(&dir, 1);
+    let store = open(&options).await;
+    let worker = |id: Id| id.as_i64() >> 5 & 255;
+    let mut now = Time::now();
+    let before = store.new_id(Bucket::new(1), now).unwrap();
+    now = now.plus(Duration::from_secs(620));
+    store.new_id(Bucket::new(1), now).unwrap_err();
+    let (id, took) = first_id(&store, now).await;
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    assert_eq!(worker(id), worker(before));
+
+    // While it slept for longer somebody else took its number.
+    let take = "UPDATE workers SET holder = holder + 1";
+    let mut connection = store.shards()[0].write().await.unwrap();
+    assert_eq!(sql(take).run(&mut connection).await.unwrap(), 1);
+    drop(connection);
+    let (id, took) = first_id(&store, now.plus(Duration::from_secs(1300))).await;
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    assert_ne!(worker(id), worker(before));
+}
