@@ -10,6 +10,7 @@
 //! Parts share the store and, for what they have in memory, the cache's servers: whichever part changes something, all
 //! hear of it. Hashing passwords, which costs a thousand times as much as anything else, is the accounts' alone.
 
+mod breaker;
 mod remote;
 mod wire;
 
