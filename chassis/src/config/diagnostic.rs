@@ -8,6 +8,7 @@ use miette::{
     ThemeStyles,
 };
 
+use super::redact::Redacted;
 use super::source::{Place, Sources};
 
 /// One mistake in a configuration.
@@ -105,6 +106,7 @@ impl Report {
     /// One line for each mistake, `file:line:column: message`, for logs.
     pub fn lines(&self) -> impl Iterator<Item = String> + '_ {
         self.diagnostics.iter().map(|diagnostic| {
+            let diagnostic = &Drawing::new(&self.sources, diagnostic).diagnostic;
             let mut line = format!(
                 "{}: {}",
                 self.sources.locate(diagnostic.place),
@@ -132,7 +134,7 @@ impl Report {
         for diagnostic in &self.diagnostics {
             let drawing = Drawing::new(&self.sources, diagnostic);
             if handler.render_report(&mut out, &drawing).is_err() {
-                out.push_str(&diagnostic.message);
+                out.push_str(&drawing.diagnostic.message);
             }
             out.push('\n');
         }
@@ -148,31 +150,37 @@ impl fmt::Display for Report {
 
 impl std::error::Error for Report {}
 
-/// A diagnostic as the drawing crate wants it.
+/// A diagnostic as the drawing crate wants it, without the secrets of its file.
 #[derive(Debug)]
-struct Drawing<'a> {
-    diagnostic: &'a Diagnostic,
+struct Drawing {
+    diagnostic: Diagnostic,
     source: Option<NamedSource<String>>,
 }
 
-impl<'a> Drawing<'a> {
-    fn new(sources: &Sources, diagnostic: &'a Diagnostic) -> Self {
+impl Drawing {
+    fn new(sources: &Sources, diagnostic: &Diagnostic) -> Self {
+        let mut diagnostic = diagnostic.clone();
         let file = diagnostic.place.file().and_then(|at| sources.files.get(at));
-        let source =
-            file.map(|file| NamedSource::new(file.path.to_string_lossy(), file.text.to_string()));
+        let source = file.map(|file| {
+            let shown = Redacted::new(&file.text);
+            diagnostic.message = shown.message(&diagnostic.message);
+            diagnostic.label = shown.message(&diagnostic.label);
+            diagnostic.help = diagnostic.help.take().map(|help| shown.message(&help));
+            NamedSource::new(file.path.to_string_lossy(), shown.text)
+        });
         Self { diagnostic, source }
     }
 }
 
-impl fmt::Display for Drawing<'_> {
+impl fmt::Display for Drawing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.diagnostic.message)
     }
 }
 
-impl std::error::Error for Drawing<'_> {}
+impl std::error::Error for Drawing {}
 
-impl miette::Diagnostic for Drawing<'_> {
+impl miette::Diagnostic for Drawing {
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
         let help = self.diagnostic.help.as_ref()?;
         Some(Box::new(help))
@@ -183,7 +191,7 @@ impl miette::Diagnostic for Drawing<'_> {
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
-        let Diagnostic { place, label, .. } = self.diagnostic;
+        let Diagnostic { place, label, .. } = &self.diagnostic;
         self.source.as_ref()?;
         let span = LabeledSpan::new(Some(label.clone()), place.start(), place.len());
         Some(Box::new(std::iter::once(span)))

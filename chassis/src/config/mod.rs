@@ -14,6 +14,7 @@ mod diagnostic;
 mod include;
 mod located;
 mod node;
+mod redact;
 mod secret;
 mod source;
 mod substitute;
