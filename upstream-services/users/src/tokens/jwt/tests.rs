@@ -52,6 +52,7 @@ fn every_claim_is_checked() {
         ("aud", json!("other")),
         ("exp", json!(now - 5)),
         ("nbf", json!(now + 60)),
+        ("iat", json!(now + 60)),
         ("sub", json!(12)),
         ("sid", json!("x")),
     ] {
@@ -73,6 +74,35 @@ fn an_old_token_is_refused() {
         issuer.verify(&issuer.issue(ACCESS(), Role::User, then).unwrap()),
         None
     );
+}
+
+#[test]
+fn a_token_of_a_clock_that_is_ahead_is_taken_and_an_expired_one_is_not() {
+    let dir = TempDir::new().unwrap();
+    let issuer = issuer(&dir);
+    let ahead = Time::now().plus(Duration::from_secs(25));
+    let token = issuer.issue(ACCESS(), Role::User, ahead).unwrap();
+    assert_eq!(issuer.verify(&token), Some(ACCESS()));
+    let now = Time::now().as_secs();
+    let expired = forge(&issuer, |claims| claims["exp"] = json!(now - 3));
+    assert_eq!(issuer.verify(&expired), None);
+}
+
+#[test]
+fn extensions_that_have_to_be_understood_are_refused() {
+    let dir = TempDir::new().unwrap();
+    let issuer = issuer(&dir);
+    let token = issuer.issue(ACCESS(), Role::User, Time::now()).unwrap();
+    let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap());
+    let claims: Value = serde_json::from_slice(&claims.unwrap()).unwrap();
+    let keys = issuer.keys.load();
+    let mut header = Header::new(Algorithm::EdDSA);
+    header.kid = Some(keys.kid.clone());
+    let plain = jsonwebtoken::encode(&header, &claims, &keys.signing).unwrap();
+    assert_eq!(issuer.verify(&plain), Some(ACCESS()));
+    header.crit = Some(vec!["b64".to_owned()]);
+    let critical = jsonwebtoken::encode(&header, &claims, &keys.signing).unwrap();
+    assert_eq!(issuer.verify(&critical), None);
 }
 
 #[test]
