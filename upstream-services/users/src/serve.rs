@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::ConnectInfo;
-use axum::http::Request;
+use axum::http::header::CONTENT_LENGTH;
+use axum::http::{Request, StatusCode};
 use axum::response::Response;
 use chassis::telemetry::Pressure;
 use hyper::body::Incoming;
@@ -190,7 +191,7 @@ async fn serve(
             let Ok(answer) = answer.await;
             measured.end(&answer);
             phase.next();
-            Ok::<_, Infallible>(answer)
+            Ok::<_, Infallible>(sized(answer))
         }
     });
     // The deadlines are the stream's: hyper's own for a head would count the time between requests too.
@@ -208,6 +209,14 @@ async fn serve(
     if let Err(error) = ended {
         tracing::debug!(%peer, %error, "a connection ended");
     }
+}
+
+/// Takes away the length that the router notes of a 304: it would be that of the body there is (RFC 9110, section 8.6), not 0.
+fn sized(mut answer: Response) -> Response {
+    if answer.status() == StatusCode::NOT_MODIFIED {
+        answer.headers_mut().remove(CONTENT_LENGTH);
+    }
+    answer
 }
 
 /// After an error of the whole listener: often files have run out, and some are closed soon.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use axum::body::HttpBody;
 use axum::extract::{FromRequest, Request};
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -14,7 +15,7 @@ use crate::Error;
 /// How long a body may take to arrive, of 64 KiB at most.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A JSON body: 415 unless it is declared as JSON and not compressed, 413 if it is too large, 408 if it does not come in
+/// A JSON body: 415 unless it is declared as JSON and not compressed, 413 if it is (or says it is) too large, 408 if it does not come in
 /// [`PATIENCE`], 400 if it is no JSON, 422 if a field is unknown, missing or of the wrong type.
 pub(crate) struct Json<T>(pub(crate) T);
 
@@ -27,6 +28,10 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
         }
         if is_coded(&request) {
             return Err(Error::UnsupportedEncoding);
+        }
+        // Not a byte of it is asked for: who waits for `100 Continue` (RFC 9110, section 10.1.1) need not send it.
+        if request.body().size_hint().lower() > BODY_LIMIT as u64 {
+            return Err(Error::TooLarge);
         }
         let body = Limited::new(request.into_body(), BODY_LIMIT).collect();
         let body = timeout(PATIENCE, body).await;

@@ -38,6 +38,7 @@ async fn served(limit: u32) -> Served {
         .route("/fails", get(|| async { StatusCode::BAD_GATEWAY }))
         .route("/slow", get(slow))
         .route("/large", get(|| async { vec![b'x'; 64 << 20] }))
+        .route("/same", get(|| async { StatusCode::NOT_MODIFIED }))
         .route("/echo", post(echo));
     let registry = Registry::new();
     let pressure = Arc::<Pressure>::default();
@@ -302,4 +303,29 @@ async fn the_pressure_knows_of_every_request() {
     waited(0).await;
     assert!((report().qps - 0.5).abs() < 0.01, "{:?}", report());
     assert!((report().error_ratio - 0.2).abs() < 0.01, "{:?}", report());
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_large_is_refused_before_it_is_sent() {
+    let served = served(10).await;
+    for expect in ["", "Expect: 100-continue\r\n"] {
+        let head = format!(
+            "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 65537\r\n{expect}\r\n"
+        );
+        let mut stream = served.connect(&head).await;
+        let (answer, took) = rest(&mut stream).await;
+        assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+        assert!(took < Duration::from_secs(5), "{took:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_modified_is_not_said_to_be_empty() {
+    let served = served(10).await;
+    for method in ["GET", "HEAD"] {
+        let head = format!("{method} /same HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        let (answer, _) = rest(&mut served.connect(&head).await).await;
+        assert!(answer.starts_with("HTTP/1.1 304 "), "{answer}");
+        assert!(!answer.contains("content-length"), "{answer}");
+    }
 }
