@@ -44,11 +44,11 @@ const SHORTEST: usize = 4;
 /// Whether the value of a key is not to be shown.
 fn is_secret(key: &str) -> bool {
     let key = key.to_ascii_lowercase().replace('-', "_");
-    let ends = |ending: &&str| {
-        let before = key.strip_suffix(*ending);
+    let ends = |ending: &str| {
+        let before = key.strip_suffix(ending);
         before.is_some_and(|before| before.is_empty() || before.ends_with('_'))
     };
-    ENDINGS.iter().any(|ending| ends(&ending))
+    ENDINGS.iter().any(|ending| ends(ending))
 }
 
 /// The last word of their names. `key` by itself and `keys` are files, in every table that has them.
@@ -113,7 +113,9 @@ fn hide(text: &str, start: usize, found: &mut Vec<Range<usize>>) -> usize {
             let rest = &text[start..];
             let end = rest.find([',', '}', ']', '#', '\r', '\n']);
             let bare = rest[..end.unwrap_or(rest.len())].trim_end();
-            found.push(start..start + bare.len());
+            if !matches!(bare, "true" | "false") {
+                found.push(start..start + bare.len());
+            }
             start + bare.len()
         }
     }
@@ -229,6 +231,7 @@ mod tests {
             "key = \"key.pem\"\nkeys = [\"a.pem\"]",
             "secret = \"${SECRET}\"",
             "secret = \"${file:secrets/services}\"",
+            "credentials = true",
             "[plugin.token]\nkind = \"jwt\"",
             "url = \"http://host:80/a@b\"",
             "password",
