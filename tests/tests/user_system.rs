@@ -79,6 +79,49 @@ async fn a_refresh_token_works_once_and_its_reuse_ends_the_session() {
 }
 
 #[tokio::test]
+async fn who_has_forgotten_the_password_needs_no_token() {
+    let home = Home::default();
+    let edge = home.up().await;
+    let api = edge.http();
+    for (path, body) in [
+        ("/v1/recovery", json!({ "email": "ada@example.com" })),
+        (
+            "/v1/recovery/confirm",
+            json!({ "token": "x", "password": PASSWORD }),
+        ),
+    ] {
+        let request = api.request(Method::POST, path).json(&body);
+        // The service itself answers: `[recovery]` is not set up, and it does not know the token.
+        let kind = answered(request).await.json()["type"].clone();
+        let kind = kind.as_str().unwrap_or_default();
+        assert!(kind.contains("recovery"), "{path}: {kind}");
+    }
+}
+
+#[tokio::test]
+async fn a_web_page_sends_and_reads_what_the_services_speak_with() {
+    let home = Home::default();
+    let edge = home.up().await;
+    let api = edge.http();
+    let page = |request: reqwest::RequestBuilder| request.header("origin", "http://localhost:3000");
+    let preflight = page(api.request(Method::OPTIONS, "/v1/me"))
+        .header("access-control-request-method", "PATCH")
+        .header("access-control-request-headers", "tidegate-seen");
+    let allowed = answered(preflight).await;
+    assert!(
+        allowed
+            .header("access-control-allow-headers")
+            .contains("tidegate-seen"),
+        "{allowed:?}"
+    );
+    let read = answered(page(api.request(Method::GET, "/openapi.json"))).await;
+    let exposed = read.header("access-control-expose-headers").to_lowercase();
+    for name in ["etag", "tidegate-seen", "retry-after", "x-request-id"] {
+        assert!(exposed.contains(name), "{name}: {exposed}");
+    }
+}
+
+#[tokio::test]
 async fn a_logged_out_token_is_refused() {
     let home = Home::default();
     let edge = home.up().await;
