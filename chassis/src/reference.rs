@@ -54,7 +54,9 @@ impl<'a> Page<'a> {
             .filter_map(Value::as_str)
             .collect();
         self.out += "| key | value | default | |\n|-|-|-|-|\n";
-        for (key, property) in properties.iter().filter(|(key, _)| *key != "kind") {
+        // A `kind` that can be one thing only stands in the heading.
+        let said = |key: &str, property: &Value| key == "kind" && property.get("const").is_some();
+        for (key, property) in properties.iter().filter(|(key, of)| !said(key, of)) {
             let path = if name.is_empty() {
                 key.clone()
             } else {
@@ -192,4 +194,26 @@ fn anchor(heading: &str) -> String {
         .chars()
         .filter(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | ' '));
     kept.collect::<String>().to_lowercase().replace(' ', "-")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_kind_to_choose_is_described_and_one_of_the_heading_is_not() {
+        let kind =
+            |kind: Value| json!({ "properties": { "kind": kind, "nodes": { "type": "string" } } });
+        let choices = json!({ "oneOf": [{ "const": "redis" }, { "const": "memcached" }] });
+        let page = markdown("users", &kind(choices));
+        assert!(
+            page.contains("| `kind` | `\"redis\"` or `\"memcached\"` |"),
+            "{page}"
+        );
+        let page = markdown("gateway", &kind(json!({ "const": "jwt" })));
+        assert!(!page.contains("| `kind` |"), "{page}");
+        assert!(page.contains("| `nodes` |"), "{page}");
+    }
 }
