@@ -10,6 +10,7 @@ mod bootstrap;
 mod cache;
 mod data;
 mod lockout;
+mod mistakes;
 mod recovery;
 mod services;
 
@@ -19,6 +20,7 @@ pub use bootstrap::BootstrapConfig;
 pub use cache::{CacheAddress, CacheConfig, RemoteConfig, RemoteKind};
 pub use data::{DataConfig, Durability, ServerAddress, ShardConfig};
 pub use lockout::LockoutConfig;
+pub(crate) use mistakes::{Mistake, Mistakes};
 pub use recovery::{RecoveryConfig, WebhookConfig};
 pub use services::{PartConfig, ServicesConfig};
 
@@ -53,12 +55,15 @@ pub struct Config {
 #[serde(default, deny_unknown_fields)]
 pub struct HashConfig {
     /// Threads that hash. Without it: half the cores, at least one.
+    #[schemars(range(min = 1))]
     pub threads: Option<u16>,
     /// The most hashes that wait for a thread; above it requests are refused with 503, registrations before logins.
+    #[schemars(range(min = 1))]
     pub queue: u32,
     /// Memory of one hash, at least 8KiB. A change rehashes every password at its next login.
     pub memory: Size,
     /// Passes over the memory, at least 1.
+    #[schemars(range(min = 1))]
     pub iterations: u32,
 }
 
@@ -87,6 +92,7 @@ pub struct TokenConfig {
 #[serde(default, deny_unknown_fields)]
 pub struct HistoryConfig {
     /// How many whole months are kept besides the current one, 1 to 120. Those before are dropped within an hour.
+    #[schemars(range(min = 1, max = 120))]
     pub keep_months: u16,
     /// A directory where a month is written before it is dropped, as `history_YEAR_MONTH.shardN.jsonl`: one file a
     /// shard, one line of JSON an event. It holds addresses of people: only this user may read it, and nothing is ever
@@ -134,34 +140,69 @@ impl Config {
         keys.unwrap_or_else(|| self.data.dir.join("keys"))
     }
 
-    /// What serde cannot say: values that do not work.
+    /// What serde cannot say: the first value that does not work.
     pub(crate) fn check(&self) -> Result<(), Error> {
-        let wrong = |key, why| Err(Error::Config { key, why });
-        if self.tokens.access_ttl.as_secs() == 0 {
-            return wrong("tokens.access_ttl", "must be at least 1s");
+        match self.mistakes().iter().next() {
+            Some(first) => Err(first.into()),
+            None => Ok(()),
         }
-        if *self.tokens.refresh_ttl < *self.tokens.access_ttl {
-            return wrong("tokens.refresh_ttl", "must not be shorter than access_ttl");
-        }
-        if self.hash.threads == Some(0) {
-            return wrong("hash.threads", "must be at least 1");
-        }
-        if self.hash.queue == 0 {
-            return wrong("hash.queue", "must be at least 1");
-        }
-        self.cache.check()?;
-        if let Some(services) = &self.services {
-            services.check(&self.cache)?;
-        }
-        self.lockout.check()?;
-        self.recovery.check()?;
-        if let Some(bootstrap) = &self.bootstrap {
-            bootstrap.check()?;
-        }
-        if !(1..=120).contains(&self.history.keep_months) {
-            return wrong("history.keep_months", "must be 1 to 120");
-        }
-        self.data.check()
+    }
+
+    /// What serde cannot say: every value that does not work.
+    pub(crate) fn mistakes(&self) -> Mistakes {
+        let services = self.services.as_ref();
+        let services = services.map(|services| services.mistakes(&self.cache));
+        let bootstrap = self.bootstrap.as_ref().map(BootstrapConfig::mistakes);
+        self.tokens
+            .mistakes()
+            .and(self.hash.mistakes())
+            .and(self.cache.mistakes())
+            .and(services.unwrap_or_default())
+            .and(self.lockout.mistakes())
+            .and(self.recovery.mistakes())
+            .and(bootstrap.unwrap_or_default())
+            .and(self.history.mistakes())
+            .and(self.data.mistakes())
+    }
+}
+
+impl TokenConfig {
+    fn mistakes(&self) -> Mistakes {
+        let sound = *self.refresh_ttl >= *self.access_ttl;
+        Mistakes::default()
+            .unless(
+                self.access_ttl.as_secs() > 0,
+                "tokens.access_ttl",
+                "must be at least 1s",
+            )
+            .unless(
+                sound,
+                "tokens.refresh_ttl",
+                "must not be shorter than access_ttl",
+            )
+    }
+}
+
+impl HashConfig {
+    fn mistakes(&self) -> Mistakes {
+        // RFC 9106, section 3.1: 8 KiB a lane, and a pass.
+        let memory = self.memory.bytes() >= 8 * 1024;
+        Mistakes::default()
+            .unless(
+                self.threads != Some(0),
+                "hash.threads",
+                "must be at least 1",
+            )
+            .unless(self.queue > 0, "hash.queue", "must be at least 1")
+            .unless(memory, "hash.memory", "must be at least 8KiB")
+            .unless(self.iterations > 0, "hash.iterations", "must be at least 1")
+    }
+}
+
+impl HistoryConfig {
+    fn mistakes(&self) -> Mistakes {
+        let sound = (1..=120).contains(&self.keep_months);
+        Mistakes::default().unless(sound, "history.keep_months", "must be 1 to 120")
     }
 }
 
@@ -217,6 +258,10 @@ mod tests {
             "[tokens]\nrefresh_ttl = \"1s\"",
             "[hash]\nthreads = 0",
             "[hash]\nqueue = 0",
+            "[hash]\nmemory = \"1KiB\"",
+            "[hash]\niterations = 0",
+            "[data]\nshards = 0",
+            "[data]\nshards = 5000",
             "[lockout]\nattempts = 0",
             "[lockout]\naccount_attempts = 10001",
             "[lockout]\nwindow = \"0s\"",

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -16,7 +16,7 @@ use serde::Deserialize;
 use tokio::sync::watch;
 
 use crate::config::{
-    BootstrapConfig, CacheConfig, DataConfig, HashConfig, HistoryConfig, LockoutConfig,
+    BootstrapConfig, CacheConfig, DataConfig, HashConfig, HistoryConfig, LockoutConfig, Mistake,
     RecoveryConfig, ServicesConfig, TokenConfig,
 };
 use crate::serve::{Deadlines, Server};
@@ -80,6 +80,7 @@ pub struct ListenConfig {
     /// Address and port; port 0 takes a free one.
     pub address: Located<SocketAddr>,
     /// The most connections at once, 1 to 1,000,000; what comes above it is closed at once.
+    #[schemars(range(min = 1, max = 1_000_000))]
     #[serde(default = "default_connections")]
     pub connections: Located<u32>,
 }
@@ -97,6 +98,11 @@ const fn default_drain() -> Period {
 enum StartError {
     #[error(transparent)]
     Config(#[from] Report),
+    #[error(
+        "{}: there is no table `[services]`: where is the part `{}`, and where are the others?",
+        .0.display(), .1.name()
+    )]
+    NoServices(PathBuf, Part),
     #[error("cannot listen on {0}: {1}")]
     Bind(SocketAddr, std::io::Error),
     #[error(transparent)]
@@ -168,12 +174,10 @@ fn read(file: &Path) -> Result<(RoleConfig, Config, Watched), Report> {
         let why = "`listen.connections` must be 1 to 1000000";
         mistakes.push(Diagnostic::new(connections.place(), why));
     }
-    if let Err(Error::Config { key, why }) = service.check() {
-        mistakes.push(Diagnostic::new(
-            loaded.place_of(key),
-            format!("`{key}` {why}"),
-        ));
-    }
+    mistakes.extend(service.mistakes().iter().map(|Mistake { key, why }| {
+        Diagnostic::new(loaded.place_of(key), format!("`{key}` {why}"))
+    }));
+    mistakes.sort_by_key(|mistake| mistake.place);
     if mistakes.is_empty() {
         let watched = Watched::new(&loaded.sources, Vec::new());
         return Ok((loaded.config, service, watched));
@@ -188,7 +192,11 @@ async fn serve(args: &UsersArgs) -> Result<(), StartError> {
     } = args;
     let (mut config, service, watched) = read(&args.config)?;
     if let Some(part) = part {
-        move_to(*part, &mut config)?;
+        let services = config.services.as_ref();
+        let missing = || StartError::NoServices(args.config.clone(), *part);
+        let place = services.ok_or_else(missing)?.part(*part);
+        config.listen.address = Located::nowhere(place.listen);
+        config.admin.address = Located::nowhere(place.admin);
     }
     let _ = config.log.start();
     let changes = watched.watch();
@@ -240,18 +248,6 @@ async fn serve(args: &UsersArgs) -> Result<(), StartError> {
     if let Some(users) = Arc::into_inner(users) {
         users.close().await;
     }
-    Ok(())
-}
-
-/// Listens where a part is to.
-fn move_to(part: Part, config: &mut RoleConfig) -> Result<(), Error> {
-    let services = config.services.as_ref().ok_or(Error::Config {
-        key: "services",
-        why: "are missing: where is this part, and where are the others?",
-    })?;
-    let place = services.part(part);
-    config.listen.address = Located::nowhere(place.listen);
-    config.admin.address = Located::nowhere(place.admin);
     Ok(())
 }
 

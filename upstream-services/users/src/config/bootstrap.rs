@@ -4,7 +4,7 @@ use chassis::config::Secret;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::Error;
+use super::Mistakes;
 use crate::fields::{Email, Password, Username};
 
 /// The first administrator: made at a start that finds none.
@@ -22,20 +22,23 @@ pub struct BootstrapConfig {
 
 impl BootstrapConfig {
     /// What serde cannot say: values that do not work.
-    pub(super) fn check(&self) -> Result<(), Error> {
-        let wrong = |key, why| Err(Error::Config { key, why });
-        if Username::parse(&self.username).is_err() {
-            return wrong(
+    pub(super) fn mistakes(&self) -> Mistakes {
+        let password = Password::parse(self.password.expose().to_owned());
+        Mistakes::default()
+            .unless(
+                Username::parse(&self.username).is_ok(),
                 "bootstrap.username",
                 "must be 3 to 32 of a-z, 0-9, '_', '.' and '-'",
-            );
-        }
-        if Email::parse(&self.email).is_err() {
-            return wrong("bootstrap.email", "must be an e-mail address");
-        }
-        if Password::parse(self.password.expose().to_owned()).is_err() {
-            return wrong("bootstrap.password", "must have 8 to 128 characters");
-        }
-        Ok(())
+            )
+            .unless(
+                Email::parse(&self.email).is_ok(),
+                "bootstrap.email",
+                "must be an e-mail address",
+            )
+            .unless(
+                password.is_ok(),
+                "bootstrap.password",
+                "must have 8 to 128 characters",
+            )
     }
 }

@@ -10,7 +10,7 @@ use chassis::units::Period;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::Error;
+use super::Mistakes;
 
 /// What is kept in memory in front of the data, and on servers that all processes share.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -105,49 +105,9 @@ fn default_prefix() -> String {
 
 impl CacheConfig {
     /// What serde cannot say: values that do not work.
-    pub(super) fn check(&self) -> Result<(), Error> {
-        let wrong = |key, why| Err(Error::Config { key, why });
-        let Some(remote) = &self.remote else {
-            return Ok(());
-        };
-        let sentinel = remote.kind == RemoteKind::RedisSentinel;
-        if remote.nodes.is_empty() {
-            return wrong("cache.remote.nodes", "must name a server");
-        }
-        if sentinel != remote.primary.is_some() {
-            return wrong("cache.remote.primary", "is for sentinels, and they need it");
-        }
-        if remote.kind == RemoteKind::Memcached
-            && (remote.user.is_some() || remote.password.is_some())
-        {
-            return wrong("cache.remote.password", "is for Redis");
-        }
-        if remote.kind == RemoteKind::Memcached
-            && remote.addresses().any(|node| node.host.contains(':'))
-        {
-            return wrong(
-                "cache.remote.nodes",
-                "must be names or IPv4 addresses for Memcached",
-            );
-        }
-        if sentinel && !remote.gutter.is_empty() {
-            return wrong(
-                "cache.remote.gutter",
-                "is not for sentinels: they replace a server themselves",
-            );
-        }
-        if remote.timeout.is_zero() {
-            return wrong("cache.remote.timeout", "must be longer than 0s");
-        }
-        let sound = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-        if remote.prefix.is_empty() || remote.prefix.len() > 64 || !remote.prefix.bytes().all(sound)
-        {
-            return wrong(
-                "cache.remote.prefix",
-                "must be 1 to 64 letters, digits, '-', '_' and '.'",
-            );
-        }
-        Ok(())
+    pub(super) fn mistakes(&self) -> Mistakes {
+        let remote = self.remote.as_ref();
+        remote.map(RemoteConfig::mistakes).unwrap_or_default()
     }
 
     pub(crate) fn profile_limits(&self, lag_bound: Duration) -> Limits {
@@ -178,6 +138,51 @@ impl CacheConfig {
 }
 
 impl RemoteConfig {
+    fn mistakes(&self) -> Mistakes {
+        let sentinel = self.kind == RemoteKind::RedisSentinel;
+        let memcached = self.kind == RemoteKind::Memcached;
+        let names_someone = self.user.is_some() || self.password.is_some();
+        let has_v6 = self.addresses().any(|node| node.host.contains(':'));
+        let sound = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        let prefix = (1..=64).contains(&self.prefix.len()) && self.prefix.bytes().all(sound);
+        Mistakes::default()
+            .unless(
+                !self.nodes.is_empty(),
+                "cache.remote.nodes",
+                "must name a server",
+            )
+            .unless(
+                sentinel == self.primary.is_some(),
+                "cache.remote.primary",
+                "is for sentinels, and they need it",
+            )
+            .unless(
+                !(memcached && names_someone),
+                "cache.remote.password",
+                "is for Redis",
+            )
+            .unless(
+                !(memcached && has_v6),
+                "cache.remote.nodes",
+                "must be names or IPv4 addresses for Memcached",
+            )
+            .unless(
+                !sentinel || self.gutter.is_empty(),
+                "cache.remote.gutter",
+                "is not for sentinels: they replace a server themselves",
+            )
+            .unless(
+                !self.timeout.is_zero(),
+                "cache.remote.timeout",
+                "must be longer than 0s",
+            )
+            .unless(
+                prefix,
+                "cache.remote.prefix",
+                "must be 1 to 64 letters, digits, '-', '_' and '.'",
+            )
+    }
+
     pub(crate) fn options(&self) -> Options {
         let nodes = |addresses: &[CacheAddress]| -> Vec<_> {
             addresses.iter().map(|address| address.0.clone()).collect()
@@ -242,6 +247,7 @@ impl fmt::Display for CacheAddress {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Mistake;
     use super::*;
 
     #[test]
@@ -263,7 +269,7 @@ mod tests {
                 remote: Some(remote),
                 ..CacheConfig::default()
             };
-            let Err(Error::Config { key: found, .. }) = config.check() else {
+            let Some(Mistake { key: found, .. }) = config.mistakes().iter().next() else {
                 panic!("{text} is refused");
             };
             assert_eq!(found, format!("cache.remote.{key}"));

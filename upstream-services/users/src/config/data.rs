@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use store::{Data, Files, Options, Password, Server, Servers};
 
-use crate::Error;
+use super::Mistakes;
 
 /// Where the data lives: in files below `dir`, unless there are tables `shard`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -20,8 +20,10 @@ pub struct DataConfig {
     /// that of the signing keys, unless `tokens.keys` names another.
     pub dir: PathBuf,
     /// The number of shards in files, 1 to 4096. Fixed once data exists.
+    #[schemars(range(min = 1, max = 4096))]
     pub shards: u16,
     /// Shards on servers of MariaDB or MySQL, in their order, which is fixed once data exists.
+    #[schemars(length(max = 4096))]
     pub shard: Vec<ShardConfig>,
     /// Who connects to the servers.
     pub user: Option<String>,
@@ -29,9 +31,11 @@ pub struct DataConfig {
     #[serde(skip_serializing)]
     pub password: Option<Secret>,
     /// Connections for reading, to each file or server. To a file one more writes; on servers these write too.
+    #[schemars(range(min = 1))]
     pub readers: u32,
     /// How many requests may wait for a connection to one file or server; those that come then are refused with 503 at
     /// once.
+    #[schemars(range(min = 1))]
     pub waiters: usize,
     /// How long a request waits for a connection before it is refused with 503.
     pub acquire_timeout: Period,
@@ -102,24 +106,33 @@ impl Default for DataConfig {
 
 impl DataConfig {
     /// What serde cannot say: values that do not work.
-    pub(super) fn check(&self) -> Result<(), Error> {
-        let wrong = |key, why| Err(Error::Config { key, why });
-        if !self.shard.is_empty() && self.user.is_none() {
-            return wrong("data.user", "is missing: who connects to the servers?");
-        }
-        if self.shard.is_empty() && (self.user.is_some() || self.password.is_some()) {
-            return wrong(
+    pub(super) fn mistakes(&self) -> Mistakes {
+        let limit = 1..=4096;
+        let on_servers = !self.shard.is_empty();
+        let names_someone = self.user.is_some() || self.password.is_some();
+        Mistakes::default()
+            .unless(
+                limit.contains(&self.shards),
+                "data.shards",
+                "must be 1 to 4096",
+            )
+            .unless(
+                self.shard.len() <= 4096,
+                "data.shard",
+                "must be at most 4096 shards",
+            )
+            .unless(
+                !on_servers || self.user.is_some(),
+                "data.user",
+                "is missing: who connects to the servers?",
+            )
+            .unless(
+                on_servers || !names_someone,
                 "data.user",
                 "is for servers, and there is no table `data.shard`",
-            );
-        }
-        if self.readers == 0 {
-            return wrong("data.readers", "must be at least 1");
-        }
-        if self.waiters == 0 {
-            return wrong("data.waiters", "must be at least 1");
-        }
-        Ok(())
+            )
+            .unless(self.readers > 0, "data.readers", "must be at least 1")
+            .unless(self.waiters > 0, "data.waiters", "must be at least 1")
     }
 
     pub(crate) fn options(&self) -> Options {
@@ -238,7 +251,7 @@ mod tests {
                  { primary = 'c:1/u1' },
              ]";
         let config: DataConfig = toml::from_str(text).unwrap();
-        config.check().unwrap();
+        assert_eq!(config.mistakes(), Mistakes::default());
         let options = config.options();
         let Data::Servers(servers) = &options.data else {
             panic!("{options:?}");
@@ -253,6 +266,7 @@ mod tests {
             assert!(!shown.contains("hidden"), "{shown}");
         }
         let anonymous: DataConfig = toml::from_str("shard = [{ primary = 'a:1/u' }]").unwrap();
-        assert!(anonymous.check().is_err());
+        let mistakes: Vec<_> = anonymous.mistakes().iter().map(|one| one.key).collect();
+        assert_eq!(mistakes, ["data.user"]);
     }
 }

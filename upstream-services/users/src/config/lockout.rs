@@ -4,7 +4,7 @@ use chassis::units::Period;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::Error;
+use super::Mistakes;
 
 /// When wrong passwords and codes are too many: 429 before a hash is spent. Counted by each process for itself, and with a
 /// `cache.remote` of Redis by all of them together.
@@ -13,12 +13,15 @@ use crate::Error;
 pub struct LockoutConfig {
     /// Wrong passwords for one name from one client address, at most 10000. Then a wait begins, a thirty-second of
     /// `window`, and each further wrong password doubles it, up to `window`.
+    #[schemars(range(min = 1, max = 10_000))]
     pub attempts: u32,
     /// Wrong passwords for one name from all client addresses that have not logged in to it before, at most 10000.
+    #[schemars(range(min = 1, max = 10_000))]
     pub account_attempts: u32,
     /// The longest wait; and the quiet time after which half of the wrong passwords are forgotten.
     pub window: Period,
     /// The most names and addresses that are remembered in memory.
+    #[schemars(range(min = 1))]
     pub entries: u64,
 }
 
@@ -35,21 +38,24 @@ impl Default for LockoutConfig {
 
 impl LockoutConfig {
     /// What serde cannot say: values that do not work.
-    pub(super) fn check(&self) -> Result<(), Error> {
-        let wrong = |key, why| Err(Error::Config { key, why });
+    pub(super) fn mistakes(&self) -> Mistakes {
         let limit = 1..=10_000;
-        if !limit.contains(&self.attempts) {
-            return wrong("lockout.attempts", "must be 1 to 10000");
-        }
-        if !limit.contains(&self.account_attempts) {
-            return wrong("lockout.account_attempts", "must be 1 to 10000");
-        }
-        if self.window.as_secs() == 0 || self.window.as_secs() > 86_400 {
-            return wrong("lockout.window", "must be 1s to 1d");
-        }
-        if self.entries == 0 {
-            return wrong("lockout.entries", "must be at least 1");
-        }
-        Ok(())
+        Mistakes::default()
+            .unless(
+                limit.contains(&self.attempts),
+                "lockout.attempts",
+                "must be 1 to 10000",
+            )
+            .unless(
+                limit.contains(&self.account_attempts),
+                "lockout.account_attempts",
+                "must be 1 to 10000",
+            )
+            .unless(
+                (1..=86_400).contains(&self.window.as_secs()),
+                "lockout.window",
+                "must be 1s to 1d",
+            )
+            .unless(self.entries > 0, "lockout.entries", "must be at least 1")
     }
 }

@@ -10,7 +10,7 @@ use reqwest::Url;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::Error;
+use super::{Mistake, Mistakes};
 
 /// How users who have forgotten their password get a new one: a token by e-mail, which a program of yours sends. Without `spool`
 /// and `webhook` nobody can recover an account.
@@ -45,10 +45,12 @@ pub struct WebhookConfig {
     /// How often a message is tried, 1 to 10: again when there is no answer, or 408, 429 or 5xx, after a second or less, then twice
     /// as long each time, up to half a minute.
     #[serde(default = "default_attempts")]
+    #[schemars(range(min = 1, max = 10))]
     pub attempts: u32,
     /// How many messages may wait, those on their way among them, 1 to 100000. Above it they are dropped; who asks again is
     /// sent one.
     #[serde(default = "default_queue")]
+    #[schemars(range(min = 1, max = 100_000))]
     pub queue: u32,
 }
 
@@ -77,39 +79,54 @@ impl Default for RecoveryConfig {
 
 impl RecoveryConfig {
     /// What serde cannot say: values that do not work.
-    pub(super) fn check(&self) -> Result<(), Error> {
-        let wrong = |key, why| Err(Error::Config { key, why });
-        if self.token_ttl.as_secs() == 0 || self.token_ttl.as_secs() > 86_400 {
-            return wrong("recovery.token_ttl", "must be 1s to 1d");
-        }
-        if *self.interval > *self.token_ttl {
-            return wrong("recovery.interval", "must not be longer than token_ttl");
-        }
-        let Some(webhook) = &self.webhook else {
-            return Ok(());
-        };
-        if self.spool.is_some() {
-            return wrong("recovery.webhook", "stands beside `spool`: take one out");
-        }
-        webhook.url()?;
-        webhook.key()?;
-        if !(100..=60_000).contains(&webhook.timeout.as_millis()) {
-            return wrong("recovery.webhook.timeout", "must be 100ms to 1m");
-        }
-        if !(1..=10).contains(&webhook.attempts) {
-            return wrong("recovery.webhook.attempts", "must be 1 to 10");
-        }
-        if !(1..=100_000).contains(&webhook.queue) {
-            return wrong("recovery.webhook.queue", "must be 1 to 100000");
-        }
-        Ok(())
+    pub(super) fn mistakes(&self) -> Mistakes {
+        let webhook = self.webhook.as_ref();
+        let alone = self.spool.is_none() || webhook.is_none();
+        Mistakes::default()
+            .unless(
+                (1..=86_400).contains(&self.token_ttl.as_secs()),
+                "recovery.token_ttl",
+                "must be 1s to 1d",
+            )
+            .unless(
+                *self.interval <= *self.token_ttl,
+                "recovery.interval",
+                "must not be longer than token_ttl",
+            )
+            .unless(
+                alone,
+                "recovery.webhook",
+                "stands beside `spool`: take one out",
+            )
+            .and(webhook.map(WebhookConfig::mistakes).unwrap_or_default())
     }
 }
 
 impl WebhookConfig {
+    fn mistakes(&self) -> Mistakes {
+        Mistakes::default()
+            .read(self.url())
+            .read(self.key())
+            .unless(
+                (100..=60_000).contains(&self.timeout.as_millis()),
+                "recovery.webhook.timeout",
+                "must be 100ms to 1m",
+            )
+            .unless(
+                (1..=10).contains(&self.attempts),
+                "recovery.webhook.attempts",
+                "must be 1 to 10",
+            )
+            .unless(
+                (1..=100_000).contains(&self.queue),
+                "recovery.webhook.queue",
+                "must be 1 to 100000",
+            )
+    }
+
     /// Where it is: nowhere that a token would travel in the clear.
-    pub(crate) fn url(&self) -> Result<Url, Error> {
-        let wrong = |why| Error::Config {
+    pub(crate) fn url(&self) -> Result<Url, Mistake> {
+        let wrong = |why| Mistake {
             key: "recovery.webhook.url",
             why,
         };
@@ -128,11 +145,11 @@ impl WebhookConfig {
     }
 
     /// The bytes that messages are signed with.
-    pub(crate) fn key(&self) -> Result<Vec<u8>, Error> {
+    pub(crate) fn key(&self) -> Result<Vec<u8>, Mistake> {
         let text = self.secret.expose().trim().strip_prefix("whsec_");
         let key = text.and_then(|text| STANDARD.decode(text).ok());
         key.filter(|key| (24..=64).contains(&key.len()))
-            .ok_or(Error::Config {
+            .ok_or(Mistake {
                 key: "recovery.webhook.secret",
                 why: "must be `whsec_` and the base64 of 24 to 64 bytes",
             })
@@ -192,10 +209,7 @@ mod tests {
 
     fn refused(text: &str) -> Option<String> {
         let config: RecoveryConfig = toml::from_str(text).unwrap();
-        match config.check() {
-            Ok(()) => None,
-            Err(Error::Config { key, .. }) => Some(key.to_owned()),
-            Err(error) => panic!("{error}"),
-        }
+        let first = config.mistakes().iter().next();
+        first.map(|mistake| mistake.key.to_owned())
     }
 }

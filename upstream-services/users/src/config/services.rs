@@ -6,8 +6,7 @@ use chassis::config::Secret;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{CacheConfig, RemoteKind};
-use crate::Error;
+use super::{CacheConfig, Mistakes, RemoteKind};
 use crate::parts::Part;
 
 /// Where the parts of the services are, when each runs in processes of its own: `tidegate users --service NAME`.
@@ -54,33 +53,31 @@ impl ServicesConfig {
     }
 
     /// What serde cannot say: values that do not work.
-    pub(super) fn check(&self, cache: &CacheConfig) -> Result<(), Error> {
-        let wrong = |key, why| Err(Error::Config { key, why });
-        if self.secret.expose().len() < 16 {
-            return wrong("services.secret", "must have at least 16 characters");
-        }
-        let tells = |kind| kind != RemoteKind::Memcached;
-        if !cache
-            .remote
-            .as_ref()
-            .is_some_and(|remote| tells(remote.kind))
-        {
-            return wrong(
+    pub(super) fn mistakes(&self, cache: &CacheConfig) -> Mistakes {
+        let remote = cache.remote.as_ref();
+        let tells = remote.is_some_and(|remote| remote.kind != RemoteKind::Memcached);
+        let mistakes = Mistakes::default()
+            .unless(
+                self.secret.expose().len() >= 16,
+                "services.secret",
+                "must have at least 16 characters",
+            )
+            .unless(
+                tells,
                 "services",
                 "need a `cache.remote` of Redis, by which they hear of each other's changes",
             );
-        }
         let urls = [
-            &self.accounts,
-            &self.sessions,
-            &self.profiles,
-            &self.history,
+            (&self.accounts, "services.accounts.url"),
+            (&self.sessions, "services.sessions.url"),
+            (&self.profiles, "services.profiles.url"),
+            (&self.history, "services.history.url"),
         ];
-        let sound = |url: &String| url.starts_with("http://");
-        if !urls.iter().all(|part| part.url.as_ref().is_none_or(sound)) {
-            return wrong("services", "have a `url` that does not begin with http://");
-        }
-        Ok(())
+        urls.into_iter().fold(mistakes, |mistakes, (part, key)| {
+            let url = part.url.as_ref();
+            let sound = url.is_none_or(|url| url.starts_with("http://"));
+            mistakes.unless(sound, key, "must begin with http://")
+        })
     }
 }
 
@@ -110,10 +107,13 @@ mod tests {
             ..CacheConfig::default()
         };
         let long = read("0123456789abcdef");
-        long.check(&with("redis-cluster")).unwrap();
-        long.check(&none).unwrap_err();
-        long.check(&with("memcached")).unwrap_err();
-        read("short").check(&with("redis")).unwrap_err();
+        let sound = |services: &ServicesConfig, cache: &CacheConfig| {
+            services.mistakes(cache) == Mistakes::default()
+        };
+        assert!(sound(&long, &with("redis-cluster")));
+        assert!(!sound(&long, &none));
+        assert!(!sound(&long, &with("memcached")));
+        assert!(!sound(&read("short"), &with("redis")));
         assert_eq!(long.part(Part::History).url(), "http://127.0.0.1:1");
         assert!(!format!("{long:?}").contains("0123456789abcdef"));
     }
