@@ -17,8 +17,9 @@ pub enum Error {
 
     /// Configuration: the data lies in another number of shards.
     #[error(
-        "the configuration asks for {configured} shards, but the data was created with {created}; \
-         set shards = {created} (resharding is a command of its own, never a side effect)"
+        "the configuration asks for {configured} shards, but the data was created with {created}, \
+         and their number is fixed: in files set `data.shards` to {created}; on servers name all {created} in `data.shard`, \
+         in their order"
     )]
     OtherShardCount {
         /// What the configuration says.
