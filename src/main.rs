@@ -24,7 +24,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run the whole edge on this machine: the gateway and the user services, on embedded data.
+    /// Run the whole edge on this machine: the gateway and the user services, with their data in files or on servers that it
+    /// starts.
     Up(up::UpArgs),
     /// Run the L7 gateway.
     Gateway(RoleArgs),

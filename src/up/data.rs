@@ -39,6 +39,8 @@ enum Running {
     Cache(Redis),
 }
 
+/// Where the environment of the user services is written, in the folder.
+pub(super) const ENVIRONMENT: &str = "servers/environment";
 const SHARDS: u32 = 2;
 /// Between two starts of a server that ends.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -104,6 +106,23 @@ impl DataServers {
             all.push((variable.to_owned(), self.password.clone()));
         }
         all
+    }
+
+    /// Writes what the configuration is to know for other commands: a file that a shell reads. The password stays in its own
+    /// file.
+    pub(super) fn write_environment(&self, folder: &Folder) -> Result<(), UpError> {
+        let quoted =
+            |path: &Path| format!("'{}'", path.display().to_string().replace('\'', r"'\''"));
+        let mut text = format!("TIDEGATE_DIR={}\n", quoted(folder.root()));
+        let password = quoted(&folder.path("servers/password"));
+        for (variable, value) in self.environment() {
+            let value = match value == self.password {
+                true => format!("\"$(cat {password})\""),
+                false => value,
+            };
+            text += &format!("{variable}={value}\n");
+        }
+        folder.write_private(ENVIRONMENT, &text)
     }
 
     /// What runs where.

@@ -4,6 +4,7 @@
 //! DIR/conf/*.toml   written at the first start, yours to edit: the roles reload them
 //! DIR/tls/          a self-signed certificate
 //! DIR/data/         the shards and the signing keys
+//! DIR/servers/      with `--data servers` their data, and the environment of the user services
 //! DIR/run/          ready files, and the lock that keeps a second `up` out
 //! ```
 
@@ -16,7 +17,9 @@ mod supervise;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Instant;
 
+use chassis::life::prepare_ready_file;
 use clap::{Args, ValueEnum};
 
 use self::addresses::Addresses;
@@ -24,11 +27,13 @@ use self::data::DataServers;
 use self::folder::Folder;
 
 #[derive(Args)]
+#[command(after_help = VARIABLES)]
 pub(crate) struct UpArgs {
     /// Where configuration, certificate and data live; made when it is missing.
     #[arg(long, default_value = ".tidegate", value_name = "DIR")]
     dir: PathBuf,
-    /// Where the users' data lives: in files, or on private servers of the MariaDB that is installed.
+    /// Where the users' data lives: in files, or on private servers of the MariaDB and the Redis that are installed. Either has
+    /// users of its own.
     #[arg(long, value_enum, default_value = "embedded")]
     data: Data,
     /// `auto` takes free ports instead of the usual ones.
@@ -38,6 +43,14 @@ pub(crate) struct UpArgs {
     #[arg(long, value_name = "FILE")]
     ready_file: Option<PathBuf>,
 }
+
+const VARIABLES: &str = "\
+Environment, with `--ports fixed`: an address and port each, such as 127.0.0.1:8080.
+  TIDEGATE_HTTP           the gateway's HTTP listener
+  TIDEGATE_HTTPS          its HTTPS listener
+  TIDEGATE_GATEWAY_ADMIN  its admin listener
+  TIDEGATE_USERS          the user services
+  TIDEGATE_USERS_ADMIN    their admin listener";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Ports {
@@ -97,6 +110,10 @@ pub(crate) fn main(args: &UpArgs) -> ExitCode {
 }
 
 fn run(args: &UpArgs) -> Result<(), UpError> {
+    let began = Instant::now();
+    if let Some(path) = &args.ready_file {
+        prepare_ready_file(path)?;
+    }
     let folder = Folder::open(&args.dir)?;
     let addresses = Addresses::choose(args.ports)?;
     certificate::ensure(&folder)?;
@@ -108,12 +125,16 @@ fn run(args: &UpArgs) -> Result<(), UpError> {
         Data::Embedded => None,
         Data::Servers => Some(DataServers::start(&folder)?),
     };
+    if let Some(data) = &data {
+        data.write_environment(&folder)?;
+    }
     let ready_file = args.ready_file.as_deref();
     let outcome = runtime.block_on(supervise::run(
         &folder,
         &addresses,
         data.as_mut(),
         ready_file,
+        began,
     ));
     if let Some(data) = data {
         data.stop();

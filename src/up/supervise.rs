@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use super::UpError;
 use super::addresses::Addresses;
 use super::child::{Role, terminate};
-use super::data::DataServers;
+use super::data::{DataServers, ENVIRONMENT};
 use super::folder::Folder;
 
 /// What keeps a role running, and how to tell it to stop.
@@ -28,10 +28,10 @@ pub(super) async fn run(
     addresses: &Addresses,
     data: Option<&mut DataServers>,
     ready_file: Option<&Path>,
+    began: Instant,
 ) -> Result<(), UpError> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminated = signal(SignalKind::terminate())?;
-    let began = Instant::now();
     let start = async {
         let mut keepers = Vec::new();
         // In this order: the gateway asks the user services for their keys.
@@ -172,6 +172,14 @@ fn announce(folder: &Folder, addresses: &Addresses, data: Option<&DataServers>, 
         text += &format!("  {name:<14} 127.0.0.1:{port} ({what})\n");
     }
     let cert = folder.path("tls/cert.pem");
+    let status = data.map_or_else(String::new, |_| {
+        let conf = folder.path("conf/users-servers.toml");
+        let (environment, conf) = (folder.path(ENVIRONMENT), conf.display());
+        format!(
+            "\n  (set -a; . {}; tidegate store status -c {conf})\n",
+            environment.display()
+        )
+    });
     text += &format!(
         r#"  {:<14} {}
 
@@ -188,7 +196,7 @@ Try:
   curl -s --cacert {} https://localhost:{}/v1/me -H "authorization: Bearer $TOKEN"
 
   curl -s http://{admin}/metrics
-
+{status}
 Ctrl-C stops everything.
 
 "#,

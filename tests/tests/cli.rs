@@ -16,10 +16,33 @@ fn said(args: &[&str]) -> String {
 }
 
 #[test]
+fn what_a_role_cannot_start_with_is_named() {
+    let home = tempfile::tempdir().unwrap();
+    let conf = "admin = { address = '127.0.0.1:0' }\nlisten = { address = '127.0.0.1:0' }\n[data]\ndir = 'data'";
+    std::fs::write(home.path().join("users.toml"), conf).unwrap();
+    let users = ["users", "-c", "users.toml"];
+    for (more, named) in [
+        (["--ready-file", "none/ready"], "none/ready"),
+        (
+            ["--service", "accounts"],
+            "users.toml: there is no table `[services]`",
+        ),
+    ] {
+        let output = run(home.path(), &[&users[..], &more].concat());
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{error}");
+        assert!(error.contains(named), "{named} is not in\n{error}");
+    }
+}
+
+#[test]
 fn every_subcommand_explains_its_options() {
     let role = ["--config", "--ready-file"];
     let commands: [(&str, &[&str]); 5] = [
-        ("up", &["--dir", "--ports", "auto", "--ready-file"]),
+        (
+            "up",
+            &["--dir", "--ports", "auto", "--ready-file", "TIDEGATE_USERS"],
+        ),
         ("gateway", &role),
         ("users", &role),
         ("check", &["--role", "<FILES>"]),

@@ -126,6 +126,7 @@ async fn servers_that_are_not_well_are_shown_and_their_writes_are_unavailable() 
     let mut replicas = shown.lines().filter(|line| line.contains("  replica 0: "));
     let (dead, alive) = (replicas.next().unwrap(), replicas.next().unwrap());
     assert!(dead.contains("away: shard 0: 127.0.0.1:"), "{shown}");
+    assert!(dead.contains("Connection refused"), "{shown}");
     assert!(alive.contains(" s behind"), "{shown}");
 }
 

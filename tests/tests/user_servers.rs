@@ -1,5 +1,6 @@
 //! The user system on database servers: `tidegate up --data servers`.
 
+use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 use reqwest::Method;
@@ -7,7 +8,7 @@ use rustix::process::Signal;
 use serde_json::json;
 use tidegate_tests::answer::Answer;
 use tidegate_tests::api::{Api, answered};
-use tidegate_tests::binary::repository;
+use tidegate_tests::binary::{path, repository};
 use tidegate_tests::edge::{Edge, Home};
 use tidegate_tests::eventually::eventually;
 use tidegate_tests::process::send;
@@ -144,4 +145,25 @@ async fn no_acknowledged_write_is_lost_when_every_server_is_killed() {
     for user in &users {
         api.login(&user.name).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_commands_are_told_where_the_servers_are() {
+    let home = Home::default();
+    let edge = up(&home).await;
+    let file = edge.dir.join("servers/environment");
+    let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let password = std::fs::read_to_string(edge.dir.join("servers/password")).unwrap();
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(!text.contains(password.trim()), "the password is in sight");
+
+    let script = "set -a; . \"$DIR/servers/environment\"
+        exec \"$TIDEGATE\" store status -c \"$DIR/conf/users-servers.toml\"";
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", script]).env("DIR", &edge.dir);
+    let output = command.env("TIDEGATE", path()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}");
+    assert_eq!(said.matches("primary answers").count(), 2, "{said}");
 }

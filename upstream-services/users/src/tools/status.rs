@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::net::{TcpStream, ToSocketAddrs};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -79,9 +81,26 @@ fn write_shard(
 }
 
 fn said(error: &Error) -> String {
-    match error.is_silence() {
-        true => format!("away: {error}"),
-        false => error.to_string(),
+    match error {
+        Error::Unreachable { place, .. } => format!("away: {error}: {}", why_unreachable(place)),
+        _ if error.is_silence() => format!("away: {error}"),
+        _ => error.to_string(),
+    }
+}
+
+/// Why a server takes no connection: the pool, which tries until its time is over, does not say.
+fn why_unreachable(place: &str) -> String {
+    let address = place.split_once('/').map_or(place, |(address, _)| address);
+    let found = match address.to_socket_addrs() {
+        Ok(mut found) => found.next(),
+        Err(error) => return error.to_string(),
+    };
+    let Some(found) = found else {
+        return "its name has no address".to_owned();
+    };
+    match TcpStream::connect_timeout(&found, PROBE) {
+        Ok(_) => "it takes one now, and says nothing, or took too long before".to_owned(),
+        Err(error) => error.to_string(),
     }
 }
 
@@ -137,3 +156,6 @@ fn day(at: Time, now: Time) -> String {
         |at| at.to_zoned(TimeZone::UTC).date().to_string(),
     )
 }
+
+/// How long a server that took no connection may take to say why.
+const PROBE: Duration = Duration::from_secs(1);
