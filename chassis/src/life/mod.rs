@@ -56,10 +56,12 @@ pub struct RoleArgs {
 /// # Errors
 /// When it cannot.
 pub fn prepare_ready_file(path: &Path) -> io::Result<()> {
-    std::fs::write(unfinished(path), "").map_err(|error| {
-        let what = format!("cannot write {}: {error}", path.display());
-        io::Error::new(error.kind(), what)
-    })
+    std::fs::write(unfinished(path), "").map_err(|error| not_written(path, &error))
+}
+
+fn not_written(path: &Path, error: &io::Error) -> io::Error {
+    let what = format!("cannot write {}: {error}", path.display());
+    io::Error::new(error.kind(), what)
 }
 
 fn unfinished(path: &Path) -> PathBuf {
@@ -160,7 +162,7 @@ impl Life {
             let Some(_predecessor) = self.predecessor.get() else {
                 return Err(error);
             };
-            tracing::error!(%error, path = %path.display(), "the ready file cannot be written");
+            tracing::error!(%error, "there is no ready file");
         }
         self.advance(Stage::Ready);
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
@@ -179,8 +181,9 @@ impl Life {
             "predecessor": self.predecessor.get(),
             "addresses": addresses,
         });
-        std::fs::write(unfinished(path), format!("{body}\n"))?;
-        std::fs::rename(unfinished(path), path)
+        std::fs::write(unfinished(path), format!("{body}\n"))
+            .and_then(|()| std::fs::rename(unfinished(path), path))
+            .map_err(|error| not_written(path, &error))
     }
 
     /// Begins to drain.
