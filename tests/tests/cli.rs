@@ -36,6 +36,26 @@ fn what_a_role_cannot_start_with_is_named() {
 }
 
 #[test]
+fn a_database_that_takes_no_connection_says_why() {
+    let home = tempfile::tempdir().unwrap();
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = closed.local_addr().unwrap();
+    drop(closed);
+    let conf = format!(
+        "admin = {{ address = '127.0.0.1:0' }}\nlisten = {{ address = '127.0.0.1:0' }}\n[data]\nuser = 'u'\n\
+         acquire_timeout = '300ms'\nshard = [{{ primary = '{address}/users' }}]"
+    );
+    std::fs::write(home.path().join("users.toml"), conf).unwrap();
+    for command in [&["users"][..], &["store", "status"]] {
+        let output = run(home.path(), &[command, &["-c", "users.toml"]].concat());
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("Connection refused"), "{command:?}: {said}");
+    }
+}
+
+#[test]
 fn every_subcommand_explains_its_options() {
     let role = ["--config", "--ready-file"];
     let commands: [(&str, &[&str]); 5] = [

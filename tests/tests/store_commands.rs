@@ -63,6 +63,12 @@ async fn a_seeded_store_serves_and_is_seeded_once() {
     };
     assert_eq!(row("users"), Some(3000), "{status}");
     assert_eq!(row("claims"), Some(6000), "{status}");
+
+    let more = CONFIGURATION.replace("dir = \"data\"", "dir = \"data\", shards = 5");
+    fs::write(file("users.toml"), more).unwrap();
+    let status = run(home.path(), &["store", "status", "-c", "users.toml"]);
+    let status = said(&status.stdout);
+    assert!(status.contains("set `data.shards` to 4"), "{status}");
 }
 
 #[tokio::test]

@@ -37,6 +37,7 @@ mod sessions;
 mod to_the_end;
 mod tokens;
 pub mod tools;
+mod unreachable;
 mod upkeep;
 
 use std::sync::Arc;

@@ -20,6 +20,7 @@ use crate::config::{
     RecoveryConfig, ServicesConfig, TokenConfig,
 };
 use crate::serve::{Deadlines, Server};
+use crate::unreachable::why_unreachable;
 use crate::{Config, Error, Part, Users};
 
 /// The configuration of `tidegate users`.
@@ -107,6 +108,8 @@ enum StartError {
     Bind(SocketAddr, std::io::Error),
     #[error(transparent)]
     Service(#[from] Error),
+    #[error("{0}: {1}")]
+    Unreachable(Error, String),
     #[error("{0}")]
     Io(#[from] std::io::Error),
 }
@@ -201,7 +204,8 @@ async fn serve(args: &UsersArgs) -> Result<(), StartError> {
     let _ = config.log.start();
     let changes = watched.watch();
     let life = Life::start("users")?;
-    let users = Users::open_part(&service, *part, &life.registry).await?;
+    let users = Users::open_part(&service, *part, &life.registry).await;
+    let users = users.map_err(not_opened)?;
     let wanted = *config.listen.address;
     let bound = tokio::net::TcpListener::bind(wanted).await;
     let listener = bound.map_err(|error| StartError::Bind(wanted, error))?;
@@ -249,6 +253,18 @@ async fn serve(args: &UsersArgs) -> Result<(), StartError> {
         users.close().await;
     }
     Ok(())
+}
+
+/// Why the services cannot be opened; of a server that takes no connection also what it says to one.
+fn not_opened(error: Error) -> StartError {
+    let why = match &error {
+        Error::Store(of) => match of.as_ref() {
+            store::Error::Unreachable { place, .. } => why_unreachable(place),
+            _ => return error.into(),
+        },
+        _ => return error.into(),
+    };
+    StartError::Unreachable(error, why)
 }
 
 /// Tells the pressure how long hashes wait, once a second while any does.

@@ -2,15 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::net::{TcpStream, ToSocketAddrs};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use store::{Error, ReplicaStatus, ShardMap, Survey, Surveyed, TableRows, Time};
 
 use super::{StatusArgs, ToolError};
+use crate::unreachable::why_unreachable;
 use crate::{role, schema};
 
 /// Prints it; the exit status says whether all is well.
@@ -88,22 +87,6 @@ fn said(error: &Error) -> String {
     }
 }
 
-/// Why a server takes no connection: the pool, which tries until its time is over, does not say.
-fn why_unreachable(place: &str) -> String {
-    let address = place.split_once('/').map_or(place, |(address, _)| address);
-    let found = match address.to_socket_addrs() {
-        Ok(mut found) => found.next(),
-        Err(error) => return error.to_string(),
-    };
-    let Some(found) = found else {
-        return "its name has no address".to_owned();
-    };
-    match TcpStream::connect_timeout(&found, PROBE) {
-        Ok(_) => "it takes one now, and says nothing, or took too long before".to_owned(),
-        Err(error) => error.to_string(),
-    }
-}
-
 fn behind(replica: &ReplicaStatus) -> String {
     match replica.lag {
         None => "answers; how far it is behind is not known".to_owned(),
@@ -156,6 +139,3 @@ fn day(at: Time, now: Time) -> String {
         |at| at.to_zoned(TimeZone::UTC).date().to_string(),
     )
 }
-
-/// How long a server that took no connection may take to say why.
-const PROBE: Duration = Duration::from_secs(1);
