@@ -172,14 +172,7 @@ fn announce(folder: &Folder, addresses: &Addresses, data: Option<&DataServers>, 
         text += &format!("  {name:<14} 127.0.0.1:{port} ({what})\n");
     }
     let cert = folder.path("tls/cert.pem");
-    let status = data.map_or_else(String::new, |_| {
-        let conf = folder.path("conf/users-servers.toml");
-        let (environment, conf) = (folder.path(ENVIRONMENT), conf.display());
-        format!(
-            "\n  (set -a; . {}; tidegate store status -c {conf})\n",
-            environment.display()
-        )
-    });
+    let status = data.map_or_else(String::new, |_| status_command(folder));
     text += &format!(
         r#"  {:<14} {}
 
@@ -208,4 +201,15 @@ Ctrl-C stops everything.
     let mut out = std::io::stdout().lock();
     let _ = out.write_all(text.as_bytes());
     let _ = out.flush();
+}
+
+/// How to ask how the servers do, as a line to paste.
+fn status_command(folder: &Folder) -> String {
+    let program = std::env::current_exe();
+    let program = program.map_or("tidegate".to_owned(), |path| path.display().to_string());
+    format!(
+        "\n  (set -a; . '{}'; '{program}' store status -c '{}')\n",
+        folder.path(ENVIRONMENT).display(),
+        folder.path("conf/users-servers.toml").display()
+    )
 }
