@@ -184,16 +184,14 @@ async fn stop_while_read_over_http_2(answers_pings: bool) {
     const ACK: u8 = 1;
     let recorder = Recorder::start().await;
     let mut gateway = Gateway::before(recorder.address, "h2c = true").await;
-    let stream = client(&gateway).await.unwrap();
-    let mut client = RawH2::over(stream, &[(INITIAL_WINDOW, WIDE)])
-        .await
-        .unwrap();
+    let stream = client(&gateway).await.expect("the gateway accepts");
+    let client = RawH2::over(stream, &[(INITIAL_WINDOW, WIDE)]).await;
+    let mut client = client.expect("it greets");
     let widen = |by: u32| frame(kind::WINDOW_UPDATE, 0, 0, &by.to_be_bytes());
-    client.send(&widen(WIDE - 65_535)).await.unwrap();
-    client
-        .send(&request(1, "GET", "/large/6", &[], true))
-        .await
-        .unwrap();
+    let widened = client.send(&widen(WIDE - 65_535)).await;
+    widened.expect("it reads");
+    let asked = request(1, "GET", "/large/6", &[], true);
+    client.send(&asked).await.expect("it reads");
     let (mut received, mut reads) = (0, 0);
     let mut stopped = false;
     while let Ok(Some(got)) = client.frame().await {
@@ -201,7 +199,7 @@ async fn stop_while_read_over_http_2(answers_pings: bool) {
             kind::DATA => received += got.payload.len(),
             kind::PING if answers_pings && got.flags == 0 => {
                 let answer = frame(kind::PING, ACK, 0, &got.payload);
-                client.send(&answer).await.unwrap();
+                client.send(&answer).await.expect("it reads");
             }
             _ => {}
         }
