@@ -41,6 +41,11 @@ impl<T> Located<T> {
         }
     }
 
+    /// A value that a parser other than the configuration's found at a place.
+    pub fn at(value: T, place: Place) -> Self {
+        Self { value, place }
+    }
+
     /// Where the value was written.
     pub fn place(&self) -> Place {
         self.place

@@ -41,6 +41,17 @@ impl Place {
     }
 }
 
+/// A file of [`Sources`] that was taken with [`Sources::add_file`].
+#[derive(Clone, Copy, Debug)]
+pub struct FileId(usize);
+
+impl FileId {
+    /// A range of its bytes.
+    pub fn place(self, bytes: std::ops::Range<usize>) -> Place {
+        Place::new(self.0, bytes)
+    }
+}
+
 /// One configuration file.
 #[derive(Clone, Debug)]
 pub(super) struct Source {
@@ -64,6 +75,12 @@ impl Sources {
             text: text.into(),
         });
         self.files.len() - 1
+    }
+
+    /// Takes a file that a configuration names and that has mistakes of its own (a map, a zone), so that
+    /// places in it can be told and it is watched.
+    pub fn add_file(&mut self, path: &Path, text: &str) -> FileId {
+        FileId(self.add(path.to_owned(), text))
     }
 
     /// A path as written at `place`: relative paths start at the folder of the file that names them.

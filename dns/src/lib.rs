@@ -1,0 +1,5 @@
+//! Authoritative DNS that knows where clients are and which sites are well.
+
+pub mod geo;
+pub mod health;
+pub mod policy;
