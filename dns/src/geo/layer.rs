@@ -9,6 +9,8 @@ use std::fmt::Debug;
 /// An IPv4 or IPv6 address as a number.
 pub(super) trait Address: Copy + Ord + Debug + Default {
     const LAST: Self;
+    /// An index with more bits gains nothing measurable.
+    const MOST_INDEX_BITS: u8;
     /// The next address; none after the last.
     fn next(self) -> Option<Self>;
     /// The address before; none before the first.
@@ -23,6 +25,7 @@ pub(super) trait Address: Copy + Ord + Debug + Default {
 
 impl Address for u32 {
     const LAST: Self = Self::MAX;
+    const MOST_INDEX_BITS: u8 = 18;
     fn next(self) -> Option<Self> {
         self.checked_add(1)
     }
@@ -42,6 +45,7 @@ impl Address for u32 {
 
 impl Address for u128 {
     const LAST: Self = Self::MAX;
+    const MOST_INDEX_BITS: u8 = 20;
     fn next(self) -> Option<Self> {
         self.checked_add(1)
     }

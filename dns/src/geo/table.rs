@@ -17,9 +17,6 @@ pub(super) struct Table<A> {
     index_bits: u8,
 }
 
-/// The largest index has 2^18 parts, 1 MiB; a larger one gains nothing measurable.
-const MOST_INDEX_BITS: u8 = 18;
-
 impl<A: Address> Table<A> {
     /// Compiles a layer. Addresses without a site get `default`.
     pub(super) fn new(layer: &Layer<A>, default: SiteId) -> Self {
@@ -32,7 +29,7 @@ impl<A: Address> Table<A> {
         let sites: Box<[SiteId]> = sites.collect();
         // About four parts for each range.
         let index_bits = u8::try_from(firsts.len().ilog2() + 2).unwrap_or(u8::MAX);
-        let index_bits = index_bits.min(MOST_INDEX_BITS);
+        let index_bits = index_bits.min(A::MOST_INDEX_BITS);
         Self {
             index: index(&firsts, index_bits),
             index_bits,
