@@ -26,7 +26,7 @@ use serde::de::DeserializeOwned;
 pub use self::diagnostic::{Diagnostic, Report, nearest};
 pub use self::located::{Located, Raw};
 pub use self::secret::Secret;
-pub use self::source::{FileId, Place, Sources};
+pub use self::source::{Place, Sources};
 
 /// A configuration that was read, with the files that it was read from.
 #[derive(Debug)]

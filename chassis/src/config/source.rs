@@ -19,7 +19,8 @@ impl Place {
         end: 0,
     };
 
-    pub(super) fn new(file: usize, span: std::ops::Range<usize>) -> Self {
+    /// A byte range of the file with this number.
+    pub fn new(file: usize, span: std::ops::Range<usize>) -> Self {
         Self {
             file: u16::try_from(file + 1).unwrap_or(0),
             start: u32::try_from(span.start).unwrap_or(0),
@@ -41,17 +42,6 @@ impl Place {
     }
 }
 
-/// A file of [`Sources`] that was taken with [`Sources::add_file`].
-#[derive(Clone, Copy, Debug)]
-pub struct FileId(usize);
-
-impl FileId {
-    /// A range of its bytes.
-    pub fn place(self, bytes: std::ops::Range<usize>) -> Place {
-        Place::new(self.0, bytes)
-    }
-}
-
 /// One configuration file.
 #[derive(Clone, Debug)]
 pub(super) struct Source {
@@ -69,18 +59,13 @@ pub struct Sources {
 }
 
 impl Sources {
-    pub(super) fn add(&mut self, path: PathBuf, text: &str) -> usize {
+    /// Adds a file that is to be watched and that diagnostics may point into; its number, for [`Place::new`].
+    pub fn add(&mut self, path: PathBuf, text: &str) -> usize {
         self.files.push(Source {
             path,
             text: text.into(),
         });
         self.files.len() - 1
-    }
-
-    /// Takes a file that a configuration names and that has mistakes of its own (a map, a zone), so that
-    /// places in it can be told and it is watched.
-    pub fn add_file(&mut self, path: &Path, text: &str) -> FileId {
-        FileId(self.add(path.to_owned(), text))
     }
 
     /// A path as written at `place`: relative paths start at the folder of the file that names them.

@@ -69,13 +69,13 @@ impl Networks {
             return Err(failed(format!("more than {} MiB", LARGEST_FILE >> 20)));
         }
         let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
-        let file = sources.add_file(path, &text);
+        let file = sources.add(path.to_owned(), &text);
         let mut mistakes = Vec::new();
         let mut start = 0;
         for line in text.split_inclusive('\n') {
             let place = |word: &str| {
                 let at = start + (word.as_ptr() as usize - line.as_ptr() as usize);
-                file.place(at..at + word.len())
+                Place::new(file, at..at + word.len())
             };
             let written = line.split('#').next().unwrap_or_default();
             if let Err(mistake) = self.line(written, &place, sites, sources) {

@@ -254,14 +254,16 @@ impl Choices {
     /// The smallest lots in ascending order, by insertion.
     fn smallest_few(&self, key: Key, count: usize, chosen: &mut [u8; MOST_ANSWERS]) {
         let mut lots = [f64::INFINITY; MOST_ANSWERS];
-        let lots = &mut lots[..count.min(MOST_ANSWERS)];
-        for (at, member) in (0u8..).zip(&*self.members) {
+        let last = count.clamp(1, MOST_ANSWERS) - 1;
+        for (number, member) in (0u8..).zip(&*self.members) {
             let lot = self.lot(key, member);
-            let rank = lots.partition_point(|other| *other <= lot);
-            if rank < lots.len() {
-                lots[rank..].rotate_right(1);
-                chosen[rank..lots.len()].rotate_right(1);
-                (lots[rank], chosen[rank]) = (lot, at);
+            if lot < lots[last] {
+                let mut rank = last;
+                while rank > 0 && lots[rank - 1] > lot {
+                    (lots[rank], chosen[rank]) = (lots[rank - 1], chosen[rank - 1]);
+                    rank -= 1;
+                }
+                (lots[rank], chosen[rank]) = (lot, number);
             }
         }
     }
