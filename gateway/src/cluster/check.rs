@@ -1,8 +1,10 @@
 //! Active health checks: a GET to each endpoint, judged by rise and fall.
 
 use std::sync::Weak;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use chassis::health::probe::Failed;
+use chassis::health::{Judgement, Thresholds, pauses};
 use chassis::net::is_exhaustion;
 use http::uri::PathAndQuery;
 use pingora_core::protocols::l4::socket::SocketAddr;
@@ -21,43 +23,13 @@ pub(crate) struct CheckSettings {
     pub(crate) host: Option<String>,
     pub(crate) interval: Duration,
     pub(crate) timeout: Duration,
-    pub(crate) rise: u32,
-    pub(crate) fall: u32,
-}
-
-/// Turns single outcomes into a verdict.
-#[derive(Debug, Default)]
-pub(super) struct Judgement {
-    verdict: Option<bool>,
-    against: u32,
-}
-
-impl Judgement {
-    /// Takes an outcome; some when the verdict is new. The first outcome of all decides alone.
-    pub(super) fn hear(&mut self, good: bool, rise: u32, fall: u32) -> Option<bool> {
-        if self.verdict == Some(good) {
-            self.against = 0;
-            return None;
-        }
-        self.against += 1;
-        let needed = match (self.verdict, good) {
-            (None, _) => 1,
-            (_, true) => rise,
-            (_, false) => fall,
-        };
-        if self.against < needed {
-            return None;
-        }
-        self.against = 0;
-        self.verdict = Some(good);
-        self.verdict
-    }
+    pub(crate) thresholds: Thresholds,
 }
 
 /// Checks an endpoint until nothing uses it any more.
 pub(super) async fn keep_checking(endpoint: Weak<Endpoint>, settings: CheckSettings) {
     let mut judgement = Judgement::default();
-    let mut pause = rotating_pause(settings.interval);
+    let mut pause = pauses(settings.interval);
     let mut probe: Option<(std::sync::Arc<HttpPeer>, HttpHealthCheck)> = None;
     loop {
         {
@@ -89,28 +61,14 @@ pub(super) async fn keep_checking(endpoint: Weak<Endpoint>, settings: CheckSetti
                 Ok(()) => Count::ChecksPassed,
                 Err(_) => Count::ChecksFailed,
             });
-            if let Some(healthy) = judgement.hear(outcome.is_ok(), settings.rise, settings.fall) {
+            if let Some(healthy) =
+                judgement.hear(outcome.is_ok(), Instant::now(), &settings.thresholds)
+            {
                 tell(&endpoint.address, healthy, outcome.err());
                 endpoint.judge(healthy);
             }
         }
         tokio::time::sleep(pause()).await;
-    }
-}
-
-/// Why a check failed.
-struct Failed {
-    why: String,
-    /// It failed in this process.
-    ours: bool,
-}
-
-impl Failed {
-    fn because(why: impl Into<String>) -> Self {
-        Self {
-            why: why.into(),
-            ours: false,
-        }
     }
 }
 
@@ -193,47 +151,5 @@ async fn ask(check: &HttpHealthCheck, peer: &HttpPeer, limit: Duration) -> Resul
             ours: is_ours(&error),
         }),
         Err(_) => Err(Failed::because(format!("no answer within {limit:?}"))),
-    }
-}
-
-/// Pauses around `interval`, spread by a tenth, so that checks do not march in step.
-fn rotating_pause(interval: Duration) -> impl FnMut() -> Duration {
-    use std::hash::{BuildHasher, RandomState};
-    let hasher = RandomState::new();
-    let mut turn = 0u64;
-    move || {
-        turn += 1;
-        let percent = 95 + u32::try_from(hasher.hash_one(turn) % 11).unwrap_or(5);
-        interval * percent / 100
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rise_and_fall() {
-        let mut judgement = Judgement::default();
-        let mut hear = |good| judgement.hear(good, 2, 3);
-        assert_eq!(hear(true), Some(true), "the first outcome decides alone");
-        assert_eq!(
-            [hear(false), hear(false), hear(true)],
-            [None; 3],
-            "a good one starts anew"
-        );
-        assert_eq!([hear(false), hear(false)], [None; 2]);
-        assert_eq!(hear(false), Some(false));
-        assert_eq!(hear(true), None);
-        assert_eq!(hear(true), Some(true));
-    }
-
-    #[test]
-    fn pauses_stay_near_the_interval() {
-        let mut pause = rotating_pause(Duration::from_secs(1));
-        for _ in 0..100 {
-            let pause = pause().as_millis();
-            assert!((950..=1050).contains(&pause), "{pause}");
-        }
     }
 }

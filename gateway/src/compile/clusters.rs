@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chassis::config::{Diagnostic, Located};
+use chassis::health::Thresholds;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
@@ -208,7 +209,10 @@ fn check_settings(check: &CheckConfig) -> Result<CheckSettings, Diagnostic> {
         host: check.host.clone().map(Located::into_inner),
         interval: **check.interval,
         timeout: *check.timeout,
-        rise: *check.rise,
-        fall: *check.fall,
+        thresholds: Thresholds {
+            rise: *check.rise,
+            fall: *check.fall,
+            damping: None,
+        },
     })
 }
