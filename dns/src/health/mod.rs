@@ -1,1 +1,35 @@
-//! x
+//! Which endpoints are well: checks, what operators set, and the snapshot that answers are made from.
+//!
+//! ```text
+//! checks (a task for each address and check) --outcome--> verdict --+
+//!                                                                   +--> Snapshot --ArcSwap--> answers
+//! admin API --> state file --> what is set -------------------------+
+//! ```
+//!
+//! A snapshot has an epoch and holds each policy together with the view of its endpoints, so that the two always fit. It
+//! changes when a verdict does, and not with each outcome. This module must not know names or packets.
+
+mod api;
+mod compile;
+mod config;
+mod monitor;
+mod overrides;
+mod plan;
+mod report;
+mod set;
+mod snapshot;
+#[cfg(test)]
+mod tests;
+
+pub use self::api::router;
+pub use self::compile::{Check, Checks};
+pub use self::config::{
+    CheckConfig, CheckedType, DnsCheckConfig, HealthConfig, HttpCheckConfig, Start, TcpCheckConfig,
+    TlsCheckConfig, UdpCheckConfig,
+};
+pub use self::monitor::Health;
+pub use self::overrides::{Overrides, StateFileError};
+pub use self::plan::Plan;
+pub use self::report::{EndpointReport, PolicyReport};
+pub use self::set::{EndpointChange, NotSet, PolicyChange, StateFile};
+pub use self::snapshot::{Snapshot, Viewed};

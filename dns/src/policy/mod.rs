@@ -19,6 +19,7 @@ mod tables;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use self::compile::LARGEST_WEIGHT;
 pub use self::compile::{Endpoint, Policy, PoolKind};
 pub use self::config::{AllDown, EndpointConfig, PolicyConfig, PoolConfig};
 pub use self::decide::{Choice, decide};
