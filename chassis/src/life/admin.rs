@@ -98,9 +98,23 @@ impl AdminConfig {
         life: &Life,
         reloads: ReloadRequests,
     ) -> io::Result<Admin> {
+        self.serve_with(bound, life, reloads, Router::new())
+    }
+
+    /// Serves on what was bound, with routes of the role's own. They ask for the token too.
+    ///
+    /// # Errors
+    /// When there are no descriptors left.
+    pub fn serve_with(
+        &self,
+        bound: Bound,
+        life: &Life,
+        reloads: ReloadRequests,
+        routes: Router,
+    ) -> io::Result<Admin> {
         let (closing, closed) = watch::channel(false);
         let router = self
-            .router(life, reloads)
+            .router(life, reloads, routes)
             .layer(middleware::map_response_with_state(
                 closed.clone(),
                 end_if_closed,
@@ -121,7 +135,7 @@ impl AdminConfig {
         })
     }
 
-    fn router(&self, life: &Life, reloads: ReloadRequests) -> Router {
+    fn router(&self, life: &Life, reloads: ReloadRequests, routes: Router) -> Router {
         let mut router = Router::new()
             .route("/healthz", get(|| async { "alive\n" }))
             .route("/readyz", get(readyz))
@@ -132,7 +146,8 @@ impl AdminConfig {
                 Router::new()
                     .route("/reload", post(reload))
                     .with_state(reloads),
-            );
+            )
+            .merge(routes);
         if let Some(token) = &self.token {
             router = router.layer(middleware::from_fn_with_state(token.clone(), authorize));
         }

@@ -2,14 +2,14 @@
 
 use std::net::IpAddr;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use super::monitor::Health;
 use super::overrides::Forced;
-use crate::policy::{PoolKind, Status};
+use crate::policy::{EndpointView, Policy, PoolKind, Status, View};
 
 /// What is known of a policy.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PolicyReport {
     /// Its name.
     pub name: String,
@@ -22,17 +22,15 @@ pub struct PolicyReport {
 }
 
 /// What is known of an endpoint.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EndpointReport {
     /// What clients are given.
     pub address: IpAddr,
     /// Where it is.
     pub site: String,
     /// Whose capacity it is.
-    #[serde(serialize_with = "as_text")]
     pub pool: PoolKind,
     /// What it counts as.
-    #[serde(serialize_with = "status")]
     pub status: Status,
     /// Whether that was set by the admin API, whatever checks say.
     pub status_is_set: bool,
@@ -42,6 +40,8 @@ pub struct EndpointReport {
     pub weight_is_set: bool,
     /// Why the last check failed, if it did.
     pub why: Option<String>,
+    /// When it last went down after it was up, in milliseconds of the process's own clock.
+    pub down_at: Option<u64>,
     /// Checks that passed; endpoints with the same probe share them.
     pub checks_passed: u64,
     /// Checks that failed.
@@ -78,6 +78,7 @@ impl Health {
                     weight: view.weight.unwrap_or(endpoint.weight),
                     weight_is_set: view.weight.is_some(),
                     why: running.and_then(|running| running.why.as_deref().map(str::to_owned)),
+                    down_at: view.down_at,
                     checks_passed: running.map_or(0, |running| running.passed),
                     checks_failed: running.map_or(0, |running| running.failed),
                 }
@@ -93,14 +94,23 @@ impl Health {
     }
 }
 
-fn as_text<S: Serializer>(value: &PoolKind, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(value)
-}
-
-fn status<S: Serializer>(status: &Status, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(match status {
-        Status::Up => "up",
-        Status::Down => "down",
-        Status::Unknown => "unknown",
-    })
+impl PolicyReport {
+    /// The view that this was made from, as far as decisions need it: another process can explain with it what this one
+    /// answers. What is not in the report is not checked yet.
+    pub fn view(&self, policy: &Policy) -> View {
+        let endpoints = policy.endpoints.iter().map(|endpoint| {
+            let mut reports = self.endpoints.iter();
+            let report = reports.find(|report| report.address == endpoint.address);
+            EndpointView {
+                status: report.map_or(Status::Unknown, |report| report.status),
+                weight: report.map(|report| report.weight),
+                down_at: report.and_then(|report| report.down_at),
+                why: report.and_then(|report| report.why.as_deref().map(Into::into)),
+            }
+        });
+        View {
+            endpoints: endpoints.collect(),
+            spill: Some(self.spill),
+        }
+    }
 }

@@ -32,6 +32,22 @@ pub struct Viewed {
 }
 
 impl Snapshot {
+    /// A snapshot of policies with these views.
+    pub fn of(sites: Arc<Sites>, policies: &[Arc<Policy>], view: impl Fn(&Policy) -> View) -> Self {
+        let viewed = policies.iter().map(|policy| {
+            let viewed = Viewed {
+                view: view(policy),
+                policy: policy.clone(),
+            };
+            (policy.name.clone(), Arc::new(viewed))
+        });
+        Self {
+            epoch: 0,
+            sites,
+            policies: viewed.collect(),
+        }
+    }
+
     pub(super) fn next(previous: &Self, inner: &Inner) -> Self {
         let mut policies = BTreeMap::new();
         for (name, planned) in &inner.plan.policies {

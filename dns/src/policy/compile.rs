@@ -1,17 +1,22 @@
 //! A policy, judged.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use chassis::config::{Diagnostic, Located};
+use serde::{Deserialize, Serialize};
 
 use super::config::{AllDown, EndpointConfig, PolicyConfig, PoolConfig};
+use super::group::Family;
 use super::rendezvous::Key;
 use super::tables::MOST_ANSWERS;
+use super::variants::{MOST_VARIANTS, Variants};
 use crate::geo::{SiteId, Sites};
 
 /// The two kinds of capacity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum PoolKind {
     /// Our own.
     Private,
@@ -78,6 +83,8 @@ pub struct Policy {
     pub(super) answers: usize,
     /// Lengths of sticky prefixes of IPv4 and IPv6.
     pub(super) sticky: [u8; 2],
+    /// The answers of IPv4 and IPv6.
+    variants: [Variants; 2],
 }
 
 /// Every query draws a lot for each endpoint at a site: more than this would be slow, and want addresses of their own.
@@ -130,7 +137,7 @@ impl Policy {
         };
         match mistakes.is_empty() {
             false => Err(mistakes),
-            true => Ok(Self {
+            true => Self {
                 name: name.to_string(),
                 endpoints,
                 spill: *config.spill,
@@ -139,8 +146,34 @@ impl Policy {
                 order,
                 answers: usize::from(*config.answers),
                 sticky: [*config.sticky_v4, *config.sticky_v6],
-            }),
+                variants: Default::default(),
+            }
+            .with_variants(&config.answers),
         }
+    }
+
+    fn with_variants(mut self, answers: &Located<u8>) -> Result<Self, Vec<Diagnostic>> {
+        self.variants = [Family::V4, Family::V6].map(|family| Variants::new(&self, family));
+        let most = self.variants.iter().map(|variants| variants.count).max();
+        match most.filter(|count| *count > MOST_VARIANTS) {
+            None => Ok(self),
+            Some(count) => {
+                let wrong =
+                    format!("{count} different answers, and at most {MOST_VARIANTS} can be");
+                let help = "fewer `answers`, or fewer endpoints at a site";
+                Err(vec![answers.wrong(wrong).help(help)])
+            }
+        }
+    }
+
+    /// Every answer of a family that the policy can give, by number: an answer that was written ahead holds for
+    /// as long as the configuration does.
+    pub fn variants(&self, family: Family) -> Vec<Vec<IpAddr>> {
+        self.numbered(family).list(self)
+    }
+
+    pub(super) fn numbered(&self, family: Family) -> &Variants {
+        &self.variants[usize::from(family == Family::V6)]
     }
 
     /// The index of an endpoint by its address.
@@ -222,12 +255,12 @@ fn judge_pool(kind: PoolKind, pool: &PoolConfig, mistakes: &mut Vec<Diagnostic>)
         let empty = format!("the {kind} pool has no endpoint");
         mistakes.push(pool.endpoints.wrong(empty));
     }
-    if let AllDown::Fixed(addresses) = &pool.all_down
-        && !(1..=MOST_ANSWERS).contains(&addresses.len())
-    {
-        let wrong =
-            format!("`all_down` of the {kind} pool: from 1 to {MOST_ANSWERS} fixed addresses");
-        mistakes.push(pool.endpoints.wrong(wrong));
+    if let AllDown::Fixed(addresses) = &pool.all_down {
+        let different: BTreeSet<_> = addresses.iter().collect();
+        if different.len() != addresses.len() || !(1..=MOST_ANSWERS).contains(&addresses.len()) {
+            let wrong = format!("from 1 to {MOST_ANSWERS} different addresses can be `fixed`");
+            mistakes.push(pool.endpoints.wrong(wrong).label("of this pool"));
+        }
     }
 }
 

@@ -59,8 +59,8 @@ pub fn decide(
     {
         steps.push(told_shares(policy, members));
     }
-    let choices = Choices::new(policy, group);
-    let picked = choices.pick(0, Some(key), policy.answers, bits);
+    let choices = Choices::new(policy, family, group);
+    let picked = choices.pick(Some(key), policy.answers, bits);
     let addresses: Vec<IpAddr> = picked.addresses().collect();
     let listed: Vec<String> = addresses.iter().map(IpAddr::to_string).collect();
     steps.push(match picked.outcome() {

@@ -4,6 +4,8 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::compile::{Endpoint, Policy, PoolKind};
 use super::config::AllDown;
 use crate::geo::{SiteId, Sites};
@@ -34,7 +36,8 @@ impl fmt::Display for Family {
 }
 
 /// Whether an endpoint can serve.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Status {
     /// It can.
     Up,
@@ -167,6 +170,17 @@ impl Question<'_> {
                     last_resort: false,
                 };
             }
+        }
+        let known = |(at, _)| self.view.status(at) != Status::Unknown;
+        let pools = [own, own.other()];
+        if !pools
+            .into_iter()
+            .flat_map(|pool| self.of_pool(pool))
+            .any(known)
+        {
+            // They may well be up: a last resort now would stay in caches for nothing.
+            tell(format_args!("no check has ended yet: SERVFAIL"));
+            return Group::Fail;
         }
         self.all_down(own, tell)
     }

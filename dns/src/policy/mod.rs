@@ -18,6 +18,7 @@ mod rendezvous;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod variants;
 
 pub(crate) use self::compile::LARGEST_WEIGHT;
 pub use self::compile::{Endpoint, Policy, PoolKind};

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use super::compile::{Policy, PoolKind};
 use super::group::{Family, Group, Question, View};
 use super::rendezvous::{Key, lot};
+use super::variants::Numbers;
 use crate::geo::{SiteId, Sites};
 
 /// The most addresses of an answer.
@@ -33,6 +34,18 @@ pub(super) struct Choices {
     outcome: Outcome,
     /// All weights are the same: the lots are in the order of the hashes.
     even: bool,
+    variant: Variant,
+}
+
+/// How the number of an answer is found.
+#[derive(Debug)]
+enum Variant {
+    /// From the places of the chosen in their crowd, which is larger when some are down or drained.
+    OfCrowd(Numbers, Box<[u8]>),
+    /// It is always this one.
+    Always(u32),
+    /// There is no answer.
+    None,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -65,7 +78,6 @@ pub(super) enum Spill {
 #[derive(Clone, Copy, Debug)]
 pub struct Picked<'a> {
     choices: &'a Choices,
-    id: u32,
     chosen: [u8; MOST_ANSWERS],
     count: u8,
     /// The prefix length that the choice was made by; 0 when all clients of the site are answered the same.
@@ -104,7 +116,7 @@ fn threshold(share: f64) -> u64 {
 impl Tables {
     /// Decides for every site, family and pool at a state of health.
     pub fn new(policy: &Policy, sites: &Sites, view: &View) -> Self {
-        let mut known: BTreeMap<Group, u32> = BTreeMap::new();
+        let mut known: BTreeMap<(Family, Group), u32> = BTreeMap::new();
         let mut index = Vec::with_capacity(sites.len() * 4);
         for (site, _) in sites.iter() {
             for family in [Family::V4, Family::V6] {
@@ -119,16 +131,15 @@ impl Tables {
                     };
                     let group = question.group(&mut |_| {});
                     let next = u32::try_from(known.len()).unwrap_or(u32::MAX);
-                    index.push(*known.entry(group).or_insert(next));
+                    index.push(*known.entry((family, group)).or_insert(next));
                 }
             }
         }
-        let mut groups: Vec<(u32, Group)> =
-            known.into_iter().map(|(group, id)| (id, group)).collect();
+        let mut groups: Vec<_> = known.into_iter().map(|(of, id)| (id, of)).collect();
         groups.sort_unstable_by_key(|(id, _)| *id);
         let choices = groups
             .into_iter()
-            .map(|(_, group)| Choices::new(policy, group));
+            .map(|(_, (family, group))| Choices::new(policy, family, group));
         Self {
             index: index.into(),
             choices: choices.collect(),
@@ -152,7 +163,7 @@ impl Tables {
                 _ => private,
             };
             if alone(id) {
-                return self.choices[id as usize].pick(id, None, self.answers, 0);
+                return self.choices[id as usize].pick(None, self.answers, 0);
             }
         }
         let key = Key::of_prefix(client, self.sticky);
@@ -160,30 +171,20 @@ impl Tables {
             PoolKind::Private => private,
             PoolKind::Public => public,
         };
-        self.choices[id as usize].pick(id, Some(key), self.answers, sticky)
+        self.choices[id as usize].pick(Some(key), self.answers, sticky)
     }
 
     /// How many different sets to choose from there are.
     pub fn groups(&self) -> usize {
         self.choices.len()
     }
-
-    /// The addresses of a set to choose from, in ascending order of their endpoints (or as configured when they are
-    /// fixed), and how many of them an answer has at most.
-    pub fn group(&self, id: u32) -> (&[IpAddr], usize) {
-        let choices = &self.choices[id as usize];
-        let most = match choices.group {
-            Group::Among { .. } => self.answers.min(choices.addresses.len()),
-            _ => choices.addresses.len(),
-        };
-        (&choices.addresses, most)
-    }
 }
 
 impl Choices {
-    pub(super) fn new(policy: &Policy, group: Group) -> Self {
+    pub(super) fn new(policy: &Policy, family: Family, group: Group) -> Self {
         let (mut members, mut addresses): (Vec<Member>, Vec<IpAddr>) = Default::default();
         let mut even = true;
+        let variant = variant(policy, family, &group);
         let outcome = match &group {
             Group::Among {
                 members: among,
@@ -217,13 +218,13 @@ impl Choices {
             addresses: addresses.into(),
             outcome,
             even,
+            variant,
         }
     }
 
-    pub(super) fn pick(&self, id: u32, key: Option<Key>, answers: usize, sticky: u8) -> Picked<'_> {
+    pub(super) fn pick(&self, key: Option<Key>, answers: usize, sticky: u8) -> Picked<'_> {
         let mut picked = Picked {
             choices: self,
-            id,
             chosen: [0, 1, 2, 3, 4, 5, 6, 7],
             count: u8::try_from(self.addresses.len()).unwrap_or(u8::MAX),
             by_prefix: sticky,
@@ -273,6 +274,31 @@ impl Choices {
     }
 }
 
+fn variant(policy: &Policy, family: Family, group: &Group) -> Variant {
+    let variants = policy.numbered(family);
+    match group {
+        Group::Fail => Variant::None,
+        Group::Nothing => Variant::Always(0),
+        Group::Fixed(addresses) => Variant::Always(variants.fixed(addresses)),
+        Group::Among {
+            members,
+            pool,
+            site,
+            ..
+        } => {
+            let Some(crowd) = variants.crowd(*pool, *site) else {
+                return Variant::None;
+            };
+            let place = |(at, _): &(usize, u32)| {
+                let place = crowd.members.iter().position(|member| member == at);
+                u8::try_from(place.unwrap_or_default()).unwrap_or_default()
+            };
+            let places = members.iter().map(place).collect();
+            Variant::OfCrowd(crowd.numbers, places)
+        }
+    }
+}
+
 impl<'a> Picked<'a> {
     /// What is to be answered.
     pub fn outcome(&self) -> Outcome {
@@ -291,10 +317,18 @@ impl<'a> Picked<'a> {
         self.by_prefix.max(of_site)
     }
 
-    /// The set that was chosen from, and the places of the chosen in it, the client's own choice first: with
-    /// [`Tables::group`] the key of an answer that was made ahead.
-    pub fn places(&self) -> (u32, &[u8]) {
-        (self.id, &self.chosen[..usize::from(self.count)])
+    /// The number of the answer among [`Policy::variants`] of the family; none when there is no answer.
+    pub fn variant(&self) -> Option<u32> {
+        match &self.choices.variant {
+            Variant::None => None,
+            Variant::Always(number) => Some(*number),
+            Variant::OfCrowd(numbers, places) => {
+                let mut chosen = self
+                    .chosen
+                    .map(|at| places.get(usize::from(at)).copied().unwrap_or(0));
+                Some(numbers.of(&mut chosen[..usize::from(self.count)]))
+            }
+        }
     }
 
     /// Where they are and whose capacity it is, when they are endpoints.

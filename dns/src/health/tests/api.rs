@@ -40,7 +40,7 @@ async fn states_weights_and_spill_are_set_and_shown() {
     );
     let expected = serde_json::json!({
         "address": "192.0.2.2", "site": "fra", "pool": "private", "status": "down", "status_is_set": true,
-        "weight": 0, "weight_is_set": true, "why": null, "checks_passed": 0, "checks_failed": 0,
+        "weight": 0, "weight_is_set": true, "why": null, "down_at": null, "checks_passed": 0, "checks_failed": 0,
     });
     assert_eq!(api["endpoints"][1], expected);
     assert_eq!(api["endpoints"][0]["weight"], 100);

@@ -78,7 +78,7 @@ const WRONG: &[(&str, &str, &str)] = &[
     (
         "[policy.a.private]\nall_down = { fixed = [] }\nENDPOINTS",
         "3:13",
-        "`all_down` of the private pool",
+        "from 1 to 8 different addresses can be `fixed`",
     ),
     (
         "[policy.a.private]\nweight = 1\nENDPOINTS",
@@ -116,6 +116,32 @@ fn a_crowd_at_one_site_is_refused() {
     let told = report.lines().next().unwrap();
     assert!(
         told.contains("at most 64 endpoints of a family in the private pool at fra"),
+        "{told}"
+    );
+}
+
+#[test]
+fn more_answers_than_can_be_written_ahead_are_refused() {
+    let endpoints: Vec<String> = (1..=20)
+        .map(|host| format!("{{ site = \"fra\", address = \"192.0.2.{host}\" }}"))
+        .collect();
+    let text = |answers: u8| {
+        let endpoints = endpoints.join(",");
+        format!(
+            "{SITES}[policy.a]\nanswers = {answers}\n[policy.a.private]\nendpoints = [{endpoints}]\n"
+        )
+    };
+    let policy = judged(&text(3)).unwrap().policy;
+    // None, and every set of one, two and three of twenty.
+    assert_eq!(
+        policy.variants(super::Family::V4).len(),
+        1 + 20 + 190 + 1140
+    );
+    assert_eq!(policy.variants(super::Family::V6).len(), 1);
+    let report = judged(&text(4)).unwrap_err();
+    let told = report.lines().next().unwrap();
+    assert!(
+        told.contains(":15:11: 6196 different answers, and at most 4096 can be"),
         "{told}"
     );
 }

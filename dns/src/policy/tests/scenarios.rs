@@ -1,6 +1,6 @@
 //! A client's answer as sites fail, drain and spill.
 
-use super::super::{Family, Status, View, decide};
+use super::super::{EndpointView, Family, Status, View, decide};
 use super::{Fixture, fixture};
 
 const TWO_POOLS: &str = r#"
@@ -103,6 +103,20 @@ fn nobody_is_sent_to_what_was_not_checked_yet() {
         "Fail",
         "nothing is known, so nothing was good"
     );
+}
+
+#[test]
+fn the_last_resort_is_not_for_the_time_before_checks() {
+    for word in ["\"all\"", "{ fixed = [\"198.51.100.80\"] }"] {
+        let fixture = all_down(word);
+        assert_eq!(from_fra(&fixture, &View::default()), "Fail");
+        let mut view = View::default();
+        view.endpoints.push(EndpointView {
+            status: Status::Down,
+            ..EndpointView::up()
+        });
+        assert_ne!(from_fra(&fixture, &view), "Fail", "one is known to be down");
+    }
 }
 
 #[test]

@@ -1,0 +1,180 @@
+//! Place, health and weight together.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use chassis::config::{Located, Sources, load};
+use serde::Deserialize;
+
+use super::{Chooser, Chosen};
+use crate::geo::{Geo, GeoConfig, SiteConfig, Sites};
+use crate::health::Snapshot;
+use crate::policy::{EndpointView, Family, Policy, PolicyConfig, Status, View};
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Config {
+    site: Vec<SiteConfig>,
+    geo: GeoConfig,
+    policy: BTreeMap<Located<String>, PolicyConfig>,
+}
+
+const TEXT: &str = r#"
+[[site]]
+name = "fra"
+[[site]]
+name = "nyc"
+[geo]
+default = "fra"
+networks = { "10.0.0.0/8" = "nyc", "10.7.0.0/16" = "fra" }
+[policy.api]
+answers = 2
+[policy.api.private]
+all_down = { fixed = ["192.0.2.80"] }
+endpoints = [
+    { site = "fra", address = "192.0.2.1" },
+    { site = "fra", address = "192.0.2.2" },
+    { site = "fra", address = "192.0.2.3" },
+    { site = "nyc", address = "192.0.2.9" },
+]
+[policy.www.private]
+endpoints = [{ site = "fra", address = "192.0.2.1" }]
+"#;
+
+fn chooser() -> (Chooser, Arc<Sites>, Sources) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("dns.toml");
+    fs::write(&path, TEXT).unwrap();
+    let mut loaded = load::<Config>(&path).unwrap();
+    let sites = Sites::compile(&loaded.config.site).unwrap();
+    let geo = Geo::compile(&loaded.config.geo, &sites, &mut loaded.sources).unwrap();
+    let policies = loaded.config.policy.iter();
+    let policies =
+        policies.map(|(name, one)| Arc::new(Policy::compile(name, one, &sites).unwrap()));
+    let policies = policies.collect();
+    let sites = Arc::new(sites);
+    (
+        Chooser::new(sites.clone(), geo, policies),
+        sites,
+        loaded.sources,
+    )
+}
+
+fn follow(chooser: &Chooser, sites: &Arc<Sites>, down: &[&str]) {
+    let view = |policy: &Policy| {
+        let mut view = View::all_up(policy);
+        for address in down {
+            if let Some(at) = policy.endpoint(address.parse().unwrap()) {
+                view.endpoints[at] = EndpointView {
+                    status: Status::Down,
+                    ..EndpointView::up()
+                };
+            }
+        }
+        view
+    };
+    chooser.follow(&Snapshot::of(sites.clone(), chooser.policies(), view));
+}
+
+/// The addresses of an answer, its scope, and whether it is a last resort.
+fn answer(chooser: &Chooser, client: &str) -> (Vec<String>, u8, bool) {
+    let Chosen {
+        variant,
+        scope,
+        last_resort,
+    } = chooser.choose(0, Family::V4, client.parse().unwrap());
+    let variants = chooser.policies()[0].variants(Family::V4);
+    let addresses = variant.map(|number| variants[number as usize].clone());
+    let addresses = addresses
+        .unwrap_or_default()
+        .iter()
+        .map(IpAddr::to_string)
+        .collect();
+    (addresses, scope, last_resort)
+}
+
+#[test]
+fn an_answer_follows_from_place_and_health_and_says_for_whom_it_holds() {
+    let (chooser, sites, _) = chooser();
+    let none = chooser.choose(0, Family::V4, "10.1.2.3".parse().unwrap());
+    assert_eq!(
+        (none.variant, none.scope),
+        (None, 0),
+        "nothing is known yet"
+    );
+    follow(&chooser, &sites, &[]);
+    assert_eq!(
+        answer(&chooser, "10.1.2.3"),
+        (vec!["192.0.2.9".into()], 14, false)
+    );
+    let (addresses, scope, _) = answer(&chooser, "10.7.2.3");
+    assert_eq!((addresses.len(), scope), (2, 24), "the prefix decides too");
+    follow(&chooser, &sites, &["192.0.2.9", "192.0.2.1"]);
+    let left = vec!["192.0.2.2".to_owned(), "192.0.2.3".to_owned()];
+    assert_eq!(answer(&chooser, "10.1.2.3").0, left);
+    let all = ["192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.9"];
+    follow(&chooser, &sites, &all);
+    assert_eq!(
+        answer(&chooser, "10.1.2.3"),
+        (vec!["192.0.2.80".into()], 14, true)
+    );
+    assert_eq!(
+        chooser
+            .choose(0, Family::V6, "10.1.2.3".parse().unwrap())
+            .variant,
+        Some(0),
+        "empty"
+    );
+}
+
+#[test]
+fn only_policies_whose_view_changed_get_new_tables() {
+    let (chooser, sites, _) = chooser();
+    let first = Snapshot::of(sites.clone(), chooser.policies(), View::all_up);
+    chooser.follow(&first);
+    let before = chooser.now.load_full();
+    let mut second = Snapshot::of(sites.clone(), chooser.policies(), View::all_up);
+    second
+        .policies
+        .insert("www".into(), first.policies["www"].clone());
+    chooser.follow(&second);
+    let after = chooser.now.load_full();
+    assert!(!Arc::ptr_eq(&before[0].tables, &after[0].tables));
+    assert!(Arc::ptr_eq(&before[1].tables, &after[1].tables));
+    // The view of another configuration has other endpoints in other places.
+    let (other, sites, _) = self::chooser();
+    chooser.follow(&Snapshot::of(sites, other.policies(), |_| View::default()));
+    assert_eq!(
+        answer(&chooser, "10.1.2.3").0,
+        ["192.0.2.9"],
+        "it is passed over"
+    );
+}
+
+#[test]
+fn place_and_choice_are_explained_together() {
+    let (chooser, sites, sources) = chooser();
+    follow(&chooser, &sites, &["192.0.2.9"]);
+    let client = "10.1.2.3".parse().unwrap();
+    let steps = chooser.explain(0, Family::V4, client, &sources).unwrap();
+    let expected = [
+        "network 10.0.0.0/8 is mapped to nyc",
+        "site nyc; the same for all of its /14",
+        "their site is nyc",
+        "the private pool is the only one",
+        "private nyc: 192.0.2.9 is down, weight 100",
+        "the next site",
+        "private fra: 192.0.2.1 is up, weight 100",
+    ];
+    for (step, expected) in steps.iter().zip(expected) {
+        assert!(step.contains(expected), "{step}: {expected}");
+    }
+    let (addresses, ..) = answer(&chooser, "10.1.2.3");
+    let last = steps.last().unwrap();
+    assert!(
+        addresses.iter().all(|address| last.contains(address)),
+        "{last}: {addresses:?}"
+    );
+}
