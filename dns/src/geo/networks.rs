@@ -17,7 +17,7 @@ pub(super) struct Networks {
 }
 
 /// Larger files are a mistake, or want a database.
-const LARGEST_FILE: u64 = 256 << 20;
+const LARGEST_FILE: u64 = 64 << 20;
 /// When a file is of another kind altogether, the first mistakes say so.
 const MOST_MISTAKES: usize = 20;
 

@@ -164,3 +164,34 @@ fn measure_a_database_of_a_million_nodes() {
         geo.bytes() >> 10
     );
 }
+
+#[test]
+#[ignore = "a measurement"]
+fn measure_a_file_of_a_million_networks() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut numbers = Numbers(5);
+    let mut lines = std::collections::BTreeMap::new();
+    while lines.len() < 1_000_000 {
+        let address = IpAddr::from((numbers.next() as u32).to_be_bytes());
+        let bits = 16 + u8::try_from(numbers.next() % 13).unwrap();
+        let network = ipnet::IpNet::new(address, bits).unwrap().trunc();
+        lines.insert(
+            network,
+            ["fra", "nyc", "sin"][(numbers.next() % 3) as usize],
+        );
+    }
+    let lines: Vec<String> = lines
+        .iter()
+        .map(|(network, site)| format!("{network} {site}"))
+        .collect();
+    std::fs::write(folder.path().join("a.map"), lines.join("\n")).unwrap();
+    let text = format!("{SITES}[geo]\ndefault = \"fra\"\nfiles = [\"a.map\"]\n");
+    let begun = Instant::now();
+    let (geo, _, _) = compile_in(folder.path(), &text).unwrap();
+    println!(
+        "a file of a million networks: compiled in {:?}, {:?} ranges, {} KiB",
+        begun.elapsed(),
+        geo.ranges(),
+        geo.bytes() >> 10
+    );
+}

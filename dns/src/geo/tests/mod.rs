@@ -201,6 +201,19 @@ fn sites_take_over_from_each_other_nearest_first_or_as_configured() {
     );
 }
 
+/// Whole-system tests need a database too, and have nothing to write one with.
+#[test]
+fn the_database_for_other_tests_is_the_one_that_is_written_here() {
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/geo/places.mmdb");
+    let folder = tempfile::tempdir().unwrap();
+    let written = folder.path().join("places.mmdb");
+    write_places(&written);
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::copy(&written, &shipped).unwrap();
+    }
+    assert_eq!(fs::read(&written).unwrap(), fs::read(&shipped).unwrap());
+}
+
 /// One line for each mistake, without the folder.
 fn lines(report: &Report, folder: &Path) -> Vec<String> {
     let folder = format!("{}/", folder.display());
