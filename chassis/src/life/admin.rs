@@ -260,3 +260,45 @@ async fn authorize(State(token): State<Secret>, request: Request, next: Next) ->
     )
         .into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    async fn status(address: SocketAddr, path: &str, token: Option<&str>) -> String {
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let token = token.map_or_else(String::new, |token| {
+            format!("authorization: Bearer {token}\r\n")
+        });
+        let request = format!("GET {path} HTTP/1.1\r\nhost: a\r\n{token}connection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer.split(' ').nth(1).unwrap().to_owned()
+    }
+
+    #[tokio::test]
+    async fn the_routes_of_a_role_ask_for_the_token_too() {
+        let life = Life::start("test").unwrap();
+        let config: AdminConfig = serde_json::from_value(serde_json::json!({
+            "address": "127.0.0.1:0", "token": "0123456789abcdef",
+        }))
+        .unwrap();
+        let (reloads, _receiver) = ReloadRequests::channel();
+        let routes = Router::new().route("/policies", get(|| async { "[]" }));
+        let bound = config.bind(&mut Inherited::default()).unwrap();
+        let admin = config.serve_with(bound, &life, reloads, routes).unwrap();
+        let address = admin.address().tcp().unwrap();
+        let right = Some("0123456789abcdef");
+        assert_eq!(status(address, "/policies", right).await, "200");
+        assert_eq!(status(address, "/policies", None).await, "401");
+        assert_eq!(
+            status(address, "/policies", Some("0123456789abcdeg")).await,
+            "401"
+        );
+        assert_eq!(status(address, "/healthz", right).await, "200");
+        assert_eq!(status(address, "/elsewhere", right).await, "404");
+    }
+}
