@@ -5,8 +5,9 @@ use axum::http::{Request, StatusCode};
 use serde_json::Value;
 use tower::ServiceExt;
 
-use super::super::router;
+use super::super::{PolicyReport, router};
 use super::health;
+use crate::policy::{Family, decide};
 
 async fn ask(router: &axum::Router, method: &str, path: &str, body: &str) -> (StatusCode, Value) {
     let request = Request::builder().method(method).uri(path);
@@ -134,4 +135,29 @@ async fn what_cannot_be_set_is_a_problem() {
         !folder.path().join("state.json").exists(),
         "nothing was set"
     );
+}
+
+#[tokio::test]
+async fn another_process_decides_the_same_from_what_is_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let health = health(folder.path()).await;
+    let router = router(health.clone());
+    ask(&router, "PATCH", "/policies/api", r#"{"spill":0.5}"#).await;
+    let path = "/policies/api/endpoints/192.0.2.2";
+    ask(&router, "PATCH", path, r#"{"state":"down","weight":9}"#).await;
+    let (_, shown) = ask(&router, "GET", "/policies", "").await;
+    let reports: Vec<PolicyReport> = serde_json::from_value(shown).unwrap();
+    let snapshot = health.snapshot();
+    let viewed = &snapshot.policies["api"];
+    let told = reports[0].view(&viewed.policy);
+    let site = snapshot.sites.id("fra").unwrap();
+    for client in 0..100u32 {
+        let client = std::net::IpAddr::V4((client << 8).into());
+        for family in [Family::V4, Family::V6] {
+            let from = |view| {
+                decide(&viewed.policy, &snapshot.sites, site, family, client, view).addresses
+            };
+            assert_eq!(from(&told), from(&viewed.view));
+        }
+    }
 }
