@@ -7,7 +7,7 @@
 //!   --> weighted rendezvous over the endpoints of that site
 //! ```
 //!
-//! [`decide`] says this with a reason for each step. [`Tables`] hold all of it but the last line, made once for each
+//! [`decide()`] says this with a reason for each step. [`Tables`] hold all of it but the last line, made once for each
 //! change of health, and choose exactly the same. This module does no I/O and reads no clock.
 
 mod compile;
