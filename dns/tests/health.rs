@@ -44,6 +44,8 @@ fn plan(text: &str) -> Plan {
 }
 
 const INTERVAL: Duration = Duration::from_millis(50);
+/// Long enough for a busy machine.
+const TIMEOUT: Duration = Duration::from_millis(150);
 const FALL: u32 = 3;
 const RISE: u32 = 2;
 
@@ -62,7 +64,7 @@ longitude = -74.01
 [check.it]
 {check}
 interval = "50ms"
-timeout = "40ms"
+timeout = "150ms"
 rise = {RISE}
 fall = {FALL}
 {more}
@@ -122,7 +124,8 @@ async fn started(text: &str) -> Arc<Health> {
     health
 }
 
-/// A site fails and comes back: both are seen within the threshold's checks, a check's time, and a moment for a busy machine.
+/// A site fails and comes back: both are seen within the threshold's checks, however long one takes, and a moment for a
+/// busy machine.
 async fn fails_and_returns(kind: Kind, check: &str) {
     const MOMENT: Duration = Duration::from_millis(500);
     let [one, two] = [Server::start(kind).await, Server::start(kind).await];
@@ -130,7 +133,7 @@ async fn fails_and_returns(kind: Kind, check: &str) {
     assert_eq!(answer(&health), fra());
     one.fail(true);
     let left = time_to(&health, nyc()).await;
-    assert!(left <= INTERVAL * (FALL + 1) + MOMENT, "{kind:?}: {left:?}");
+    assert!(left <= TIMEOUT * (FALL + 1) + MOMENT, "{kind:?}: {left:?}");
     assert!(
         left >= INTERVAL * (FALL - 2),
         "{kind:?}: not at the first failure: {left:?}"
@@ -182,7 +185,7 @@ async fn what_is_removed_is_not_asked_any_more() {
     let without = text.replace(&removed, "");
     assert_ne!(without, text);
     health.apply(plan(&without), None).await;
-    tokio::time::sleep(INTERVAL).await; // what was under way arrives
+    tokio::time::sleep(INTERVAL * 4).await; // what was under way arrives
     let (asked, others) = (two.asked(), one.asked());
     tokio::time::sleep(INTERVAL * 10).await;
     assert_eq!(two.asked(), asked, "it was asked after it was removed");
@@ -274,10 +277,14 @@ async fn half_of_all_answers_lost_is_no_flapping() {
 async fn endpoints_with_one_probe_share_its_checks() {
     let one = Server::start(Kind::Http).await;
     let health = started(&two_sites("http = {}", one.address, one.address, "")).await;
-    let asked = one.asked();
+    let (asked, begun) = (one.asked(), Instant::now());
     tokio::time::sleep(INTERVAL * 10).await;
     let more = one.asked() - asked;
-    assert!(more <= 12, "{more} checks in the time of ten");
+    let turns = begun.elapsed().as_millis() / (INTERVAL * 95 / 100).as_millis();
+    assert!(
+        more as u128 <= turns + 2,
+        "{more} checks in the time of {turns}"
+    );
     one.fail(true);
     time_to(&health, None).await;
 }

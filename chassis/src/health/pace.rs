@@ -18,7 +18,7 @@ pub async fn keep_checking(
     loop {
         let next = tokio::time::Instant::now() + pause();
         let outcome = probe.ask(target, timeout).await;
-        if outcome.as_ref().is_ok() || outcome.as_ref().is_err_and(|failed| !failed.ours) {
+        if !outcome.as_ref().is_err_and(|failed| failed.ours) {
             hear(outcome, Instant::now());
         }
         tokio::time::sleep_until(next).await;

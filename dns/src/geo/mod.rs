@@ -23,7 +23,7 @@ mod tests;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use chassis::config::{Diagnostic, Sources};
+use chassis::config::{Diagnostic, Place, Sources};
 
 pub use self::config::{DatabaseConfig, GeoConfig, RuleConfig, SiteConfig};
 pub use self::distance::Coordinates;
@@ -198,10 +198,10 @@ fn default_site(config: &GeoConfig, sites: &Sites) -> Result<SiteId, Diagnostic>
     let mut all = sites.iter();
     match (all.next(), all.next()) {
         (Some((only, _)), None) => Ok(only),
-        (None, _) => Err(Diagnostic::new(Default::default(), "there is no site")
+        (None, _) => Err(Diagnostic::new(Place::default(), "there is no site")
             .help("add a `[[site]]` with a `name`")),
-        _ => Err(Diagnostic::new(
-            Default::default(),
+        (_, Some((_, another))) => Err(Diagnostic::new(
+            another.place,
             "several sites, and no `default` in `[geo]` for clients that nothing maps",
         )
         .suggest("", sites.iter().map(|(_, site)| site.name.as_str()))),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use chassis::config::{Diagnostic, Located};
+use chassis::config::{Diagnostic, Located, Place};
 
 use super::config::SiteConfig;
 use super::distance::Coordinates;
@@ -28,6 +28,8 @@ pub struct Site {
     pub coordinates: Option<Coordinates>,
     /// Itself, and then who takes its clients: as configured, then the nearest first, then by name.
     pub order: Vec<SiteId>,
+    /// Where its name is written.
+    pub(super) place: Place,
 }
 
 /// All sites.
@@ -72,6 +74,7 @@ impl Sites {
                     name: name.clone(),
                     coordinates,
                     order: Vec::new(),
+                    place: config.name.place(),
                 }),
                 Err(mistake) => mistakes.push(mistake),
             }

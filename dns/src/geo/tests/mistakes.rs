@@ -132,7 +132,7 @@ fn what_cannot_be_meant_is_refused() {
         ),
         (
             "[[site]]\nname = \"a\"\n[[site]]\nname = \"b\"",
-            "(default): several sites, and no `default`",
+            "dns.toml:4:8: several sites, and no `default`",
         ),
         (
             "[[site]]\nname = \"a\"\nlatitude = 91.0\nlongitude = 0.0",
