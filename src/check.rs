@@ -25,6 +25,7 @@ pub(crate) fn main(args: &CheckArgs) -> ExitCode {
         let role = args.role.unwrap_or_else(|| role_of(file));
         let outcome = match role {
             Role::Gateway => Gateway::default().check(file),
+            Role::Dns => dns::role::check(file),
             Role::Users => users::role::check(file).map(|()| Vec::new()),
         };
         match outcome {
@@ -49,7 +50,7 @@ pub(crate) fn main(args: &CheckArgs) -> ExitCode {
 }
 
 /// The role whose configuration has the most of the file's tables and keys.
-fn role_of(file: &Path) -> Role {
+pub(crate) fn role_of(file: &Path) -> Role {
     let keys = top_level_keys(file);
     let known = |role: Role| {
         let schema = role.schema();

@@ -1,4 +1,4 @@
-//! `tidegate handover`: a newer process takes the place of the gateway that runs.
+//! `tidegate handover`: a newer process takes the place of the gateway or DNS server that runs.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use chassis::units::Period;
 use clap::Args;
+
+use crate::check::role_of;
 
 #[derive(Args)]
 pub(crate) struct HandoverArgs {
@@ -56,7 +58,7 @@ fn run(args: &HandoverArgs) -> Result<(u32, u64), HandoverError> {
     let own = folder.path().join("ready.json");
     let ready_file = args.ready_file.as_deref().unwrap_or(&own);
     let mut successor = Command::new(std::env::current_exe()?)
-        .arg("gateway")
+        .arg(role_of(&args.config).name())
         .arg("--config")
         .arg(&args.config)
         .arg("--ready-file")

@@ -29,6 +29,8 @@ enum Command {
     Up(up::UpArgs),
     /// Run the L7 gateway.
     Gateway(RoleArgs),
+    /// Run the authoritative DNS server.
+    Dns(dns::role::DnsArgs),
     /// Run the user services, all in this process or one part of them.
     Users(users::role::UsersArgs),
     /// Look at the data of the user services, or fill it.
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Up(args) => up::main(&args),
         Command::Gateway(args) => Gateway::default().main(&args),
+        Command::Dns(args) => dns::role::main(&args),
         Command::Users(args) => users::role::main(&args),
         Command::Store(command) => users::tools::main(&command),
         Command::Handover(args) => handover::main(&args),

@@ -19,6 +19,8 @@ pub(crate) struct SchemaArgs {
 pub(crate) enum Role {
     /// The L7 gateway.
     Gateway,
+    /// The authoritative DNS server.
+    Dns,
     /// The user services.
     Users,
 }
@@ -32,12 +34,13 @@ enum Format {
 }
 
 impl Role {
-    pub(crate) const ALL: [Self; 2] = [Self::Gateway, Self::Users];
+    pub(crate) const ALL: [Self; 3] = [Self::Gateway, Self::Dns, Self::Users];
 
     /// The JSON Schema of its configuration.
     pub(crate) fn schema(self) -> serde_json::Value {
         let schema = match self {
             Self::Gateway => schemars::schema_for!(gateway::Config),
+            Self::Dns => schemars::schema_for!(dns::Config),
             Self::Users => schemars::schema_for!(users::role::RoleConfig),
         };
         schema.to_value()
@@ -46,6 +49,7 @@ impl Role {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Gateway => "gateway",
+            Self::Dns => "dns",
             Self::Users => "users",
         }
     }

@@ -1,6 +1,30 @@
 //! Authoritative DNS that knows where clients are and which sites are well.
+//!
+//! ```text
+//! Config --read zones--> Zone --compile--> Snapshot --one ArcSwap--> loaded once for each batch of packets
+//! packet -> wire::parse -> Snapshot::respond -> packet
+//! ```
+//!
+//! - [`wire`] reads packets, and knows no zone.
+//! - [`zone`] reads what owners write, and judges it.
+//! - [`answer`] compiles zones to what is sent, and sends nothing itself.
+//! - [`geo`] knows where clients are, [`health`] which endpoints are well, [`policy`] which addresses follow; [`chooser`]
+//!   puts the three together for the packet path.
+//! - `serve` has the sockets, and `role` the process around them.
 
+pub mod answer;
 pub mod chooser;
+mod compile;
+pub mod config;
 pub mod geo;
 pub mod health;
+mod metrics;
 pub mod policy;
+pub mod role;
+mod serve;
+mod state;
+mod succession;
+pub mod wire;
+pub mod zone;
+
+pub use self::config::Config;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::OwnedFd;
 
-use socket2::{Socket, Type};
+use socket2::{Protocol, Socket, Type};
 
 use super::socket_file::SocketFile;
 use super::{Address, ListenOptions, systemd};
@@ -13,7 +13,7 @@ use super::{Address, ListenOptions, systemd};
 #[derive(Debug, Default)]
 pub struct Inherited {
     sockets: Vec<InheritedSocket>,
-    /// Of all, claimed or not.
+    /// Of all stream sockets, claimed or not.
     ports: BTreeSet<u16>,
 }
 
@@ -24,6 +24,7 @@ pub struct InheritedSocket {
     name: String,
     address: Address,
     source: Source,
+    transport: Transport,
     /// Whether its file goes when it goes.
     pub(super) removable: bool,
     pub(super) socket: Socket,
@@ -38,12 +39,21 @@ pub enum Source {
     Predecessor,
 }
 
+/// What a socket carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Transport {
+    /// Connections.
+    Stream,
+    /// Datagrams.
+    Datagram,
+}
+
 impl InheritedSocket {
     /// A socket for the listener `name`. A Unix socket that a predecessor has made comes with its
     /// address, because its file may have been renamed.
     ///
     /// # Errors
-    /// When it is no listening stream socket.
+    /// When it is neither a listening stream socket nor one for UDP.
     pub fn new(
         name: impl Into<String>,
         path: Option<Address>,
@@ -53,10 +63,14 @@ impl InheritedSocket {
     ) -> io::Result<Self> {
         let socket = Socket::from(socket);
         let wrong = |what| io::Error::new(io::ErrorKind::InvalidInput, what);
-        if socket.r#type()? != Type::STREAM || !socket.is_listener()? {
-            return Err(wrong("it is no listening stream socket"));
+        let transport = match socket.r#type()? {
+            Type::STREAM if socket.is_listener()? => Transport::Stream,
+            Type::DGRAM if socket.protocol()? == Some(Protocol::UDP) => Transport::Datagram,
+            _ => return Err(wrong("it is neither a listening stream socket nor one for UDP")),
+        };
+        if transport == Transport::Stream {
+            socket.set_nonblocking(true)?;
         }
-        socket.set_nonblocking(true)?;
         let bound = Address::of(&socket.local_addr()?);
         let path = path.filter(|path| path.path().is_some());
         let address = path
@@ -66,6 +80,7 @@ impl InheritedSocket {
             name: name.into(),
             address,
             source,
+            transport,
             removable,
             socket,
         })
@@ -87,7 +102,8 @@ impl InheritedSocket {
 impl FromIterator<InheritedSocket> for Inherited {
     fn from_iter<I: IntoIterator<Item = InheritedSocket>>(sockets: I) -> Self {
         let sockets: Vec<_> = sockets.into_iter().collect();
-        let tcp = sockets.iter().filter_map(|one| one.address.tcp());
+        let streams = sockets.iter().filter(|one| one.transport == Transport::Stream);
+        let tcp = streams.filter_map(|one| one.address.tcp());
         Self {
             ports: tcp.map(|address| address.port()).collect(),
             sockets,
@@ -107,16 +123,28 @@ impl Inherited {
         self.ports.contains(&port)
     }
 
-    /// Takes the sockets of an address. Where any port will do they are those of the listener's name.
+    /// Takes the stream sockets of an address. Where any port will do they are those of the listener's name.
     pub(super) fn claim(
         &mut self,
         name: &str,
         address: &Address,
         options: &ListenOptions,
     ) -> Vec<InheritedSocket> {
+        self.claim_of(Transport::Stream, name, address, options)
+    }
+
+    /// The same for one transport.
+    pub(super) fn claim_of(
+        &mut self,
+        transport: Transport,
+        name: &str,
+        address: &Address,
+        options: &ListenOptions,
+    ) -> Vec<InheritedSocket> {
         let mine = |one: &mut InheritedSocket| {
             let named = !address.takes_any_port() || one.name == name;
-            named && address.admits(&one.address) && one.fits(options)
+            let fits = one.transport == transport && one.fits(options);
+            named && fits && address.admits(&one.address)
         };
         self.sockets.extract_if(.., mine).collect()
     }

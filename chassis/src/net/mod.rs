@@ -14,6 +14,7 @@
 
 mod address;
 mod bind;
+mod datagram;
 mod descriptors;
 pub mod handover;
 mod inherited;
@@ -25,6 +26,7 @@ mod unsent;
 
 pub use self::address::{Address, validate_socket_path};
 pub use self::bind::{Bound, Listener, bind};
+pub use self::datagram::{BoundDatagram, bind_datagram};
 pub use self::descriptors::{is_exhaustion, raise_descriptor_limit, room_for_clients};
 pub use self::inherited::{Inherited, InheritedSocket, Source};
 pub use self::options::{FileMode, ListenOptions, TcpConfig};

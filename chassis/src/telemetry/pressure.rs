@@ -87,6 +87,12 @@ impl Pressure {
         }
     }
 
+    /// So many requests began and ended, each after this latency.
+    pub fn ended(&self, requests: u64, latency: Duration) {
+        self.started.add(0, requests);
+        self.cells.add(bucket_of(latency), requests);
+    }
+
     /// A request waited in a queue before it was worked on.
     pub fn waited(&self, wait: Duration) {
         self.cells.add(QUEUE_WAITS, 1);

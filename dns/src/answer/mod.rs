@@ -1,0 +1,29 @@
+//! Zones compiled to what is sent.
+//!
+//! ```text
+//! zones -> compile -> Snapshot: name -> node -> type -> the bytes after the question
+//! query -> find: the name | a wildcard | a delegation | nothing -> respond: header, question, bytes, OPT
+//! ```
+//!
+//! A query costs one look-up when its name is there, and one for each halving of its labels when it
+//! is not: the names of all zones are closed under their parents, so the closest that exists is found by bisection.
+
+mod bytes;
+mod choose;
+mod compile;
+mod edns;
+mod find;
+mod message;
+mod names;
+mod respond;
+mod sets;
+mod snapshot;
+
+pub use self::choose::{Choice, Choose, Client, NoPolicies, PolicyId};
+pub use self::compile::compile;
+pub use self::find::{Found, Why};
+pub use self::respond::{Limits, Responded};
+pub use self::snapshot::Snapshot;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,177 @@
+//! What a zone says of a name: followed through aliases, at compile time.
+
+use rustc_hash::FxHashMap;
+
+use super::message::{Message, Section};
+use crate::wire::rtype::{A, AAAA, CNAME, HTTPS, MX, NS, SOA, SRV, SVCB};
+use crate::zone::{Name, RecordSet, Zone, parent, suffixes};
+
+/// All names, each with the number of its zone; those above all zones have none.
+pub(super) type Tree = FxHashMap<Name, Option<usize>>;
+
+/// Where a chain of aliases ends.
+#[derive(Debug)]
+pub(super) enum End {
+    /// In another zone, or nowhere within reach.
+    Outside,
+    /// At a delegation.
+    Delegated(Name),
+    /// At a name that is not there.
+    Nowhere,
+    /// At this name; its records are those of the second, which is another for a wildcard.
+    At(Name, Name),
+}
+
+/// Aliases are followed so far; a resolver asks for the rest.
+const LONGEST_CHAIN: usize = 8;
+
+/// A zone among the others.
+#[derive(Clone, Copy)]
+pub(super) struct Within<'a> {
+    pub(super) zone: &'a Zone,
+    pub(super) number: usize,
+    pub(super) tree: &'a Tree,
+}
+
+impl<'a> Within<'a> {
+    /// Where a name leads, without following aliases.
+    fn reach(&self, name: &Name) -> End {
+        let nearest = suffixes(name).find_map(|above| Some((above, self.tree.get(above)?)));
+        let Some((closest, Some(number))) = nearest else {
+            return End::Outside;
+        };
+        if *number != self.number {
+            return End::Outside;
+        }
+        if let Some(cut) = self.zone.cut(name) {
+            return match self.zone.set(cut, NS) {
+                Some(_) if *cut != *self.zone.apex => End::Delegated(Name::from(cut)),
+                // A resolver follows the DNAME record by itself.
+                _ => End::Outside,
+            };
+        }
+        if *closest == **name {
+            return End::At(name.clone(), name.clone());
+        }
+        let wildcard = Name::from(closest).child(b"*");
+        match wildcard.filter(|wildcard| self.zone.names.contains_key(wildcard)) {
+            Some(wildcard) => End::At(name.clone(), wildcard),
+            None => End::Nowhere,
+        }
+    }
+
+    /// Follows the aliases that begin at `name`: each with its owner, and where they end.
+    pub(super) fn chain(&self, name: &Name) -> (Vec<(Name, &'a RecordSet)>, End) {
+        let mut chain: Vec<(Name, &RecordSet)> = Vec::new();
+        let mut end = End::At(name.clone(), name.clone());
+        loop {
+            let End::At(owner, records) = &end else {
+                return (chain, end);
+            };
+            let Some(alias) = self.zone.set(records, CNAME) else {
+                return (chain, end);
+            };
+            let again = chain.iter().any(|(seen, _)| seen == owner);
+            let target = alias.targets().next().map(|(_, target)| Name::from(&*target));
+            if again || chain.len() == LONGEST_CHAIN {
+                return (chain, End::Outside);
+            }
+            chain.push((owner.clone(), alias));
+            end = match target {
+                Some(target) => self.reach(&target),
+                None => End::Outside,
+            };
+        }
+    }
+
+    /// Adds the SOA record that says how long nothing may be kept (RFC 2308, 3).
+    pub(super) fn nothing(&self, message: &mut Message<'_>) {
+        let Some((soa, record)) = self.zone.set(&self.zone.apex, SOA).and_then(|soa| Some((soa, soa.records.first()?)))
+        else {
+            return;
+        };
+        let minimum = record.data.last_chunk::<4>().map_or(0, |end| u32::from_be_bytes(*end));
+        let ttl = soa.ttl.min(minimum);
+        message.record(Section::Authority, &self.zone.apex, SOA, ttl, &record.data);
+    }
+
+    /// Adds the servers of a delegation, and their addresses as far as this zone has them.
+    pub(super) fn referral(&self, cut: &[u8], message: &mut Message<'_>) {
+        let Some(servers) = self.zone.set(cut, NS) else {
+            return;
+        };
+        add(message, Section::Authority, cut, servers);
+        let targets = distinct(servers);
+        // Who asks cannot find the others without these (RFC 9471).
+        let (inside, outside): (Vec<_>, Vec<_>) =
+            targets.into_iter().partition(|target| target.is_in(cut));
+        self.addresses(&inside, message, |_| true);
+        message.optional_from_here();
+        self.addresses(&outside, message, |_| true);
+    }
+
+    /// Adds the addresses of the names that a set leads to, where there is room.
+    pub(super) fn additional(&self, owner: &Name, set: &RecordSet, message: &mut Message<'_>) {
+        if ![NS, MX, SRV, SVCB, HTTPS].contains(&set.rtype) {
+            return;
+        }
+        message.optional_from_here();
+        let mut targets = distinct(set);
+        for target in &mut targets {
+            // "." is the owner itself (RFC 9460, 2.5.2).
+            if **target == [0] && [SVCB, HTTPS].contains(&set.rtype) {
+                *target = owner.clone();
+            }
+        }
+        self.addresses(&targets, message, |name| {
+            self.tree.get(name).is_some_and(|zone| *zone == Some(self.number))
+        });
+    }
+
+    fn addresses(&self, names: &[Name], message: &mut Message<'_>, is_ours: impl Fn(&[u8]) -> bool) {
+        for name in names.iter().filter(|name| is_ours(name)) {
+            for kind in [A, AAAA] {
+                if let Some(set) = self.zone.set(name, kind) {
+                    add(message, Section::Additional, name, set);
+                }
+            }
+        }
+    }
+}
+
+/// Adds all records of a set.
+pub(super) fn add(message: &mut Message<'_>, to: Section, owner: &[u8], set: &RecordSet) {
+    for record in &set.records {
+        message.record(to, owner, set.rtype, set.ttl, &record.data);
+    }
+}
+
+fn distinct(set: &RecordSet) -> Vec<Name> {
+    let mut names: Vec<Name> = Vec::new();
+    for (_, target) in set.targets() {
+        let name = Name::from(&*target);
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
+}
+
+/// All names of the zones, those between them, and those above.
+pub(super) fn tree(zones: &[Zone]) -> Tree {
+    let apexes: FxHashMap<&[u8], usize> =
+        zones.iter().enumerate().map(|(number, zone)| (&*zone.apex, number)).collect();
+    let zone_of = |name: &[u8]| suffixes(name).find_map(|above| apexes.get(above).copied());
+    let mut tree = Tree::default();
+    for (number, zone) in zones.iter().enumerate() {
+        let mine = zone.names.keys().filter(|name| zone_of(name) == Some(number));
+        for name in mine.chain([&zone.apex]) {
+            let mut above = Some(&**name);
+            while let Some(name) = above.filter(|name| !tree.contains_key(*name)) {
+                tree.insert(Name::from(name), zone_of(name));
+                above = parent(name);
+            }
+        }
+    }
+    tree
+}

@@ -1,0 +1,120 @@
+//! Every answer of one configuration, never changed, only replaced.
+
+use std::sync::Arc;
+
+use super::bytes::Answer;
+use super::choose::{Choose, PolicyId};
+use super::names::NameTable;
+
+/// Every answer of one configuration.
+#[derive(Debug)]
+pub struct Snapshot {
+    pub(super) names: NameTable,
+    /// By the numbers of their names.
+    pub(super) nodes: Vec<Node>,
+    /// The types of all nodes; each node has some that stand together.
+    pub(super) kinds: Vec<Kind>,
+    pub(super) answers: Vec<Answer>,
+    pub(super) dynamics: Vec<Dynamic>,
+    pub(super) zones: Vec<Served>,
+    pub(super) chooser: Arc<dyn Choose>,
+}
+
+/// What is known of a name.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Node {
+    /// Its zone; [`NONE`] for a name above all zones.
+    pub(super) zone: u32,
+    /// Its types: the first, and how many.
+    pub(super) kinds: u32,
+    pub(super) count: u16,
+    pub(super) below: Below,
+    /// For every other type.
+    pub(super) other: Given,
+    /// For ANY.
+    pub(super) any: Given,
+    /// The wildcard below it; [`NONE`] without one.
+    pub(super) wildcard: u32,
+    /// At the apex of a zone whose parent is served too: what the parent says of its DS records.
+    pub(super) delegation: Given,
+}
+
+/// What happens below a name, where no other name is nearer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Below {
+    /// Nothing, or what the wildcard says.
+    Nothing,
+    /// Other servers know: the node's `other`.
+    Delegated,
+    /// Another tree (RFC 6672): the number of the answer with its DNAME record.
+    Dname(u32),
+}
+
+/// The answer for a type.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Kind {
+    pub(super) rtype: u16,
+    pub(super) given: Given,
+}
+
+/// The number of an answer, or of a [`Dynamic`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Given(u32);
+
+/// A policy's answers: one for each of its variants, from `first` on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Dynamic {
+    pub(super) policy: PolicyId,
+    pub(super) rtype: u16,
+    pub(super) first: u32,
+    pub(super) count: u32,
+}
+
+/// What all names of a zone share.
+#[derive(Clone, Debug)]
+pub(super) struct Served {
+    pub(super) apex: crate::zone::Name,
+    /// There is no such name.
+    pub(super) nxdomain: u32,
+    /// There is no such type.
+    pub(super) nodata: u32,
+}
+
+/// No number.
+pub(super) const NONE: u32 = u32::MAX;
+
+const DYNAMIC: u32 = 1 << 31;
+
+impl Given {
+    pub(super) const NOTHING: Self = Self(NONE);
+
+    pub(super) fn fixed(answer: u32) -> Self {
+        debug_assert!(answer < DYNAMIC);
+        Self(answer)
+    }
+
+    pub(super) fn dynamic(number: u32) -> Self {
+        debug_assert!(number < DYNAMIC - 1);
+        Self(number | DYNAMIC)
+    }
+
+    /// The number of the answer, or else of the dynamic one.
+    pub(super) fn split(self) -> Result<u32, u32> {
+        match self.0 & DYNAMIC {
+            0 => Ok(self.0),
+            _ => Err(self.0 & !DYNAMIC),
+        }
+    }
+}
+
+impl Snapshot {
+    /// How many zones it serves.
+    pub fn zones(&self) -> usize {
+        self.zones.len()
+    }
+
+    /// How many names it knows, with those between and above.
+    pub fn names(&self) -> usize {
+        self.nodes.len()
+    }
+}

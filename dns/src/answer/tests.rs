@@ -1,0 +1,1 @@
+//! Scenario files: a query, and the whole answer.

@@ -1,0 +1,127 @@
+//! `Config` to `State`: where a configuration is judged.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use chassis::config::{Diagnostic, Loaded, Report, Sources, load};
+
+use crate::answer::{self, Choose};
+use crate::config::{Config, ListenerConfig};
+use crate::serve::TcpLimits;
+use crate::state::{HandoverState, ListenerState, State};
+use crate::zone;
+
+/// A configuration that is sound.
+pub(crate) struct Compiled {
+    pub(crate) state: State,
+    pub(crate) loaded: Loaded<Config>,
+    /// What is sound, but probably not meant: `file:line:column: message`.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Reads and judges a configuration file with everything that it names.
+///
+/// # Errors
+/// Every mistake, with its place.
+pub(crate) fn compile(file: &Path, chooser: Arc<dyn Choose>) -> Result<Compiled, Report> {
+    let mut loaded = load::<Config>(file)?;
+    let mut mistakes = Vec::new();
+    let config = &loaded.config;
+    mistakes.extend(config.admin.validate().err());
+    mistakes.extend(config.log.validate().err());
+    let read = zone::read(&config.zone, &mut loaded.sources);
+    mistakes.extend(read.mistakes);
+    let listeners = listeners(&config.listener, &mut mistakes);
+    limits(config, &mut mistakes);
+    let handover = handover(config, &loaded.sources, &mut mistakes);
+    let compiled = answer::compile(&read.zones, chooser);
+    let snapshot = match compiled {
+        Ok(snapshot) if mistakes.is_empty() => snapshot,
+        outcome => {
+            mistakes.extend(outcome.err().into_iter().flatten());
+            return Err(loaded.report(mistakes));
+        }
+    };
+    let state = State {
+        snapshot,
+        listeners,
+        tcp: TcpLimits {
+            connections: *config.tcp.connections,
+            connections_per_client: *config.tcp.connections_per_client,
+            idle: *config.tcp.idle,
+            progress: *config.tcp.progress,
+            queries: *config.tcp.queries,
+        },
+        largest_udp: *config.udp.largest,
+        receive_buffer: usize::try_from(config.udp.receive_buffer.bytes()).unwrap_or(usize::MAX),
+        handover,
+    };
+    let place = |warning: &Diagnostic| {
+        format!("{}: {}", loaded.sources.locate(warning.place), warning.message)
+    };
+    Ok(Compiled {
+        warnings: read.warnings.iter().map(place).collect(),
+        state,
+        loaded,
+    })
+}
+
+fn listeners(configs: &[ListenerConfig], mistakes: &mut Vec<Diagnostic>) -> Vec<ListenerState> {
+    let mut listeners: Vec<ListenerState> = Vec::new();
+    for config in configs {
+        if listeners.iter().any(|other| *other.name == **config.name) {
+            let what = format!("a listener `{}` is there already", *config.name);
+            mistakes.push(config.name.wrong(what));
+        }
+        let address = *config.address;
+        if address.port() != 0 && listeners.iter().any(|other| other.address == address) {
+            let what = format!("another listener is on {address} already");
+            mistakes.push(config.address.wrong(what));
+        }
+        if *config.name == "admin" {
+            mistakes.push(config.name.wrong("`admin` is the name of the admin listener"));
+        }
+        listeners.push(ListenerState {
+            name: config.name.as_str().into(),
+            address,
+            dual_stack: config.dual_stack,
+            place: config.address.place(),
+        });
+    }
+    listeners
+}
+
+fn limits(config: &Config, mistakes: &mut Vec<Diagnostic>) {
+    if !(512..=4096).contains(&*config.udp.largest) {
+        let what = "an answer over UDP has from 512 to 4096 octets";
+        mistakes.push(config.udp.largest.wrong(what));
+    }
+    let tcp = &config.tcp;
+    for limit in [&tcp.connections, &tcp.connections_per_client, &tcp.queries] {
+        if **limit == 0 {
+            mistakes.push(limit.wrong("must be 1 at least"));
+        }
+    }
+    if let Some(threads) = config.threads.as_ref().filter(|threads| !(1..=1024).contains(&***threads)) {
+        mistakes.push(threads.wrong("from 1 to 1024 threads"));
+    }
+}
+
+fn handover(
+    config: &Config,
+    sources: &Sources,
+    mistakes: &mut Vec<Diagnostic>,
+) -> Option<HandoverState> {
+    let handover = config.handover.as_ref()?;
+    let place = handover.socket.place();
+    let door = sources.resolve(&handover.socket, place);
+    let door = std::path::absolute(&door).unwrap_or(door);
+    if let Err(why) = chassis::net::validate_socket_path(&door) {
+        mistakes.push(handover.socket.wrong(why));
+    }
+    Some(HandoverState {
+        door,
+        place,
+        drain: *handover.drain,
+    })
+}

@@ -1,0 +1,189 @@
+//! What was answered, counted in each thread and summed when somebody asks.
+
+use std::sync::Arc;
+
+use chassis::telemetry::Cells;
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
+
+use crate::answer::Responded;
+use crate::serve::{Refusal, Shared};
+use crate::wire::{rcode, rtype};
+
+/// How a query came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Transport {
+    Udp,
+    Tcp,
+}
+
+/// The types that are counted by name; the last stands for all others.
+const TYPES: [(u16, &str); 15] = [
+    (rtype::A, "A"),
+    (rtype::AAAA, "AAAA"),
+    (rtype::HTTPS, "HTTPS"),
+    (rtype::SVCB, "SVCB"),
+    (rtype::NS, "NS"),
+    (rtype::SOA, "SOA"),
+    (rtype::CNAME, "CNAME"),
+    (rtype::MX, "MX"),
+    (rtype::TXT, "TXT"),
+    (rtype::SRV, "SRV"),
+    (rtype::PTR, "PTR"),
+    (257, "CAA"),
+    (rtype::DS, "DS"),
+    (rtype::ANY, "ANY"),
+    (0, "other"),
+];
+
+/// The response codes that are counted by name; the last stands for all others.
+const CODES: [u16; 8] = [
+    rcode::NOERROR,
+    rcode::NXDOMAIN,
+    rcode::REFUSED,
+    rcode::FORMERR,
+    rcode::NOTIMP,
+    rcode::SERVFAIL,
+    rcode::BADVERS,
+    u16::MAX,
+];
+
+const CODES_AT: usize = TYPES.len();
+const TRUNCATED: usize = CODES_AT + CODES.len();
+const SILENCE: usize = TRUNCATED + 1;
+const UNSENT: usize = SILENCE + 1;
+/// For one transport.
+const COUNTERS: usize = UNSENT + 1;
+const TRANSPORTS: [(Transport, &str); 2] = [(Transport::Udp, "udp"), (Transport::Tcp, "tcp")];
+const REFUSALS: usize = COUNTERS * TRANSPORTS.len();
+
+/// What was answered, since the start.
+#[derive(Debug)]
+pub(crate) struct Counts(Cells);
+
+/// What one thread has answered and not counted yet.
+#[derive(Debug)]
+pub(crate) struct Tally([u32; COUNTERS]);
+
+impl Default for Tally {
+    fn default() -> Self {
+        Self([0; COUNTERS])
+    }
+}
+
+impl Tally {
+    /// Counts an answer.
+    pub(crate) fn count(&mut self, outcome: &Responded) {
+        if outcome.len == 0 {
+            self.0[SILENCE] += 1;
+            return;
+        }
+        let kind = TYPES.iter().position(|(kind, _)| *kind == outcome.qtype);
+        let code = CODES.iter().position(|code| *code == outcome.code);
+        self.0[kind.unwrap_or(TYPES.len() - 1)] += 1;
+        self.0[CODES_AT + code.unwrap_or(CODES.len() - 1)] += 1;
+        self.0[TRUNCATED] += u32::from(outcome.truncated);
+    }
+}
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self(Cells::new(REFUSALS + 2))
+    }
+}
+
+impl Counts {
+    /// Adds what a thread has counted, and empties it.
+    pub(crate) fn add(&self, transport: Transport, tally: &mut Tally, unsent: u64) {
+        let start = transport as usize * COUNTERS;
+        for (at, count) in tally.0.iter_mut().enumerate().filter(|(_, count)| **count > 0) {
+            self.0.add(start + at, u64::from(*count));
+            *count = 0;
+        }
+        if unsent > 0 {
+            self.0.add(start + UNSENT, unsent);
+        }
+    }
+
+    /// Counts a connection that was not let in.
+    pub(crate) fn refuse(&self, refusal: Refusal) {
+        self.0.add(REFUSALS + usize::from(refusal == Refusal::Client), 1);
+    }
+}
+
+/// Tells Prometheus.
+pub(crate) struct DnsCollector(pub(crate) Arc<Shared>);
+
+impl Collector for DnsCollector {
+    fn desc(&self) -> Vec<&Desc> {
+        Vec::new()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let cells = &self.0.counts.0;
+        let (mut queries, mut responses, mut truncated) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut silent, mut unsent) = (Vec::new(), Vec::new());
+        for (transport, name) in TRANSPORTS {
+            let start = transport as usize * COUNTERS;
+            let via = ("transport", name);
+            for (at, (_, kind)) in TYPES.iter().enumerate() {
+                queries.push(counter(&[via, ("type", kind)], cells.sum(start + at)));
+            }
+            for (at, code) in CODES.iter().enumerate() {
+                let count = cells.sum(start + CODES_AT + at);
+                responses.push(counter(&[via, ("rcode", rcode::name(*code))], count));
+            }
+            truncated.push(counter(&[via], cells.sum(start + TRUNCATED)));
+            silent.push(counter(&[via], cells.sum(start + SILENCE)));
+            unsent.push(counter(&[via], cells.sum(start + UNSENT)));
+        }
+        let refused = ["connections", "client"].into_iter().enumerate();
+        let refused = refused.map(|(at, limit)| counter(&[("limit", limit)], cells.sum(REFUSALS + at)));
+        let state = self.0.state.load();
+        vec![
+            family("tidegate_dns_queries_total", "Queries by type", queries),
+            family("tidegate_dns_responses_total", "Answers by response code", responses),
+            family("tidegate_dns_truncated_total", "Answers that were cut, to be asked again over TCP", truncated),
+            family("tidegate_dns_silent_total", "Packets that got no answer: responses and fragments", silent),
+            family("tidegate_dns_unsent_total", "Answers that the kernel did not take", unsent),
+            family("tidegate_dns_refused_connections_total", "Connections over TCP beyond a limit", refused.collect()),
+            gauge("tidegate_dns_connections", "Connections over TCP", self.0.clients.open().into()),
+            gauge("tidegate_dns_zones", "Zones that are served", state.snapshot.zones() as f64),
+            gauge("tidegate_dns_names", "Names that are known", state.snapshot.names() as f64),
+        ]
+    }
+}
+
+fn counter(labels: &[(&str, &str)], value: u64) -> Metric {
+    let pairs = labels.iter().map(|(name, value)| {
+        let mut pair = LabelPair::default();
+        pair.set_name((*name).to_owned());
+        pair.set_value((*value).to_owned());
+        pair
+    });
+    let mut counter = Counter::default();
+    counter.set_value(value as f64);
+    let mut metric = Metric::default();
+    metric.set_label(pairs.collect());
+    metric.set_counter(counter);
+    metric
+}
+
+fn family(name: &str, help: &str, metrics: Vec<Metric>) -> MetricFamily {
+    let mut family = MetricFamily::default();
+    family.set_name(name.to_owned());
+    family.set_help(help.to_owned());
+    family.set_field_type(MetricType::COUNTER);
+    family.set_metric(metrics);
+    family
+}
+
+fn gauge(name: &str, help: &str, value: f64) -> MetricFamily {
+    let mut gauge = Gauge::default();
+    gauge.set_value(value);
+    let mut metric = Metric::default();
+    metric.set_gauge(gauge);
+    let mut family = family(name, help, vec![metric]);
+    family.set_field_type(MetricType::GAUGE);
+    family
+}

@@ -1,0 +1,284 @@
+//! The process of `tidegate dns`: start, reload, stop. Hand-overs are in `succession`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use chassis::config::{Diagnostic, Report};
+use chassis::life::{Admin, Changes, Life, ReloadReceiver, ReloadRequests, Reloaded, RoleArgs, Stage, Watched};
+use chassis::net::handover::{Door, HandoverError};
+use chassis::net::{Inherited, raise_descriptor_limit};
+use tokio::sync::Mutex;
+
+use crate::answer::NoPolicies;
+use crate::compile::{Compiled, compile};
+use crate::config::Config;
+use crate::metrics::DnsCollector;
+use crate::serve::{Listeners, Plan, Shared};
+use crate::state::State;
+use crate::succession;
+
+/// Why the role cannot start.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StartError {
+    #[error(transparent)]
+    Config(#[from] Report),
+    #[error("the admin listener cannot listen on {0}: {1}")]
+    Admin(std::net::SocketAddr, std::io::Error),
+    #[error("no hand-over: {0}")]
+    Handover(#[from] HandoverError),
+    #[error("metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+}
+
+/// How long threads may take to end.
+const LEAVE: Duration = Duration::from_secs(2);
+
+/// The arguments of `tidegate dns`.
+#[derive(Clone, Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub struct DnsArgs {
+    #[command(flatten)]
+    role: RoleArgs,
+}
+
+/// Runs the role until it is told to stop.
+pub fn main(args: &DnsArgs) -> ExitCode {
+    let args = &args.role;
+    // Before there is a second thread.
+    let systemd = Inherited::from_systemd();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .thread_name("control")
+        .enable_all()
+        .build();
+    let outcome = match runtime {
+        Ok(runtime) => runtime.block_on(serve(args, systemd)),
+        Err(error) => Err(error.into()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Judges a configuration file without starting anything. What is sound, but probably not meant, is returned.
+///
+/// # Errors
+/// Every mistake, with its place.
+pub fn check(file: &Path) -> Result<Vec<String>, Report> {
+    let mut compiled = compile(file, Arc::new(NoPolicies))?;
+    Ok(std::mem::take(&mut compiled.warnings))
+}
+
+/// The running role, as its control thread sees it.
+pub(crate) struct Running<'a> {
+    file: &'a Path,
+    shared: Arc<Shared>,
+    pub(crate) listeners: Listeners,
+    /// Where a successor knocks.
+    pub(crate) door: Arc<Door>,
+    /// None until it serves.
+    pub(crate) admin: Option<Admin>,
+    threads: usize,
+    /// What only a restart changes.
+    fixed: (std::net::SocketAddr, Option<u16>),
+}
+
+async fn serve(args: &RoleArgs, systemd: Inherited) -> Result<(), StartError> {
+    let Compiled {
+        state,
+        loaded,
+        warnings,
+    } = compile(&args.config, Arc::new(NoPolicies))?;
+    let config = &loaded.config;
+    let _ = config.log.start();
+    warn(&warnings);
+    let changes = Watched::new(&loaded.sources, Vec::new()).watch();
+    raise_descriptor_limit();
+    let life = Life::start("dns")?;
+    let (take_over, mut inherited) = match args.take_over {
+        None => (None, systemd),
+        Some(within) => {
+            let (take_over, inherited) =
+                succession::begin(args, state.handover.as_ref(), *within).await?;
+            (Some(take_over), inherited)
+        }
+    };
+    let taking_over = take_over.is_some();
+    let door = state.handover.as_ref().map(|handover| handover.door.clone());
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let shared = Arc::new(Shared {
+        state: ArcSwap::from_pointee(state),
+        counts: Default::default(),
+        clients: Default::default(),
+        pressure: life.pressure.clone(),
+    });
+    let mut running = Running {
+        file: &args.config,
+        listeners: Listeners::default(),
+        door: Arc::default(),
+        admin: None,
+        threads: config.threads.as_ref().map_or(cores, |threads| usize::from(**threads)),
+        fixed: fixed(config),
+        shared,
+    };
+    life.registry.register(Box::new(DnsCollector(running.shared.clone())))?;
+    let admin = config.admin.bind(&mut inherited);
+    let admin = admin.map_err(|error| StartError::Admin(*config.admin.address, error));
+    let prepared = admin.and_then(|admin| {
+        let plan = running.plan(&running.shared.state.load(), &mut inherited);
+        let plan = plan.and_then(|plan| match taking_over {
+            // The predecessor waits there until this process serves.
+            true => Ok(plan),
+            false => running.open_door(&running.shared.state.load()).map(|()| plan),
+        });
+        Ok((admin, plan))
+    });
+    let prepared = match prepared {
+        Ok((admin, Ok(plan))) => Ok((admin, plan)),
+        Ok((_, Err(mistake))) => Err(loaded_report(&args.config, mistake)),
+        Err(error) => Err(error),
+    };
+    let (admin, plan) = succession::settle(take_over, prepared, &life).await?;
+    running.listeners.apply(plan, running.threads, &running.shared);
+    inherited.close_unclaimed();
+    let addresses = running.listeners.addresses();
+    let mut addresses: BTreeMap<String, String> =
+        addresses.map(|(name, address)| (name.to_owned(), address.to_string())).collect();
+    addresses.insert("admin".into(), admin.address().to_string());
+    let (reloads, requests) = ReloadRequests::channel();
+    // From here on nobody else serves: what fails is told, and this process serves on.
+    match config.admin.serve_on(admin, &life, reloads) {
+        Ok(admin) => running.admin = Some(admin),
+        Err(error) if taking_over => tracing::error!(%error, "there is no admin listener"),
+        Err(error) => return Err(error.into()),
+    }
+    if let (true, Some(door)) = (taking_over, door)
+        && let Err(error) = running.door.open_in_place(&door)
+    {
+        tracing::error!(%error, path = %door.display(), "the next hand-over is not possible");
+    }
+    life.ready(&addresses, args.ready_file.as_deref())?;
+    running.until_left(&life, requests, changes).await?;
+    running.finish(&life).await;
+    Ok(())
+}
+
+/// A mistake that only binding could find, drawn from the configuration as it is now.
+fn loaded_report(file: &Path, mistake: Diagnostic) -> StartError {
+    match compile(file, Arc::new(NoPolicies)) {
+        Ok(compiled) => compiled.loaded.report(vec![mistake]).into(),
+        Err(report) => report.into(),
+    }
+}
+
+fn fixed(config: &Config) -> (std::net::SocketAddr, Option<u16>) {
+    let threads = config.threads.as_ref().map(|threads| **threads);
+    (*config.admin.address, threads)
+}
+
+fn warn(warnings: &[String]) {
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+}
+
+impl Running<'_> {
+    fn plan(&self, state: &State, inherited: &mut Inherited) -> Result<Plan, Diagnostic> {
+        self.listeners.plan(&state.listeners, self.threads, inherited)
+    }
+
+    /// Waits for successors where the state says.
+    fn open_door(&self, state: &State) -> Result<(), Diagnostic> {
+        let Some(handover) = &state.handover else {
+            self.door.close();
+            return Ok(());
+        };
+        self.door.open(&handover.door).map_err(|error| {
+            let door = handover.door.display();
+            let what = format!("cannot wait for a successor at {door}: {error}");
+            Diagnostic::new(handover.place, what)
+        })
+    }
+
+    /// Reloads and lets successors in, until the process is to stop or is replaced.
+    async fn until_left(
+        &mut self,
+        life: &Life,
+        requests: ReloadReceiver,
+        changes: Changes,
+    ) -> Result<(), StartError> {
+        let door = self.door.clone();
+        // One at a time: a hand-over must not see half of a reload.
+        let running = Mutex::new(self);
+        let reloads = life.obey_reloads(requests, changes, async || running.lock().await.reload());
+        let successors = door.serve(async |candidate| {
+            succession::hand_over(&mut **running.lock().await, candidate, life).await;
+        });
+        tokio::select! {
+            biased;
+            ended = reloads => Ok(ended?),
+            () = successors => Ok(()),
+        }
+    }
+
+    fn reload(&mut self) -> Reloaded {
+        let compiled = match compile(self.file, Arc::new(NoPolicies)) {
+            Ok(compiled) => compiled,
+            Err(report) => return Reloaded::failed(&report, Vec::new()),
+        };
+        let Compiled {
+            state,
+            loaded,
+            warnings,
+        } = compiled;
+        if fixed(&loaded.config) != self.fixed {
+            tracing::warn!("`admin` or `threads` changed: that takes effect at the next start");
+        }
+        let planned = self.plan(&state, &mut Inherited::default());
+        let planned = planned.and_then(|plan| self.open_door(&state).map(|()| plan));
+        match planned {
+            Ok(plan) => {
+                warn(&warnings);
+                self.shared.state.store(Arc::new(state));
+                self.listeners.apply(plan, self.threads, &self.shared);
+                Reloaded::ok(Watched::new(&loaded.sources, Vec::new()))
+            }
+            Err(mistake) => Reloaded::failed(&loaded.report(vec![mistake]), Vec::new()),
+        }
+    }
+
+    /// Answers what waits, and lets connections end.
+    async fn finish(&mut self, life: &Life) {
+        let replaced = life.stage() == Stage::Replaced;
+        if !replaced {
+            self.door.close();
+        }
+        self.listeners.close();
+        self.listeners.finish(LEAVE).await;
+        let state = self.shared.state.load_full();
+        let drain = state.handover.as_ref().map_or(LEAVE, |handover| handover.drain);
+        let limit = if replaced { drain } else { LEAVE };
+        let ended = async {
+            while self.shared.clients.open() > 0 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::select! {
+            () = ended => {}
+            () = tokio::time::sleep(limit) => {}
+            () = life.left() => {}
+        }
+        if let Some(admin) = self.admin.take().filter(|_| replaced) {
+            admin.finish().await;
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! Sockets and threads.
+//!
+//! ```text
+//! UDP: a thread for each socket; recvmmsg -> one snapshot -> answers -> sendmmsg
+//! TCP: a task for each connection, on the control runtime
+//! ```
+
+mod client;
+mod listener;
+mod mmsg;
+mod tcp;
+mod udp;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+pub(crate) use self::client::{Clients, Refusal};
+pub(crate) use self::listener::{Listeners, Plan};
+pub(crate) use self::tcp::TcpLimits;
+
+use crate::metrics::Counts;
+use crate::state::State;
+
+/// What every thread and connection has a part in.
+pub(crate) struct Shared {
+    /// What is answered.
+    pub(crate) state: ArcSwap<State>,
+    /// What was answered.
+    pub(crate) counts: Counts,
+    /// Who is connected.
+    pub(crate) clients: Clients,
+    /// The load of the process.
+    pub(crate) pressure: Arc<chassis::telemetry::Pressure>,
+}

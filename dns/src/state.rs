@@ -1,0 +1,42 @@
+//! What a configuration was compiled to: everything that a query needs, never changed, only replaced.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chassis::config::Place;
+
+use crate::answer::Snapshot;
+use crate::serve::TcpLimits;
+
+/// One compiled configuration.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) snapshot: Snapshot,
+    pub(crate) listeners: Vec<ListenerState>,
+    pub(crate) tcp: TcpLimits,
+    /// The longest answer over UDP, in octets.
+    pub(crate) largest_udp: u16,
+    /// In octets, for each UDP socket.
+    pub(crate) receive_buffer: usize,
+    pub(crate) handover: Option<HandoverState>,
+}
+
+/// Where clients ask.
+#[derive(Clone, Debug)]
+pub(crate) struct ListenerState {
+    pub(crate) name: Arc<str>,
+    pub(crate) address: SocketAddr,
+    pub(crate) dual_stack: bool,
+    pub(crate) place: Place,
+}
+
+/// Where a successor can take over.
+#[derive(Clone, Debug)]
+pub(crate) struct HandoverState {
+    pub(crate) door: PathBuf,
+    pub(crate) place: Place,
+    /// How long connections may go on after it has.
+    pub(crate) drain: Duration,
+}

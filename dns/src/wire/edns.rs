@@ -1,0 +1,144 @@
+//! The OPT record of a query (RFC 6891), and the client subnet in it (RFC 7871).
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::u16_at;
+
+/// What a client says about itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Edns {
+    /// How many octets it takes over UDP, as it says.
+    pub udp_size: u16,
+    /// The version of EDNS.
+    pub version: u8,
+    /// It wants signatures (RFC 3225).
+    pub wants_dnssec: bool,
+    /// The network that it asks for.
+    pub subnet: Option<Subnet>,
+}
+
+/// A client's network (RFC 7871, 6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subnet {
+    /// The family of its address.
+    pub family: Family,
+    /// How many bits of the address are told.
+    pub source: u8,
+    /// The address; bits beyond `source` are 0.
+    pub address: [u8; 16],
+}
+
+/// A family of addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+/// The option that holds a client's network.
+const SUBNET: u16 = 8;
+/// The bit DO in the flags.
+const DNSSEC_OK: u16 = 0x8000;
+
+impl Edns {
+    /// Reads the record after its type: the size for a class, the flags for a TTL, then options.
+    ///
+    /// None when it is broken. Options that are not known are passed over.
+    pub(super) fn read(udp_size: u16, ttl: [u8; 4], options: &[u8]) -> Option<Self> {
+        let [_, version, high, low] = ttl;
+        let mut edns = Self {
+            udp_size,
+            version,
+            wants_dnssec: u16::from_be_bytes([high, low]) & DNSSEC_OK != 0,
+            subnet: None,
+        };
+        if version != 0 {
+            // What its options mean is that version's business.
+            return Some(edns);
+        }
+        let mut rest = options;
+        while !rest.is_empty() {
+            let (code, length) = (u16_at(rest, 0)?, u16_at(rest, 2)?);
+            let data = rest.get(4..4 + usize::from(length))?;
+            if code == SUBNET {
+                // A second one says something else: which of them is true?
+                if edns.subnet.is_some() {
+                    return None;
+                }
+                edns.subnet = Some(Subnet::read(data)?);
+            }
+            rest = &rest[4 + data.len()..];
+        }
+        Some(edns)
+    }
+}
+
+impl Subnet {
+    /// Reads the option's data (RFC 7871, 6 and 7.1.2).
+    fn read(data: &[u8]) -> Option<Self> {
+        let [_, _, source, scope, told @ ..] = data else {
+            return None;
+        };
+        let (family, bits) = match u16_at(data, 0)? {
+            1 => (Family::V4, 32),
+            2 => (Family::V6, 128),
+            _ => return None,
+        };
+        // Exactly the octets that the bits need, and nothing in those that are not told.
+        let octets = usize::from(*source).div_ceil(8);
+        if *source > bits || *scope != 0 || told.len() != octets {
+            return None;
+        }
+        let spare = octets * 8 - usize::from(*source);
+        if told.last().is_some_and(|last| last & !(0xFF << spare) as u8 != 0) {
+            return None;
+        }
+        let mut address = [0; 16];
+        address[..octets].copy_from_slice(told);
+        Some(Self {
+            family,
+            source: *source,
+            address,
+        })
+    }
+
+    /// The first address of the network.
+    pub fn ip(&self) -> IpAddr {
+        match self.family {
+            Family::V4 => {
+                let [a, b, c, d, ..] = self.address;
+                Ipv4Addr::new(a, b, c, d).into()
+            }
+            Family::V6 => Ipv6Addr::from(self.address).into(),
+        }
+    }
+
+    /// Writes the option with the scope of the answer; how many octets it took.
+    pub fn write(&self, scope: u8, out: &mut [u8]) -> usize {
+        let octets = usize::from(self.source).div_ceil(8);
+        let family: u16 = match self.family {
+            Family::V4 => 1,
+            Family::V6 => 2,
+        };
+        let length = (4 + octets) as u16;
+        out[..2].copy_from_slice(&SUBNET.to_be_bytes());
+        out[2..4].copy_from_slice(&length.to_be_bytes());
+        out[4..6].copy_from_slice(&family.to_be_bytes());
+        out[6] = self.source;
+        out[7] = scope;
+        out[8..8 + octets].copy_from_slice(&self.address[..octets]);
+        8 + octets
+    }
+
+    /// How many octets [`Self::write`] takes.
+    pub fn len(&self) -> usize {
+        8 + usize::from(self.source).div_ceil(8)
+    }
+
+    /// Whether it tells nothing about the client: then it may be told by the packet's address.
+    pub fn is_empty(&self) -> bool {
+        self.source == 0
+    }
+}

@@ -1,0 +1,30 @@
+//! Response codes.
+
+/// It went well.
+pub const NOERROR: u16 = 0;
+/// The query cannot be understood.
+pub const FORMERR: u16 = 1;
+/// We cannot answer by our own doing.
+pub const SERVFAIL: u16 = 2;
+/// There is no such name.
+pub const NXDOMAIN: u16 = 3;
+/// This kind of query is not served.
+pub const NOTIMP: u16 = 4;
+/// Not ours to answer.
+pub const REFUSED: u16 = 5;
+/// The version of EDNS is not known (RFC 6891, 6.1.3); its upper bits stand in the OPT record.
+pub const BADVERS: u16 = 16;
+
+/// The name of a code, for metrics and people.
+pub fn name(code: u16) -> &'static str {
+    match code {
+        NOERROR => "NOERROR",
+        FORMERR => "FORMERR",
+        SERVFAIL => "SERVFAIL",
+        NXDOMAIN => "NXDOMAIN",
+        NOTIMP => "NOTIMP",
+        REFUSED => "REFUSED",
+        BADVERS => "BADVERS",
+        _ => "OTHER",
+    }
+}

@@ -1,0 +1,190 @@
+//! Reads the zones of a configuration.
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use chassis::config::{Diagnostic, Located, Place, Sources};
+
+use super::scan::ScannedItem;
+use super::{Name, Record, RecordSet, Zone, check, file, table};
+use crate::config::ZoneConfig;
+
+/// The zones that could be read.
+#[derive(Debug, Default)]
+pub struct Read {
+    /// Those without a mistake.
+    pub zones: Vec<Zone>,
+    /// What is wrong; then nothing of it may serve.
+    pub mistakes: Vec<Diagnostic>,
+    /// What is sound, but probably not meant.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Reads and judges zones. The files that they name become sources too.
+pub fn read(configs: &[ZoneConfig], sources: &mut Sources) -> Read {
+    let changed = last_change(sources);
+    let mut read = Read::default();
+    for config in configs {
+        let Some(apex) = apex(&config.name, &mut read.mistakes) else {
+            continue;
+        };
+        if let Some(other) = read.zones.iter().find(|zone| zone.apex == apex) {
+            let first = sources.locate(other.place);
+            let what = format!("the zone `{apex}` is there twice");
+            let mistake = config.name.wrong(what).help(format!("first at {first}"));
+            read.mistakes.push(mistake);
+            continue;
+        }
+        let mut collector = Collector {
+            apex,
+            names: BTreeMap::new(),
+            sources,
+            read: &mut read,
+        };
+        if let Some(path) = &config.file {
+            let place = path.place();
+            file::read(&collector.sources.resolve(path, place), place, &mut collector);
+        }
+        table::read(config, changed, &mut collector);
+        let zone = Zone {
+            apex: collector.apex,
+            place: config.name.place(),
+            names: collector.names,
+        };
+        check::judge(&zone, config.file.is_some(), &mut read);
+        read.zones.push(zone);
+    }
+    read
+}
+
+/// When the configuration was changed last, as a serial: seconds since 1970.
+fn last_change(sources: &Sources) -> u32 {
+    let times = sources.paths().filter_map(|path| path.metadata().ok()?.modified().ok());
+    let since = |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).ok();
+    let seconds = times.filter_map(since).map(|since| since.as_secs()).max();
+    // Serials wrap around (RFC 1982).
+    seconds.unwrap_or(1) as u32
+}
+
+fn apex(name: &Located<String>, mistakes: &mut Vec<Diagnostic>) -> Option<Name> {
+    let text = format!("{}.", name.trim_end_matches('.'));
+    let mut found = None;
+    let line = format!("{text} 0 IN TXT x\n");
+    let scanned = match text.contains(char::is_whitespace) {
+        true => Err("it holds blanks".to_owned()),
+        false => super::scan::scan(line.as_bytes(), &Name::root(), |_, item| {
+            if let super::scan::Item::Record(record) = item {
+                found = Some(record.owner);
+            }
+        })
+        .map_err(|error| error.message),
+    };
+    if let Err(why) = scanned {
+        mistakes.push(name.wrong(format!("`{}` is not a name: {why}", **name)));
+        return None;
+    }
+    found
+}
+
+/// Collects the records of one zone.
+pub(super) struct Collector<'a> {
+    pub(super) apex: Name,
+    names: BTreeMap<Name, BTreeMap<u16, RecordSet>>,
+    pub(super) sources: &'a mut Sources,
+    read: &'a mut Read,
+}
+
+impl Collector<'_> {
+    /// A mistake.
+    pub(super) fn wrong(&mut self, mistake: Diagnostic) {
+        self.read.mistakes.push(mistake);
+    }
+
+    /// What was understood; else the mistake is kept.
+    pub(super) fn keep<T>(&mut self, outcome: Result<T, Diagnostic>) -> Option<T> {
+        outcome.map_err(|mistake| self.wrong(mistake)).ok()
+    }
+
+    /// Adds a record to its set.
+    pub(super) fn add(&mut self, item: ScannedItem, place: Place) {
+        let ScannedItem {
+            owner,
+            rtype,
+            ttl,
+            data,
+        } = item;
+        let kind = crate::wire::rtype::name(rtype);
+        if !self.is_inside(&owner, place) {
+            return;
+        }
+        if i32::try_from(ttl).is_err() {
+            let what = format!("a TTL is at most {} seconds (RFC 2181, 8)", i32::MAX);
+            return self.wrong(Diagnostic::new(place, what));
+        }
+        let shown = owner.to_string();
+        let set = self.set(owner, rtype, ttl, place);
+        if set.policy.is_some() {
+            let what = format!("a policy chooses the {kind} records of `{shown}`");
+            return self.wrong(Diagnostic::new(place, what));
+        }
+        let twice = set.records.iter().any(|record| record.data == data);
+        let (before, least) = (set.ttl, set.ttl.min(ttl));
+        set.ttl = least;
+        if !twice {
+            set.records.push(Record { data, place });
+        }
+        // RFC 2181, 5 and 5.2.
+        if twice {
+            let what = format!("`{shown}` has this {kind} record already");
+            self.read.warnings.push(Diagnostic::new(place, what));
+        }
+        if before != ttl {
+            let what = format!("the {kind} records of `{shown}` have several TTLs: {least} s serves");
+            self.read.warnings.push(Diagnostic::new(place, what));
+        }
+    }
+
+    /// Adds a set whose records a policy chooses.
+    pub(super) fn add_policy(
+        &mut self,
+        owner: Name,
+        rtype: u16,
+        ttl: u32,
+        policy: Located<String>,
+        place: Place,
+    ) {
+        if !self.is_inside(&owner, place) {
+            return;
+        }
+        let kind = crate::wire::rtype::name(rtype);
+        let shown = owner.to_string();
+        let set = self.set(owner, rtype, ttl, place);
+        let free = set.records.is_empty() && set.policy.is_none();
+        set.policy = Some(policy);
+        if !free {
+            let what = format!("`{shown}` has {kind} records already");
+            self.wrong(Diagnostic::new(place, what));
+        }
+    }
+
+    fn is_inside(&mut self, owner: &Name, place: Place) -> bool {
+        let inside = owner.is_in(&self.apex);
+        if !inside {
+            let what = format!("`{owner}` is not in the zone `{}`", self.apex);
+            let help = "a name without a dot at its end is relative to the zone";
+            self.wrong(Diagnostic::new(place, what).help(help));
+        }
+        inside
+    }
+
+    fn set(&mut self, owner: Name, rtype: u16, ttl: u32, place: Place) -> &mut RecordSet {
+        let sets = self.names.entry(owner).or_default();
+        sets.entry(rtype).or_insert_with(|| RecordSet {
+            rtype,
+            ttl,
+            place,
+            records: Vec::new(),
+            policy: None,
+        })
+    }
+}

@@ -1,0 +1,115 @@
+//! RFC 1035 text to records, by the crate `domain`.
+
+use bytes::Bytes;
+use domain::base::iana::Class;
+use domain::base::name::{Name as Scanned, ToName};
+use domain::base::rdata::ComposeRecordData;
+use domain::zonefile::inplace::{Entry, ScannedRecord, Zonefile};
+
+use super::Name;
+
+/// What stands in a zone file.
+#[derive(Debug)]
+pub(super) enum Item {
+    Record(ScannedItem),
+    /// `$INCLUDE`: a path, and the origin there.
+    Include(String, Option<Name>),
+}
+
+/// A record.
+#[derive(Debug)]
+pub(super) struct ScannedItem {
+    pub(super) owner: Name,
+    pub(super) rtype: u16,
+    pub(super) ttl: u32,
+    /// In wire form, not compressed.
+    pub(super) data: Vec<u8>,
+}
+
+/// What cannot be read.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct ScanError {
+    /// From 1; 0 when it is not known.
+    pub(super) line: usize,
+    /// From 1.
+    pub(super) column: usize,
+    pub(super) message: String,
+}
+
+/// Reads text; each item comes with the offset in `text` where it begins (after what stands before it).
+pub(super) fn scan(
+    text: &[u8],
+    origin: &Name,
+    mut take: impl FnMut(usize, Item),
+) -> Result<(), ScanError> {
+    let mut file = Zonefile::with_capacity(text.len() + 1);
+    file.extend_from_slice(text);
+    if !text.ends_with(b"\n") {
+        file.extend_from_slice(b"\n");
+    }
+    file.set_origin(to_scanned(origin)?);
+    file.set_default_class(Class::IN);
+    loop {
+        let start = file.current_offset();
+        match file.next_entry() {
+            Ok(Some(Entry::Record(record))) => {
+                let item = to_item(&record).map_err(|why| at_offset(text, start, why))?;
+                take(start, Item::Record(item));
+            }
+            Ok(Some(Entry::Include { path, origin })) => {
+                let origin = origin.map(|name| Name::from(name.as_slice()));
+                take(start, Item::Include(path.to_string(), origin));
+            }
+            Ok(None) => return Ok(()),
+            Err(error) => return Err(placed(&error.to_string())),
+        }
+    }
+}
+
+fn to_scanned(name: &Name) -> Result<Scanned<Bytes>, ScanError> {
+    let bytes = Bytes::copy_from_slice(name);
+    Scanned::from_octets(bytes).map_err(|error| ScanError {
+        line: 0,
+        column: 1,
+        message: error.to_string(),
+    })
+}
+
+fn to_item(record: &ScannedRecord) -> Result<ScannedItem, &'static str> {
+    if record.class() != Class::IN {
+        return Err("only the class IN is served");
+    }
+    let owner = record.owner().to_name::<Vec<u8>>();
+    let mut data = Vec::new();
+    let composed = record.data().compose_rdata(&mut data);
+    composed.map_err(|_| "the record is too long")?;
+    Ok(ScannedItem {
+        owner: Name::from_wire(owner.into_octets()),
+        rtype: record.rtype().to_int(),
+        ttl: record.ttl().as_secs(),
+        data,
+    })
+}
+
+fn at_offset(text: &[u8], offset: usize, message: &str) -> ScanError {
+    let before = &text[..offset.min(text.len())];
+    let line_start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    ScanError {
+        line: before.iter().filter(|byte| **byte == b'\n').count() + 1,
+        column: before.len() - line_start + 1,
+        message: message.to_owned(),
+    }
+}
+
+/// The crate tells the place in the text of its error alone: `line:column: message`.
+fn placed(error: &str) -> ScanError {
+    let mut parts = error.splitn(3, ':');
+    let mut number = || parts.next().and_then(|part| part.trim().parse().ok());
+    let (line, column) = (number().unwrap_or(0), number().unwrap_or(1));
+    let message = parts.next().unwrap_or(error).trim().to_owned();
+    ScanError {
+        line,
+        column,
+        message,
+    }
+}

@@ -1,0 +1,1 @@
+//! What zones are read as, and what is wrong with them.
