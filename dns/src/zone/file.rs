@@ -31,9 +31,10 @@ fn read_at(path: &Path, named_at: Place, origin: &Name, depth: usize, zone: &mut
         }
     };
     let mut items = Vec::new();
-    let outcome = scan(&bytes, origin, |start, item| items.push((start, item)));
-    for (start, item) in items {
-        let place = Place::new(file, entry(&bytes, start));
+    let outcome = scan(&bytes, origin, |line, item| items.push((line, item)));
+    let lines = Lines::new(&text);
+    for (line, item) in items {
+        let place = Place::new(file, lines.entry(line));
         match item {
             Item::Record(record) => zone.add(record, place),
             Item::Include(..) if depth == DEEPEST => {
@@ -47,40 +48,53 @@ fn read_at(path: &Path, named_at: Place, origin: &Name, depth: usize, zone: &mut
         }
     }
     if let Err(error) = outcome {
-        zone.wrong(Diagnostic::new(place_of(file, &text, &error), in_words(&error.message)));
+        zone.wrong(Diagnostic::new(lines.place_of(file, &error), in_words(&error.message)));
     }
 }
 
-/// The line of an entry that begins at `start` or after blank lines and comments.
-fn entry(text: &[u8], mut start: usize) -> std::ops::Range<usize> {
-    loop {
-        let rest = &text[start.min(text.len())..];
-        let end = rest.iter().position(|byte| *byte == b'\n').unwrap_or(rest.len());
-        let line = &rest[..end];
-        let first = line.iter().find(|byte| !byte.is_ascii_whitespace());
-        let blank = first.is_none_or(|byte| matches!(byte, b';'));
-        // `$ORIGIN` and `$TTL` are no entries of their own.
-        let directive = line.starts_with(b"$") && !line.to_ascii_uppercase().starts_with(b"$INCLUDE");
-        if !(blank || directive) || rest.len() <= end {
-            let margin = line.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
-            return start + margin..start + end;
+/// The lines of a file, to find places.
+struct Lines<'a> {
+    text: &'a str,
+    starts: Vec<usize>,
+}
+
+impl<'a> Lines<'a> {
+    fn new(text: &'a str) -> Self {
+        let ends = text.match_indices('\n').map(|(at, _)| at + 1);
+        Self {
+            text,
+            starts: std::iter::once(0).chain(ends).collect(),
         }
-        start += end + 1;
     }
-}
 
-fn place_of(file: usize, text: &str, error: &ScanError) -> Place {
-    let mut start = 0;
-    for line in text.split_inclusive('\n').take(error.line.saturating_sub(1)) {
-        start += line.len();
+    fn line(&self, number: usize) -> Option<&'a str> {
+        self.text[*self.starts.get(number)?..].split('\n').next()
     }
-    let line = text[start..].split('\n').next().unwrap_or_default();
-    let column = error.column.saturating_sub(1).min(line.len());
-    let length = line[floor(line, column)..]
-        .find(char::is_whitespace)
-        .unwrap_or(line.len() - floor(line, column));
-    let at = start + floor(line, column);
-    Place::new(file, at..at + length.max(1))
+
+    /// The entry that begins at a line or after blank lines, comments and directives there.
+    fn entry(&self, first: usize) -> std::ops::Range<usize> {
+        let is_entry = |number: &usize| {
+            let line = self.line(*number).unwrap_or_default();
+            let directive = line.starts_with('$') && !line.to_ascii_uppercase().starts_with("$INCLUDE");
+            let first = line.trim_start().chars().next();
+            !directive && first.is_some_and(|first| first != ';')
+        };
+        let number = (first..self.starts.len()).find(is_entry).unwrap_or(first);
+        let line = self.line(number).unwrap_or_default();
+        let start = self.starts.get(number).copied().unwrap_or(self.text.len());
+        let margin = line.len() - line.trim_start().len();
+        start + margin..start + line.trim_end().len().max(margin)
+    }
+
+    /// The word where something cannot be read.
+    fn place_of(&self, file: usize, error: &ScanError) -> Place {
+        let number = error.line.saturating_sub(1).min(self.starts.len() - 1);
+        let line = self.line(number).unwrap_or_default();
+        let column = floor(line, error.column.saturating_sub(1).min(line.len()));
+        let length = line[column..].find(char::is_whitespace).unwrap_or(line.len() - column);
+        let start = self.starts[number] + column;
+        Place::new(file, start..start + length.max(1))
+    }
 }
 
 /// The nearest boundary of a character at or below.

@@ -12,6 +12,7 @@ mod scan;
 mod set;
 mod soa;
 mod table;
+mod tokens;
 
 use std::collections::BTreeMap;
 

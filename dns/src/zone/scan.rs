@@ -7,6 +7,7 @@ use domain::base::rdata::ComposeRecordData;
 use domain::zonefile::inplace::{Entry, ScannedRecord, Zonefile};
 
 use super::Name;
+use super::tokens::write_out;
 
 /// What stands in a zone file.
 #[derive(Debug)]
@@ -36,12 +37,14 @@ pub(super) struct ScanError {
     pub(super) message: String,
 }
 
-/// Reads text; each item comes with the offset in `text` where it begins (after what stands before it).
+/// Reads text; each item comes with the number of the line where it begins, or of a blank one before it,
+/// from 0.
 pub(super) fn scan(
     text: &[u8],
     origin: &Name,
     mut take: impl FnMut(usize, Item),
 ) -> Result<(), ScanError> {
+    let text = &write_out(text, &origin.to_string())[..];
     let mut file = Zonefile::with_capacity(text.len() + 1);
     file.extend_from_slice(text);
     if !text.ends_with(b"\n") {
@@ -49,16 +52,19 @@ pub(super) fn scan(
     }
     file.set_origin(to_scanned(origin)?);
     file.set_default_class(Class::IN);
+    let (mut line, mut counted) = (0, 0);
     loop {
-        let start = file.current_offset();
+        let start = file.current_offset().min(text.len());
+        line += text[counted..start].iter().filter(|byte| **byte == b'\n').count();
+        counted = start;
         match file.next_entry() {
             Ok(Some(Entry::Record(record))) => {
-                let item = to_item(&record).map_err(|why| at_offset(text, start, why))?;
-                take(start, Item::Record(item));
+                let item = to_item(&record).map_err(|why| at_line(line, why))?;
+                take(line, Item::Record(item));
             }
             Ok(Some(Entry::Include { path, origin })) => {
                 let origin = origin.map(|name| Name::from(name.as_slice()));
-                take(start, Item::Include(path.to_string(), origin));
+                take(line, Item::Include(path.to_string(), origin));
             }
             Ok(None) => return Ok(()),
             Err(error) => return Err(placed(&error.to_string())),
@@ -91,12 +97,10 @@ fn to_item(record: &ScannedRecord) -> Result<ScannedItem, &'static str> {
     })
 }
 
-fn at_offset(text: &[u8], offset: usize, message: &str) -> ScanError {
-    let before = &text[..offset.min(text.len())];
-    let line_start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+fn at_line(line: usize, message: &str) -> ScanError {
     ScanError {
-        line: before.iter().filter(|byte| **byte == b'\n').count() + 1,
-        column: before.len() - line_start + 1,
+        line: line + 1,
+        column: 1,
         message: message.to_owned(),
     }
 }
