@@ -44,7 +44,7 @@ fuzz: setup target/tools/bin/cargo-fuzz ## every fuzz target for FUZZ_SECONDS se
 
 reference: ## write docs/reference anew from the types
 	cargo build --locked
-	@for role in gateway users; do \
+	@for role in gateway dns users; do \
 		target/debug/tidegate schema $$role --format markdown > docs/reference/$$role.md; \
 	done
 
@@ -86,7 +86,8 @@ setup:
 
 setup-tests:
 	@$(call install,curl:curl openssl:openssl nginx:nginx-light pebble:pebble mariadbd:mariadb-server \
-		redis-server:redis-server redis-sentinel:redis-sentinel memcached:memcached)
+		redis-server:redis-server redis-sentinel:redis-sentinel memcached:memcached \
+		dig:bind9-dnsutils kdig:knot-dnsutils nsd:nsd knotd:knot)
 	@/usr/bin/python3 -c "import grpc, websockets" 2>/dev/null || \
 		{ $(call packages,python3 python3-grpcio python3-websockets); }
 	@/usr/bin/python3 -c "import ensurepip" 2>/dev/null || { $(call packages,python3-venv); }

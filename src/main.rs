@@ -24,8 +24,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run the whole edge on this machine: the gateway and the user services, with their data in files or on servers that it
-    /// starts.
+    /// Run the whole edge on this machine: DNS, the gateway and the user services, with their data in files or on servers that
+    /// it starts.
     Up(up::UpArgs),
     /// Run the L7 gateway.
     Gateway(RoleArgs),
@@ -36,9 +36,9 @@ enum Command {
     /// Look at the data of the user services, or fill it.
     #[command(subcommand)]
     Store(users::tools::StoreCommand),
-    /// Replace the running gateway by this binary, without a refused connection.
+    /// Replace the running gateway or DNS server by this binary, without a refused connection or a lost query.
     ///
-    /// Starts this binary as the successor of the gateway that runs with the same
+    /// Starts this binary as the successor of the process that runs with the same
     /// `handover.socket`. It takes over the listening sockets, and only once it can serve. The old
     /// process finishes its connections and ends. If anything goes wrong, the old process serves on.
     ///

@@ -16,6 +16,7 @@ pub mod answer;
 pub mod chooser;
 mod compile;
 pub mod config;
+mod explain;
 pub mod geo;
 pub mod health;
 mod metrics;

@@ -16,6 +16,7 @@ use tokio::sync::Mutex;
 use crate::answer::NoPolicies;
 use crate::compile::{Compiled, compile};
 use crate::config::Config;
+use crate::explain::{self, ExplainArgs};
 use crate::metrics::DnsCollector;
 use crate::serve::{Listeners, Plan, Shared};
 use crate::state::State;
@@ -43,12 +44,23 @@ const LEAVE: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct DnsArgs {
+    #[command(subcommand)]
+    command: Option<DnsCommand>,
     #[command(flatten)]
     role: RoleArgs,
 }
 
+#[derive(Clone, Debug, clap::Subcommand)]
+enum DnsCommand {
+    /// Say which answer a client gets, and why.
+    Explain(ExplainArgs),
+}
+
 /// Runs the role until it is told to stop.
 pub fn main(args: &DnsArgs) -> ExitCode {
+    if let Some(DnsCommand::Explain(args)) = &args.command {
+        return explain::main(args);
+    }
     let args = &args.role;
     // Before there is a second thread.
     let systemd = Inherited::from_systemd();

@@ -15,10 +15,12 @@ pub(super) struct Address {
 /// Every address of the edge.
 pub(super) struct Addresses(pub(super) Vec<Address>);
 
-const USUAL: [(&str, &str, u16); 5] = [
+const USUAL: [(&str, &str, u16); 7] = [
     ("gateway http", "TIDEGATE_HTTP", 9080),
     ("gateway https", "TIDEGATE_HTTPS", 9443),
     ("gateway admin", "TIDEGATE_GATEWAY_ADMIN", 9901),
+    ("dns", "TIDEGATE_DNS", 5300),
+    ("dns admin", "TIDEGATE_DNS_ADMIN", 9953),
     ("users", "TIDEGATE_USERS", 7001),
     ("users admin", "TIDEGATE_USERS_ADMIN", 7901),
 ];

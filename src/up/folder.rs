@@ -14,7 +14,8 @@ pub(super) struct Folder {
 }
 
 /// The configurations of a new folder.
-const CONFIGURATIONS: [(&str, &str); 3] = [
+const CONFIGURATIONS: [(&str, &str); 4] = [
+    ("dns.toml", include_str!("../../conf/dns.toml")),
     ("gateway.toml", include_str!("../../conf/gateway.toml")),
     ("users.toml", include_str!("../../conf/users.toml")),
     (

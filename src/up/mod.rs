@@ -54,7 +54,7 @@ Environment, with `--ports fixed`: an address and port each, such as 127.0.0.1:8
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Ports {
-    /// Gateway 9080 and 9443, users 7001, admin 9901 and 7901; or as in the environment.
+    /// DNS 5300, gateway 9080 and 9443, users 7001, admin 9953, 9901 and 7901; or as in the environment.
     Fixed,
     /// Free ports.
     Auto,

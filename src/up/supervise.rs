@@ -45,6 +45,8 @@ pub(super) async fn run(
         for role in [
             users,
             Role::new("gateway", "gateway", 35, folder, addresses),
+            // Last: names lead to what serves.
+            Role::new("dns", "dns", 33, folder, addresses),
         ] {
             let name = role.name;
             let mut child = role.start()?;
@@ -74,7 +76,7 @@ pub(super) async fn run(
     }
     println!("\nstopping; once more to stop at once");
     let all_ended = async {
-        // The gateway first: it still needs the others for what is in flight.
+        // The gateway before the services: it still needs the others for what is in flight.
         for (stop, keeper) in keepers.into_iter().rev() {
             stop.send_replace(true);
             let _ = keeper.await;
@@ -164,6 +166,7 @@ fn announce(folder: &Folder, addresses: &Addresses, data: Option<&DataServers>, 
     let http = addresses.of("gateway http");
     let https = addresses.of("gateway https");
     let admin = addresses.of("gateway admin");
+    let dns = addresses.of("dns");
     let mut text = format!("\nTidegate is up after {:.1} s.\n\n", took.as_secs_f64());
     for address in &addresses.0 {
         text += &format!("  {:<14} {}\n", address.name, address.address);
@@ -188,6 +191,8 @@ Try:
 
   curl -s --cacert {} https://localhost:{}/v1/me -H "authorization: Bearer $TOKEN"
 
+  dig @{} -p {} api.tidegate.test
+
   curl -s http://{admin}/metrics
 {status}
 Ctrl-C stops everything.
@@ -197,6 +202,8 @@ Ctrl-C stops everything.
         folder.root().display(),
         cert.display(),
         https.port(),
+        dns.ip(),
+        dns.port(),
     );
     let mut out = std::io::stdout().lock();
     let _ = out.write_all(text.as_bytes());

@@ -8,6 +8,8 @@
 //!   binary, process  the binary, and a running process of it with its logs
 //!   gateway, edge    the gateway alone, and the whole edge of `tidegate up`
 //!   succession       gateways that take each other's place
+//!   name_server      the DNS server, and others with the same zones
+//!   question         questions to DNS servers, and their answers to compare
 //!   upstream         a server that records what reaches it, and can fail in many ways
 //!   nginx            a real nginx as an upstream
 //!   pebble           a real certificate authority that speaks ACME
@@ -39,10 +41,12 @@ pub mod gateway;
 pub mod h2_raw;
 pub mod http1;
 pub mod load;
+pub mod name_server;
 pub mod nginx;
 pub mod openssl;
 pub mod pebble;
 pub mod process;
+pub mod question;
 pub mod script;
 pub mod succession;
 pub mod tokens;

@@ -126,4 +126,9 @@ impl Found<'_> {
         given: Given::NOTHING,
         dname: None,
     };
+
+    /// Whether a policy chooses the records.
+    pub fn is_chosen(&self) -> bool {
+        self.given != Given::NOTHING && self.given.split().is_err()
+    }
 }

@@ -3,6 +3,7 @@
 use std::borrow::Borrow;
 use std::fmt;
 use std::ops::Deref;
+use std::str::FromStr;
 
 /// A name in wire form and lower case, such as `\x07example\x00`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -19,6 +20,12 @@ impl Name {
         debug_assert!(crate::wire::QueryName::default().set(&wire), "{wire:?}");
         wire.make_ascii_lowercase();
         Self(wire.into())
+    }
+
+    /// A name as in a zone file; it need not end in a dot.
+    pub fn from_text(text: &str) -> Option<Self> {
+        let name = domain::base::Name::<Vec<u8>>::from_str(text).ok()?;
+        Some(Self::from_wire(name.into_octets()))
     }
 
     /// This name with a label in front; none when that is too long.

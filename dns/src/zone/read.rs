@@ -67,23 +67,11 @@ fn last_change(sources: &Sources) -> u32 {
 }
 
 fn apex(name: &Located<String>, mistakes: &mut Vec<Diagnostic>) -> Option<Name> {
-    let text = format!("{}.", name.trim_end_matches('.'));
-    let mut found = None;
-    let line = format!("{text} 0 IN TXT x\n");
-    let scanned = match text.contains(char::is_whitespace) {
-        true => Err("it holds blanks".to_owned()),
-        false => super::scan::scan(line.as_bytes(), &Name::root(), |_, item| {
-            if let super::scan::Item::Record(record) = item {
-                found = Some(record.owner);
-            }
-        })
-        .map_err(|error| error.message),
-    };
-    if let Err(why) = scanned {
-        mistakes.push(name.wrong(format!("`{}` is not a name: {why}", **name)));
-        return None;
+    let apex = Name::from_text(name);
+    if apex.is_none() {
+        mistakes.push(name.wrong(format!("`{}` is not a name", **name)));
     }
-    found
+    apex
 }
 
 /// Collects the records of one zone.

@@ -1,0 +1,135 @@
+//! `tidegate dns explain`: which answer a client gets, and why, step by step.
+
+use std::fmt::Write;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use domain::base::rdata::RecordData as _;
+use domain::base::{Message, ParsedRecord};
+use domain::rdata::AllRecordData;
+
+use crate::answer::{Limits, NoPolicies, Snapshot, Why};
+use crate::compile::compile;
+use crate::wire::{Flags, HEADER, Header, IN, QueryName, rcode, rtype};
+use crate::zone::Name;
+
+/// The arguments of `tidegate dns explain`.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct ExplainArgs {
+    /// The name, such as `api.example.com`.
+    name: String,
+    /// The type, such as `A`.
+    #[arg(value_name = "TYPE", default_value = "A")]
+    rtype: String,
+    /// Whom the answer is for.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    from: IpAddr,
+    /// The configuration file.
+    #[arg(short, long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+/// Prints which answer a client gets, and why.
+pub(crate) fn main(args: &ExplainArgs) -> ExitCode {
+    let Some(kind) = rtype::parse(&args.rtype.to_ascii_uppercase()) else {
+        eprintln!("`{}` is not a type of records", args.rtype);
+        return ExitCode::FAILURE;
+    };
+    let mut name = QueryName::default();
+    let wire = Name::from_text(&args.name);
+    if !wire.is_some_and(|wire| name.set(&wire)) {
+        eprintln!("`{}` is not a name", args.name);
+        return ExitCode::FAILURE;
+    }
+    match compile(&args.config, Arc::new(NoPolicies)) {
+        Ok(compiled) => {
+            print!("{}", explain(&compiled.state.snapshot, &name, kind, args.from));
+            ExitCode::SUCCESS
+        }
+        Err(report) => {
+            eprint!("{report}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The steps, and the answer as `dig` would show it.
+fn explain(snapshot: &Snapshot, name: &QueryName, kind: u16, client: IpAddr) -> String {
+    let mut said = String::new();
+    let mut step = |text: String| {
+        // Writing to a string does not fail.
+        let _ = writeln!(said, "{text}");
+    };
+    let shown = |wire: &[u8]| Name::from(wire).to_string();
+    step(format!("{} {} for {client}", shown(name.wire()), rtype::name(kind)));
+    let found = snapshot.find(name, kind);
+    match found.zone {
+        Some(zone) => step(format!("zone      {}", shown(zone))),
+        None => step("zone      none of ours".to_owned()),
+    }
+    step(match found.why {
+        Why::NotOurs => "name      refused: other servers know".to_owned(),
+        Why::Exact => "name      it is there".to_owned(),
+        Why::Wildcard(wildcard) => format!("name      {} stands for it", shown(wildcard)),
+        Why::Delegated(cut) => format!("name      other servers know, from {} on", shown(cut)),
+        Why::Dname(owner) => format!("name      {} has a DNAME record", shown(owner)),
+        Why::Nowhere(closest) => {
+            format!("name      it is not there; the closest is {}", shown(closest))
+        }
+    });
+    if found.is_chosen() {
+        step("records   a policy chooses them for each client".to_owned());
+    }
+    let packet = query(name, kind);
+    let limits = Limits {
+        largest_udp: 1232,
+        tcp: true,
+    };
+    let mut out = vec![0; usize::from(u16::MAX)];
+    let answer = snapshot.respond(&packet, client, limits, &mut QueryName::default(), &mut out);
+    step(format!("answer    {}", rcode::name(answer.code)));
+    match records(&out[..answer.len]) {
+        Ok(records) => records.into_iter().for_each(|line| step(format!("          {line}"))),
+        Err(error) => step(format!("          it cannot be read: {error}")),
+    }
+    said
+}
+
+/// A query as a packet.
+fn query(name: &QueryName, kind: u16) -> Vec<u8> {
+    let header = Header {
+        id: 0,
+        flags: Flags::default(),
+        counts: [1, 0, 0, 0],
+    };
+    let mut packet = vec![0; HEADER];
+    header.write(&mut packet);
+    packet.extend_from_slice(name.wire());
+    packet.extend_from_slice(&kind.to_be_bytes());
+    packet.extend_from_slice(&IN.to_be_bytes());
+    packet
+}
+
+/// The records of an answer, each with its section.
+fn records(answer: &[u8]) -> Result<Vec<String>, Box<dyn std::error::Error>> {
+    let message = Message::from_octets(answer)?;
+    let (_, answers, authorities, additionals) = message.sections()?;
+    let mut lines = Vec::new();
+    let sections = [("answer", answers), ("authority", authorities), ("additional", additionals)];
+    for (name, section) in sections {
+        for record in section {
+            lines.push(format!("{name:<11}{}", in_words(&record?)?));
+        }
+    }
+    Ok(lines)
+}
+
+fn in_words(record: &ParsedRecord<'_, &[u8]>) -> Result<String, Box<dyn std::error::Error>> {
+    let Some(record) = record.to_record::<AllRecordData<_, _>>()? else {
+        return Ok(format!("{} {}", record.owner(), record.rtype()));
+    };
+    let (owner, ttl) = (record.owner(), record.ttl().as_secs());
+    Ok(format!("{owner}. {ttl} {} {}", record.data().rtype(), record.data()))
+}

@@ -1,0 +1,170 @@
+//! The DNS server, and other servers with the same zones.
+
+use std::fs;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::admin::Admin;
+use crate::process::Process;
+use crate::question::ask_patiently;
+
+/// A running DNS server of ours.
+#[derive(Debug)]
+pub struct NameServer {
+    /// Its process.
+    pub process: Process,
+    /// Its admin listener.
+    pub admin: Admin,
+    /// Where its listener `dns` is.
+    pub address: SocketAddr,
+    /// Its folder: `dns.toml`, and what the test puts there.
+    pub folder: TempDir,
+}
+
+impl NameServer {
+    /// Starts one with a listener `dns`, and what the configuration holds beside it. `prepare` may put
+    /// files into its folder.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    pub async fn start(configuration: &str, prepare: impl FnOnce(&Path)) -> Self {
+        let folder = TempDir::new().expect("temporary folders can be made");
+        prepare(folder.path());
+        let file = folder.path().join("dns.toml");
+        fs::write(&file, with_listener(configuration)).expect("the folder is new");
+        let args = ["dns".into(), "-c".into(), file.into()];
+        let mut process = Process::start(&args, &[]);
+        let ready = process.ready().await;
+        Self {
+            process,
+            admin: Admin {
+                address: address(&ready, "admin"),
+            },
+            address: address(&ready, "dns"),
+            folder,
+        }
+    }
+
+    /// Writes another configuration, with the same listener.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn configure(&self, configuration: &str) {
+        let unfinished = self.folder.path().join("dns.new");
+        fs::write(&unfinished, with_listener(configuration)).expect("it can be written");
+        fs::rename(unfinished, self.folder.path().join("dns.toml")).expect("they are in one folder");
+    }
+}
+
+fn with_listener(configuration: &str) -> String {
+    format!(
+        "admin = {{ address = \"127.0.0.1:0\" }}\n{configuration}\n[[listener]]\nname = \"dns\"\naddress = \"127.0.0.1:0\"\n"
+    )
+}
+
+/// An address in a ready file.
+fn address(ready: &Value, name: &str) -> SocketAddr {
+    let address = ready["addresses"][name].as_str();
+    let address = address.unwrap_or_else(|| panic!("there is no {name} in {ready}"));
+    address.parse().expect("it is an address")
+}
+
+/// A DNS server of another make.
+#[derive(Debug)]
+pub struct Peer {
+    /// Where it answers.
+    pub address: SocketAddr,
+    child: Child,
+    _folder: TempDir,
+}
+
+impl Peer {
+    /// Starts NSD with a zone file.
+    ///
+    /// # Panics
+    /// When it is not installed or does not answer.
+    pub fn nsd(zone: &str, text: &str) -> Self {
+        Self::start("nsd", zone, text, |folder, address| {
+            let configuration = format!(
+                "server:\n ip-address: {}@{}\n do-ip6: no\n username: \"\"\n chroot: \"\"\n zonesdir: \"{folder}\"\n \
+                 database: \"\"\n pidfile: \"{folder}/pid\"\n xfrdfile: \"{folder}/xfrd\"\n xfrdir: \"{folder}\"\n \
+                 zonelistfile: \"{folder}/list\"\n cookie-secret-file: \"{folder}/cookies\"\n server-count: 1\n \
+                 minimal-responses: yes\nremote-control:\n control-enable: no\n\
+                 zone:\n name: \"{zone}\"\n zonefile: \"zone\"\n",
+                address.ip(),
+                address.port()
+            );
+            (configuration, vec!["-d".into(), "-c".into(), format!("{folder}/configuration")])
+        })
+    }
+
+    /// Starts Knot with a zone file.
+    ///
+    /// # Panics
+    /// When it is not installed or does not answer.
+    pub fn knot(zone: &str, text: &str) -> Self {
+        Self::start("knotd", zone, text, |folder, address| {
+            let configuration = format!(
+                "server:\n  rundir: \"{folder}\"\n  listen: {}@{}\n  udp-workers: 1\n  tcp-workers: 1\n  background-workers: 1\n\
+                 database:\n  storage: \"{folder}\"\n\
+                 template:\n  - id: default\n    storage: \"{folder}\"\n    semantic-checks: off\n    journal-content: none\n\
+                 zone:\n  - domain: {zone}\n    file: zone\n",
+                address.ip(),
+                address.port()
+            );
+            (configuration, vec!["-c".into(), format!("{folder}/configuration")])
+        })
+    }
+
+    fn start(
+        program: &str,
+        zone: &str,
+        text: &str,
+        configure: impl FnOnce(&str, SocketAddr) -> (String, Vec<String>),
+    ) -> Self {
+        let folder = TempDir::new().expect("temporary folders can be made");
+        let address = free_for_both();
+        let here = folder.path().display().to_string();
+        let (configuration, args) = configure(&here, address);
+        fs::write(folder.path().join("zone"), text).expect("the folder is new");
+        fs::write(folder.path().join("configuration"), configuration).expect("the folder is new");
+        let sbin = Path::new("/usr/sbin").join(program);
+        let child = Command::new(sbin)
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        let child = child.unwrap_or_else(|error| panic!("{program}: {error}: make setup-tests"));
+        let peer = Self {
+            address,
+            child,
+            _folder: folder,
+        };
+        ask_patiently(address, zone, "SOA");
+        peer
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        // A server with processes of its own ends them when it is asked to end.
+        crate::process::send(self.child.id(), rustix::process::Signal::TERM);
+        let _ = self.child.wait();
+    }
+}
+
+/// An address that is free for UDP and TCP.
+fn free_for_both() -> SocketAddr {
+    loop {
+        let tcp = TcpListener::bind(("127.0.0.1", 0)).expect("a port is free");
+        let address = tcp.local_addr().expect("it is bound");
+        if UdpSocket::bind(address).is_ok() {
+            return address;
+        }
+    }
+}
