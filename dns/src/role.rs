@@ -46,8 +46,9 @@ const LEAVE: Duration = Duration::from_secs(2);
 pub struct DnsArgs {
     #[command(subcommand)]
     command: Option<DnsCommand>,
+    /// None with a subcommand.
     #[command(flatten)]
-    role: RoleArgs,
+    role: Option<RoleArgs>,
 }
 
 #[derive(Clone, Debug, clap::Subcommand)]
@@ -58,10 +59,11 @@ enum DnsCommand {
 
 /// Runs the role until it is told to stop.
 pub fn main(args: &DnsArgs) -> ExitCode {
-    if let Some(DnsCommand::Explain(args)) = &args.command {
-        return explain::main(args);
-    }
-    let args = &args.role;
+    let args = match (&args.command, &args.role) {
+        (Some(DnsCommand::Explain(args)), _) => return explain::main(args),
+        (None, Some(args)) => args,
+        (None, None) => return ExitCode::FAILURE,
+    };
     // Before there is a second thread.
     let systemd = Inherited::from_systemd();
     let runtime = tokio::runtime::Builder::new_multi_thread()

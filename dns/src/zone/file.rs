@@ -88,6 +88,13 @@ impl<'a> Lines<'a> {
 
     /// The word where something cannot be read.
     fn place_of(&self, file: usize, error: &ScanError) -> Place {
+        let entry = self.entry(error.entry);
+        let number = error.line.saturating_sub(1);
+        let begins = self.starts.get(number).copied().unwrap_or(self.text.len());
+        // What is wrong with the last word of an entry is noticed at the beginning of the next.
+        if error.column <= 1 && begins > entry.start {
+            return Place::new(file, entry);
+        }
         let number = error.line.saturating_sub(1).min(self.starts.len() - 1);
         let line = self.line(number).unwrap_or_default();
         let column = floor(line, error.column.saturating_sub(1).min(line.len()));

@@ -34,6 +34,8 @@ pub(super) struct ScanError {
     pub(super) line: usize,
     /// From 1.
     pub(super) column: usize,
+    /// The line where the entry begins, or a blank one before it, from 0.
+    pub(super) entry: usize,
     pub(super) message: String,
 }
 
@@ -67,7 +69,13 @@ pub(super) fn scan(
                 take(line, Item::Include(path.to_string(), origin));
             }
             Ok(None) => return Ok(()),
-            Err(error) => return Err(placed(&error.to_string())),
+            Err(error) => {
+                let error = placed(&error.to_string());
+                return Err(ScanError {
+                    entry: line,
+                    ..error
+                });
+            }
         }
     }
 }
@@ -77,6 +85,7 @@ fn to_scanned(name: &Name) -> Result<Scanned<Bytes>, ScanError> {
     Scanned::from_octets(bytes).map_err(|error| ScanError {
         line: 0,
         column: 1,
+        entry: 0,
         message: error.to_string(),
     })
 }
@@ -101,6 +110,7 @@ fn at_line(line: usize, message: &str) -> ScanError {
     ScanError {
         line: line + 1,
         column: 1,
+        entry: line,
         message: message.to_owned(),
     }
 }
@@ -114,6 +124,7 @@ fn placed(error: &str) -> ScanError {
     ScanError {
         line,
         column,
+        entry: line.saturating_sub(1),
         message,
     }
 }
