@@ -93,7 +93,7 @@ impl Peer {
                 "server:\n ip-address: {}@{}\n do-ip6: no\n username: \"\"\n chroot: \"\"\n zonesdir: \"{folder}\"\n \
                  database: \"\"\n pidfile: \"{folder}/pid\"\n xfrdfile: \"{folder}/xfrd\"\n xfrdir: \"{folder}\"\n \
                  zonelistfile: \"{folder}/list\"\n cookie-secret-file: \"{folder}/cookies\"\n server-count: 1\n \
-                 minimal-responses: yes\nremote-control:\n control-enable: no\n\
+                 minimal-responses: yes\n rrl-ratelimit: 0\nremote-control:\n control-enable: no\n\
                  zone:\n name: \"{zone}\"\n zonefile: \"zone\"\n",
                 address.ip(),
                 address.port()

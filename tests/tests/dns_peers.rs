@@ -47,14 +47,14 @@ fn names() -> BTreeSet<String> {
 }
 
 /// Asks both for all names and types; what differs.
-fn compare(ours: &NameServer, peer: &Peer, same: impl Fn(&str, &str, &Answer, &Answer) -> bool) {
+fn compare(ours: &NameServer, peer: &Peer, same: impl Fn(&Answer, &Answer) -> bool) {
     let (mut asked, mut wrong) = (0, Vec::new());
     for name in names() {
         for kind in TYPES {
             let mine = ask(ours.address, &name, kind).unwrap_or_else(|| panic!("{name} {kind}"));
             let other = ask(peer.address, &name, kind).unwrap_or_else(|| panic!("{name} {kind}"));
             asked += 1;
-            if !same(&name, kind, &mine, &other) {
+            if !same(&mine, &other) {
                 wrong.push(format!("{name} {kind}\nours {mine:#?}\nits {other:#?}"));
             }
         }
@@ -68,12 +68,16 @@ fn compare(ours: &NameServer, peer: &Peer, same: impl Fn(&str, &str, &Answer, &A
 async fn knot_gives_the_same_answers() {
     let ours = ours().await;
     let knot = Peer::knot(ZONE, &text());
-    compare(&ours, &knot, |_, _, mine, its| mine == its);
+    compare(&ours, &knot, |mine, its| mine == its);
 }
 
 #[tokio::test]
 async fn nsd_gives_the_same_answers() {
     let ours = ours().await;
     let nsd = Peer::nsd(ZONE, &text());
-    compare(&ours, &nsd, |_, _, mine, its| mine == its);
+    // Where it is the authority, NSD leaves out additional records when it is told to leave out servers.
+    compare(&ours, &nsd, |mine, its| {
+        let most = mine.head == its.head && mine.sections[..2] == its.sections[..2];
+        most && (mine.head.contains(" aa") || mine.sections[2] == its.sections[2])
+    });
 }

@@ -105,9 +105,9 @@ impl<'a> Within<'a> {
         // Who asks cannot find the others without these (RFC 9471).
         let (inside, outside): (Vec<_>, Vec<_>) =
             targets.into_iter().partition(|target| target.is_in(cut));
-        self.addresses(&inside, message, |_| true);
+        self.glue(&inside, message);
         message.optional_from_here();
-        self.addresses(&outside, message, |_| true);
+        self.glue(&outside, message);
     }
 
     /// Adds the addresses of the names that a set leads to, where there is room.
@@ -123,17 +123,25 @@ impl<'a> Within<'a> {
                 *target = owner.clone();
             }
         }
-        self.addresses(&targets, message, |name| {
-            self.tree.get(name).is_some_and(|zone| *zone == Some(self.number))
-        });
+        for target in targets {
+            // A wildcard may stand for it.
+            if let End::At(owner, records) = self.reach(&target) {
+                self.addresses(&owner, &records, message);
+            }
+        }
     }
 
-    fn addresses(&self, names: &[Name], message: &mut Message<'_>, is_ours: impl Fn(&[u8]) -> bool) {
-        for name in names.iter().filter(|name| is_ours(name)) {
-            for kind in [A, AAAA] {
-                if let Some(set) = self.zone.set(name, kind) {
-                    add(message, Section::Additional, name, set);
-                }
+    /// Adds addresses also of names below delegations, which are of no other use.
+    fn glue(&self, names: &[Name], message: &mut Message<'_>) {
+        for name in names {
+            self.addresses(name, name, message);
+        }
+    }
+
+    fn addresses(&self, owner: &Name, records: &Name, message: &mut Message<'_>) {
+        for kind in [A, AAAA] {
+            if let Some(set) = self.zone.set(records, kind) {
+                add(message, Section::Additional, owner, set);
             }
         }
     }
