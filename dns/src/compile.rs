@@ -57,7 +57,11 @@ pub(crate) fn compile(file: &Path, chooser: Arc<dyn Choose>) -> Result<Compiled,
         handover,
     };
     let place = |warning: &Diagnostic| {
-        format!("{}: {}", loaded.sources.locate(warning.place), warning.message)
+        format!(
+            "{}: {}",
+            loaded.sources.locate(warning.place),
+            warning.message
+        )
     };
     Ok(Compiled {
         warnings: read.warnings.iter().map(place).collect(),
@@ -79,7 +83,11 @@ fn listeners(configs: &[ListenerConfig], mistakes: &mut Vec<Diagnostic>) -> Vec<
             mistakes.push(config.address.wrong(what));
         }
         if *config.name == "admin" {
-            mistakes.push(config.name.wrong("`admin` is the name of the admin listener"));
+            mistakes.push(
+                config
+                    .name
+                    .wrong("`admin` is the name of the admin listener"),
+            );
         }
         listeners.push(ListenerState {
             name: config.name.as_str().into(),
@@ -102,7 +110,11 @@ fn limits(config: &Config, mistakes: &mut Vec<Diagnostic>) {
             mistakes.push(limit.wrong("must be 1 at least"));
         }
     }
-    if let Some(threads) = config.threads.as_ref().filter(|threads| !(1..=1024).contains(&***threads)) {
+    if let Some(threads) = config
+        .threads
+        .as_ref()
+        .filter(|threads| !(1..=1024).contains(&***threads))
+    {
         mistakes.push(threads.wrong("from 1 to 1024 threads"));
     }
 }

@@ -45,7 +45,10 @@ pub(crate) fn main(args: &ExplainArgs) -> ExitCode {
     }
     match compile(&args.config, Arc::new(NoPolicies)) {
         Ok(compiled) => {
-            print!("{}", explain(&compiled.state.snapshot, &name, kind, args.from));
+            print!(
+                "{}",
+                explain(&compiled.state.snapshot, &name, kind, args.from)
+            );
             ExitCode::SUCCESS
         }
         Err(report) => {
@@ -63,7 +66,11 @@ fn explain(snapshot: &Snapshot, name: &QueryName, kind: u16, client: IpAddr) -> 
         let _ = writeln!(said, "{text}");
     };
     let shown = |wire: &[u8]| Name::from(wire).to_string();
-    step(format!("{} {} for {client}", shown(name.wire()), rtype::name(kind)));
+    step(format!(
+        "{} {} for {client}",
+        shown(name.wire()),
+        rtype::name(kind)
+    ));
     let found = snapshot.find(name, kind);
     match found.zone {
         Some(zone) => step(format!("zone      {}", shown(zone))),
@@ -76,7 +83,10 @@ fn explain(snapshot: &Snapshot, name: &QueryName, kind: u16, client: IpAddr) -> 
         Why::Delegated(cut) => format!("name      other servers know, from {} on", shown(cut)),
         Why::Dname(owner) => format!("name      {} has a DNAME record", shown(owner)),
         Why::Nowhere(closest) => {
-            format!("name      it is not there; the closest is {}", shown(closest))
+            format!(
+                "name      it is not there; the closest is {}",
+                shown(closest)
+            )
         }
     });
     if found.is_chosen() {
@@ -91,7 +101,9 @@ fn explain(snapshot: &Snapshot, name: &QueryName, kind: u16, client: IpAddr) -> 
     let answer = snapshot.respond(&packet, client, limits, &mut QueryName::default(), &mut out);
     step(format!("answer    {}", rcode::name(answer.code)));
     match records(&out[..answer.len]) {
-        Ok(records) => records.into_iter().for_each(|line| step(format!("          {line}"))),
+        Ok(records) => records
+            .into_iter()
+            .for_each(|line| step(format!("          {line}"))),
         Err(error) => step(format!("          it cannot be read: {error}")),
     }
     said
@@ -117,7 +129,11 @@ fn records(answer: &[u8]) -> Result<Vec<String>, Box<dyn std::error::Error>> {
     let message = Message::from_octets(answer)?;
     let (_, answers, authorities, additionals) = message.sections()?;
     let mut lines = Vec::new();
-    let sections = [("answer", answers), ("authority", authorities), ("additional", additionals)];
+    let sections = [
+        ("answer", answers),
+        ("authority", authorities),
+        ("additional", additionals),
+    ];
     for (name, section) in sections {
         for record in section {
             lines.push(format!("{name:<11}{}", in_words(&record?)?));
@@ -131,5 +147,9 @@ fn in_words(record: &ParsedRecord<'_, &[u8]>) -> Result<String, Box<dyn std::err
         return Ok(format!("{} {}", record.owner(), record.rtype()));
     };
     let (owner, ttl) = (record.owner(), record.ttl().as_secs());
-    Ok(format!("{owner}. {ttl} {} {}", record.data().rtype(), record.data()))
+    Ok(format!(
+        "{owner}. {ttl} {} {}",
+        record.data().rtype(),
+        record.data()
+    ))
 }

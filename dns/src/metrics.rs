@@ -96,7 +96,12 @@ impl Counts {
     /// Adds what a thread has counted, and empties it.
     pub(crate) fn add(&self, transport: Transport, tally: &mut Tally, unsent: u64) {
         let start = transport as usize * COUNTERS;
-        for (at, count) in tally.0.iter_mut().enumerate().filter(|(_, count)| **count > 0) {
+        for (at, count) in tally
+            .0
+            .iter_mut()
+            .enumerate()
+            .filter(|(_, count)| **count > 0)
+        {
             self.0.add(start + at, u64::from(*count));
             *count = 0;
         }
@@ -107,7 +112,8 @@ impl Counts {
 
     /// Counts a connection that was not let in.
     pub(crate) fn refuse(&self, refusal: Refusal) {
-        self.0.add(REFUSALS + usize::from(refusal == Refusal::Client), 1);
+        self.0
+            .add(REFUSALS + usize::from(refusal == Refusal::Client), 1);
     }
 }
 
@@ -138,18 +144,51 @@ impl Collector for DnsCollector {
             unsent.push(counter(&[via], cells.sum(start + UNSENT)));
         }
         let refused = ["connections", "client"].into_iter().enumerate();
-        let refused = refused.map(|(at, limit)| counter(&[("limit", limit)], cells.sum(REFUSALS + at)));
+        let refused =
+            refused.map(|(at, limit)| counter(&[("limit", limit)], cells.sum(REFUSALS + at)));
         let state = self.0.state.load();
         vec![
             family("tidegate_dns_queries_total", "Queries by type", queries),
-            family("tidegate_dns_responses_total", "Answers by response code", responses),
-            family("tidegate_dns_truncated_total", "Answers that were cut, to be asked again over TCP", truncated),
-            family("tidegate_dns_silent_total", "Packets that got no answer: responses and fragments", silent),
-            family("tidegate_dns_unsent_total", "Answers that the kernel did not take", unsent),
-            family("tidegate_dns_refused_connections_total", "Connections over TCP beyond a limit", refused.collect()),
-            gauge("tidegate_dns_connections", "Connections over TCP", self.0.clients.open().into()),
-            gauge("tidegate_dns_zones", "Zones that are served", state.snapshot.zones() as f64),
-            gauge("tidegate_dns_names", "Names that are known", state.snapshot.names() as f64),
+            family(
+                "tidegate_dns_responses_total",
+                "Answers by response code",
+                responses,
+            ),
+            family(
+                "tidegate_dns_truncated_total",
+                "Answers that were cut, to be asked again over TCP",
+                truncated,
+            ),
+            family(
+                "tidegate_dns_silent_total",
+                "Packets that got no answer: responses and fragments",
+                silent,
+            ),
+            family(
+                "tidegate_dns_unsent_total",
+                "Answers that the kernel did not take",
+                unsent,
+            ),
+            family(
+                "tidegate_dns_refused_connections_total",
+                "Connections over TCP beyond a limit",
+                refused.collect(),
+            ),
+            gauge(
+                "tidegate_dns_connections",
+                "Connections over TCP",
+                self.0.clients.open().into(),
+            ),
+            gauge(
+                "tidegate_dns_zones",
+                "Zones that are served",
+                state.snapshot.zones() as f64,
+            ),
+            gauge(
+                "tidegate_dns_names",
+                "Names that are known",
+                state.snapshot.names() as f64,
+            ),
         ]
     }
 }

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use chassis::config::{Diagnostic, Report};
-use chassis::life::{Admin, Changes, Life, ReloadReceiver, ReloadRequests, Reloaded, RoleArgs, Stage, Watched};
+use chassis::life::{
+    Admin, Changes, Life, ReloadReceiver, ReloadRequests, Reloaded, RoleArgs, Stage, Watched,
+};
 use chassis::net::handover::{Door, HandoverError};
 use chassis::net::{Inherited, raise_descriptor_limit};
 use tokio::sync::Mutex;
@@ -127,7 +129,10 @@ async fn serve(args: &RoleArgs, systemd: Inherited) -> Result<(), StartError> {
         }
     };
     let taking_over = take_over.is_some();
-    let door = state.handover.as_ref().map(|handover| handover.door.clone());
+    let door = state
+        .handover
+        .as_ref()
+        .map(|handover| handover.door.clone());
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let shared = Arc::new(Shared {
         state: ArcSwap::from_pointee(state),
@@ -140,11 +145,15 @@ async fn serve(args: &RoleArgs, systemd: Inherited) -> Result<(), StartError> {
         listeners: Listeners::default(),
         door: Arc::default(),
         admin: None,
-        threads: config.threads.as_ref().map_or(cores, |threads| usize::from(**threads)),
+        threads: config
+            .threads
+            .as_ref()
+            .map_or(cores, |threads| usize::from(**threads)),
         fixed: fixed(config),
         shared,
     };
-    life.registry.register(Box::new(DnsCollector(running.shared.clone())))?;
+    life.registry
+        .register(Box::new(DnsCollector(running.shared.clone())))?;
     let admin = config.admin.bind(&mut inherited);
     let admin = admin.map_err(|error| StartError::Admin(*config.admin.address, error));
     let prepared = admin.and_then(|admin| {
@@ -152,7 +161,9 @@ async fn serve(args: &RoleArgs, systemd: Inherited) -> Result<(), StartError> {
         let plan = plan.and_then(|plan| match taking_over {
             // The predecessor waits there until this process serves.
             true => Ok(plan),
-            false => running.open_door(&running.shared.state.load()).map(|()| plan),
+            false => running
+                .open_door(&running.shared.state.load())
+                .map(|()| plan),
         });
         Ok((admin, plan))
     });
@@ -162,11 +173,14 @@ async fn serve(args: &RoleArgs, systemd: Inherited) -> Result<(), StartError> {
         Err(error) => Err(error),
     };
     let (admin, plan) = succession::settle(take_over, prepared, &life).await?;
-    running.listeners.apply(plan, running.threads, &running.shared);
+    running
+        .listeners
+        .apply(plan, running.threads, &running.shared);
     inherited.close_unclaimed();
     let addresses = running.listeners.addresses();
-    let mut addresses: BTreeMap<String, String> =
-        addresses.map(|(name, address)| (name.to_owned(), address.to_string())).collect();
+    let mut addresses: BTreeMap<String, String> = addresses
+        .map(|(name, address)| (name.to_owned(), address.to_string()))
+        .collect();
     addresses.insert("admin".into(), admin.address().to_string());
     let (reloads, requests) = ReloadRequests::channel();
     // From here on nobody else serves: what fails is told, and this process serves on.
@@ -207,7 +221,8 @@ fn warn(warnings: &[String]) {
 
 impl Running<'_> {
     fn plan(&self, state: &State, inherited: &mut Inherited) -> Result<Plan, Diagnostic> {
-        self.listeners.plan(&state.listeners, self.threads, inherited)
+        self.listeners
+            .plan(&state.listeners, self.threads, inherited)
     }
 
     /// Waits for successors where the state says.
@@ -279,7 +294,10 @@ impl Running<'_> {
         self.listeners.close();
         self.listeners.finish(LEAVE).await;
         let state = self.shared.state.load_full();
-        let drain = state.handover.as_ref().map_or(LEAVE, |handover| handover.drain);
+        let drain = state
+            .handover
+            .as_ref()
+            .map_or(LEAVE, |handover| handover.drain);
         let limit = if replaced { drain } else { LEAVE };
         let ended = async {
             while self.shared.clients.open() > 0 {

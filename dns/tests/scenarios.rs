@@ -36,8 +36,10 @@ use tidegate_dns::{Config, zone};
 #[test]
 fn every_query_gets_the_answer_that_is_written() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
-    let mut files: Vec<PathBuf> =
-        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<PathBuf> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
     files.sort();
     let (mut cases, mut wrong) = (0, String::new());
     for file in files {
@@ -88,7 +90,9 @@ fn differences(written: &str, played: &str) -> Vec<String> {
     };
     let pairs = blocks(written).into_iter().zip(blocks(played));
     let differ = pairs.filter(|(written, played)| written != played);
-    differ.map(|(written, played)| format!("expected\n{written}\nfound\n{played}\n")).collect()
+    differ
+        .map(|(written, played)| format!("expected\n{written}\nfound\n{played}\n"))
+        .collect()
 }
 
 /// The zones of a file.
@@ -283,12 +287,18 @@ fn show(answer: &[u8], packet: &[u8]) -> Vec<String> {
         lines.push("no question".to_owned());
     } else {
         let end = 12 + answer[12..].iter().position(|octet| *octet == 0).unwrap() + 5;
-        assert_eq!(answer[12..end], packet[12..end], "the question is the query's, also in its case");
+        assert_eq!(
+            answer[12..end],
+            packet[12..end],
+            "the question is the query's, also in its case"
+        );
     }
     let (_, answers, authorities, additionals) = message.sections().expect("it can be read");
-    for (name, section) in
-        [("answer", answers), ("authority", authorities), ("additional", additionals)]
-    {
+    for (name, section) in [
+        ("answer", answers),
+        ("authority", authorities),
+        ("additional", additionals),
+    ] {
         for record in section {
             let record = record.expect("every record can be read");
             if record.rtype().to_int() != rtype::OPT {
@@ -319,7 +329,9 @@ fn show(answer: &[u8], packet: &[u8]) -> Vec<String> {
 
 fn in_words(record: &ParsedRecord<'_, &[u8]>) -> String {
     let record = record.to_record::<AllRecordData<_, _>>();
-    let record = record.expect("its data can be read").expect("every type is read");
+    let record = record
+        .expect("its data can be read")
+        .expect("every type is read");
     format!(
         "{}. {} {} {}",
         record.owner(),

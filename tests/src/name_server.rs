@@ -56,7 +56,8 @@ impl NameServer {
     pub fn configure(&self, configuration: &str) {
         let unfinished = self.folder.path().join("dns.new");
         fs::write(&unfinished, with_listener(configuration)).expect("it can be written");
-        fs::rename(unfinished, self.folder.path().join("dns.toml")).expect("they are in one folder");
+        fs::rename(unfinished, self.folder.path().join("dns.toml"))
+            .expect("they are in one folder");
     }
 }
 
@@ -98,7 +99,10 @@ impl Peer {
                 address.ip(),
                 address.port()
             );
-            (configuration, vec!["-d".into(), "-c".into(), format!("{folder}/configuration")])
+            (
+                configuration,
+                vec!["-d".into(), "-c".into(), format!("{folder}/configuration")],
+            )
         })
     }
 
@@ -116,7 +120,10 @@ impl Peer {
                 address.ip(),
                 address.port()
             );
-            (configuration, vec!["-c".into(), format!("{folder}/configuration")])
+            (
+                configuration,
+                vec!["-c".into(), format!("{folder}/configuration")],
+            )
         })
     }
 

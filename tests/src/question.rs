@@ -41,7 +41,9 @@ pub fn query(id: u16, name: &str, rtype: &str) -> Vec<u8> {
 /// When there are no sockets.
 pub fn ask(server: SocketAddr, name: &str, rtype: &str) -> Option<Answer> {
     let socket = UdpSocket::bind(("127.0.0.1", 0)).expect("a port is free");
-    socket.set_read_timeout(Some(Duration::from_secs(2))).expect("two seconds are a time");
+    socket
+        .set_read_timeout(Some(Duration::from_secs(2)))
+        .expect("two seconds are a time");
     socket.connect(server).expect("loopback is there");
     socket.send(&query(4711, name, rtype)).ok()?;
     let mut buffer = [0; 4096];
@@ -59,7 +61,10 @@ pub fn ask_patiently(server: SocketAddr, name: &str, rtype: &str) -> Answer {
         if let Some(answer) = ask(server, name, rtype) {
             return answer;
         }
-        assert!(std::time::Instant::now() < deadline, "{server} does not answer");
+        assert!(
+            std::time::Instant::now() < deadline,
+            "{server} does not answer"
+        );
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -86,8 +91,10 @@ pub fn read(packet: &[u8]) -> Answer {
     let (_, answers, authorities, additionals) = message.sections().expect("it can be read");
     let sections = [answers, authorities, additionals].map(|section| {
         let records = section.map(|record| record.expect("every record can be read"));
-        let mut lines: Vec<String> =
-            records.filter(|record| record.rtype() != Rtype::OPT).map(|record| in_words(&record)).collect();
+        let mut lines: Vec<String> = records
+            .filter(|record| record.rtype() != Rtype::OPT)
+            .map(|record| in_words(&record))
+            .collect();
         lines.sort();
         lines
     });
@@ -96,7 +103,9 @@ pub fn read(packet: &[u8]) -> Answer {
 
 fn in_words(record: &ParsedRecord<'_, &[u8]>) -> String {
     let record = record.to_record::<AllRecordData<_, _>>();
-    let record = record.expect("its data can be read").expect("every type is read");
+    let record = record
+        .expect("its data can be read")
+        .expect("every type is read");
     let (owner, ttl) = (record.owner(), record.ttl().as_secs());
     format!("{owner} {ttl} {} {}", record.data().rtype(), record.data()).to_lowercase()
 }

@@ -44,7 +44,9 @@ fn said(program: &str, server: SocketAddr, args: &[&str]) -> String {
 
 fn address_of_www(server: &NameServer) -> Option<String> {
     let answer = ask(server.address, "www.example.test", "A")?;
-    answer.sections[0].first().map(|line| line.rsplit(' ').next().unwrap_or_default().to_owned())
+    answer.sections[0]
+        .first()
+        .map(|line| line.rsplit(' ').next().unwrap_or_default().to_owned())
 }
 
 #[tokio::test]
@@ -52,7 +54,11 @@ async fn dig_and_kdig_are_answered_over_udp_and_tcp() {
     let server = server().await;
     for program in ["dig", "kdig"] {
         for transport in ["+notcp", "+tcp"] {
-            let short = said(program, server.address, &["+short", transport, "www.example.test"]);
+            let short = said(
+                program,
+                server.address,
+                &["+short", transport, "www.example.test"],
+            );
             assert_eq!(short, "192.0.2.1\n", "{program} {transport}");
         }
     }
@@ -80,36 +86,61 @@ async fn a_changed_file_is_served_and_a_broken_one_changes_nothing() {
     let answer = server.admin.reload().await;
     assert_eq!(answer.status, 422);
     let text = answer.text();
-    assert!(text.contains("dns.toml:16:11: not a record of type A"), "{text}");
+    assert!(
+        text.contains("dns.toml:16:11: not a record of type A"),
+        "{text}"
+    );
     assert_eq!(address_of_www(&server).as_deref(), Some("192.0.2.2"));
 }
 
 #[tokio::test]
 async fn a_mistake_in_a_zone_file_is_told_with_its_place() {
     let zone = "[[zone]]\nname = \"example.test\"\nfile = \"zone\"\n";
-    let sound = "@ 1h SOA ns1 host 1 1h 1h 1h 1h\n@ 1h NS ns1\nns1 60 A 192.0.2.1\n\nwww 60 A 192.0.2.1\n";
+    let sound =
+        "@ 1h SOA ns1 host 1 1h 1h 1h 1h\n@ 1h NS ns1\nns1 60 A 192.0.2.1\n\nwww 60 A 192.0.2.1\n";
     let write = |text: &str, server: &NameServer| {
         let unfinished = server.folder.path().join("zone.new");
         fs::write(&unfinished, text).unwrap();
         fs::rename(unfinished, server.folder.path().join("zone")).unwrap();
     };
-    let server = NameServer::start(zone, |folder| fs::write(folder.join("zone"), sound).unwrap()).await;
+    let server = NameServer::start(zone, |folder| {
+        fs::write(folder.join("zone"), sound).unwrap()
+    })
+    .await;
     for (text, expected) in [
-        (sound.replace("60 A 192.0.2.1\n\nwww", "60 A 192.0.2\n\nwww"), "zone:3:"),
-        (sound.replace("www 60 A", "www 60 CNAME ns1\nwww 60 A"), "zone:6:1: `www.example.test.` has a CNAME record and A records"),
-        (sound.replace("www 60", "; here\n\n\twww.elsewhere.test. 60"), "zone:7:2"),
-        (sound.replace("www 60", "www.elsewhere.test. 60"), "zone:5:1: `www.elsewhere.test.` is not in the zone"),
+        (
+            sound.replace("60 A 192.0.2.1\n\nwww", "60 A 192.0.2\n\nwww"),
+            "zone:3:",
+        ),
+        (
+            sound.replace("www 60 A", "www 60 CNAME ns1\nwww 60 A"),
+            "zone:6:1: `www.example.test.` has a CNAME record and A records",
+        ),
+        (
+            sound.replace("www 60", "; here\n\n\twww.elsewhere.test. 60"),
+            "zone:7:2",
+        ),
+        (
+            sound.replace("www 60", "www.elsewhere.test. 60"),
+            "zone:5:1: `www.elsewhere.test.` is not in the zone",
+        ),
         (sound.replace("@ 1h NS ns1\n", ""), "has no NS records"),
         (sound.replace("www", "$GENERATE"), "zone:5:1"),
     ] {
         write(&text, &server);
         let answer = server.admin.reload().await;
         let said = answer.text();
-        assert!(answer.status == 422 && said.contains(expected), "{expected}:\n{said}");
+        assert!(
+            answer.status == 422 && said.contains(expected),
+            "{expected}:\n{said}"
+        );
         assert_eq!(address_of_www(&server).as_deref(), Some("192.0.2.1"));
     }
     // The zone file is watched like the configuration.
-    write(&sound.replace("www 60 A 192.0.2.1", "www 60 A 192.0.2.7"), &server);
+    write(
+        &sound.replace("www 60 A 192.0.2.1", "www 60 A 192.0.2.7"),
+        &server,
+    );
     eventually("the new address is answered", SOON, async || {
         address_of_www(&server).filter(|address| address == "192.0.2.7")
     })
@@ -119,13 +150,21 @@ async fn a_mistake_in_a_zone_file_is_told_with_its_place() {
 #[tokio::test]
 async fn answers_leave_from_the_address_that_was_asked() {
     let any = "[[listener]]\nname = \"any\"\naddress = \"0.0.0.0:PORT\"\n[[listener]]\nname = \"six\"\naddress = \"[::]:PORT\"\n";
-    let free = std::net::UdpSocket::bind("0.0.0.0:0").unwrap().local_addr().unwrap().port();
+    let free = std::net::UdpSocket::bind("0.0.0.0:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
     let any = any.replace("PORT", &free.to_string());
     let server = NameServer::start(&format!("{ZONE}{any}"), |_| {}).await;
     for address in ["127.0.0.1", "127.0.0.2", "127.1.2.3", "::1"] {
         let asked = SocketAddr::new(address.parse().unwrap(), free);
         // dig takes answers from elsewhere for what they may be: forged.
-        let short = said("dig", asked, &["+short", "+tries=1", "+time=2", "www.example.test"]);
+        let short = said(
+            "dig",
+            asked,
+            &["+short", "+tries=1", "+time=2", "www.example.test"],
+        );
         assert_eq!(short, "192.0.2.1\n", "{address}");
     }
     assert_eq!(address_of_www(&server).as_deref(), Some("192.0.2.1"));
@@ -158,8 +197,9 @@ fn is_ended(stream: &mut TcpStream) -> bool {
 async fn many_queries_over_one_connection_are_answered_in_order() {
     let server = server().await;
     let mut stream = connect(&server);
-    let queries: Vec<u8> =
-        (0..500).flat_map(|id| framed(&query(id, "www.example.test", "A"))).collect();
+    let queries: Vec<u8> = (0..500)
+        .flat_map(|id| framed(&query(id, "www.example.test", "A")))
+        .collect();
     // In pieces that end in the middle of queries and of their lengths.
     for piece in queries.chunks(77) {
         stream.write_all(piece).unwrap();
@@ -193,17 +233,28 @@ async fn slow_and_idle_connections_end_and_no_client_has_too_many() {
         }
     });
     assert!(is_ended(&mut idle) && is_ended(&mut slow) && is_ended(&mut third));
-    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
-    let refused = server.admin.metric("tidegate_dns_refused_connections_total{limit=\"client\"}").await;
+    assert!(
+        began.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        began.elapsed()
+    );
+    let refused = server
+        .admin
+        .metric("tidegate_dns_refused_connections_total{limit=\"client\"}")
+        .await;
     assert_eq!(refused, Some(1.0));
     let mut last = eventually("there is room again", SOON, async || {
         let mut stream = connect(&server);
         let sent = stream.write_all(&framed(&query(7, "www.example.test", "A")).repeat(3));
-        sent.ok().and_then(|()| receive(&mut stream).ok().map(|_| stream))
+        sent.ok()
+            .and_then(|()| receive(&mut stream).ok().map(|_| stream))
     })
     .await;
     receive(&mut last).unwrap();
-    assert!(is_ended(&mut last), "two queries are enough for one connection");
+    assert!(
+        is_ended(&mut last),
+        "two queries are enough for one connection"
+    );
 }
 
 #[tokio::test]
@@ -238,7 +289,10 @@ async fn a_hand_over_loses_no_query() {
             .unwrap();
         let text = fs::read_to_string(&printed).unwrap();
         assert!(status.success(), "{text}");
-        let successor = text.split_whitespace().nth(1).and_then(|id| id.parse().ok());
+        let successor = text
+            .split_whitespace()
+            .nth(1)
+            .and_then(|id| id.parse().ok());
         successors.push(successor.unwrap_or_else(|| panic!("{text}")));
     }
     done.store(true, std::sync::atomic::Ordering::Relaxed);
@@ -255,7 +309,16 @@ async fn explain_says_why() {
     let configuration = format!("admin = {{ address = \"127.0.0.1:0\" }}\n{ZONE}");
     fs::write(folder.path().join("dns.toml"), configuration).unwrap();
     let explain = |name: &str, kind: &str| {
-        let args = ["dns", "explain", name, kind, "--from", "192.0.2.9", "-c", "dns.toml"];
+        let args = [
+            "dns",
+            "explain",
+            name,
+            kind,
+            "--from",
+            "192.0.2.9",
+            "-c",
+            "dns.toml",
+        ];
         let output = run(folder.path(), &args);
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
@@ -268,6 +331,9 @@ async fn explain_says_why() {
          answer    NOERROR\n          answer     www.example.test. 300 A 192.0.2.1\n"
     );
     let nowhere = explain("a.b.example.test.", "TXT");
-    assert!(nowhere.contains("it is not there; the closest is example.test."), "{nowhere}");
+    assert!(
+        nowhere.contains("it is not there; the closest is example.test."),
+        "{nowhere}"
+    );
     assert!(explain("elsewhere.test", "A").contains("none of ours"));
 }

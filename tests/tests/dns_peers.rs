@@ -9,8 +9,24 @@ use tidegate_tests::question::{Answer, ask};
 
 const ZONE: &str = "example.test.";
 const TYPES: [&str; 18] = [
-    "A", "AAAA", "NS", "SOA", "MX", "TXT", "CNAME", "PTR", "SRV", "CAA", "HINFO", "NAPTR", "TLSA",
-    "DS", "DNAME", "SVCB", "HTTPS", "TYPE65280",
+    "A",
+    "AAAA",
+    "NS",
+    "SOA",
+    "MX",
+    "TXT",
+    "CNAME",
+    "PTR",
+    "SRV",
+    "CAA",
+    "HINFO",
+    "NAPTR",
+    "TLSA",
+    "DS",
+    "DNAME",
+    "SVCB",
+    "HTTPS",
+    "TYPE65280",
 ];
 
 fn text() -> String {
@@ -18,14 +34,20 @@ fn text() -> String {
 }
 
 async fn ours() -> NameServer {
-    let zone = format!("udp = {{ largest = 4096 }}\n[[zone]]\nname = \"{ZONE}\"\nfile = \"zone\"\n");
-    NameServer::start(&zone, |folder| fs::write(folder.join("zone"), text()).unwrap()).await
+    let zone =
+        format!("udp = {{ largest = 4096 }}\n[[zone]]\nname = \"{ZONE}\"\nfile = \"zone\"\n");
+    NameServer::start(&zone, |folder| {
+        fs::write(folder.join("zone"), text()).unwrap()
+    })
+    .await
 }
 
 /// Every name of the zone, those above and below, and beside them; also some that are not in the zone.
 fn names() -> BTreeSet<String> {
     let text = text();
-    let lines = text.lines().filter(|line| !line.starts_with(['$', ';', ' ']));
+    let lines = text
+        .lines()
+        .filter(|line| !line.starts_with(['$', ';', ' ']));
     let owners = lines.filter_map(|line| line.split_whitespace().next());
     let mut names = BTreeSet::from(["elsewhere.test.".to_owned(), "test.".to_owned()]);
     for owner in owners {
@@ -61,7 +83,12 @@ fn compare(ours: &NameServer, peer: &Peer, same: impl Fn(&Answer, &Answer) -> bo
     }
     assert!(asked > 3000, "only {asked} questions");
     let some: Vec<_> = wrong.iter().take(10).cloned().collect();
-    assert!(wrong.is_empty(), "{} of {asked} answers differ:\n{}", wrong.len(), some.join("\n\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} of {asked} answers differ:\n{}",
+        wrong.len(),
+        some.join("\n\n")
+    );
 }
 
 #[tokio::test]

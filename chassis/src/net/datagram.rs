@@ -89,7 +89,9 @@ impl BoundDatagram {
     pub fn for_workers(&self, workers: usize) -> io::Result<Vec<UdpSocket>> {
         let count = workers.max(self.sockets.len());
         let sockets = (0..count).map(|at| &self.sockets[at % self.sockets.len()]);
-        sockets.map(|socket| Ok(socket.try_clone()?.into())).collect()
+        sockets
+            .map(|socket| Ok(socket.try_clone()?.into()))
+            .collect()
     }
 
     /// Sets how many octets wait for a worker; the kernel gives at most what `net.core.rmem_max` says.
@@ -97,7 +99,9 @@ impl BoundDatagram {
     /// # Errors
     /// What the kernel refuses.
     pub fn set_receive_buffer(&self, octets: usize) -> io::Result<()> {
-        self.sockets.iter().try_for_each(|socket| socket.set_recv_buffer_size(octets))
+        self.sockets
+            .iter()
+            .try_for_each(|socket| socket.set_recv_buffer_size(octets))
     }
 
     /// Every socket, for a hand-over.
@@ -113,7 +117,14 @@ mod tests {
 
     fn anew(address: &str, inherited: &mut Inherited) -> io::Result<BoundDatagram> {
         let options = ListenOptions::default();
-        bind_datagram("dns", address.parse().unwrap(), &options, 2, false, inherited)
+        bind_datagram(
+            "dns",
+            address.parse().unwrap(),
+            &options,
+            2,
+            false,
+            inherited,
+        )
     }
 
     #[test]
@@ -141,7 +152,9 @@ mod tests {
         let workers = new.for_workers(1).unwrap();
         assert_eq!(workers.len(), 2, "no socket is left out");
         let mut buffer = [0; 16];
-        let received = workers.iter().find_map(|socket| socket.recv(&mut buffer).ok());
+        let received = workers
+            .iter()
+            .find_map(|socket| socket.recv(&mut buffer).ok());
         assert_eq!(received, Some(5));
     }
 }

@@ -66,7 +66,11 @@ impl InheritedSocket {
         let transport = match socket.r#type()? {
             Type::STREAM if socket.is_listener()? => Transport::Stream,
             Type::DGRAM if socket.protocol()? == Some(Protocol::UDP) => Transport::Datagram,
-            _ => return Err(wrong("it is neither a listening stream socket nor one for UDP")),
+            _ => {
+                return Err(wrong(
+                    "it is neither a listening stream socket nor one for UDP",
+                ));
+            }
         };
         if transport == Transport::Stream {
             socket.set_nonblocking(true)?;
@@ -102,7 +106,9 @@ impl InheritedSocket {
 impl FromIterator<InheritedSocket> for Inherited {
     fn from_iter<I: IntoIterator<Item = InheritedSocket>>(sockets: I) -> Self {
         let sockets: Vec<_> = sockets.into_iter().collect();
-        let streams = sockets.iter().filter(|one| one.transport == Transport::Stream);
+        let streams = sockets
+            .iter()
+            .filter(|one| one.transport == Transport::Stream);
         let tcp = streams.filter_map(|one| one.address.tcp());
         Self {
             ports: tcp.map(|address| address.port()).collect(),

@@ -39,7 +39,9 @@ pub fn compile(zones: &[Zone], chooser: Arc<dyn Choose>) -> Result<Snapshot, Vec
     let nodes = names.iter().map(|name| {
         let mut node = compiler.node(name);
         let wildcard = name.child(b"*").and_then(|wildcard| table.get(&wildcard));
-        node.wildcard = wildcard.filter(|_| node.below == Below::Nothing).unwrap_or(NONE);
+        node.wildcard = wildcard
+            .filter(|_| node.below == Below::Nothing)
+            .unwrap_or(NONE);
         node
     });
     let nodes = nodes.collect();
@@ -117,7 +119,10 @@ impl<'a> Compiler<'a> {
         match message.finish(code, authoritative) {
             Some(answer) => self.answers.push(answer),
             None => {
-                let what = format!("a set of records of `{}` is longer than a message", zone.apex);
+                let what = format!(
+                    "a set of records of `{}` is longer than a message",
+                    zone.apex
+                );
                 self.mistakes.push(Diagnostic::new(zone.place, what));
             }
         }
@@ -204,7 +209,10 @@ impl<'a> Compiler<'a> {
         };
         let mut kinds = Vec::new();
         if let Some((_, alias)) = chain.first() {
-            let own = Route { chain: &[], ..route };
+            let own = Route {
+                chain: &[],
+                ..route
+            };
             let given = self.set(number, &own, name, alias);
             kinds.push(Kind {
                 rtype: rtype::CNAME,
@@ -212,7 +220,12 @@ impl<'a> Compiler<'a> {
             });
         }
         if let End::At(owner, records) = &end {
-            for set in zone.names.get(records).into_iter().flat_map(|sets| sets.values()) {
+            for set in zone
+                .names
+                .get(records)
+                .into_iter()
+                .flat_map(|sets| sets.values())
+            {
                 let given = self.set(number, &route, owner, set);
                 let rtype = set.rtype;
                 kinds.push(Kind { rtype, given });
@@ -267,7 +280,9 @@ impl<'a> Compiler<'a> {
         let Some(id) = self.chooser.policy(policy) else {
             let names = self.chooser.names();
             let what = format!("there is no policy `{}`", **policy);
-            let mistake = policy.wrong(what).suggest(policy, names.iter().map(String::as_str));
+            let mistake = policy
+                .wrong(what)
+                .suggest(policy, names.iter().map(String::as_str));
             if !self.mistakes.contains(&mistake) {
                 self.mistakes.push(mistake);
             }

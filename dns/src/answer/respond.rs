@@ -115,7 +115,9 @@ impl Snapshot {
         let Some(dynamic) = self.dynamics.get(dynamic as usize) else {
             return (None, 0);
         };
-        let told = edns.and_then(|edns| edns.subnet).filter(|subnet| !subnet.is_empty());
+        let told = edns
+            .and_then(|edns| edns.subnet)
+            .filter(|subnet| !subnet.is_empty());
         let client = match told {
             Some(subnet) => Client {
                 address: subnet.ip(),
@@ -128,8 +130,7 @@ impl Snapshot {
                 told: false,
             },
         };
-        let Choice { variant, scope } =
-            self.chooser.choose(dynamic.policy, dynamic.rtype, client);
+        let Choice { variant, scope } = self.chooser.choose(dynamic.policy, dynamic.rtype, client);
         let variant = variant.filter(|variant| *variant < dynamic.count);
         // A scope is about the network that was told, and no other (RFC 7871, 7.2.1).
         let scope = if client.told { scope } else { 0 };

@@ -72,7 +72,10 @@ impl<'a> Within<'a> {
                 return (chain, end);
             };
             let again = chain.iter().any(|(seen, _)| seen == owner);
-            let target = alias.targets().next().map(|(_, target)| Name::from(&*target));
+            let target = alias
+                .targets()
+                .next()
+                .map(|(_, target)| Name::from(&*target));
             if again || chain.len() == LONGEST_CHAIN {
                 return (chain, End::Outside);
             }
@@ -86,11 +89,17 @@ impl<'a> Within<'a> {
 
     /// Adds the SOA record that says how long nothing may be kept (RFC 2308, 3).
     pub(super) fn nothing(&self, message: &mut Message<'_>) {
-        let Some((soa, record)) = self.zone.set(&self.zone.apex, SOA).and_then(|soa| Some((soa, soa.records.first()?)))
+        let Some((soa, record)) = self
+            .zone
+            .set(&self.zone.apex, SOA)
+            .and_then(|soa| Some((soa, soa.records.first()?)))
         else {
             return;
         };
-        let minimum = record.data.last_chunk::<4>().map_or(0, |end| u32::from_be_bytes(*end));
+        let minimum = record
+            .data
+            .last_chunk::<4>()
+            .map_or(0, |end| u32::from_be_bytes(*end));
         let ttl = soa.ttl.min(minimum);
         message.record(Section::Authority, &self.zone.apex, SOA, ttl, &record.data);
     }
@@ -167,12 +176,18 @@ fn distinct(set: &RecordSet) -> Vec<Name> {
 
 /// All names of the zones, those between them, and those above.
 pub(super) fn tree(zones: &[Zone]) -> Tree {
-    let apexes: FxHashMap<&[u8], usize> =
-        zones.iter().enumerate().map(|(number, zone)| (&*zone.apex, number)).collect();
+    let apexes: FxHashMap<&[u8], usize> = zones
+        .iter()
+        .enumerate()
+        .map(|(number, zone)| (&*zone.apex, number))
+        .collect();
     let zone_of = |name: &[u8]| suffixes(name).find_map(|above| apexes.get(above).copied());
     let mut tree = Tree::default();
     for (number, zone) in zones.iter().enumerate() {
-        let mine = zone.names.keys().filter(|name| zone_of(name) == Some(number));
+        let mine = zone
+            .names
+            .keys()
+            .filter(|name| zone_of(name) == Some(number));
         for name in mine.chain([&zone.apex]) {
             let mut above = Some(&**name);
             while let Some(name) = above.filter(|name| !tree.contains_key(*name)) {

@@ -59,7 +59,11 @@ impl Clients {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let mut open = self.clients.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self
+            .clients
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         open.all = open.all.saturating_sub(1);
         if let Some(own) = open.by_client.get_mut(&self.client) {
             *own = own.saturating_sub(1);

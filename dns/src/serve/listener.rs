@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use chassis::config::Diagnostic;
 use chassis::net::handover::Offered;
-use chassis::net::{Address, Bound, BoundDatagram, Inherited, ListenOptions, Listener, bind, bind_datagram};
+use chassis::net::{
+    Address, Bound, BoundDatagram, Inherited, ListenOptions, Listener, bind, bind_datagram,
+};
 use tokio::sync::watch;
 
 use super::{Shared, tcp, udp};
@@ -70,7 +72,8 @@ impl Listeners {
                 None => {
                     let (tcp, udp) = self.bind(listener, threads, inherited).map_err(|error| {
                         let ListenerState { name, address, .. } = listener;
-                        let what = format!("the listener `{name}` cannot listen on {address}: {error}");
+                        let what =
+                            format!("the listener `{name}` cannot listen on {address}: {error}");
                         Diagnostic::new(listener.place, what)
                     })?;
                     Planned::Open(tcp, udp)
@@ -138,7 +141,9 @@ impl Listeners {
 
     /// Names and bound addresses.
     pub(crate) fn addresses(&self) -> impl Iterator<Item = (&str, &Address)> {
-        self.open.iter().map(|open| (&*open.wanted.name, open.tcp.address()))
+        self.open
+            .iter()
+            .map(|open| (&*open.wanted.name, open.tcp.address()))
     }
 
     /// Every socket, for a successor.
@@ -186,9 +191,8 @@ impl Open {
         }
         let leaving = Arc::new(AtomicBool::new(false));
         let sockets = udp.for_workers(threads)?.into_iter().enumerate();
-        let started = sockets.map(|(number, socket)| {
-            udp::start(number, socket, shared.clone(), leaving.clone())
-        });
+        let started = sockets
+            .map(|(number, socket)| udp::start(number, socket, shared.clone(), leaving.clone()));
         let threads = started.collect::<io::Result<_>>()?;
         tracing::info!(listener = &*wanted.name, address = %tcp.address(), "listening");
         Ok(Self {

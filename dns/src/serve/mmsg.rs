@@ -12,9 +12,11 @@ use std::ptr;
 /// Datagrams that one call takes.
 pub(super) const BATCH: usize = 32;
 /// The longest query; a longer one is cut, and then it is no query.
-const LONGEST_QUERY: usize = 4096;
+const LONGEST_QUERY: usize = 2048;
 /// The longest answer.
 pub(super) const LONGEST_ANSWER: usize = 4096;
+/// Between buffers: were they a power of two apart, all would be in the same few lines of a cache.
+const APART: usize = 64;
 /// Room for one control message with an address, aligned as the kernel wants it.
 const CONTROL: usize = 64;
 
@@ -24,8 +26,8 @@ struct Control([u8; CONTROL]);
 
 /// Buffers for a batch of queries and their answers. Made once a thread.
 pub(super) struct Batch {
-    queries: Box<[[u8; LONGEST_QUERY]]>,
-    answers: Box<[[u8; LONGEST_ANSWER]]>,
+    queries: Box<[[u8; LONGEST_QUERY + APART]]>,
+    answers: Box<[[u8; LONGEST_ANSWER + APART]]>,
     clients: Box<[libc::sockaddr_storage]>,
     controls: Box<[Control]>,
     received: [Received; BATCH],
@@ -48,16 +50,20 @@ pub(super) struct Sent {
 }
 
 impl Batch {
-    /// Buffers for a socket; `any_address` when it takes what is sent to any address of this machine.
-    pub(super) fn new(socket: &UdpSocket, any_address: bool) -> io::Result<Self> {
+    /// Buffers for a socket; `any_address` when it takes what is sent to any address of this machine, `whole`
+    /// when no answer is ever longer than what goes over any path in one piece.
+    pub(super) fn new(socket: &UdpSocket, any_address: bool, whole: bool) -> io::Result<Self> {
         if any_address {
             tell_asked_address(socket)?;
+        }
+        if whole {
+            never_fragment(socket)?;
         }
         // SAFETY: a sockaddr_storage is plain data, for which zeros are a value (no family).
         let no_address: libc::sockaddr_storage = unsafe { mem::zeroed() };
         Ok(Self {
-            queries: vec![[0; LONGEST_QUERY]; BATCH].into(),
-            answers: vec![[0; LONGEST_ANSWER]; BATCH].into(),
+            queries: vec![[0; LONGEST_QUERY + APART]; BATCH].into(),
+            answers: vec![[0; LONGEST_ANSWER + APART]; BATCH].into(),
             clients: vec![no_address; BATCH].into(),
             controls: vec![Control([0; CONTROL]); BATCH].into(),
             received: [Received::default(); BATCH],
@@ -71,7 +77,7 @@ impl Batch {
         // SAFETY: a mmsghdr is plain data, for which zeros are a value (null pointers, no lengths).
         let mut headers: [libc::mmsghdr; BATCH] = unsafe { mem::zeroed() };
         for (at, header) in headers.iter_mut().enumerate() {
-            parts[at] = part(&mut self.queries[at]);
+            parts[at] = part(&mut self.queries[at][..LONGEST_QUERY]);
             let message = &mut header.msg_hdr;
             message.msg_name = (&raw mut self.clients[at]).cast();
             message.msg_namelen = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
@@ -114,7 +120,7 @@ impl Batch {
     pub(super) fn query(&mut self, at: usize) -> Option<(&[u8], SocketAddr, &mut [u8])> {
         let client = address(&self.clients[at], self.received[at].client)?;
         let query = &self.queries[at][..self.received[at].query];
-        Some((query, client, &mut self.answers[at]))
+        Some((query, client, &mut self.answers[at][..LONGEST_ANSWER]))
     }
 
     /// Says how long the answer to a query is; 0 for none.
@@ -195,20 +201,44 @@ fn part(bytes: &mut [u8]) -> libc::iovec {
 
 /// Asks the kernel to tell which address was asked.
 fn tell_asked_address(socket: &UdpSocket) -> io::Result<()> {
-    let (level, option) = match socket.local_addr()? {
-        SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_PKTINFO),
-        SocketAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO),
+    match socket.local_addr()? {
+        SocketAddr::V4(_) => set(socket, libc::IPPROTO_IP, libc::IP_PKTINFO, 1),
+        SocketAddr::V6(_) => set(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1),
+    }
+}
+
+/// Has answers travel whole, or not at all, and pays no heed to what strangers say of the path (RFC 9715, 3.1).
+fn never_fragment(socket: &UdpSocket) -> io::Result<()> {
+    let (level, option, value) = match socket.local_addr()? {
+        SocketAddr::V4(_) => (
+            libc::IPPROTO_IP,
+            libc::IP_MTU_DISCOVER,
+            libc::IP_PMTUDISC_PROBE,
+        ),
+        SocketAddr::V6(_) => (
+            libc::IPPROTO_IPV6,
+            libc::IPV6_MTU_DISCOVER,
+            libc::IPV6_PMTUDISC_PROBE,
+        ),
     };
-    let on: libc::c_int = 1;
+    set(socket, level, option, value)
+}
+
+fn set(
+    socket: &UdpSocket,
+    level: libc::c_int,
+    option: libc::c_int,
+    value: libc::c_int,
+) -> io::Result<()> {
     // SAFETY: the descriptor is open while `socket` is borrowed, and the kernel reads as many bytes of
-    // `on` as it is told that there are.
+    // `value` as it is told that there are.
     let outcome = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
             level,
             option,
-            (&raw const on).cast(),
-            size_of_val(&on) as libc::socklen_t,
+            (&raw const value).cast(),
+            size_of_val(&value) as libc::socklen_t,
         )
     };
     match outcome {
@@ -260,7 +290,10 @@ fn address(storage: &libc::sockaddr_storage, len: libc::socklen_t) -> Option<Soc
             // SAFETY: as above, of IPv6.
             let address = unsafe { from.cast::<libc::sockaddr_in6>().read() };
             let ip = IpAddr::V6(Ipv6Addr::from(address.sin6_addr.s6_addr));
-            Some(SocketAddr::new(ip.to_canonical(), u16::from_be(address.sin6_port)))
+            Some(SocketAddr::new(
+                ip.to_canonical(),
+                u16::from_be(address.sin6_port),
+            ))
         }
         _ => None,
     }

@@ -122,7 +122,8 @@ impl Connection {
             let deadline = tokio::time::Instant::now() + patience;
             while !self.has_query() {
                 let was_empty = self.received.is_empty();
-                let more = tokio::time::timeout_at(deadline, read(&mut self.stream, &mut self.received));
+                let more =
+                    tokio::time::timeout_at(deadline, read(&mut self.stream, &mut self.received));
                 let got = tokio::select! {
                     got = more => got,
                     _ = closed.wait_for(|closing| *closing), if was_empty => return Ok(()),
@@ -204,7 +205,9 @@ fn answer(shared: &Shared, query: &[u8], client: SocketAddr, answers: &mut Vec<u
             largest_udp: state.largest_udp,
             tcp: true,
         };
-        let outcome = state.snapshot.respond(query, client.ip().to_canonical(), limits, name, out);
+        let outcome = state
+            .snapshot
+            .respond(query, client.ip().to_canonical(), limits, name, out);
         let mut tally = Tally::default();
         tally.count(&outcome);
         shared.counts.add(Transport::Tcp, &mut tally, 0);

@@ -23,12 +23,16 @@ pub(super) fn start(
     closing: Arc<AtomicBool>,
 ) -> io::Result<JoinHandle<()>> {
     let any_address = socket.local_addr()?.ip().is_unspecified();
+    let whole = shared.state.load().largest_udp <= SAFE;
     let thread = std::thread::Builder::new().name(format!("udp-{number}"));
-    thread.spawn(move || match Batch::new(&socket, any_address) {
+    thread.spawn(move || match Batch::new(&socket, any_address, whole) {
         Ok(batch) => Worker::new(socket, shared, batch).run(&closing),
         Err(error) => tracing::error!(%error, "no answers over UDP"),
     })
 }
+
+/// Answers so long go over any path in one piece (RFC 9715, appendix A).
+const SAFE: u16 = 1232;
 
 struct Worker {
     socket: UdpSocket,
@@ -101,7 +105,9 @@ impl Worker {
             self.batch.answer(at, len);
         }
         let sent = self.batch.send(&self.socket, count);
-        self.shared.counts.add(Transport::Udp, &mut self.tally, sent.failed);
+        self.shared
+            .counts
+            .add(Transport::Udp, &mut self.tally, sent.failed);
     }
 }
 

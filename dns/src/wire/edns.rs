@@ -92,7 +92,10 @@ impl Subnet {
             return None;
         }
         let spare = octets * 8 - usize::from(*source);
-        if told.last().is_some_and(|last| last & !(0xFF << spare) as u8 != 0) {
+        if told
+            .last()
+            .is_some_and(|last| last & !(0xFF << spare) as u8 != 0)
+        {
             return None;
         }
         let mut address = [0; 16];

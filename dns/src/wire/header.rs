@@ -63,7 +63,14 @@ impl Header {
     /// Writes it; `out` has room for it.
     pub fn write(&self, out: &mut [u8]) {
         let [question, answer, authority, additional] = self.counts;
-        let fields = [self.id, self.flags.0, question, answer, authority, additional];
+        let fields = [
+            self.id,
+            self.flags.0,
+            question,
+            answer,
+            authority,
+            additional,
+        ];
         for (pair, field) in out[..HEADER].chunks_exact_mut(2).zip(fields) {
             pair.copy_from_slice(&field.to_be_bytes());
         }

@@ -66,7 +66,13 @@ fn what_cannot_be_understood_is_a_format_error() {
     let mut trailing = whole.clone();
     trailing.push(0);
     assert_eq!(code(&trailing), rcode::FORMERR);
-    for counts in [[0, 0, 0, 0], [2, 0, 0, 0], [1, 1, 0, 0], [1, 0, 1, 0], [1, 0, 0, 1]] {
+    for counts in [
+        [0, 0, 0, 0],
+        [2, 0, 0, 0],
+        [1, 1, 0, 0],
+        [1, 0, 1, 0],
+        [1, 0, 0, 1],
+    ] {
         let mut packet = query(WWW, 1, 1);
         for (at, count) in counts.iter().enumerate() {
             packet[5 + at * 2] = *count;
@@ -135,19 +141,22 @@ fn subnets_say_exactly_what_they_say() {
         }
     };
     let net = subnet(&[0, 1, 22, 0, 192, 0, 4]).expect("it is sound");
-    assert_eq!((net.ip().to_string().as_str(), net.source), ("192.0.4.0", 22));
+    assert_eq!(
+        (net.ip().to_string().as_str(), net.source),
+        ("192.0.4.0", 22)
+    );
     let mut out = [0; 32];
     let written = net.write(20, &mut out);
     assert_eq!(&out[..written], [0, 8, 0, 7, 0, 1, 22, 20, 192, 0, 4]);
     assert_eq!(net.len(), written);
     assert!(subnet(&[0, 2, 0, 0]).is_some_and(|net| net.is_empty()));
     for wrong in [
-        &[0, 1, 22, 0, 192, 0, 5][..],  // bits beyond the prefix
-        &[0, 1, 22, 0, 192, 0, 4, 0],   // an octet too many
-        &[0, 1, 22, 0, 192, 0],         // one too few
-        &[0, 1, 33, 0, 1, 2, 3, 4, 5],  // longer than an address
-        &[0, 3, 8, 0, 1],               // a family that nobody knows
-        &[0, 1, 8, 8, 10],              // a scope in a query
+        &[0, 1, 22, 0, 192, 0, 5][..], // bits beyond the prefix
+        &[0, 1, 22, 0, 192, 0, 4, 0],  // an octet too many
+        &[0, 1, 22, 0, 192, 0],        // one too few
+        &[0, 1, 33, 0, 1, 2, 3, 4, 5], // longer than an address
+        &[0, 3, 8, 0, 1],              // a family that nobody knows
+        &[0, 1, 8, 8, 10],             // a scope in a query
         &[0, 1],
     ] {
         assert_eq!(subnet(wrong), None, "{wrong:?}");

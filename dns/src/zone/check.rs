@@ -98,7 +98,8 @@ fn hidden<'a>(
         if !visible {
             let kind = rtype::name(set.rtype);
             let cut = Name::from(cut);
-            let what = format!("nobody sees the {kind} records of `{name}`: `{cut}` takes over there");
+            let what =
+                format!("nobody sees the {kind} records of `{name}`: `{cut}` takes over there");
             warnings.push(Diagnostic::new(set.place, what));
         }
     }
@@ -107,7 +108,12 @@ fn hidden<'a>(
 /// Servers need addresses, and names of their own.
 fn targets(zone: &Zone, mistakes: &mut Vec<Diagnostic>, warnings: &mut Vec<Diagnostic>) {
     for (name, set) in zone.sets() {
-        if set.rtype == DNAME && zone.names.keys().any(|other| other != name && other.is_in(name)) {
+        if set.rtype == DNAME
+            && zone
+                .names
+                .keys()
+                .any(|other| other != name && other.is_in(name))
+        {
             let what = format!("names stand below the DNAME record of `{name}`");
             mistakes.push(Diagnostic::new(set.place, what).help("remove them: RFC 6672, 2.4"));
         }
@@ -122,13 +128,16 @@ fn targets(zone: &Zone, mistakes: &mut Vec<Diagnostic>, warnings: &mut Vec<Diagn
             }
             let place = record.place;
             if zone.set(&target, CNAME).is_some() {
-                let what = format!("the {kind} record leads to `{target}`, which is an alias (RFC 2181, 10.3)");
+                let what = format!(
+                    "the {kind} record leads to `{target}`, which is an alias (RFC 2181, 10.3)"
+                );
                 warnings.push(Diagnostic::new(place, what));
             } else if !has_address(zone, &target) {
                 // At another delegation the addresses are that zone's, unless it is its own.
                 let foreign = zone.cut(&target).is_some_and(|cut| *cut != **name);
                 if !foreign {
-                    let what = format!("`{target}`, to which the {kind} record leads, has no address");
+                    let what =
+                        format!("`{target}`, to which the {kind} record leads, has no address");
                     warnings.push(Diagnostic::new(place, what));
                 }
             }

@@ -48,7 +48,10 @@ fn read_at(path: &Path, named_at: Place, origin: &Name, depth: usize, zone: &mut
         }
     }
     if let Err(error) = outcome {
-        zone.wrong(Diagnostic::new(lines.place_of(file, &error), in_words(&error.message)));
+        zone.wrong(Diagnostic::new(
+            lines.place_of(file, &error),
+            in_words(&error.message),
+        ));
     }
 }
 
@@ -75,7 +78,8 @@ impl<'a> Lines<'a> {
     fn entry(&self, first: usize) -> std::ops::Range<usize> {
         let is_entry = |number: &usize| {
             let line = self.line(*number).unwrap_or_default();
-            let directive = line.starts_with('$') && !line.to_ascii_uppercase().starts_with("$INCLUDE");
+            let directive =
+                line.starts_with('$') && !line.to_ascii_uppercase().starts_with("$INCLUDE");
             let first = line.trim_start().chars().next();
             !directive && first.is_some_and(|first| first != ';')
         };
@@ -98,7 +102,9 @@ impl<'a> Lines<'a> {
         let number = error.line.saturating_sub(1).min(self.starts.len() - 1);
         let line = self.line(number).unwrap_or_default();
         let column = floor(line, error.column.saturating_sub(1).min(line.len()));
-        let length = line[column..].find(char::is_whitespace).unwrap_or(line.len() - column);
+        let length = line[column..]
+            .find(char::is_whitespace)
+            .unwrap_or(line.len() - column);
         let start = self.starts[number] + column;
         Place::new(file, start..start + length.max(1))
     }
@@ -106,7 +112,10 @@ impl<'a> Lines<'a> {
 
 /// The nearest boundary of a character at or below.
 fn floor(line: &str, at: usize) -> usize {
-    (0..=at).rev().find(|at| line.is_char_boundary(*at)).unwrap_or(0)
+    (0..=at)
+        .rev()
+        .find(|at| line.is_char_boundary(*at))
+        .unwrap_or(0)
 }
 
 /// What the reader of zone files says, for who has written one.

@@ -43,7 +43,11 @@ pub fn read(configs: &[ZoneConfig], sources: &mut Sources) -> Read {
         };
         if let Some(path) = &config.file {
             let place = path.place();
-            file::read(&collector.sources.resolve(path, place), place, &mut collector);
+            file::read(
+                &collector.sources.resolve(path, place),
+                place,
+                &mut collector,
+            );
         }
         table::read(config, changed, &mut collector);
         let zone = Zone {
@@ -59,7 +63,9 @@ pub fn read(configs: &[ZoneConfig], sources: &mut Sources) -> Read {
 
 /// When the configuration was changed last, as a serial: seconds since 1970.
 fn last_change(sources: &Sources) -> u32 {
-    let times = sources.paths().filter_map(|path| path.metadata().ok()?.modified().ok());
+    let times = sources
+        .paths()
+        .filter_map(|path| path.metadata().ok()?.modified().ok());
     let since = |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).ok();
     let seconds = times.filter_map(since).map(|since| since.as_secs()).max();
     // Serials wrap around (RFC 1982).
@@ -127,7 +133,8 @@ impl Collector<'_> {
             self.read.warnings.push(Diagnostic::new(place, what));
         }
         if before != ttl {
-            let what = format!("the {kind} records of `{shown}` have several TTLs: {least} s serves");
+            let what =
+                format!("the {kind} records of `{shown}` have several TTLs: {least} s serves");
             self.read.warnings.push(Diagnostic::new(place, what));
         }
     }

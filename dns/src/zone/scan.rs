@@ -57,7 +57,10 @@ pub(super) fn scan(
     let (mut line, mut counted) = (0, 0);
     loop {
         let start = file.current_offset().min(text.len());
-        line += text[counted..start].iter().filter(|byte| **byte == b'\n').count();
+        line += text[counted..start]
+            .iter()
+            .filter(|byte| **byte == b'\n')
+            .count();
         counted = start;
         match file.next_entry() {
             Ok(Some(Entry::Record(record))) => {

@@ -35,7 +35,11 @@ pub(super) fn text(
 /// An address as a name: `ada.b@example.com` is `ada\.b.example.com.` (RFC 1035, 8).
 fn mailbox(contact: &str) -> String {
     match contact.split_once('@') {
-        Some((user, host)) => format!("{}.{}.", user.replace('.', "\\."), host.trim_end_matches('.')),
+        Some((user, host)) => format!(
+            "{}.{}.",
+            user.replace('.', "\\."),
+            host.trim_end_matches('.')
+        ),
         None => contact.to_owned(),
     }
 }

@@ -108,8 +108,13 @@ fn record(
     };
     let text = quoted.as_deref().unwrap_or(value);
     // Each of them would begin or end something that no value of one record has.
-    if text.contains(['\n', '\r', '\0']) || owner.contains(['\n', '\r', '\0', '"', '(', ';', ' ', '\t']) {
-        return zone.wrong(Diagnostic::new(place, "a name or value is one line of text"));
+    if text.contains(['\n', '\r', '\0'])
+        || owner.contains(['\n', '\r', '\0', '"', '(', ';', ' ', '\t'])
+    {
+        return zone.wrong(Diagnostic::new(
+            place,
+            "a name or value is one line of text",
+        ));
     }
     match one_record(&format!("{owner} {ttl} IN {kind} {text}\n"), &zone.apex) {
         Ok(item) => zone.add(item, place),

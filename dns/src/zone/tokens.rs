@@ -125,7 +125,10 @@ impl Writer {
 }
 
 fn copy(out: &mut Vec<u8>, text: &[u8], ends: impl Fn(u8) -> bool) -> usize {
-    let length = text.iter().position(|byte| ends(*byte)).unwrap_or(text.len());
+    let length = text
+        .iter()
+        .position(|byte| ends(*byte))
+        .unwrap_or(text.len());
     out.extend(&text[..length]);
     length
 }
@@ -144,7 +147,9 @@ fn token_length(text: &[u8]) -> usize {
 }
 
 fn is_class(token: &[u8]) -> bool {
-    ["IN", "CH", "HS", "CS"].iter().any(|class| token.eq_ignore_ascii_case(class.as_bytes()))
+    ["IN", "CH", "HS", "CS"]
+        .iter()
+        .any(|class| token.eq_ignore_ascii_case(class.as_bytes()))
 }
 
 fn absolute(name: &[u8], origin: &[u8]) -> Vec<u8> {
