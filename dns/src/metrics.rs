@@ -126,48 +126,45 @@ impl Collector for DnsCollector {
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        let cells = &self.0.counts.0;
-        let (mut queries, mut responses, mut truncated) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut silent, mut unsent) = (Vec::new(), Vec::new());
-        for (transport, name) in TRANSPORTS {
-            let start = transport as usize * COUNTERS;
-            let via = ("transport", name);
-            for (at, (_, kind)) in TYPES.iter().enumerate() {
-                queries.push(counter(&[via, ("type", kind)], cells.sum(start + at)));
-            }
-            for (at, code) in CODES.iter().enumerate() {
-                let count = cells.sum(start + CODES_AT + at);
-                responses.push(counter(&[via, ("rcode", rcode::name(*code))], count));
-            }
-            truncated.push(counter(&[via], cells.sum(start + TRUNCATED)));
-            silent.push(counter(&[via], cells.sum(start + SILENCE)));
-            unsent.push(counter(&[via], cells.sum(start + UNSENT)));
-        }
+        let counts = &self.0.counts;
+        let types = TYPES.iter().enumerate();
+        let types: Vec<_> = types.map(|(at, (_, kind))| (at, *kind)).collect();
+        let codes = CODES.iter().enumerate();
+        let codes = codes.map(|(at, code)| (CODES_AT + at, rcode::name(*code)));
+        let codes: Vec<_> = codes.collect();
         let refused = ["connections", "client"].into_iter().enumerate();
         let refused =
-            refused.map(|(at, limit)| counter(&[("limit", limit)], cells.sum(REFUSALS + at)));
+            refused.map(|(at, limit)| counter(&[("limit", limit)], counts.0.sum(REFUSALS + at)));
         let state = self.0.state.load();
+        let connections = f64::from(self.0.clients.open());
+        let (zones, names) = (state.snapshot.zones(), state.snapshot.names());
         vec![
-            family("tidegate_dns_queries_total", "Queries by type", queries),
-            family(
+            counts.by(
+                "tidegate_dns_queries_total",
+                "Queries by type",
+                "type",
+                &types,
+            ),
+            counts.by(
                 "tidegate_dns_responses_total",
                 "Answers by response code",
-                responses,
+                "rcode",
+                &codes,
             ),
-            family(
+            counts.of(
                 "tidegate_dns_truncated_total",
                 "Answers that were cut, to be asked again over TCP",
-                truncated,
+                TRUNCATED,
             ),
-            family(
+            counts.of(
                 "tidegate_dns_silent_total",
                 "Packets that got no answer: responses and fragments",
-                silent,
+                SILENCE,
             ),
-            family(
+            counts.of(
                 "tidegate_dns_unsent_total",
                 "Answers that the kernel did not take",
-                unsent,
+                UNSENT,
             ),
             family(
                 "tidegate_dns_refused_connections_total",
@@ -177,19 +174,34 @@ impl Collector for DnsCollector {
             gauge(
                 "tidegate_dns_connections",
                 "Connections over TCP",
-                self.0.clients.open().into(),
+                connections,
             ),
-            gauge(
-                "tidegate_dns_zones",
-                "Zones that are served",
-                state.snapshot.zones() as f64,
-            ),
-            gauge(
-                "tidegate_dns_names",
-                "Names that are known",
-                state.snapshot.names() as f64,
-            ),
+            gauge("tidegate_dns_zones", "Zones that are served", zones as f64),
+            gauge("tidegate_dns_names", "Names that are known", names as f64),
         ]
+    }
+}
+
+impl Counts {
+    /// Counters by transport and another label; each with its place and the label's value.
+    fn by(&self, name: &str, help: &str, label: &str, of: &[(usize, &str)]) -> MetricFamily {
+        let mut metrics = Vec::new();
+        for (transport, via) in TRANSPORTS {
+            for (at, value) in of {
+                let count = self.0.sum(transport as usize * COUNTERS + at);
+                metrics.push(counter(&[("transport", via), (label, value)], count));
+            }
+        }
+        family(name, help, metrics)
+    }
+
+    /// A counter by transport.
+    fn of(&self, name: &str, help: &str, at: usize) -> MetricFamily {
+        let of = |(transport, via)| {
+            let count = self.0.sum(transport as usize * COUNTERS + at);
+            counter(&[("transport", via)], count)
+        };
+        family(name, help, TRANSPORTS.map(of).to_vec())
     }
 }
 

@@ -12,7 +12,7 @@ use chassis::life::{
     Admin, Changes, Life, ReloadReceiver, ReloadRequests, Reloaded, RoleArgs, Stage, Watched,
 };
 use chassis::net::handover::{Door, HandoverError};
-use chassis::net::{Inherited, raise_descriptor_limit};
+use chassis::net::{Bound, Inherited, raise_descriptor_limit};
 use tokio::sync::Mutex;
 
 use crate::answer::NoPolicies;
@@ -123,64 +123,20 @@ async fn serve(args: &RoleArgs, systemd: Inherited) -> Result<(), StartError> {
     let (take_over, mut inherited) = match args.take_over {
         None => (None, systemd),
         Some(within) => {
-            let (take_over, inherited) =
-                succession::begin(args, state.handover.as_ref(), *within).await?;
+            let begun = succession::begin(args, state.handover.as_ref(), *within).await;
+            let (take_over, inherited) = begun?;
             (Some(take_over), inherited)
         }
     };
     let taking_over = take_over.is_some();
-    let door = state
-        .handover
-        .as_ref()
-        .map(|handover| handover.door.clone());
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let shared = Arc::new(Shared {
-        state: ArcSwap::from_pointee(state),
-        counts: Default::default(),
-        clients: Default::default(),
-        pressure: life.pressure.clone(),
-    });
-    let mut running = Running {
-        file: &args.config,
-        listeners: Listeners::default(),
-        door: Arc::default(),
-        admin: None,
-        threads: config
-            .threads
-            .as_ref()
-            .map_or(cores, |threads| usize::from(**threads)),
-        fixed: fixed(config),
-        shared,
-    };
-    life.registry
-        .register(Box::new(DnsCollector(running.shared.clone())))?;
-    let admin = config.admin.bind(&mut inherited);
-    let admin = admin.map_err(|error| StartError::Admin(*config.admin.address, error));
-    let prepared = admin.and_then(|admin| {
-        let plan = running.plan(&running.shared.state.load(), &mut inherited);
-        let plan = plan.and_then(|plan| match taking_over {
-            // The predecessor waits there until this process serves.
-            true => Ok(plan),
-            false => running
-                .open_door(&running.shared.state.load())
-                .map(|()| plan),
-        });
-        Ok((admin, plan))
-    });
-    let prepared = match prepared {
-        Ok((admin, Ok(plan))) => Ok((admin, plan)),
-        Ok((_, Err(mistake))) => Err(loaded_report(&args.config, mistake)),
-        Err(error) => Err(error),
-    };
+    let mut running = Running::new(args, config, state, &life)?;
+    let prepared = running.prepare(config, &mut inherited, taking_over);
     let (admin, plan) = succession::settle(take_over, prepared, &life).await?;
     running
         .listeners
         .apply(plan, running.threads, &running.shared);
     inherited.close_unclaimed();
-    let addresses = running.listeners.addresses();
-    let mut addresses: BTreeMap<String, String> = addresses
-        .map(|(name, address)| (name.to_owned(), address.to_string()))
-        .collect();
+    let mut addresses = running.addresses();
     addresses.insert("admin".into(), admin.address().to_string());
     let (reloads, requests) = ReloadRequests::channel();
     // From here on nobody else serves: what fails is told, and this process serves on.
@@ -189,10 +145,8 @@ async fn serve(args: &RoleArgs, systemd: Inherited) -> Result<(), StartError> {
         Err(error) if taking_over => tracing::error!(%error, "there is no admin listener"),
         Err(error) => return Err(error.into()),
     }
-    if let (true, Some(door)) = (taking_over, door)
-        && let Err(error) = running.door.open_in_place(&door)
-    {
-        tracing::error!(%error, path = %door.display(), "the next hand-over is not possible");
+    if taking_over {
+        running.take_door();
     }
     life.ready(&addresses, args.ready_file.as_deref())?;
     running.until_left(&life, requests, changes).await?;
@@ -201,7 +155,7 @@ async fn serve(args: &RoleArgs, systemd: Inherited) -> Result<(), StartError> {
 }
 
 /// A mistake that only binding could find, drawn from the configuration as it is now.
-fn loaded_report(file: &Path, mistake: Diagnostic) -> StartError {
+fn told(file: &Path, mistake: Diagnostic) -> StartError {
     match compile(file, Arc::new(NoPolicies)) {
         Ok(compiled) => compiled.loaded.report(vec![mistake]).into(),
         Err(report) => report.into(),
@@ -219,7 +173,74 @@ fn warn(warnings: &[String]) {
     }
 }
 
-impl Running<'_> {
+impl<'a> Running<'a> {
+    fn new(
+        args: &'a RoleArgs,
+        config: &Config,
+        state: State,
+        life: &Life,
+    ) -> Result<Self, StartError> {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let threads = config.threads.as_ref();
+        let shared = Arc::new(Shared {
+            state: ArcSwap::from_pointee(state),
+            counts: Default::default(),
+            clients: Default::default(),
+            pressure: life.pressure.clone(),
+        });
+        life.registry
+            .register(Box::new(DnsCollector(shared.clone())))?;
+        Ok(Self {
+            file: &args.config,
+            listeners: Listeners::default(),
+            door: Arc::default(),
+            admin: None,
+            threads: threads.map_or(cores, |threads| usize::from(**threads)),
+            fixed: fixed(config),
+            shared,
+        })
+    }
+
+    /// Binds everything.
+    fn prepare(
+        &self,
+        config: &Config,
+        inherited: &mut Inherited,
+        taking_over: bool,
+    ) -> Result<(Bound, Plan), StartError> {
+        let admin = config.admin.bind(inherited);
+        let admin = admin.map_err(|error| StartError::Admin(*config.admin.address, error))?;
+        let state = self.shared.state.load();
+        let plan = self.plan(&state, inherited);
+        let plan = plan.and_then(|plan| match taking_over {
+            // The predecessor waits there until this process serves.
+            true => Ok(plan),
+            false => self.open_door(&state).map(|()| plan),
+        });
+        match plan {
+            Ok(plan) => Ok((admin, plan)),
+            Err(mistake) => Err(told(self.file, mistake)),
+        }
+    }
+
+    fn addresses(&self) -> BTreeMap<String, String> {
+        let addresses = self.listeners.addresses();
+        addresses
+            .map(|(name, address)| (name.to_owned(), address.to_string()))
+            .collect()
+    }
+
+    /// Waits for successors where the predecessor did.
+    fn take_door(&self) {
+        let state = self.shared.state.load();
+        let door = state.handover.as_ref().map(|handover| &handover.door);
+        if let Some(path) = door
+            && let Err(error) = self.door.open_in_place(path)
+        {
+            tracing::error!(%error, path = %path.display(), "the next hand-over is not possible");
+        }
+    }
+
     fn plan(&self, state: &State, inherited: &mut Inherited) -> Result<Plan, Diagnostic> {
         self.listeners
             .plan(&state.listeners, self.threads, inherited)

@@ -37,19 +37,24 @@ use tidegate_dns::{Config, zone};
 fn every_query_gets_the_answer_that_is_written() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
     let mut files: Vec<PathBuf> = fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
+        .expect("the files of a test can be read and written")
+        .map(|entry| {
+            entry
+                .expect("the files of a test can be read and written")
+                .path()
+        })
         .collect();
     files.sort();
     let (mut cases, mut wrong) = (0, String::new());
     for file in files {
-        let written = fs::read_to_string(&file).unwrap();
+        let written =
+            fs::read_to_string(&file).expect("the files of a test can be read and written");
         let played = play(&written, &mut cases);
         if std::env::var_os("UPDATE_GOLDEN").is_some() {
-            fs::write(&file, &played).unwrap();
+            fs::write(&file, &played).expect("the files of a test can be read and written");
         }
         for difference in differences(&written, &played) {
-            writeln!(wrong, "{}: {difference}", file.display()).unwrap();
+            writeln!(wrong, "{}: {difference}", file.display()).expect("text takes text");
         }
     }
     assert!(wrong.is_empty(), "\n{wrong}");
@@ -66,12 +71,12 @@ fn play(written: &str, cases: &mut usize) -> String {
         in_case = is_case || in_case && line.starts_with("    ");
         if is_case {
             *cases += 1;
-            writeln!(out, "{line}").unwrap();
+            writeln!(out, "{line}").expect("text takes text");
             for answer in ask(&snapshot, line) {
-                writeln!(out, "    {answer}").unwrap();
+                writeln!(out, "    {answer}").expect("text takes text");
             }
         } else if !in_case {
-            writeln!(out, "{line}").unwrap();
+            writeln!(out, "{line}").expect("text takes text");
         }
     }
     out
@@ -97,7 +102,7 @@ fn differences(written: &str, played: &str) -> Vec<String> {
 
 /// The zones of a file.
 fn snapshot(written: &str) -> Snapshot {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().expect("the files of a test can be read and written");
     let mut config = String::from("[admin]\naddress = \"127.0.0.1:0\"\n");
     let mut zone_files = 0;
     let mut lines = written.lines().peekable();
@@ -108,20 +113,22 @@ fn snapshot(written: &str) -> Snapshot {
         }
         let mut block = String::new();
         while let Some(line) = lines.next_if(|line| line.starts_with("    ") || line.is_empty()) {
-            writeln!(block, "{}", line.get(4..).unwrap_or_default()).unwrap();
+            writeln!(block, "{}", line.get(4..).unwrap_or_default()).expect("text takes text");
         }
         match name {
             Some(name) => {
                 let file = format!("{zone_files}.zone");
                 zone_files += 1;
-                fs::write(folder.path().join(&file), block).unwrap();
-                write!(config, "[[zone]]\nname = \"{name}\"\nfile = \"{file}\"\n").unwrap();
+                fs::write(folder.path().join(&file), block)
+                    .expect("the files of a test can be read and written");
+                write!(config, "[[zone]]\nname = \"{name}\"\nfile = \"{file}\"\n")
+                    .expect("text takes text");
             }
             None => config += &block,
         }
     }
     let path = folder.path().join("dns.toml");
-    fs::write(&path, config).unwrap();
+    fs::write(&path, config).expect("the files of a test can be read and written");
     let mut loaded = load::<Config>(&path).unwrap_or_else(|report| panic!("{report}"));
     let read = zone::read(&loaded.config.zone, &mut loaded.sources);
     assert!(read.mistakes.is_empty(), "{}", loaded.report(read.mistakes));
@@ -160,7 +167,13 @@ impl Choose for Halves {
 
 fn ask(snapshot: &Snapshot, line: &str) -> Vec<String> {
     let (packet, limits, client) = match line.strip_prefix("hex ") {
-        Some(hex) => (octets(hex), plain(), "192.0.2.53".parse().unwrap()),
+        Some(hex) => (
+            octets(hex),
+            plain(),
+            "192.0.2.53"
+                .parse()
+                .expect("scenarios are written as the top of this file says"),
+        ),
         None => query(line),
     };
     let mut out = vec![0; 65_535];
@@ -188,39 +201,40 @@ fn plain() -> Limits {
 fn octets(hex: &str) -> Vec<u8> {
     let hex = hex.split('#').next().unwrap_or_default();
     let digits: Vec<u8> = hex.bytes().filter(u8::is_ascii_hexdigit).collect();
-    let pair = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+    let pair = |pair: &[u8]| {
+        u8::from_str_radix(
+            std::str::from_utf8(pair).expect("scenarios are written as the top of this file says"),
+            16,
+        )
+        .expect("scenarios are written as the top of this file says")
+    };
     digits.chunks(2).map(pair).collect()
 }
 
 /// A query as its line says.
 fn query(line: &str) -> (Vec<u8>, Limits, IpAddr) {
     let mut words = line[2..].split_whitespace();
-    let name = words.next().unwrap();
-    let kind = words.next().unwrap();
-    let (mut limits, mut client) = (plain(), "192.0.2.53".parse().unwrap());
-    let (mut flags, mut class, mut edns) = (0x0100_u16, 1_u16, None::<(u16, u8, bool)>);
-    let mut options = Vec::new();
+    let (Some(name), Some(kind)) = (words.next(), words.next()) else {
+        panic!("a query has a name and a type: {line}")
+    };
+    let (mut limits, mut client) = (plain(), [192, 0, 2, 53].into());
+    let (mut flags, mut class, mut edns) = (0x0100_u16, 1_u16, None::<Opt>);
     for word in words {
         let (word, value) = word.split_once('=').unwrap_or((word, ""));
-        let opt = edns.unwrap_or((1232, 0, false));
+        let number = || number(value);
         match word {
             "+tcp" => limits.tcp = true,
             "+norec" => flags &= !0x0100,
             "+cd" => flags |= 0x0010,
-            "+opcode" => flags |= value.parse::<u16>().unwrap() << 11,
-            "+class" => class = value.parse().unwrap(),
-            "+edns" => edns = Some((opt.0, value.parse().unwrap_or(0), opt.2)),
-            "+bufsize" => edns = Some((value.parse().unwrap(), opt.1, opt.2)),
-            "+do" => edns = Some((opt.0, opt.1, true)),
-            "+option" => {
-                edns = Some(opt);
-                options.extend(octets(value));
-            }
-            "+subnet" => {
-                edns = Some(opt);
-                options.extend(subnet(value));
-            }
-            "+from" => client = value.parse().unwrap(),
+            "+opcode" => flags |= number() << 11,
+            "+class" => class = number(),
+            "+edns" if value.is_empty() => _ = edns.get_or_insert_default(),
+            "+edns" => edns.get_or_insert_default().version = number() as u8,
+            "+bufsize" => edns.get_or_insert_default().size = number(),
+            "+do" => edns.get_or_insert_default().dnssec = true,
+            "+option" => edns.get_or_insert_default().options.extend(octets(value)),
+            "+subnet" => edns.get_or_insert_default().options.extend(subnet(value)),
+            "+from" => client = value.parse().expect("+from is an address"),
             other => panic!("{other} in {line}"),
         }
     }
@@ -232,23 +246,58 @@ fn query(line: &str) -> (Vec<u8>, Limits, IpAddr) {
         packet.extend(label.bytes());
     }
     packet.push(0);
-    packet.extend(rtype::parse(kind).unwrap().to_be_bytes());
+    packet.extend(rtype::parse(kind).expect("it is a type").to_be_bytes());
     packet.extend(class.to_be_bytes());
-    if let Some((size, version, dnssec)) = edns {
-        packet.extend([0, 0, 41]);
-        packet.extend(size.to_be_bytes());
-        packet.extend([0, version, if dnssec { 0x80 } else { 0 }, 0]);
-        packet.extend((options.len() as u16).to_be_bytes());
-        packet.extend(options);
-    }
+    packet.extend(edns.into_iter().flat_map(Opt::record));
     (packet, limits, client)
+}
+
+fn number(text: &str) -> u16 {
+    text.parse().expect("it is a number")
+}
+
+/// What a query says of its client.
+struct Opt {
+    size: u16,
+    version: u8,
+    dnssec: bool,
+    options: Vec<u8>,
+}
+
+impl Default for Opt {
+    fn default() -> Self {
+        Self {
+            size: 1232,
+            version: 0,
+            dnssec: false,
+            options: Vec::new(),
+        }
+    }
+}
+
+impl Opt {
+    fn record(self) -> Vec<u8> {
+        let mut record = vec![0, 0, 41];
+        record.extend(self.size.to_be_bytes());
+        record.extend([0, self.version, if self.dnssec { 0x80 } else { 0 }, 0]);
+        record.extend((self.options.len() as u16).to_be_bytes());
+        record.extend(self.options);
+        record
+    }
 }
 
 /// EDNS Client Subnet of `192.0.2.0/24`.
 fn subnet(network: &str) -> Vec<u8> {
-    let (address, bits) = network.split_once('/').unwrap();
-    let bits: u8 = bits.parse().unwrap();
-    let (family, octets) = match address.parse().unwrap() {
+    let (address, bits) = network
+        .split_once('/')
+        .expect("scenarios are written as the top of this file says");
+    let bits: u8 = bits
+        .parse()
+        .expect("scenarios are written as the top of this file says");
+    let (family, octets) = match address
+        .parse()
+        .expect("scenarios are written as the top of this file says")
+    {
         IpAddr::V4(v4) => (1, v4.octets().to_vec()),
         IpAddr::V6(v6) => (2, v6.octets().to_vec()),
     };
@@ -260,33 +309,13 @@ fn subnet(network: &str) -> Vec<u8> {
 /// An answer, line by line.
 fn show(answer: &[u8], packet: &[u8]) -> Vec<String> {
     let message = Message::from_octets(answer).expect("an answer is a message");
-    let header = message.header();
-    let opt = message.opt();
-    let code = match &opt {
-        Some(opt) => opt.rcode(header),
-        None => OptRcode::from(header.rcode()),
-    };
-    let mut first = code.to_string();
-    for (set, flag) in [
-        (header.qr(), " qr"),
-        (header.aa(), " aa"),
-        (header.tc(), " tc"),
-        (header.rd(), " rd"),
-        (header.ra(), " ra"),
-        (header.ad(), " ad"),
-        (header.cd(), " cd"),
-    ] {
-        first += if set { flag } else { "" };
-    }
-    if header.opcode().to_int() != 0 {
-        write!(first, " opcode {}", header.opcode().to_int()).unwrap();
-    }
+    let mut lines = vec![head(&message)];
     assert_eq!(answer[..2], packet[..2], "the id is the query's");
-    let mut lines = vec![first];
     if message.header_counts().qdcount() == 0 {
         lines.push("no question".to_owned());
     } else {
-        let end = 12 + answer[12..].iter().position(|octet| *octet == 0).unwrap() + 5;
+        let name = answer[12..].iter().position(|octet| *octet == 0);
+        let end = 12 + name.expect("a name ends") + 5;
         assert_eq!(
             answer[12..end],
             packet[12..end],
@@ -306,25 +335,51 @@ fn show(answer: &[u8], packet: &[u8]) -> Vec<String> {
             }
         }
     }
-    if let Some(opt) = opt {
-        let mut line = format!("edns {}", opt.udp_payload_size());
-        line += if opt.dnssec_ok() { " do" } else { "" };
-        for option in opt.opt().iter::<AllOptData<_, _>>() {
-            match option.expect("every option can be read") {
-                AllOptData::ClientSubnet(subnet) => write!(
-                    line,
-                    " subnet {}/{} scope {}",
-                    subnet.addr(),
-                    subnet.source_prefix_len(),
-                    subnet.scope_prefix_len()
-                )
-                .unwrap(),
-                other => panic!("nobody asked for {other:?}"),
-            }
-        }
-        lines.push(line);
-    }
+    lines.extend(message.opt().map(|_| edns(&message)));
     lines
+}
+
+/// Response code and flags.
+fn head(message: &Message<&[u8]>) -> String {
+    let header = message.header();
+    let code = match message.opt() {
+        Some(opt) => opt.rcode(header),
+        None => OptRcode::from(header.rcode()),
+    };
+    let mut head = code.to_string();
+    for (set, flag) in [
+        (header.qr(), " qr"),
+        (header.aa(), " aa"),
+        (header.tc(), " tc"),
+        (header.rd(), " rd"),
+        (header.ra(), " ra"),
+        (header.ad(), " ad"),
+        (header.cd(), " cd"),
+    ] {
+        head += if set { flag } else { "" };
+    }
+    match header.opcode().to_int() {
+        0 => head,
+        opcode => format!("{head} opcode {opcode}"),
+    }
+}
+
+/// The OPT record.
+fn edns(message: &Message<&[u8]>) -> String {
+    let opt = message.opt().expect("there is one");
+    let mut line = format!("edns {}", opt.udp_payload_size());
+    line += if opt.dnssec_ok() { " do" } else { "" };
+    for option in opt.opt().iter::<AllOptData<_, _>>() {
+        let AllOptData::ClientSubnet(subnet) = option.expect("every option can be read") else {
+            panic!("an option that nobody asked for")
+        };
+        let (address, source) = (subnet.addr(), subnet.source_prefix_len());
+        line += &format!(
+            " subnet {address}/{source} scope {}",
+            subnet.scope_prefix_len()
+        );
+    }
+    line
 }
 
 fn in_words(record: &ParsedRecord<'_, &[u8]>) -> String {

@@ -171,8 +171,8 @@ async fn answers_leave_from_the_address_that_was_asked() {
 }
 
 fn connect(server: &NameServer) -> TcpStream {
-    let stream = TcpStream::connect(server.address).unwrap();
-    stream.set_read_timeout(Some(SOON)).unwrap();
+    let stream = TcpStream::connect(server.address).expect("it listens");
+    stream.set_read_timeout(Some(SOON)).expect("it is a time");
     stream
 }
 

@@ -30,14 +30,14 @@ const TYPES: [&str; 18] = [
 ];
 
 fn text() -> String {
-    fs::read_to_string(repository().join("tests/zones/compare.zone")).unwrap()
+    fs::read_to_string(repository().join("tests/zones/compare.zone")).expect("it is there")
 }
 
 async fn ours() -> NameServer {
     let zone =
         format!("udp = {{ largest = 4096 }}\n[[zone]]\nname = \"{ZONE}\"\nfile = \"zone\"\n");
     NameServer::start(&zone, |folder| {
-        fs::write(folder.join("zone"), text()).unwrap()
+        fs::write(folder.join("zone"), text()).expect("the folder is new")
     })
     .await
 }

@@ -109,7 +109,7 @@ impl Batch {
             *received = Received {
                 query: (header.msg_len as usize).min(LONGEST_QUERY),
                 client: header.msg_hdr.msg_namelen,
-                control: (header.msg_hdr.msg_controllen as usize).min(CONTROL),
+                control: header.msg_hdr.msg_controllen.min(CONTROL),
                 answer: 0,
             };
         }
