@@ -6,11 +6,11 @@ use super::{Name, Read, RecordSet, Zone, suffixes};
 use crate::wire::rtype::{self, A, AAAA, CNAME, DNAME, DS, NS, NSEC, RRSIG, SOA};
 
 /// Finds what no zone may hold, and what is probably not meant.
-pub(super) fn judge(zone: &Zone, from_file: bool, read: &mut Read) {
+pub(super) fn judge(zone: &Zone, read: &mut Read) {
     let Read {
         mistakes, warnings, ..
     } = read;
-    apex(zone, from_file, mistakes);
+    apex(zone, mistakes);
     for (name, sets) in &zone.names {
         let sole = sets.values().find(|set| set.rtype == CNAME);
         if let Some(cname) = sole {
@@ -26,13 +26,9 @@ pub(super) fn judge(zone: &Zone, from_file: bool, read: &mut Read) {
     targets(zone, mistakes, warnings);
 }
 
-fn apex(zone: &Zone, from_file: bool, mistakes: &mut Vec<Diagnostic>) {
+fn apex(zone: &Zone, mistakes: &mut Vec<Diagnostic>) {
     for (rtype, what) in [(SOA, "SOA record"), (NS, "NS records")] {
-        if zone.set(&zone.apex, rtype).is_none() && (from_file || rtype == NS) {
-            // Without servers a SOA from TOML is missing too, and that was said.
-            if !from_file && zone.set(&zone.apex, SOA).is_none() {
-                continue;
-            }
+        if zone.set(&zone.apex, rtype).is_none() {
             let what = format!("the zone `{}` has no {what}", zone.apex);
             mistakes.push(Diagnostic::new(zone.place, what));
         }

@@ -35,6 +35,7 @@ pub fn read(configs: &[ZoneConfig], sources: &mut Sources) -> Read {
             read.mistakes.push(mistake);
             continue;
         }
+        let mistakes = read.mistakes.len();
         let mut collector = Collector {
             apex,
             names: BTreeMap::new(),
@@ -55,7 +56,10 @@ pub fn read(configs: &[ZoneConfig], sources: &mut Sources) -> Read {
             place: config.name.place(),
             names: collector.names,
         };
-        check::judge(&zone, config.file.is_some(), &mut read);
+        // Of what could not be read, much is missing.
+        if read.mistakes.len() == mistakes {
+            check::judge(&zone, &mut read);
+        }
         read.zones.push(zone);
     }
     read
@@ -92,6 +96,11 @@ impl Collector<'_> {
     /// A mistake.
     pub(super) fn wrong(&mut self, mistake: Diagnostic) {
         self.read.mistakes.push(mistake);
+    }
+
+    /// How many there are.
+    pub(super) fn mistakes(&self) -> usize {
+        self.read.mistakes.len()
     }
 
     /// What was understood; else the mistake is kept.

@@ -17,11 +17,13 @@ const USUAL: [&str; 16] = [
 /// Reads the zone's SOA, name servers and records.
 pub(super) fn read(config: &ZoneConfig, changed: u32, zone: &mut Collector<'_>) {
     let default_ttl = zone.keep(soa::seconds(&config.ttl)).unwrap_or(0);
-    if config.file.is_none() {
-        own_soa(config, default_ttl, changed, zone);
-    }
+    let before = zone.mistakes();
     for server in &config.ns {
         record(zone, "@", "NS", default_ttl, server, server.place());
+    }
+    // It names a server too: a mistake there is told once.
+    if config.file.is_none() && zone.mistakes() == before {
+        own_soa(config, default_ttl, changed, zone);
     }
     for one in &config.record {
         let ttl = match &one.ttl {
