@@ -94,7 +94,8 @@ setup-tests:
 	@$(MAKE) --no-print-directory target/tools/python/ready
 
 setup-bench:
-	@$(call install,nginx:nginx-light haproxy:haproxy caddy:caddy redis-server:redis-server)
+	@$(call install,nginx:nginx-light haproxy:haproxy caddy:caddy redis-server:redis-server \
+		dnsperf:dnsperf nsd:nsd knotd:knot gdnsd:gdnsd)
 	@test -e /usr/lib/nginx/modules/ngx_http_js_module.so || { $(call packages,libnginx-mod-http-js); }
 
 setup-dist:

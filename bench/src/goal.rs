@@ -45,6 +45,8 @@ pub(crate) const GOALS: &[Goal] = &[
     goal("users", "cached profile", Of::Peer("parts"), 2.0),
     goal("users", "login", Of::Peer("parts"), 1.1),
     goal("users", "refresh", Of::CpuMicros, 500.0), // 2,000 a second and core
+    goal("dns", "10,000 names", Of::Peer("gdnsd"), 1.0),
+    goal("dns", "9 % not there", Of::Peer("gdnsd"), 1.0),
 ];
 
 const fn goal(suite: &'static str, case: &'static str, of: Of, most: f64) -> Goal {
@@ -100,7 +102,7 @@ impl Goal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::peer::{PEERS, USER_SERVICES};
+    use crate::peer::{DNS_SERVERS, PEERS, USER_SERVICES};
     use crate::suite::SUITES;
 
     fn judged(goal: &Goal, rows: &[Row]) -> String {
@@ -146,7 +148,7 @@ mod tests {
         for goal in GOALS {
             assert!(SUITES.iter().any(|suite| suite.name == goal.suite));
             if let Of::Peer(name) = goal.of {
-                let mut peers = PEERS.iter().chain(USER_SERVICES);
+                let mut peers = PEERS.iter().chain(USER_SERVICES).chain(DNS_SERVERS);
                 assert!(peers.any(|peer| peer.name == name), "{name}");
             }
         }

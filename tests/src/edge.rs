@@ -1,6 +1,7 @@
 //! The whole edge: `tidegate up` in a folder of its own.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -109,6 +110,11 @@ impl Edge {
     /// The user services themselves, without the gateway.
     pub fn users(&self) -> Api {
         Api::plain(address(&self.ready, "users"))
+    }
+
+    /// The DNS server.
+    pub fn dns(&self) -> SocketAddr {
+        address(&self.ready, "dns")
     }
 
     /// The admin listener of the gateway.

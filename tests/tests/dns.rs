@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use tidegate_tests::binary::run;
+use tidegate_tests::edge::Home;
 use tidegate_tests::eventually::{SOON, eventually};
 use tidegate_tests::name_server::NameServer;
 use tidegate_tests::question::{ask, query, read};
@@ -301,6 +302,14 @@ async fn a_hand_over_loses_no_query() {
         tidegate_tests::process::send(successor, rustix::process::Signal::TERM);
     }
     assert!(asked.unwrap() > 20);
+}
+
+#[tokio::test]
+async fn up_answers_for_the_names_of_the_demo() {
+    let edge = Home::default();
+    let edge = edge.up().await;
+    let short = said("dig", edge.dns(), &["+short", "api.tidegate.test"]);
+    assert_eq!(short, "127.0.0.1\n");
 }
 
 #[tokio::test]

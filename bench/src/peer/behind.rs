@@ -1,4 +1,4 @@
-//! What stands behind the peers: the origin of proxies, or the Redis of services.
+//! What stands behind the peers: the origin of proxies, the Redis of services, or nothing.
 
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -20,6 +20,8 @@ pub(crate) enum Behind {
     Origin(Origin),
     /// A Redis of our own, empty at the start, on the cores of the load.
     Redis(Redis),
+    /// Nothing: DNS servers need nobody.
+    Nothing,
 }
 
 impl Behind {
@@ -51,6 +53,7 @@ impl Behind {
             (Self::Origin(origin), Back::Grpc) => origin.grpc,
             (Self::Origin(origin), Back::Tls) => origin.tls,
             (Self::Redis(redis), _) => (Ipv4Addr::LOCALHOST, redis.port()).into(),
+            (Self::Nothing, _) => (Ipv4Addr::UNSPECIFIED, 0).into(),
         }
     }
 
@@ -62,6 +65,7 @@ impl Behind {
                 let owners = owners_of_port(redis.port());
                 owners.into_iter().next().map(Usage::of).unwrap_or_default()
             }
+            Self::Nothing => Usage::default(),
         }
     }
 }

@@ -3,6 +3,7 @@
 
 mod behind;
 mod caddy;
+mod dns;
 mod haproxy;
 mod nginx;
 mod pingora;
@@ -22,6 +23,7 @@ use crate::load::Certificate;
 use crate::policy::Policy;
 
 pub(crate) use self::behind::Behind;
+pub(crate) use self::dns::{PEERS as DNS_SERVERS, ZONE as DNS_ZONE, name as dns_name};
 pub(crate) use self::pingora::{Bare, serve as serve_bare_pingora};
 pub(crate) use self::running::{Launch, Running};
 pub(crate) use self::users::{Cached, PEERS as USER_SERVICES, Users};
@@ -82,6 +84,8 @@ pub(crate) struct Setup {
     pub(crate) policy: Option<Policy>,
     /// How user services are set up, which proxies know nothing of.
     pub(crate) users: Option<Users>,
+    /// How many names the zone of a DNS server has.
+    pub(crate) names: Option<usize>,
 }
 
 /// What clients speak.

@@ -69,6 +69,13 @@ impl Context {
         })
     }
 
+    /// A file of the load's own.
+    pub(crate) fn file(&self, name: &str, text: &str) -> Result<PathBuf, Error> {
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, text).map_err(Error::machine("a file for the load"))?;
+        Ok(path)
+    }
+
     /// What this case has found; nothing, and why, when it could not be finished.
     pub(crate) fn found(
         &self,
@@ -126,6 +133,18 @@ impl<'a> Stage<'a> {
         let behind = Behind::redis(&context.folder.path().join(format!("{stage}-redis")))?;
         let peers = context.programs.brought(peers);
         Self::start_before(behind, &peers, context, suite, case, setup)
+    }
+
+    /// The same with nothing behind the peers that the suite brings along.
+    pub(crate) fn start_before_nothing(
+        peers: &'static [Peer],
+        context: &'a Context,
+        suite: &'static str,
+        case: &'a str,
+        setup: &Setup,
+    ) -> Result<Self, Error> {
+        let peers = context.programs.brought(peers);
+        Self::start_before(Behind::Nothing, &peers, context, suite, case, setup)
     }
 
     fn start_before(

@@ -4,6 +4,7 @@
 //! else brings its own function. To add one: a file here, and a line in [`SUITES`].
 
 mod bodies;
+mod dns;
 mod grpc;
 mod h2;
 mod idle;
@@ -51,6 +52,7 @@ pub(crate) const SUITES: &[Suite] = &[
     policy::SUITE,
     grpc::SUITE,
     users::SUITE,
+    dns::SUITE,
 ];
 
 /// One thing that is measured of every peer.
