@@ -1,9 +1,10 @@
 //! An answer that is ready to be sent.
 
-/// What stands after the question, but for the OPT record.
+/// What stands after the question, but for the OPT record: one line of the cache, when it is as short as an address.
 #[derive(Clone, Debug)]
+#[repr(align(64))]
 pub(super) struct Answer {
-    pub(super) bytes: Box<[u8]>,
+    pub(super) octets: Octets,
     /// Where pointers stand that move with the length of the question.
     pub(super) moving: Box<[u16]>,
     /// The length of the name in the question that it was built for.
@@ -19,14 +20,46 @@ pub(super) struct Answer {
     pub(super) required_additional: u16,
 }
 
+/// The octets of an answer.
+#[derive(Clone, Debug)]
+pub(super) enum Octets {
+    Few(u8, [u8; FEW]),
+    Many(Box<[u8]>),
+}
+
+/// Room for an IPv6 address, or an IPv4 address.
+const FEW: usize = 28;
+
+impl From<Vec<u8>> for Octets {
+    fn from(octets: Vec<u8>) -> Self {
+        let mut few = [0; FEW];
+        match few.get_mut(..octets.len()) {
+            Some(room) => {
+                room.copy_from_slice(&octets);
+                Self::Few(octets.len() as u8, few)
+            }
+            None => Self::Many(octets.into()),
+        }
+    }
+}
+
 impl Answer {
+    /// All octets.
+    pub(super) fn bytes(&self) -> &[u8] {
+        match &self.octets {
+            Octets::Few(len, few) => &few[..usize::from(*len)],
+            Octets::Many(many) => many,
+        }
+    }
+
     /// The octets and additional records that fit into so much; none when what must be sent does not fit.
     pub(super) fn fit(&self, room: usize) -> Option<(&[u8], u16)> {
-        if self.bytes.len() <= room {
-            return Some((&self.bytes, self.counts[2]));
+        let bytes = self.bytes();
+        if bytes.len() <= room {
+            return Some((bytes, self.counts[2]));
         }
         let required = usize::from(self.required);
-        (required <= room).then(|| (&self.bytes[..required], self.required_additional))
+        (required <= room).then(|| (&bytes[..required], self.required_additional))
     }
 
     /// Copies octets of this answer behind a question with a name of `name` octets.

@@ -175,7 +175,7 @@ impl<'a> Compiler<'a> {
                 referral
             }
         };
-        let start = self.kinds.len();
+        let mut kinds = Vec::new();
         if **name == *cut {
             // The parent's own (RFC 4035, 3.1.4.1).
             let given = match zone.set(cut, rtype::DS) {
@@ -183,14 +183,14 @@ impl<'a> Compiler<'a> {
                 None => Given::fixed(self.served[number].nodata),
             };
             let rtype = rtype::DS;
-            self.kinds.push(Kind { rtype, given });
+            kinds.push(Kind { rtype, given });
         }
         Node {
             zone: number as u32,
             below: Below::Delegated,
             other: Given::fixed(referral),
             any: Given::fixed(referral),
-            ..self.node_from(start)
+            ..self.node_from(&kinds)
         }
     }
 
@@ -236,10 +236,8 @@ impl<'a> Compiler<'a> {
             true => nodata,
             false => Given::fixed(self.end_of_chain(number, &route, &end)),
         };
-        let start = self.kinds.len();
         // ANY is answered with one of the sets (RFC 8482, 4.1).
         let any = kinds.first().map_or(nodata, |kind| kind.given);
-        self.kinds.extend(kinds);
         let below = match zone.set(name, rtype::DNAME) {
             Some(set) => Below::Dname(self.dname(number, name, set)),
             None => Below::Nothing,
@@ -249,7 +247,7 @@ impl<'a> Compiler<'a> {
             below,
             other,
             any,
-            ..self.node_from(start)
+            ..self.node_from(&kinds)
         }
     }
 
@@ -330,10 +328,16 @@ impl<'a> Compiler<'a> {
         self.keep(message, rcode::NOERROR, true, &self.zones[number])
     }
 
-    fn node_from(&self, kinds: usize) -> Node {
+    fn node_from(&mut self, kinds: &[Kind]) -> Node {
+        let mut first = Node::NOT_OURS.first;
+        let (here, more) = kinds.split_at(kinds.len().min(first.len()));
+        first[..here.len()].copy_from_slice(here);
+        let start = self.kinds.len();
+        self.kinds.extend_from_slice(more);
         Node {
-            kinds: kinds as u32,
-            count: (self.kinds.len() - kinds) as u16,
+            first,
+            kinds: start as u32,
+            count: more.len() as u16,
             ..Node::NOT_OURS
         }
     }
@@ -342,6 +346,7 @@ impl<'a> Compiler<'a> {
 impl Node {
     const NOT_OURS: Self = Self {
         zone: NONE,
+        first: [Kind::NONE; 2],
         kinds: 0,
         count: 0,
         below: Below::Nothing,

@@ -1,7 +1,7 @@
 //! From a name and type to an answer.
 
 use super::Snapshot;
-use super::snapshot::{Below, Given, NONE, Node, Served};
+use super::snapshot::{Below, Given, Kind, NONE, Node, Served};
 use crate::wire::{QueryName, rtype};
 
 /// What was found for a query.
@@ -95,8 +95,10 @@ impl Snapshot {
             return Found::NOT_OURS;
         };
         let start = node.kinds as usize;
-        let kinds = &self.kinds[start..start + usize::from(node.count)];
-        let given = match kinds.iter().find(|kind| kind.rtype == qtype) {
+        let more = || self.kinds[start..start + usize::from(node.count)].iter();
+        let is_asked = |kind: &&Kind| kind.rtype == qtype;
+        let found = node.first.iter().find(is_asked);
+        let given = match found.or_else(|| more().find(is_asked)) {
             Some(kind) => kind.given,
             None if qtype == rtype::ANY => node.any,
             None if qtype == rtype::DS && node.delegation != Given::NOTHING => node.delegation,

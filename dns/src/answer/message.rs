@@ -131,7 +131,7 @@ impl<'a> Message<'a> {
         let (required, required_additional) =
             self.required.unwrap_or((self.bytes.len(), self.counts[2]));
         Some(Answer {
-            bytes: self.bytes.into(),
+            octets: self.bytes.into(),
             moving: self.moving.into(),
             base: self.base.len() as u8,
             code: code as u8,

@@ -9,9 +9,10 @@ use rustc_hash::FxHasher;
 #[derive(Debug, Default)]
 pub(super) struct NameTable {
     slots: Vec<Slot>,
-    /// Every name, one after the other.
-    bytes: Vec<u8>,
-    places: Vec<Place>,
+    /// By number.
+    entries: Vec<Entry>,
+    /// The names that are too long for their entries, one after the other.
+    long: Vec<u8>,
 }
 
 /// Empty when `number` is [`NONE`].
@@ -22,11 +23,18 @@ struct Slot {
     number: u32,
 }
 
+/// A name. Most have room here, so that to compare one costs a single line of the cache.
 #[derive(Clone, Copy, Debug)]
-struct Place {
-    start: u32,
+#[repr(align(64))]
+struct Entry {
+    short: [u8; SHORT],
     len: u8,
+    /// Where it begins in `long`, when it is longer.
+    start: u32,
 }
+
+/// So many octets of a name fit into an entry.
+const SHORT: usize = 56;
 
 const NONE: u32 = u32::MAX;
 
@@ -39,8 +47,8 @@ impl NameTable {
         };
         let mut table = Self {
             slots: vec![empty; (names.len() * 2).next_power_of_two().max(2)],
-            bytes: Vec::new(),
-            places: Vec::with_capacity(names.len()),
+            entries: Vec::with_capacity(names.len()),
+            long: Vec::new(),
         };
         for name in names {
             table.add(name);
@@ -49,12 +57,17 @@ impl NameTable {
     }
 
     fn add(&mut self, name: &[u8]) {
-        let number = self.places.len() as u32;
-        self.places.push(Place {
-            start: self.bytes.len() as u32,
+        let number = self.entries.len() as u32;
+        let mut entry = Entry {
+            short: [0; SHORT],
             len: name.len() as u8,
-        });
-        self.bytes.extend_from_slice(name);
+            start: self.long.len() as u32,
+        };
+        match entry.short.get_mut(..name.len()) {
+            Some(short) => short.copy_from_slice(name),
+            None => self.long.extend_from_slice(name),
+        }
+        self.entries.push(entry);
         let (hash, mut at) = self.start_of(name);
         while self.slots[at].number != NONE {
             at = (at + 1) & (self.slots.len() - 1);
@@ -80,8 +93,13 @@ impl NameTable {
 
     /// The name of a number.
     pub(super) fn name(&self, number: u32) -> &[u8] {
-        let Place { start, len } = self.places[number as usize];
-        &self.bytes[start as usize..start as usize + usize::from(len)]
+        let entry = &self.entries[number as usize];
+        let len = usize::from(entry.len);
+        let start = entry.start as usize;
+        entry
+            .short
+            .get(..len)
+            .unwrap_or_else(|| &self.long[start..start + len])
     }
 
     fn start_of(&self, name: &[u8]) -> (u32, usize) {
@@ -98,7 +116,12 @@ mod tests {
 
     #[test]
     fn every_name_is_found_and_no_other() {
-        let names: Vec<Vec<u8>> = (0..1000).map(|n| format!("\x04{n:04}\0").into()).collect();
+        let name = |n: usize| {
+            let long = "\x3f".to_owned() + &"x".repeat(63);
+            // Some fit into their entries, some do not.
+            format!("\x04{n:04}{}\0", long.repeat(n % 3)).into_bytes()
+        };
+        let names: Vec<Vec<u8>> = (0..1000).map(name).collect();
         let table = NameTable::new(names.iter().map(Vec::as_slice));
         for (number, name) in names.iter().enumerate() {
             assert_eq!(table.get(name), Some(number as u32));

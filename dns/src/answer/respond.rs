@@ -185,7 +185,7 @@ impl Reply<'_> {
         let flags = Flags(Flags::AA);
         // The record's data is the target: it is not compressed, and it is all that follows.
         let fixed = 2 + 10;
-        let target = answer.bytes.get(fixed..).unwrap_or_default();
+        let target = answer.bytes().get(fixed..).unwrap_or_default();
         let prefix = name.wire().len() - owner.len();
         let length = prefix + target.len();
         if length > crate::wire::LONGEST_NAME {
@@ -197,18 +197,18 @@ impl Reply<'_> {
             answer.copy(octets, self.question.len() - 4, &mut out[start..]);
             return self.finish(octets.len(), [1, 0, 0], code, flags, 0, qtype, out);
         }
-        let whole = answer.bytes.len() + FIXED + length;
+        let whole = answer.bytes().len() + FIXED + length;
         if whole > space {
             let flags = Flags(flags.0 | Flags::TC);
             return self.finish(0, [0; 3], rcode::NOERROR, flags, 0, qtype, out);
         }
-        answer.copy(&answer.bytes, self.question.len() - 4, &mut out[start..]);
-        let record = &mut out[start + answer.bytes.len()..start + whole];
+        answer.copy(answer.bytes(), self.question.len() - 4, &mut out[start..]);
+        let record = &mut out[start + answer.bytes().len()..start + whole];
         record[..2].copy_from_slice(&TO_QUESTION.to_be_bytes());
         record[2..4].copy_from_slice(&rtype::CNAME.to_be_bytes());
         record[4..6].copy_from_slice(&IN.to_be_bytes());
         // It may be kept as long as the DNAME record.
-        record[6..10].copy_from_slice(&answer.bytes[6..10]);
+        record[6..10].copy_from_slice(&answer.bytes()[6..10]);
         record[10..12].copy_from_slice(&(length as u16).to_be_bytes());
         // As the client has written it.
         record[FIXED..FIXED + prefix].copy_from_slice(&self.question[..prefix]);

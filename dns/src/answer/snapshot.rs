@@ -20,12 +20,15 @@ pub struct Snapshot {
     pub(super) chooser: Arc<dyn Choose>,
 }
 
-/// What is known of a name.
+/// What is known of a name: one line of the cache, with the types that most names have.
 #[derive(Clone, Copy, Debug)]
+#[repr(align(64))]
 pub(super) struct Node {
     /// Its zone; [`NONE`] for a name above all zones.
     pub(super) zone: u32,
-    /// Its types: the first, and how many.
+    /// Its first types; what is left over is [`Kind::NONE`].
+    pub(super) first: [Kind; 2],
+    /// Its other types: where they begin, and how many.
     pub(super) kinds: u32,
     pub(super) count: u16,
     pub(super) below: Below,
@@ -51,7 +54,7 @@ pub(super) enum Below {
 }
 
 /// The answer for a type.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Kind {
     pub(super) rtype: u16,
     pub(super) given: Given,
@@ -84,6 +87,14 @@ pub(super) struct Served {
 pub(super) const NONE: u32 = u32::MAX;
 
 const DYNAMIC: u32 = 1 << 31;
+
+impl Kind {
+    /// 0 is no type, and nobody gets to ask for it.
+    pub(super) const NONE: Self = Self {
+        rtype: 0,
+        given: Given::NOTHING,
+    };
+}
 
 impl Given {
     pub(super) const NOTHING: Self = Self(NONE);
