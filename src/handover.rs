@@ -9,6 +9,7 @@ use chassis::units::Period;
 use clap::Args;
 
 use crate::check::role_of;
+use crate::schema::Role;
 
 #[derive(Args)]
 pub(crate) struct HandoverArgs {
@@ -26,6 +27,8 @@ pub(crate) struct HandoverArgs {
 /// Why nobody took over.
 #[derive(Debug, thiserror::Error)]
 enum HandoverError {
+    #[error("a process of {0} has no hand-over: it is for the gateway and for DNS")]
+    NotThis(&'static str),
     #[error("the successor could not be started: {0}")]
     Start(#[from] io::Error),
     #[error("the successor (process {0}) ended with {1}: it has changed nothing")]
@@ -54,11 +57,15 @@ pub(crate) fn main(args: &HandoverArgs) -> ExitCode {
 }
 
 fn run(args: &HandoverArgs) -> Result<(u32, u64), HandoverError> {
+    let role = role_of(&args.config);
+    if role == Role::Users {
+        return Err(HandoverError::NotThis(role.name()));
+    }
     let folder = tempfile::tempdir()?;
     let own = folder.path().join("ready.json");
     let ready_file = args.ready_file.as_deref().unwrap_or(&own);
     let mut successor = Command::new(std::env::current_exe()?)
-        .arg(role_of(&args.config).name())
+        .arg(role.name())
         .arg("--config")
         .arg(&args.config)
         .arg("--ready-file")

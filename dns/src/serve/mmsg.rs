@@ -50,14 +50,10 @@ pub(super) struct Sent {
 }
 
 impl Batch {
-    /// Buffers for a socket; `any_address` when it takes what is sent to any address of this machine, `whole`
-    /// when no answer is ever longer than what goes over any path in one piece.
-    pub(super) fn new(socket: &UdpSocket, any_address: bool, whole: bool) -> io::Result<Self> {
+    /// Buffers for a socket; `any_address` when it takes what is sent to any address of this machine.
+    pub(super) fn new(socket: &UdpSocket, any_address: bool) -> io::Result<Self> {
         if any_address {
             tell_asked_address(socket)?;
-        }
-        if whole {
-            never_fragment(socket)?;
         }
         // SAFETY: a sockaddr_storage is plain data, for which zeros are a value (no family).
         let no_address: libc::sockaddr_storage = unsafe { mem::zeroed() };
@@ -207,18 +203,29 @@ fn tell_asked_address(socket: &UdpSocket) -> io::Result<()> {
     }
 }
 
-/// Has answers travel whole, or not at all, and pays no heed to what strangers say of the path (RFC 9715, 3.1).
-fn never_fragment(socket: &UdpSocket) -> io::Result<()> {
-    let (level, option, value) = match socket.local_addr()? {
-        SocketAddr::V4(_) => (
+/// Has answers travel whole, or not at all, and pays no heed to what strangers say of the path (RFC 9715,
+/// 3.1); or lets them be cut, when they may be longer than what goes over any path.
+pub(super) fn travel_whole(socket: &UdpSocket, whole: bool) -> io::Result<()> {
+    let (level, option, value) = match (socket.local_addr()?, whole) {
+        (SocketAddr::V4(_), true) => (
             libc::IPPROTO_IP,
             libc::IP_MTU_DISCOVER,
             libc::IP_PMTUDISC_PROBE,
         ),
-        SocketAddr::V6(_) => (
+        (SocketAddr::V4(_), false) => (
+            libc::IPPROTO_IP,
+            libc::IP_MTU_DISCOVER,
+            libc::IP_PMTUDISC_OMIT,
+        ),
+        (SocketAddr::V6(_), true) => (
             libc::IPPROTO_IPV6,
             libc::IPV6_MTU_DISCOVER,
             libc::IPV6_PMTUDISC_PROBE,
+        ),
+        (SocketAddr::V6(_), false) => (
+            libc::IPPROTO_IPV6,
+            libc::IPV6_MTU_DISCOVER,
+            libc::IPV6_PMTUDISC_OMIT,
         ),
     };
     set(socket, level, option, value)

@@ -50,7 +50,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub(super) async fn accept(
     listener: TcpListener,
     shared: Arc<Shared>,
-    mut closed: watch::Receiver<bool>,
+    closed: watch::Receiver<bool>,
 ) {
     let mut closing = closed.clone();
     let mut closing = pin!(closing.wait_for(|closing| *closing));
@@ -82,7 +82,6 @@ pub(super) async fn accept(
                 tokio::time::sleep(PAUSE).await;
             }
         }
-        closed.mark_unchanged();
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Instant;
 use arc_swap::Cache;
 
 use super::Shared;
-use super::mmsg::{BATCH, Batch, LONGEST_ANSWER};
+use super::mmsg::{BATCH, Batch, LONGEST_ANSWER, travel_whole};
 use crate::answer::Limits;
 use crate::metrics::{Tally, Transport};
 use crate::wire::QueryName;
@@ -23,9 +23,8 @@ pub(super) fn start(
     closing: Arc<AtomicBool>,
 ) -> io::Result<JoinHandle<()>> {
     let any_address = socket.local_addr()?.ip().is_unspecified();
-    let whole = shared.state.load().largest_udp <= SAFE;
     let thread = std::thread::Builder::new().name(format!("udp-{number}"));
-    thread.spawn(move || match Batch::new(&socket, any_address, whole) {
+    thread.spawn(move || match Batch::new(&socket, any_address) {
         Ok(batch) => Worker::new(socket, shared, batch).run(&closing),
         Err(error) => tracing::error!(%error, "no answers over UDP"),
     })
@@ -40,6 +39,8 @@ struct Worker {
     batch: Batch,
     name: QueryName,
     tally: Tally,
+    /// Whether answers are never cut on their way; none when it was not said yet.
+    whole: Option<bool>,
 }
 
 impl Worker {
@@ -50,6 +51,22 @@ impl Worker {
             batch,
             name: QueryName::default(),
             tally: Tally::default(),
+            whole: None,
+        }
+    }
+
+    /// The limits of a configuration.
+    fn limits(&mut self, largest_udp: u16) -> Limits {
+        let whole = Some(largest_udp <= SAFE);
+        if self.whole != whole {
+            self.whole = whole;
+            if let Err(error) = travel_whole(&self.socket, largest_udp <= SAFE) {
+                tracing::warn!(%error, "answers may be cut on their way");
+            }
+        }
+        Limits {
+            largest_udp: largest_udp.min(LONGEST_ANSWER as u16),
+            tcp: false,
         }
     }
 
@@ -64,10 +81,7 @@ impl Worker {
                     // Whoever serves on takes the rest, where another process has the same socket.
                     let enough = leaving && count < BATCH;
                     let state = state.load();
-                    let limits = Limits {
-                        largest_udp: state.largest_udp.min(LONGEST_ANSWER as u16),
-                        tcp: false,
-                    };
+                    let limits = self.limits(state.largest_udp);
                     self.answer(count, &state.snapshot, limits);
                     let took = began.elapsed() / count.max(1) as u32;
                     shared.pressure.ended(count as u64, took);
