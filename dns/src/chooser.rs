@@ -7,8 +7,10 @@
 //! Answers are numbered by the configuration ([`Policy::variants`]), so that they are written and signed once. A change of
 //! health makes new [`Tables`] for the policies that it is about, and one store of a pointer lets queries see them.
 
+mod answers;
+
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use chassis::config::{Diagnostic, Sources};
@@ -24,6 +26,8 @@ pub struct Chooser {
     geo: Geo,
     policies: Vec<Arc<Policy>>,
     now: ArcSwap<Vec<Current>>,
+    /// The epoch that `now` follows from; held while that changes. Queries do not take it.
+    followed: Mutex<u64>,
 }
 
 /// What holds for a policy now.
@@ -56,6 +60,7 @@ impl Chooser {
         let first = first.collect();
         Self {
             now: ArcSwap::from_pointee(first),
+            followed: Mutex::default(),
             sites,
             geo,
             policies,
@@ -67,8 +72,14 @@ impl Chooser {
         &self.policies
     }
 
-    /// Lets answers follow from this snapshot. Views of other configurations than this one's are passed over.
+    /// Lets answers follow from this snapshot. Views of policies that are configured in another way here are passed over,
+    /// and so are snapshots that are older than the last.
     pub fn follow(&self, snapshot: &Snapshot) {
+        let mut followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
+        if snapshot.epoch < *followed {
+            return;
+        }
+        *followed = snapshot.epoch;
         let before = self.now.load();
         let next = self
             .policies
@@ -76,7 +87,11 @@ impl Chooser {
             .zip(&**before)
             .map(|(policy, current)| {
                 let viewed = snapshot.policies.get(&policy.name);
-                let viewed = viewed.filter(|viewed| Arc::ptr_eq(&viewed.policy, policy));
+                // While a reload waits for its first checks, the old policies follow what they share with the new ones.
+                let fits = |viewed: &&Arc<Viewed>| {
+                    Arc::ptr_eq(&viewed.policy, policy) || viewed.policy == *policy
+                };
+                let viewed = viewed.filter(fits);
                 let same = |viewed: &&Arc<Viewed>| {
                     current
                         .viewed

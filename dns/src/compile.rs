@@ -1,20 +1,25 @@
 //! `Config` to `State`: where a configuration is judged.
 
+mod policies;
+
 use std::path::Path;
 use std::sync::Arc;
 
 use chassis::config::{Diagnostic, Loaded, Report, Sources, load};
 
-use crate::answer::{self, Choose};
+use crate::answer::{self, Choose, NoPolicies, Snapshot};
 use crate::config::{Config, ListenerConfig};
 use crate::serve::TcpLimits;
 use crate::state::{HandoverState, ListenerState, State};
-use crate::zone;
+use crate::zone::{self, Zone};
+
+pub(crate) use self::policies::Policies;
 
 /// A configuration that is sound.
 pub(crate) struct Compiled {
     pub(crate) state: State,
     pub(crate) loaded: Loaded<Config>,
+    pub(crate) policies: Policies,
     /// What is sound, but probably not meant: `file:line:column: message`.
     pub(crate) warnings: Vec<String>,
 }
@@ -23,7 +28,7 @@ pub(crate) struct Compiled {
 ///
 /// # Errors
 /// Every mistake, with its place.
-pub(crate) fn compile(file: &Path, chooser: Arc<dyn Choose>) -> Result<Compiled, Report> {
+pub(crate) fn compile(file: &Path) -> Result<Compiled, Report> {
     let mut loaded = load::<Config>(file)?;
     let mut mistakes = Vec::new();
     let config = &loaded.config;
@@ -34,16 +39,18 @@ pub(crate) fn compile(file: &Path, chooser: Arc<dyn Choose>) -> Result<Compiled,
     let listeners = listeners(&config.listener, &mut mistakes);
     limits(config, &mut mistakes);
     let handover = handover(config, &loaded.sources, &mut mistakes);
-    let compiled = answer::compile(&read.zones, chooser);
-    let snapshot = match compiled {
-        Ok(snapshot) if mistakes.is_empty() => snapshot,
+    let (policies, snapshot) = match answers(config, &read.zones, &mut loaded.sources) {
+        Ok(compiled) if mistakes.is_empty() => compiled,
         outcome => {
             mistakes.extend(outcome.err().into_iter().flatten());
             return Err(loaded.report(mistakes));
         }
     };
+    let mut warnings = read.warnings;
+    warnings.extend(policies::unused(config, &read.zones));
     let state = State {
         snapshot,
+        chooser: policies.chooser.clone(),
         listeners,
         tcp: TcpLimits {
             connections: *config.tcp.connections,
@@ -64,10 +71,26 @@ pub(crate) fn compile(file: &Path, chooser: Arc<dyn Choose>) -> Result<Compiled,
         )
     };
     Ok(Compiled {
-        warnings: read.warnings.iter().map(place).collect(),
+        warnings: warnings.iter().map(place).collect(),
         state,
         loaded,
+        policies,
     })
+}
+
+/// Every answer, and how clients get theirs.
+fn answers(
+    config: &Config,
+    zones: &[Zone],
+    sources: &mut Sources,
+) -> Result<(Policies, Snapshot), Vec<Diagnostic>> {
+    let policies = Policies::compile(config, sources)?;
+    let chooser: Arc<dyn Choose> = match &policies.chooser {
+        Some(chooser) => chooser.clone(),
+        None => Arc::new(NoPolicies),
+    };
+    let snapshot = answer::compile(zones, chooser)?;
+    Ok((policies, snapshot))
 }
 
 fn listeners(configs: &[ListenerConfig], mistakes: &mut Vec<Diagnostic>) -> Vec<ListenerState> {

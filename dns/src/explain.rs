@@ -4,13 +4,12 @@ use std::fmt::Write;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use domain::base::rdata::RecordData as _;
 use domain::base::{Message, ParsedRecord};
 use domain::rdata::AllRecordData;
 
-use crate::answer::{Limits, NoPolicies, Snapshot, Why};
+use crate::answer::{Limits, Snapshot, Why};
 use crate::compile::compile;
 use crate::wire::{Flags, HEADER, Header, IN, QueryName, rcode, rtype};
 use crate::zone::Name;
@@ -43,7 +42,7 @@ pub(crate) fn main(args: &ExplainArgs) -> ExitCode {
         eprintln!("`{}` is not a name", args.name);
         return ExitCode::FAILURE;
     }
-    match compile(&args.config, Arc::new(NoPolicies)) {
+    match compile(&args.config) {
         Ok(compiled) => {
             print!(
                 "{}",

@@ -10,13 +10,14 @@
 //! - [`answer`] compiles zones to what is sent, and sends nothing itself.
 //! - [`geo`] knows where clients are, [`health`] which endpoints are well, [`policy`] which addresses follow; [`chooser`]
 //!   puts the three together for the packet path.
-//! - `serve` has the sockets, and `role` the process around them.
+//! - `serve` has the sockets, `following` lets answers follow health, and `role` is the process around them.
 
 pub mod answer;
 pub mod chooser;
 mod compile;
 pub mod config;
 mod explain;
+mod following;
 pub mod geo;
 pub mod health;
 mod metrics;

@@ -15,10 +15,11 @@ use chassis::net::handover::{Door, HandoverError};
 use chassis::net::{Bound, Inherited, raise_descriptor_limit};
 use tokio::sync::Mutex;
 
-use crate::answer::NoPolicies;
 use crate::compile::{Compiled, compile};
 use crate::config::Config;
 use crate::explain::{self, ExplainArgs};
+use crate::following;
+use crate::health::{self, Health};
 use crate::metrics::DnsCollector;
 use crate::serve::{Listeners, Plan, Shared};
 use crate::state::State;
@@ -90,7 +91,7 @@ pub fn main(args: &DnsArgs) -> ExitCode {
 /// # Errors
 /// Every mistake, with its place.
 pub fn check(file: &Path) -> Result<Vec<String>, Report> {
-    let mut compiled = compile(file, Arc::new(NoPolicies))?;
+    let mut compiled = compile(file)?;
     Ok(std::mem::take(&mut compiled.warnings))
 }
 
@@ -112,14 +113,20 @@ async fn serve(args: &RoleArgs, systemd: Inherited) -> Result<(), StartError> {
     let Compiled {
         state,
         loaded,
+        mut policies,
         warnings,
-    } = compile(&args.config, Arc::new(NoPolicies))?;
+    } = compile(&args.config)?;
     let config = &loaded.config;
     let _ = config.log.start();
     warn(&warnings);
-    let changes = Watched::new(&loaded.sources, Vec::new()).watch();
+    let also = std::mem::take(&mut policies.watched);
+    let changes = Watched::new(&loaded.sources, also).watch();
     raise_descriptor_limit();
     let life = Life::start("dns")?;
+    let health = Health::new(tokio::runtime::Handle::current());
+    if !following::begin(&health, policies, &life).await {
+        return Ok(());
+    }
     let (take_over, mut inherited) = match args.take_over {
         None => (None, systemd),
         Some(within) => {
@@ -129,9 +136,15 @@ async fn serve(args: &RoleArgs, systemd: Inherited) -> Result<(), StartError> {
         }
     };
     let taking_over = take_over.is_some();
-    let mut running = Running::new(args, config, state, &life)?;
+    let mut running = Running::new(args, config, state, health.clone(), &life)?;
     let prepared = running.prepare(config, &mut inherited, taking_over);
     let (admin, plan) = succession::settle(take_over, prepared, &life).await?;
+    if taking_over && let Err(error) = health.reread().await {
+        // As it was when this process began.
+        tracing::error!(%error, "what was set last is not known");
+    }
+    following::follow_now(&running.shared.state.load(), &health);
+    tokio::spawn(following::follow(running.shared.clone()));
     running
         .listeners
         .apply(plan, running.threads, &running.shared);
@@ -140,7 +153,8 @@ async fn serve(args: &RoleArgs, systemd: Inherited) -> Result<(), StartError> {
     addresses.insert("admin".into(), admin.address().to_string());
     let (reloads, requests) = ReloadRequests::channel();
     // From here on nobody else serves: what fails is told, and this process serves on.
-    match config.admin.serve_on(admin, &life, reloads) {
+    let routes = health::router(health);
+    match config.admin.serve_with(admin, &life, reloads, routes) {
         Ok(admin) => running.admin = Some(admin),
         Err(error) if taking_over => tracing::error!(%error, "there is no admin listener"),
         Err(error) => return Err(error.into()),
@@ -156,7 +170,7 @@ async fn serve(args: &RoleArgs, systemd: Inherited) -> Result<(), StartError> {
 
 /// A mistake that only binding could find, drawn from the configuration as it is now.
 fn told(file: &Path, mistake: Diagnostic) -> StartError {
-    match compile(file, Arc::new(NoPolicies)) {
+    match compile(file) {
         Ok(compiled) => compiled.loaded.report(vec![mistake]).into(),
         Err(report) => report.into(),
     }
@@ -178,12 +192,14 @@ impl<'a> Running<'a> {
         args: &'a RoleArgs,
         config: &Config,
         state: State,
+        health: Arc<Health>,
         life: &Life,
     ) -> Result<Self, StartError> {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let threads = config.threads.as_ref();
         let shared = Arc::new(Shared {
             state: ArcSwap::from_pointee(state),
+            health,
             counts: Default::default(),
             clients: Default::default(),
             pressure: life.pressure.clone(),
@@ -269,7 +285,9 @@ impl<'a> Running<'a> {
         let door = self.door.clone();
         // One at a time: a hand-over must not see half of a reload.
         let running = Mutex::new(self);
-        let reloads = life.obey_reloads(requests, changes, async || running.lock().await.reload());
+        let reloads = life.obey_reloads(requests, changes, async || {
+            running.lock().await.reload(life).await
+        });
         let successors = door.serve(async |candidate| {
             succession::hand_over(&mut **running.lock().await, candidate, life).await;
         });
@@ -280,14 +298,15 @@ impl<'a> Running<'a> {
         }
     }
 
-    fn reload(&mut self) -> Reloaded {
-        let compiled = match compile(self.file, Arc::new(NoPolicies)) {
+    async fn reload(&mut self, life: &Life) -> Reloaded {
+        let compiled = match compile(self.file) {
             Ok(compiled) => compiled,
             Err(report) => return Reloaded::failed(&report, Vec::new()),
         };
         let Compiled {
             state,
             loaded,
+            mut policies,
             warnings,
         } = compiled;
         if fixed(&loaded.config) != self.fixed {
@@ -298,9 +317,16 @@ impl<'a> Running<'a> {
         match planned {
             Ok(plan) => {
                 warn(&warnings);
+                let watched = Watched::new(&loaded.sources, std::mem::take(&mut policies.watched));
+                let health = &self.shared.health;
+                // Meanwhile the old state serves, and follows what both have in common.
+                following::begin(health, policies, life).await;
+                following::follow_now(&state, health);
                 self.shared.state.store(Arc::new(state));
+                // What changed in between was followed by the old one alone.
+                following::follow_now(&self.shared.state.load(), health);
                 self.listeners.apply(plan, self.threads, &self.shared);
-                Reloaded::ok(Watched::new(&loaded.sources, Vec::new()))
+                Reloaded::ok(watched)
             }
             Err(mistake) => Reloaded::failed(&loaded.report(vec![mistake]), Vec::new()),
         }

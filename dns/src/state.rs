@@ -8,12 +8,15 @@ use std::time::Duration;
 use chassis::config::Place;
 
 use crate::answer::Snapshot;
+use crate::chooser::Chooser;
 use crate::serve::TcpLimits;
 
 /// One compiled configuration.
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) snapshot: Snapshot,
+    /// Chooses for the snapshot; none without sites.
+    pub(crate) chooser: Option<Arc<Chooser>>,
     pub(crate) listeners: Vec<ListenerState>,
     pub(crate) tcp: TcpLimits,
     /// The longest answer over UDP, in octets.

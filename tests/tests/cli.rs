@@ -152,6 +152,7 @@ fn every_configuration_in_the_documentation_is_sound() {
     }
     let webhook = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n";
     fs::write(file("secrets/webhook"), webhook).unwrap();
+    write_maps(&file("maps"));
     for page in pages() {
         let text = fs::read_to_string(&page).unwrap();
         for (role, block) in blocks(&text) {
@@ -165,6 +166,21 @@ fn every_configuration_in_the_documentation_is_sound() {
                 page.display()
             );
         }
+    }
+}
+
+/// The maps of clients that docs/dns-policies.md names: the list that it shows, and databases.
+fn write_maps(folder: &Path) {
+    fs::create_dir(folder).expect("it is not there yet");
+    let page = repository().join("docs/dns-policies.md");
+    let page = fs::read_to_string(page).expect("it is a page of the manual");
+    let after = page.split_once("```text\n   # the offices");
+    let after = after.expect("the list is on the page").1;
+    let offices = after.split_once("```").expect("the list ends").0;
+    fs::write(folder.join("offices.map"), format!("#{offices}")).expect("it can be written");
+    let places = repository().join("tests/geo/places.mmdb");
+    for name in ["GeoLite2-ASN.mmdb", "GeoLite2-City.mmdb"] {
+        fs::copy(&places, folder.join(name)).expect("it can be copied");
     }
 }
 

@@ -44,9 +44,13 @@ endpoints = [{ site = "fra", address = "192.0.2.1" }]
 "#;
 
 fn chooser() -> (Chooser, Arc<Sites>, Sources) {
+    chooser_of(TEXT)
+}
+
+fn chooser_of(text: &str) -> (Chooser, Arc<Sites>, Sources) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("dns.toml");
-    fs::write(&path, TEXT).unwrap();
+    fs::write(&path, text).unwrap();
     let mut loaded = load::<Config>(&path).unwrap();
     let sites = Sites::compile(&loaded.config.site).unwrap();
     let geo = Geo::compile(&loaded.config.geo, &sites, &mut loaded.sources).unwrap();
@@ -144,7 +148,7 @@ fn only_policies_whose_view_changed_get_new_tables() {
     assert!(!Arc::ptr_eq(&before[0].tables, &after[0].tables));
     assert!(Arc::ptr_eq(&before[1].tables, &after[1].tables));
     // The view of another configuration has other endpoints in other places.
-    let (other, sites, _) = self::chooser();
+    let (other, sites, _) = chooser_of(&TEXT.replace("192.0.2.3", "192.0.2.4"));
     chooser.follow(&Snapshot::of(sites, other.policies(), |_| View::default()));
     assert_eq!(
         answer(&chooser, "10.1.2.3").0,
@@ -177,6 +181,45 @@ fn place_and_choice_are_explained_together() {
         addresses.iter().all(|address| last.contains(address)),
         "{last}: {addresses:?}"
     );
+}
+
+#[test]
+fn a_policy_follows_its_equal_of_another_configuration_and_nothing_that_is_older() {
+    let (chooser, ..) = chooser();
+    let (other, sites, _) = self::chooser();
+    let mut snapshot = Snapshot::of(sites, other.policies(), View::all_up);
+    snapshot.epoch = 2;
+    chooser.follow(&snapshot);
+    assert_eq!(answer(&chooser, "10.1.2.3").0, ["192.0.2.9"]);
+    let mut older = Snapshot::of(snapshot.sites, other.policies(), |_| View::default());
+    older.epoch = 1;
+    chooser.follow(&older);
+    assert_eq!(answer(&chooser, "10.1.2.3").0, ["192.0.2.9"]);
+}
+
+#[test]
+fn compiled_answers_see_variants_as_data_and_the_scope_of_the_address_as_told() {
+    use crate::answer::{Choose, Client, PolicyId};
+    let (chooser, sites, _) = chooser();
+    follow(&chooser, &sites, &[]);
+    let policy = chooser.policy("api").unwrap();
+    assert_eq!((policy, chooser.policy("nope")), (PolicyId(0), None));
+    let variants = chooser.variants(policy, 1);
+    assert_eq!(variants[0], Vec::<Vec<u8>>::new());
+    assert!(variants.contains(&vec![vec![192, 0, 2, 9]]));
+    assert_eq!(chooser.variants(policy, 28), [Vec::<Vec<u8>>::new()]);
+    assert!(chooser.variants(policy, 16).is_empty(), "no text");
+    for (told, prefix, scope) in [("10.1.2.0", 24, 14), ("::ffff:10.1.2.0", 120, 96 + 14)] {
+        let client = Client {
+            address: told.parse().unwrap(),
+            prefix,
+            told: true,
+        };
+        let choice = Choose::choose(&chooser, policy, 1, client);
+        let variant = choice.variant.unwrap() as usize;
+        assert_eq!(variants[variant], [[192, 0, 2, 9]], "{told}");
+        assert_eq!(choice.scope, scope, "{told}");
+    }
 }
 
 /// Run with `cargo test --release -p tidegate-dns --lib -- --ignored --nocapture measure`.

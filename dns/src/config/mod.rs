@@ -3,12 +3,18 @@
 mod listener;
 mod zone;
 
+use std::collections::BTreeMap;
+
 use chassis::config::Located;
 use chassis::life::AdminConfig;
 use chassis::net::handover::HandoverConfig;
 use chassis::telemetry::LogConfig;
 use schemars::JsonSchema;
 use serde::Deserialize;
+
+use crate::geo::{GeoConfig, SiteConfig};
+use crate::health::{CheckConfig, HealthConfig};
+use crate::policy::PolicyConfig;
 
 pub use self::listener::{ListenerConfig, TcpLimitsConfig, UdpConfig};
 pub use self::zone::{RecordConfig, SoaConfig, ZoneConfig};
@@ -41,4 +47,19 @@ pub struct Config {
     /// What is answered.
     #[serde(default)]
     pub zone: Vec<ZoneConfig>,
+    /// The sites that policies choose among.
+    #[serde(default)]
+    pub site: Vec<SiteConfig>,
+    /// Which site a client belongs to.
+    #[serde(default)]
+    pub geo: Option<Located<GeoConfig>>,
+    /// How endpoints are checked, by name.
+    #[serde(default)]
+    pub check: BTreeMap<Located<String>, CheckConfig>,
+    /// How the addresses of records that name a policy are chosen for each client, by name.
+    #[serde(default)]
+    pub policy: BTreeMap<Located<String>, PolicyConfig>,
+    /// What is kept of health.
+    #[serde(default)]
+    pub health: HealthConfig,
 }

@@ -202,7 +202,7 @@ fn default_site(config: &GeoConfig, sites: &Sites) -> Result<SiteId, Diagnostic>
             .help("add a `[[site]]` with a `name`")),
         (_, Some((_, another))) => Err(Diagnostic::new(
             another.place,
-            "several sites, and no `default` in `[geo]` for clients that nothing maps",
+            "several sites, and no `default` of `geo` for clients that nothing maps",
         )
         .suggest("", sites.iter().map(|(_, site)| site.name.as_str()))),
     }

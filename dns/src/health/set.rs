@@ -70,6 +70,22 @@ pub enum NotSet {
 }
 
 impl Health {
+    /// Reads the state file again: another process may have changed it, until this one took its place.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is not what was written; nothing has changed then.
+    pub async fn reread(&self) -> Result<(), StateFileError> {
+        let _changing = self.changing.lock().await;
+        let path = self.lock().state.clone();
+        if let Some(path) = path {
+            let overrides = Overrides::read(&path)?;
+            let mut inner = self.lock();
+            inner.overrides = overrides;
+            self.publish(&inner);
+        }
+        Ok(())
+    }
+
     /// Changes what is set for an endpoint. It holds, and is kept, when this returns.
     ///
     /// # Errors

@@ -19,6 +19,7 @@ pub(crate) use self::client::{Clients, Refusal};
 pub(crate) use self::listener::{Listeners, Plan};
 pub(crate) use self::tcp::TcpLimits;
 
+use crate::health::Health;
 use crate::metrics::Counts;
 use crate::state::State;
 
@@ -26,6 +27,8 @@ use crate::state::State;
 pub(crate) struct Shared {
     /// What is answered.
     pub(crate) state: ArcSwap<State>,
+    /// Which endpoints are well.
+    pub(crate) health: Arc<Health>,
     /// What was answered.
     pub(crate) counts: Counts,
     /// Who is connected.

@@ -1,0 +1,47 @@
+//! What is answered follows what is well.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chassis::life::Life;
+
+use crate::compile::Policies;
+use crate::health::Health;
+use crate::serve::Shared;
+use crate::state::State;
+
+/// How long a start or a reload waits for the first outcomes of checks that are new.
+const FIRST_OUTCOMES: Duration = Duration::from_secs(5);
+
+/// Begins the checks that are new, ends those that nobody needs any more, and waits for first outcomes. Until then
+/// nobody knows which answer is a good one. False when the process is to leave meanwhile.
+pub(crate) async fn begin(health: &Arc<Health>, policies: Policies, life: &Life) -> bool {
+    health.apply(policies.plan, policies.state).await;
+    tokio::select! {
+        settled = health.settled(FIRST_OUTCOMES) => {
+            if !settled {
+                tracing::warn!("not every check has had an outcome: no client is sent to what is not known");
+            }
+            true
+        }
+        () = life.leaving() => false,
+    }
+}
+
+/// Lets a state answer by what is well now.
+pub(crate) fn follow_now(state: &State, health: &Health) {
+    if let Some(chooser) = &state.chooser {
+        chooser.follow(&health.snapshot());
+    }
+}
+
+/// Lets whichever state serves follow every change.
+pub(crate) async fn follow(shared: Arc<Shared>) {
+    let mut epochs = shared.health.epochs();
+    loop {
+        follow_now(&shared.state.load(), &shared.health);
+        if epochs.changed().await.is_err() {
+            return;
+        }
+    }
+}
