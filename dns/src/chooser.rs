@@ -8,9 +8,10 @@
 //! health makes new [`Tables`] for the policies that it is about, and one store of a pointer lets queries see them.
 
 mod answers;
+mod counts;
 
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
 use chassis::config::{Diagnostic, Sources};
@@ -18,6 +19,10 @@ use chassis::config::{Diagnostic, Sources};
 use crate::geo::{Geo, Sites};
 use crate::health::{Snapshot, Viewed};
 use crate::policy::{Family, Outcome, Policy, Tables, View, decide};
+
+pub use self::counts::SiteCounts;
+
+use self::counts::Places;
 
 /// Chooses answers for clients.
 #[derive(Debug)]
@@ -28,6 +33,8 @@ pub struct Chooser {
     now: ArcSwap<Vec<Current>>,
     /// The epoch that `now` follows from; held while that changes. Queries do not take it.
     followed: Mutex<u64>,
+    /// Where choices are counted, when they are.
+    counting: OnceLock<(Arc<SiteCounts>, Places)>,
 }
 
 /// What holds for a policy now.
@@ -61,10 +68,18 @@ impl Chooser {
         Self {
             now: ArcSwap::from_pointee(first),
             followed: Mutex::default(),
+            counting: OnceLock::new(),
             sites,
             geo,
             policies,
         }
+    }
+
+    /// Counts each choice from now on; the first call holds.
+    pub fn count_in(&self, counts: &Arc<SiteCounts>) {
+        let names = self.sites.iter().map(|(_, site)| site.name.as_str());
+        self.counting
+            .get_or_init(|| (counts.clone(), counts.places(names)));
     }
 
     /// Every policy. Its place here is its number for [`Chooser::choose`].
@@ -114,6 +129,9 @@ impl Chooser {
         let found = self.geo.find(client);
         let now = self.now.load();
         let picked = now[policy].tables.pick(found.site, family, client);
+        if let Some((counts, places)) = self.counting.get() {
+            counts.count(places, &picked);
+        }
         let variant = picked.variant();
         Chosen {
             variant,

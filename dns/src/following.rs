@@ -29,9 +29,10 @@ pub(crate) async fn begin(health: &Arc<Health>, policies: Policies, life: &Life)
 }
 
 /// Lets a state answer by what is well now.
-pub(crate) fn follow_now(state: &State, health: &Health) {
+pub(crate) fn follow_now(state: &State, shared: &Shared) {
     if let Some(chooser) = &state.chooser {
-        chooser.follow(&health.snapshot());
+        chooser.count_in(&shared.sites);
+        chooser.follow(&shared.health.snapshot());
     }
 }
 
@@ -39,7 +40,7 @@ pub(crate) fn follow_now(state: &State, health: &Health) {
 pub(crate) async fn follow(shared: Arc<Shared>) {
     let mut epochs = shared.health.epochs();
     loop {
-        follow_now(&shared.state.load(), &shared.health);
+        follow_now(&shared.state.load(), &shared);
         if epochs.changed().await.is_err() {
             return;
         }

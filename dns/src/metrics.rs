@@ -1,5 +1,7 @@
 //! What was answered, counted in each thread and summed when somebody asks.
 
+mod policies;
+
 use std::sync::Arc;
 
 use chassis::telemetry::Cells;
@@ -138,7 +140,7 @@ impl Collector for DnsCollector {
         let state = self.0.state.load();
         let connections = f64::from(self.0.clients.open());
         let (zones, names) = (state.snapshot.zones(), state.snapshot.names());
-        vec![
+        let mut families = vec![
             counts.by(
                 "tidegate_dns_queries_total",
                 "Queries by type",
@@ -178,7 +180,9 @@ impl Collector for DnsCollector {
             ),
             gauge("tidegate_dns_zones", "Zones that are served", zones as f64),
             gauge("tidegate_dns_names", "Names that are known", names as f64),
-        ]
+        ];
+        families.extend(policies::families(&self.0));
+        families
     }
 }
 
@@ -206,17 +210,22 @@ impl Counts {
 }
 
 fn counter(labels: &[(&str, &str)], value: u64) -> Metric {
+    let mut counter = Counter::default();
+    counter.set_value(value as f64);
+    let mut metric = labelled(labels);
+    metric.set_counter(counter);
+    metric
+}
+
+fn labelled(labels: &[(&str, &str)]) -> Metric {
     let pairs = labels.iter().map(|(name, value)| {
         let mut pair = LabelPair::default();
         pair.set_name((*name).to_owned());
         pair.set_value((*value).to_owned());
         pair
     });
-    let mut counter = Counter::default();
-    counter.set_value(value as f64);
     let mut metric = Metric::default();
     metric.set_label(pairs.collect());
-    metric.set_counter(counter);
     metric
 }
 

@@ -143,7 +143,7 @@ async fn serve(args: &RoleArgs, systemd: Inherited) -> Result<(), StartError> {
         // As it was when this process began.
         tracing::error!(%error, "what was set last is not known");
     }
-    following::follow_now(&running.shared.state.load(), &health);
+    following::follow_now(&running.shared.state.load(), &running.shared);
     tokio::spawn(following::follow(running.shared.clone()));
     running
         .listeners
@@ -201,6 +201,7 @@ impl<'a> Running<'a> {
             state: ArcSwap::from_pointee(state),
             health,
             counts: Default::default(),
+            sites: Default::default(),
             clients: Default::default(),
             pressure: life.pressure.clone(),
         });
@@ -318,13 +319,12 @@ impl<'a> Running<'a> {
             Ok(plan) => {
                 warn(&warnings);
                 let watched = Watched::new(&loaded.sources, std::mem::take(&mut policies.watched));
-                let health = &self.shared.health;
                 // Meanwhile the old state serves, and follows what both have in common.
-                following::begin(health, policies, life).await;
-                following::follow_now(&state, health);
+                following::begin(&self.shared.health, policies, life).await;
+                following::follow_now(&state, &self.shared);
                 self.shared.state.store(Arc::new(state));
                 // What changed in between was followed by the old one alone.
-                following::follow_now(&self.shared.state.load(), health);
+                following::follow_now(&self.shared.state.load(), &self.shared);
                 self.listeners.apply(plan, self.threads, &self.shared);
                 Reloaded::ok(watched)
             }

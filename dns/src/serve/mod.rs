@@ -19,6 +19,7 @@ pub(crate) use self::client::{Clients, Refusal};
 pub(crate) use self::listener::{Listeners, Plan};
 pub(crate) use self::tcp::TcpLimits;
 
+use crate::chooser::SiteCounts;
 use crate::health::Health;
 use crate::metrics::Counts;
 use crate::state::State;
@@ -31,6 +32,8 @@ pub(crate) struct Shared {
     pub(crate) health: Arc<Health>,
     /// What was answered.
     pub(crate) counts: Counts,
+    /// Which sites policies chose.
+    pub(crate) sites: Arc<SiteCounts>,
     /// Who is connected.
     pub(crate) clients: Clients,
     /// The load of the process.
