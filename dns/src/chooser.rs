@@ -20,6 +20,7 @@ use crate::geo::{Geo, Sites};
 use crate::health::{Snapshot, Viewed};
 use crate::policy::{Family, Outcome, Policy, Tables, View, decide};
 
+pub(crate) use self::answers::family;
 pub use self::counts::SiteCounts;
 
 use self::counts::Places;
@@ -80,6 +81,11 @@ impl Chooser {
         let names = self.sites.iter().map(|(_, site)| site.name.as_str());
         self.counting
             .get_or_init(|| (counts.clone(), counts.places(names)));
+    }
+
+    /// The sites among which it chooses.
+    pub fn sites(&self) -> &Arc<Sites> {
+        &self.sites
     }
 
     /// Every policy. Its place here is its number for [`Chooser::choose`].

@@ -1,5 +1,7 @@
 //! `tidegate dns explain`: which answer a client gets, and why, step by step.
 
+mod live;
+
 use std::fmt::Write;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -9,8 +11,12 @@ use domain::base::rdata::RecordData as _;
 use domain::base::{Message, ParsedRecord};
 use domain::rdata::AllRecordData;
 
-use crate::answer::{Limits, Snapshot, Why};
-use crate::compile::compile;
+use self::live::Live;
+use crate::answer::{Found, Limits, Why};
+use crate::chooser::family;
+use crate::compile::{Compiled, compile};
+use crate::health;
+use crate::policy::View;
 use crate::wire::{Flags, HEADER, Header, IN, QueryName, rcode, rtype};
 use crate::zone::Name;
 
@@ -28,6 +34,10 @@ pub(crate) struct ExplainArgs {
     /// The configuration file.
     #[arg(short, long, value_name = "FILE")]
     config: PathBuf,
+    /// The admin listener of the server that runs, such as `http://127.0.0.1:9953`, to learn what is well; the
+    /// configured one when it is not given.
+    #[arg(long, value_name = "URL")]
+    admin: Option<String>,
 }
 
 /// Prints which answer a client gets, and why.
@@ -42,23 +52,78 @@ pub(crate) fn main(args: &ExplainArgs) -> ExitCode {
         eprintln!("`{}` is not a name", args.name);
         return ExitCode::FAILURE;
     }
-    match compile(&args.config) {
-        Ok(compiled) => {
-            print!(
-                "{}",
-                explain(&compiled.state.snapshot, &name, kind, args.from)
-            );
+    match said(args, &name, kind) {
+        Ok(said) => {
+            print!("{said}");
             ExitCode::SUCCESS
         }
-        Err(report) => {
-            eprint!("{report}");
+        Err(why) => {
+            eprintln!("{}", why.trim_end());
             ExitCode::FAILURE
         }
     }
 }
 
+fn said(args: &ExplainArgs, name: &QueryName, kind: u16) -> Result<String, String> {
+    let compiled = compile(&args.config).map_err(|report| report.to_string())?;
+    let found = compiled.state.snapshot.find(name, kind);
+    let chosen = match compiled.state.snapshot.policy(&found) {
+        Some(_) => {
+            let live = live::ask(args.admin.as_deref(), &compiled.loaded.config)?;
+            choice(&compiled, &found, args.from, &live)?
+        }
+        None => Vec::new(),
+    };
+    Ok(explain(&compiled, name, kind, args.from, &chosen))
+}
+
+/// How a policy chooses for a client, with what is known of its endpoints.
+fn choice(
+    compiled: &Compiled,
+    found: &Found<'_>,
+    client: IpAddr,
+    live: &Live,
+) -> Result<Vec<String>, String> {
+    let policy = compiled.state.snapshot.policy(found);
+    let (Some(chooser), Some((policy, rtype))) = (&compiled.state.chooser, policy) else {
+        return Ok(Vec::new());
+    };
+    let from = &live.from;
+    let health = match &live.reports {
+        Some(_) => format!("health    as {from} knows it"),
+        None => format!("health    not known, for nobody answers at {from}: as if all were up"),
+    };
+    let known = health::Snapshot::of(chooser.sites().clone(), chooser.policies(), |policy| {
+        let Some(reports) = &live.reports else {
+            return View::all_up(policy);
+        };
+        let report = reports.iter().find(|report| report.name == policy.name);
+        report.map_or_else(View::default, |report| report.view(policy))
+    });
+    chooser.follow(&known);
+    let mut lines = vec![
+        "records   a policy chooses them for each client".to_owned(),
+        health,
+    ];
+    if let Some(family) = family(rtype) {
+        let sources = &compiled.loaded.sources;
+        let steps = chooser.explain(policy.0 as usize, family, client, sources);
+        let steps =
+            steps.map_err(|wrong| format!("{}: {}", sources.locate(wrong.place), wrong.message))?;
+        lines.extend(steps.into_iter().map(|step| format!("          {step}")));
+    }
+    Ok(lines)
+}
+
 /// The steps, and the answer as `dig` would show it.
-fn explain(snapshot: &Snapshot, name: &QueryName, kind: u16, client: IpAddr) -> String {
+fn explain(
+    compiled: &Compiled,
+    name: &QueryName,
+    kind: u16,
+    client: IpAddr,
+    chosen: &[String],
+) -> String {
+    let snapshot = &compiled.state.snapshot;
     let mut said = String::new();
     let mut step = |text: String| {
         // Writing to a string does not fail.
@@ -88,9 +153,7 @@ fn explain(snapshot: &Snapshot, name: &QueryName, kind: u16, client: IpAddr) -> 
             )
         }
     });
-    if found.is_chosen() {
-        step("records   a policy chooses them for each client".to_owned());
-    }
+    chosen.iter().cloned().for_each(&mut step);
     let packet = query(name, kind);
     let limits = Limits {
         largest_udp: 1232,

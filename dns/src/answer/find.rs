@@ -1,7 +1,7 @@
 //! From a name and type to an answer.
 
-use super::Snapshot;
 use super::snapshot::{Below, Given, Kind, NONE, Node, Served};
+use super::{PolicyId, Snapshot};
 use crate::wire::{QueryName, rtype};
 
 /// What was found for a query.
@@ -40,6 +40,16 @@ impl Snapshot {
             Some(number) => self.at(number, qtype, Why::Exact),
             None => self.below(self.closest(name), qtype),
         }
+    }
+
+    /// The policy that chooses the records, and their type; none where they are always the same.
+    pub fn policy(&self, found: &Found<'_>) -> Option<(PolicyId, u16)> {
+        let dynamic = Some(found.given)
+            .filter(|given| *given != Given::NOTHING)?
+            .split()
+            .err()?;
+        let dynamic = self.dynamics.get(dynamic as usize)?;
+        Some((dynamic.policy, dynamic.rtype))
     }
 
     /// The closest name above that there is. Names are closed under their parents: with a name all above
@@ -128,9 +138,4 @@ impl Found<'_> {
         given: Given::NOTHING,
         dname: None,
     };
-
-    /// Whether a policy chooses the records.
-    pub fn is_chosen(&self) -> bool {
-        self.given != Given::NOTHING && self.given.split().is_err()
-    }
 }

@@ -57,7 +57,7 @@ impl Choose for Chooser {
 }
 
 /// The family of a type's addresses.
-pub(super) fn family(rtype: u16) -> Option<Family> {
+pub(crate) fn family(rtype: u16) -> Option<Family> {
     match rtype {
         rtype::A => Some(Family::V4),
         rtype::AAAA => Some(Family::V6),
