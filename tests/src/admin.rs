@@ -23,6 +23,15 @@ impl Admin {
         self.ask("POST", "/reload").await
     }
 
+    /// Changes what is there, with a JSON body.
+    pub async fn patch(&self, path: &str, body: &str) -> Answer {
+        let length = body.len();
+        let request = format!(
+            "PATCH {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+        );
+        wire::ask(self.address, &request).await
+    }
+
     /// The value of a metric with these labels, written as Prometheus does: `name{a="b"}`.
     pub async fn metric(&self, wanted: &str) -> Option<f64> {
         let (name, labels) = wanted.split_once('{').unwrap_or((wanted, "}"));

@@ -9,6 +9,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::admin::Admin;
+use crate::eventually::SOON;
 use crate::process::Process;
 use crate::question::ask_patiently;
 
@@ -36,17 +37,24 @@ impl NameServer {
         prepare(folder.path());
         let file = folder.path().join("dns.toml");
         fs::write(&file, with_listener(configuration)).expect("the folder is new");
-        let args = ["dns".into(), "-c".into(), file.into()];
-        let mut process = Process::start(&args, &[]);
-        let ready = process.ready().await;
+        let (process, admin, address) = run(folder.path()).await;
         Self {
             process,
-            admin: Admin {
-                address: address(&ready, "admin"),
-            },
-            address: address(&ready, "dns"),
+            admin,
+            address,
             folder,
         }
+    }
+
+    /// Ends it, and starts another with the same folder.
+    ///
+    /// # Panics
+    /// When one does not end, or the other does not become ready.
+    pub async fn restart(&mut self) {
+        self.process.signal(rustix::process::Signal::TERM);
+        let status = self.process.ended(SOON).await;
+        assert!(status.success(), "it ended with {status}");
+        (self.process, self.admin, self.address) = run(self.folder.path()).await;
     }
 
     /// Writes another configuration, with the same listener.
@@ -59,6 +67,17 @@ impl NameServer {
         fs::rename(unfinished, self.folder.path().join("dns.toml"))
             .expect("they are in one folder");
     }
+}
+
+/// Starts the server of a folder.
+async fn run(folder: &Path) -> (Process, Admin, SocketAddr) {
+    let args = ["dns".into(), "-c".into(), folder.join("dns.toml").into()];
+    let mut process = Process::start(&args, &[]);
+    let ready = process.ready().await;
+    let admin = Admin {
+        address: address(&ready, "admin"),
+    };
+    (process, admin, address(&ready, "dns"))
 }
 
 fn with_listener(configuration: &str) -> String {

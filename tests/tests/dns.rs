@@ -308,8 +308,23 @@ async fn a_hand_over_loses_no_query() {
 async fn up_answers_for_the_names_of_the_demo() {
     let edge = Home::default();
     let edge = edge.up().await;
-    let short = said("dig", edge.dns(), &["+short", "api.tidegate.test"]);
-    assert_eq!(short, "127.0.0.1\n");
+    let asked = || said("dig", edge.dns(), &["api.tidegate.test"]);
+    let answered = "A\t127.0.0.1";
+    let first = asked();
+    assert!(first.contains(answered), "{first}");
+    // A gateway that does not run answers nobody.
+    let gateway = edge.role("gateway").await;
+    tidegate_tests::process::send(gateway, rustix::process::Signal::STOP);
+    let down = eventually("there is no address", SOON, async || {
+        Some(asked()).filter(|said| !said.contains(answered))
+    });
+    let down = down.await;
+    tidegate_tests::process::send(gateway, rustix::process::Signal::CONT);
+    assert!(down.contains("status: SERVFAIL"), "{down}");
+    eventually("the address is there again", SOON, async || {
+        asked().contains(answered).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
