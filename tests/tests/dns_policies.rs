@@ -1,11 +1,13 @@
 //! Which site a client gets: with real checks, real questions, and operators. `dig` must not keep the servers
 //! from answering checks: several threads.
 
+use std::fs;
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use tidegate_tests::binary::run;
+use tidegate_tests::binary::{repository, run};
 use tidegate_tests::eventually::{SOON, eventually};
 use tidegate_tests::name_server::NameServer;
 use tidegate_tests::upstream::Upstream;
@@ -195,6 +197,67 @@ async fn what_stays_keeps_its_health_over_a_reload() {
     sites.time_to(OF_NYC, NYC).await;
 }
 
+/// Answers each check after a while.
+fn slow() -> SocketAddr {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port is free");
+    let address = listener.local_addr().expect("it is bound");
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            std::thread::sleep(TIMEOUT * 3 / 5);
+            let answer = b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n";
+            let _ = stream.and_then(|mut stream| stream.write_all(answer));
+        }
+    });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_to_other_endpoints_leaves_nobody_without_an_answer() {
+    let sites = TwoSites::start().await;
+    let moved = configuration(slow(), slow()).replace("\"192.0.2.", "\"192.0.2.10");
+    sites.server.configure(&moved);
+    eventually("the new endpoint is answered", SOON, async || {
+        let said = sites.asked(OF_NYC);
+        assert!(said.contains("A\t192.0.2."), "{said}");
+        said.contains("A\t192.0.2.102\n").then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn maps_are_watched_and_a_broken_one_changes_nothing() {
+    let (fra, nyc) = (Upstream::start("fra").await, Upstream::start("nyc").await);
+    let configuration = configuration(fra.address, nyc.address);
+    let inline = format!("networks = {{ \"{OF_NYC}\" = \"nyc\" }}\n");
+    let files = "files = [\"offices.map\"]\n[[geo.database]]\nfile = \"places.mmdb\"\n\
+                 rule = [{ continent = [\"EU\"], site = \"fra\" }]\n";
+    let places = repository().join("tests/geo/places.mmdb");
+    let map = format!("{OF_NYC} nyc\n");
+    let server = NameServer::start(&configuration.replace(&inline, files), |folder| {
+        fs::write(folder.join("offices.map"), &map).expect("it is written");
+        fs::copy(&places, folder.join("places.mmdb")).expect("it is copied");
+    })
+    .await;
+    let sites = TwoSites { fra, nyc, server };
+    let folder = sites.server.folder.path();
+    assert!(sites.is_at(OF_NYC, NYC));
+    fs::write(folder.join("offices.map"), map.replace("nyc", "fra")).unwrap();
+    sites.time_to(OF_NYC, FRA).await;
+    fs::write(folder.join("places.mmdb"), "nonsense").unwrap();
+    let failed = "tidegate_reload_last_failed";
+    for (expected, file) in [(1.0, None), (0.0, Some(&places))] {
+        if let Some(file) = file {
+            fs::copy(file, folder.join("places.mmdb")).unwrap();
+        }
+        eventually("the database is read", SOON, async || {
+            let now = sites.server.admin.metric(failed).await;
+            (now == Some(expected)).then_some(())
+        })
+        .await;
+        assert!(sites.is_at(OF_NYC, FRA));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_successor_knows_what_is_well_and_what_is_set() {
     let (fra, nyc) = (Upstream::start("fra").await, Upstream::start("nyc").await);
@@ -211,11 +274,11 @@ async fn a_successor_knows_what_is_well_and_what_is_set() {
     let status = Command::new(tidegate_tests::binary::path())
         .args(["handover", "-c"])
         .arg(sites.server.folder.path().join("dns.toml"))
-        .stdout(std::fs::File::create(&printed).unwrap())
+        .stdout(fs::File::create(&printed).unwrap())
         .stderr(std::process::Stdio::null())
         .status()
         .unwrap();
-    let text = std::fs::read_to_string(&printed).unwrap();
+    let text = fs::read_to_string(&printed).unwrap();
     assert!(status.success(), "{text}");
     let successor = text.split_whitespace().nth(1).unwrap().parse().unwrap();
     let (of_nyc, elsewhere) = (sites.asked(OF_NYC), sites.asked(ELSEWHERE));
