@@ -256,6 +256,18 @@ async fn maps_are_watched_and_a_broken_one_changes_nothing() {
         .await;
         assert!(sites.is_at(OF_NYC, FRA));
     }
+    // One that is named before it is there is read as soon as it is.
+    let later = configuration.replace(&inline, &files.replace("places", "later"));
+    sites.server.configure(&later.replace("\"5s\"", "\"7s\""));
+    eventually("the database is missed", SOON, async || {
+        (sites.server.admin.metric(failed).await == Some(1.0)).then_some(())
+    })
+    .await;
+    fs::copy(&places, folder.join("later.mmdb")).unwrap();
+    eventually("the new configuration serves", SOON, async || {
+        sites.asked(OF_NYC).contains("\t7\tIN\tA\t").then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

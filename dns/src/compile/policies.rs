@@ -57,13 +57,11 @@ impl Policies {
             return Err(mistakes);
         }
         let plan = Plan::compile(sites.clone(), &policies, &checks)?;
-        let mut watched = checks.files;
-        watched.extend(geo.iter().flat_map(Geo::files));
         Ok(Self {
             chooser: geo.map(|geo| Arc::new(Chooser::new(sites, geo, policies))),
             plan,
             state,
-            watched,
+            watched: checks.files,
         })
     }
 }

@@ -21,7 +21,6 @@ mod table;
 mod tests;
 
 use std::net::IpAddr;
-use std::path::PathBuf;
 
 use chassis::config::{Diagnostic, Place, Sources};
 
@@ -54,7 +53,7 @@ pub struct Found {
 }
 
 impl Geo {
-    /// Judges the map, and reads the files that it names. Files of networks are added to `sources`.
+    /// Judges the map, and reads the files that it names, which are added to `sources`: so they are watched.
     ///
     /// # Errors
     /// Every mistake, with its place.
@@ -69,6 +68,9 @@ impl Geo {
         let mut databases = Vec::new();
         let mut layers = vec![networks.layers()];
         for config in &config.database {
+            // Without its text, which nothing points into: it is watched also while it is absent or broken.
+            let path = sources.resolve(&config.file, config.file.place());
+            sources.add(path, "");
             match Database::compile(config, sites, sources) {
                 Err(found) => mistakes.extend(found),
                 Ok(database) => {
@@ -152,11 +154,6 @@ impl Geo {
         let name = &sites.site(site).name;
         steps.push(format!("site {name}; the same for all of its /{scope}"));
         Ok(steps)
-    }
-
-    /// The files of databases, for the file watch.
-    pub fn files(&self) -> impl Iterator<Item = PathBuf> + '_ {
-        self.databases.iter().map(|database| database.path.clone())
     }
 
     /// Ranges of the IPv4 and the IPv6 table.
