@@ -195,11 +195,7 @@ async fn serve(args: &UsersArgs) -> Result<(), StartError> {
     } = args;
     let (mut config, service, watched) = read(&args.config)?;
     if let Some(part) = part {
-        let services = config.services.as_ref();
-        let missing = || StartError::NoServices(args.config.clone(), *part);
-        let place = services.ok_or_else(missing)?.part(*part);
-        config.listen.address = Located::nowhere(place.listen);
-        config.admin.address = Located::nowhere(place.admin);
+        move_to(*part, &mut config, &args.config)?;
     }
     let _ = config.log.start();
     let changes = watched.watch();
@@ -252,6 +248,16 @@ async fn serve(args: &UsersArgs) -> Result<(), StartError> {
     if let Some(users) = Arc::into_inner(users) {
         users.close().await;
     }
+    Ok(())
+}
+
+/// Listens where a part is to.
+fn move_to(part: Part, config: &mut RoleConfig, file: &Path) -> Result<(), StartError> {
+    let services = config.services.as_ref();
+    let missing = || StartError::NoServices(file.to_owned(), part);
+    let place = services.ok_or_else(missing)?.part(part);
+    config.listen.address = Located::nowhere(place.listen);
+    config.admin.address = Located::nowhere(place.admin);
     Ok(())
 }
 

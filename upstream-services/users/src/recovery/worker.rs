@@ -77,13 +77,8 @@ impl Worker {
         let Some(user) = self.store.owner_of(name, &Freshness::Latest).await? else {
             return Ok(None);
         };
-        if let Outbox::Spool(spool) = &self.outbox {
-            // Before anything is void for a message that cannot be put away.
-            let spool = spool.clone();
-            let room = tokio::task::spawn_blocking(move || spool.room()).await;
-            let room = room.map_err(std::io::Error::from).flatten();
-            room.map_err(|error| Error::Internal(format!("the spool: {error}")))?;
-        }
+        // Before anything is void for a message that cannot be put away.
+        self.look_for_room().await?;
         let mut tx = self.store.at(user).begin().await?;
         if !lock(&mut tx, user).await? {
             return Ok(None);
@@ -134,6 +129,17 @@ impl Worker {
             token,
             place,
         }))
+    }
+
+    /// Whether a message fits into the spool; for a webhook a place is taken later.
+    async fn look_for_room(&self) -> Result<(), Error> {
+        let Outbox::Spool(spool) = &self.outbox else {
+            return Ok(());
+        };
+        let spool = spool.clone();
+        let room = tokio::task::spawn_blocking(move || spool.room()).await;
+        let room = room.map_err(std::io::Error::from).flatten();
+        room.map_err(|error| Error::Internal(format!("the spool: {error}")))
     }
 
     /// Puts a letter into the spool, or begins to deliver it.
