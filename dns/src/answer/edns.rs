@@ -5,7 +5,7 @@ use crate::wire::{Edns, rtype};
 /// Octets of an OPT record without options.
 const PLAIN: usize = 11;
 
-/// How many octets [`write`] takes.
+/// How many octets [`write()`] takes.
 pub(super) fn length(edns: Option<&Edns>) -> usize {
     edns.map_or(0, |edns| {
         PLAIN + edns.subnet.map_or(0, |subnet| subnet.len())
