@@ -9,7 +9,7 @@ use axum::routing::post;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ring::hmac;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinHandle;
 
 use super::*;
@@ -226,14 +226,15 @@ async fn who_does_not_answer_in_time_may_have_taken_it_all_the_same() {
 
 #[tokio::test]
 async fn a_dead_one_fails_and_can_be_asked_again_when_it_is_back() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    drop(listener);
+    // It has its port, which nobody else gets, and takes no connection yet.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = socket.local_addr().unwrap();
     let home = home(address, "attempts = 2").await;
     home.register("anna").await;
     ask(&home, "anna").await;
     counted(&home, "failed", 1).await;
-    let listener = TcpListener::bind(address).await.unwrap();
+    let listener = socket.listen(16).unwrap();
     let mailer = Mailer::on(listener, &[200], Duration::ZERO);
     ask(&home, "anna").await;
     counted(&home, "sent", 1).await;
