@@ -221,25 +221,3 @@ fn compiled_answers_see_variants_as_data_and_the_scope_of_the_address_as_told() 
         assert_eq!(choice.scope, scope, "{told}");
     }
 }
-
-/// Run with `cargo test --release -p tidegate-dns --lib -- --ignored --nocapture measure`.
-#[test]
-#[ignore = "a measurement"]
-fn measure_choices() {
-    let (chooser, sites, _) = chooser();
-    follow(&chooser, &sites, &[]);
-    let clients: Vec<IpAddr> = (0..100_000u32)
-        .map(|at| IpAddr::V4((at << 12 | 7).into()))
-        .collect();
-    for (policy, name) in [(0, "two of three endpoints"), (1, "one endpoint")] {
-        let mut best = f64::INFINITY;
-        for _ in 0..10 {
-            let begun = std::time::Instant::now();
-            for client in &clients {
-                std::hint::black_box(chooser.choose(policy, Family::V4, *client));
-            }
-            best = best.min(begun.elapsed().as_nanos() as f64 / clients.len() as f64);
-        }
-        println!("place, choice and number together, {name}: {best:.1} ns");
-    }
-}

@@ -1,7 +1,6 @@
 //! The map against a naive one, databases that the tests write, and what mistakes are told like.
 
 mod against_naive;
-mod measure;
 mod mistakes;
 mod writer;
 

@@ -61,11 +61,6 @@ impl Writer {
         *self.child(network.network().to_bits(), network.prefix_len()) = four;
     }
 
-    /// How many nodes its tree has.
-    pub(crate) fn nodes(&self) -> usize {
-        self.nodes.len()
-    }
-
     fn child(&mut self, first: u128, bits: u8) -> &mut Child {
         let mut node = 0;
         for depth in 0..bits - 1 {

@@ -1,7 +1,6 @@
 //! Decisions, one by one; how clients are distributed; and that tables decide as `decide` does.
 
 mod distribution;
-mod measure;
 mod mistakes;
 mod scenarios;
 mod tables;
