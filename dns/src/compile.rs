@@ -6,11 +6,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use chassis::config::{Diagnostic, Loaded, Report, Sources, load};
+use chassis::net::handover::Handover;
 
 use crate::answer::{self, Choose, NoPolicies, Snapshot};
 use crate::config::{Config, ListenerConfig};
 use crate::serve::TcpLimits;
-use crate::state::{HandoverState, ListenerState, State};
+use crate::state::{ListenerState, State};
 use crate::zone::{self, Zone};
 
 pub(crate) use self::policies::Policies;
@@ -38,7 +39,12 @@ pub(crate) fn compile(file: &Path) -> Result<Compiled, Report> {
     mistakes.extend(read.mistakes);
     let listeners = listeners(&config.listener, &mut mistakes);
     limits(config, &mut mistakes);
-    let handover = handover(config, &loaded.sources, &mut mistakes);
+    let handover = config.handover.as_ref();
+    let handover = handover.map(|config| Handover::compile(config, &loaded.sources));
+    let handover = handover.transpose().unwrap_or_else(|mistake| {
+        mistakes.push(mistake);
+        None
+    });
     let (policies, snapshot) = match answers(config, &read.zones, &mut loaded.sources) {
         Ok(compiled) if mistakes.is_empty() => compiled,
         outcome => {
@@ -140,23 +146,4 @@ fn limits(config: &Config, mistakes: &mut Vec<Diagnostic>) {
     {
         mistakes.push(threads.wrong("from 1 to 1024 threads"));
     }
-}
-
-fn handover(
-    config: &Config,
-    sources: &Sources,
-    mistakes: &mut Vec<Diagnostic>,
-) -> Option<HandoverState> {
-    let handover = config.handover.as_ref()?;
-    let place = handover.socket.place();
-    let door = sources.resolve(&handover.socket, place);
-    let door = std::path::absolute(&door).unwrap_or(door);
-    if let Err(why) = chassis::net::validate_socket_path(&door) {
-        mistakes.push(handover.socket.wrong(why));
-    }
-    Some(HandoverState {
-        door,
-        place,
-        drain: *handover.drain,
-    })
 }

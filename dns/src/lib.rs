@@ -25,7 +25,6 @@ pub mod policy;
 pub mod role;
 mod serve;
 mod state;
-mod succession;
 pub mod wire;
 pub mod zone;
 

@@ -1,4 +1,4 @@
-//! The process of `tidegate dns`: start, reload, stop. Hand-overs are in `succession`.
+//! The process of `tidegate dns`: start, reload, hand-over, stop.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,9 +9,10 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use chassis::config::{Diagnostic, Report};
 use chassis::life::{
-    Admin, Changes, Life, ReloadReceiver, ReloadRequests, Reloaded, RoleArgs, Stage, Watched,
+    Admin, Changes, Life, ReloadReceiver, ReloadRequests, Reloaded, RoleArgs, Stage, StartError,
+    Watched, succession,
 };
-use chassis::net::handover::{Door, HandoverError};
+use chassis::net::handover::{Candidate, Door};
 use chassis::net::{Bound, Inherited, raise_descriptor_limit};
 use tokio::sync::Mutex;
 
@@ -23,22 +24,6 @@ use crate::health::{self, Health};
 use crate::metrics::DnsCollector;
 use crate::serve::{Listeners, Plan, Shared};
 use crate::state::State;
-use crate::succession;
-
-/// Why the role cannot start.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum StartError {
-    #[error(transparent)]
-    Config(#[from] Report),
-    #[error("the admin listener cannot listen on {0}: {1}")]
-    Admin(std::net::SocketAddr, std::io::Error),
-    #[error("no hand-over: {0}")]
-    Handover(#[from] HandoverError),
-    #[error("metrics: {0}")]
-    Metrics(#[from] prometheus::Error),
-    #[error("{0}")]
-    Io(#[from] std::io::Error),
-}
 
 /// How long threads may take to end.
 const LEAVE: Duration = Duration::from_secs(2);
@@ -96,14 +81,14 @@ pub fn check(file: &Path) -> Result<Vec<String>, Report> {
 }
 
 /// The running role, as its control thread sees it.
-pub(crate) struct Running<'a> {
+struct Running<'a> {
     file: &'a Path,
     shared: Arc<Shared>,
-    pub(crate) listeners: Listeners,
+    listeners: Listeners,
     /// Where a successor knocks.
-    pub(crate) door: Arc<Door>,
+    door: Arc<Door>,
     /// None until it serves.
-    pub(crate) admin: Option<Admin>,
+    admin: Option<Admin>,
     threads: usize,
     /// What only a restart changes.
     fixed: (std::net::SocketAddr, Option<u16>),
@@ -130,15 +115,16 @@ async fn serve(args: &RoleArgs, systemd: Inherited) -> Result<(), StartError> {
     let (take_over, mut inherited) = match args.take_over {
         None => (None, systemd),
         Some(within) => {
-            let begun = succession::begin(args, state.handover.as_ref(), *within).await;
+            let begun = succession::begin(args, state.handover.as_ref(), *within, START).await;
             let (take_over, inherited) = begun?;
             (Some(take_over), inherited)
         }
     };
     let taking_over = take_over.is_some();
     let mut running = Running::new(args, config, state, health.clone(), &life)?;
-    let prepared = running.prepare(config, &mut inherited, taking_over);
-    let (admin, plan) = succession::settle(take_over, prepared, &life).await?;
+    let within = args.take_over.map(|within| *within);
+    let preparing = async { running.prepare(config, &mut inherited, taking_over) };
+    let (admin, plan) = succession::settle(take_over, preparing, within, &life).await?;
     if taking_over && let Err(error) = health.reread().await {
         // As it was when this process began.
         tracing::error!(%error, "what was set last is not known");
@@ -160,7 +146,8 @@ async fn serve(args: &RoleArgs, systemd: Inherited) -> Result<(), StartError> {
         Err(error) => return Err(error.into()),
     }
     if taking_over {
-        running.take_door();
+        let state = running.shared.state.load();
+        running.door.inherit(state.handover.as_ref());
     }
     life.ready(&addresses, args.ready_file.as_deref())?;
     running.until_left(&life, requests, changes).await?;
@@ -232,7 +219,7 @@ impl<'a> Running<'a> {
         let plan = plan.and_then(|plan| match taking_over {
             // The predecessor waits there until this process serves.
             true => Ok(plan),
-            false => self.open_door(&state).map(|()| plan),
+            false => self.door.follow(state.handover.as_ref()).map(|()| plan),
         });
         match plan {
             Ok(plan) => Ok((admin, plan)),
@@ -247,33 +234,9 @@ impl<'a> Running<'a> {
             .collect()
     }
 
-    /// Waits for successors where the predecessor did.
-    fn take_door(&self) {
-        let state = self.shared.state.load();
-        let door = state.handover.as_ref().map(|handover| &handover.door);
-        if let Some(path) = door
-            && let Err(error) = self.door.open_in_place(path)
-        {
-            tracing::error!(%error, path = %path.display(), "the next hand-over is not possible");
-        }
-    }
-
     fn plan(&self, state: &State, inherited: &mut Inherited) -> Result<Plan, Diagnostic> {
         self.listeners
             .plan(&state.listeners, self.threads, inherited)
-    }
-
-    /// Waits for successors where the state says.
-    fn open_door(&self, state: &State) -> Result<(), Diagnostic> {
-        let Some(handover) = &state.handover else {
-            self.door.close();
-            return Ok(());
-        };
-        self.door.open(&handover.door).map_err(|error| {
-            let door = handover.door.display();
-            let what = format!("cannot wait for a successor at {door}: {error}");
-            Diagnostic::new(handover.place, what)
-        })
     }
 
     /// Reloads and lets successors in, until the process is to stop or is replaced.
@@ -290,7 +253,7 @@ impl<'a> Running<'a> {
             running.lock().await.reload(life).await
         });
         let successors = door.serve(async |candidate| {
-            succession::hand_over(&mut **running.lock().await, candidate, life).await;
+            running.lock().await.hand_over(candidate, life).await;
         });
         tokio::select! {
             biased;
@@ -314,7 +277,8 @@ impl<'a> Running<'a> {
             tracing::warn!("`admin` or `threads` changed: that takes effect at the next start");
         }
         let planned = self.plan(&state, &mut Inherited::default());
-        let planned = planned.and_then(|plan| self.open_door(&state).map(|()| plan));
+        let planned =
+            planned.and_then(|plan| self.door.follow(state.handover.as_ref()).map(|()| plan));
         match planned {
             Ok(plan) => {
                 warn(&warnings);
@@ -330,6 +294,21 @@ impl<'a> Running<'a> {
             }
             Err(mistake) => Reloaded::failed(&loaded.report(vec![mistake]), Vec::new()),
         }
+    }
+
+    /// Gives everything to a successor; this process serves on if that fails.
+    async fn hand_over(&mut self, candidate: Candidate, life: &Life) {
+        let mut offered = self.listeners.offered();
+        offered.extend(self.admin.iter().flat_map(|admin| admin.offered()));
+        let Some(successor) = succession::offer(candidate, &offered).await else {
+            return;
+        };
+        self.listeners.close();
+        if let Some(admin) = &self.admin {
+            admin.close();
+        }
+        self.door.leave();
+        life.replaced_by(successor);
     }
 
     /// Answers what waits, and lets connections end.
@@ -361,3 +340,6 @@ impl<'a> Running<'a> {
         }
     }
 }
+
+/// How there would be a process to take the place of.
+const START: &str = "start one with `tidegate dns`";

@@ -1,11 +1,10 @@
 //! What a configuration was compiled to: everything that a query needs, never changed, only replaced.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use chassis::config::Place;
+use chassis::net::handover::Handover;
 
 use crate::answer::Snapshot;
 use crate::chooser::Chooser;
@@ -23,7 +22,7 @@ pub(crate) struct State {
     pub(crate) largest_udp: u16,
     /// In octets, for each UDP socket.
     pub(crate) receive_buffer: usize,
-    pub(crate) handover: Option<HandoverState>,
+    pub(crate) handover: Option<Handover>,
 }
 
 /// Where clients ask.
@@ -33,13 +32,4 @@ pub(crate) struct ListenerState {
     pub(crate) address: SocketAddr,
     pub(crate) dual_stack: bool,
     pub(crate) place: Place,
-}
-
-/// Where a successor can take over.
-#[derive(Clone, Debug)]
-pub(crate) struct HandoverState {
-    pub(crate) door: PathBuf,
-    pub(crate) place: Place,
-    /// How long connections may go on after it has.
-    pub(crate) drain: Duration,
 }

@@ -27,9 +27,7 @@ pub mod relay;
 mod role;
 mod route;
 mod serve;
-mod start_error;
 mod state;
-mod succession;
 mod tls;
 
 pub use self::config::{

@@ -1,4 +1,4 @@
-//! The process of `tidegate gateway`: start, reload, drain. Hand-overs are in `succession`.
+//! The process of `tidegate gateway`: start, reload, hand-over, drain.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -6,11 +6,12 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chassis::config::{Diagnostic, Loaded, load};
+use chassis::config::{Loaded, load};
 use chassis::life::{
-    Admin, Changes, Life, ReloadReceiver, ReloadRequests, Reloaded, RoleArgs, Stage, Watched,
+    Admin, Changes, Life, ReloadReceiver, ReloadRequests, Reloaded, RoleArgs, Stage, StartError,
+    Watched, succession,
 };
-use chassis::net::handover::Door;
+use chassis::net::handover::{Candidate, Door};
 use chassis::net::{Bound, Inherited, raise_descriptor_limit, room_for_clients};
 use prometheus::core::Collector;
 use tokio::runtime::Handle;
@@ -22,9 +23,7 @@ use crate::gateway::Gateway;
 use crate::metrics::StateCollector;
 use crate::proxy::Proxies;
 use crate::serve::{Listeners, Plan, Workers};
-use crate::start_error::StartError;
 use crate::state::State;
-use crate::succession;
 use crate::tls;
 
 /// How long a start or a reload waits for the first verdicts of health checks.
@@ -52,16 +51,16 @@ pub(crate) fn run(gateway: Gateway, args: &RoleArgs) -> ExitCode {
 }
 
 /// The running gateway, as its control thread sees it.
-pub(crate) struct Running<'a> {
+struct Running<'a> {
     gateway: Gateway,
     file: &'a Path,
     shared: Arc<Shared>,
-    pub(crate) listeners: Listeners,
+    listeners: Listeners,
     workers: Workers,
     /// Where a successor knocks.
-    pub(crate) door: Arc<Door>,
+    door: Arc<Door>,
     /// None until it serves.
-    pub(crate) admin: Option<Admin>,
+    admin: Option<Admin>,
     /// What only a restart changes.
     fixed: Fixed,
 }
@@ -104,14 +103,20 @@ async fn serve(gateway: Gateway, args: &RoleArgs, systemd: Inherited) -> Result<
     let (take_over, mut inherited) = match args.take_over {
         None => (None, systemd),
         Some(within) => {
-            let begun = succession::begin(args, state.handover.as_ref(), *within).await;
+            let begun = succession::begin(args, state.handover.as_ref(), *within, START).await;
             let (take_over, inherited) = begun?;
             (Some(take_over), inherited)
         }
     };
     let taking_over = take_over.is_some();
     let preparing = prepare(gateway, args, loaded, &life, &mut inherited, taking_over);
-    let prepared = succession::settle(take_over, preparing, args.take_over, &life).await?;
+    let prepared = succession::settle(
+        take_over,
+        preparing,
+        args.take_over.map(|within| *within),
+        &life,
+    )
+    .await?;
     let Prepared {
         mut running,
         loaded,
@@ -119,10 +124,7 @@ async fn serve(gateway: Gateway, args: &RoleArgs, systemd: Inherited) -> Result<
         plan,
         admin,
     } = prepared;
-    let door = state
-        .handover
-        .as_ref()
-        .map(|handover| handover.door.clone());
+    let handover = state.handover.clone();
     running.put_in_force(state, plan);
     tokio::spawn(tls::warn_daily(running.shared.state.clone()));
     inherited.close_unclaimed();
@@ -135,10 +137,8 @@ async fn serve(gateway: Gateway, args: &RoleArgs, systemd: Inherited) -> Result<
         Err(error) if taking_over => tracing::error!(%error, "there is no admin listener"),
         Err(error) => return Err(error.into()),
     }
-    if let (true, Some(door)) = (taking_over, door)
-        && let Err(error) = running.door.open_in_place(&door)
-    {
-        tracing::error!(%error, path = %door.display(), "the next hand-over is not possible");
+    if taking_over {
+        running.door.inherit(handover.as_ref());
     }
     life.ready(&addresses, args.ready_file.as_deref())?;
     running.until_left(&life, requests, changes).await?;
@@ -183,7 +183,7 @@ async fn prepare<'a>(
         .and_then(|plan| match taking_over {
             // The predecessor waits there until this process serves.
             true => Ok(plan),
-            false => running.open_door(&state).map(|()| plan),
+            false => running.door.follow(state.handover.as_ref()).map(|()| plan),
         });
     match planned {
         Ok(plan) => Ok(Prepared {
@@ -217,19 +217,6 @@ impl Running<'_> {
             .collect()
     }
 
-    /// Waits for successors where the state says.
-    fn open_door(&self, state: &State) -> Result<(), Diagnostic> {
-        let Some(handover) = &state.handover else {
-            self.door.close();
-            return Ok(());
-        };
-        self.door.open(&handover.door).map_err(|error| {
-            let door = handover.door.display();
-            let what = format!("cannot wait for a successor at {door}: {error}");
-            Diagnostic::new(handover.place, what)
-        })
-    }
-
     /// Reloads and lets successors in, until the process is to stop or is replaced.
     async fn until_left(
         &mut self,
@@ -245,13 +232,30 @@ impl Running<'_> {
             running.lock().await.reload().await
         });
         let successors = door.serve(async |candidate| {
-            succession::hand_over(&mut **running.lock().await, candidate, life).await;
+            running.lock().await.hand_over(candidate, life).await;
         });
         tokio::select! {
             biased;
             ended = reloads => Ok(ended?),
             () = successors => Ok(()),
         }
+    }
+
+    /// Gives everything to a successor; this gateway serves on if that fails.
+    async fn hand_over(&mut self, candidate: Candidate, life: &Life) {
+        let addresses = self.listeners.addresses();
+        let names: Vec<_> = addresses.map(|(name, _)| name).collect();
+        let mut offered = self.listeners.offered(&names);
+        offered.extend(self.admin.iter().flat_map(|admin| admin.offered()));
+        let Some(successor) = succession::offer(candidate, &offered).await else {
+            return;
+        };
+        self.listeners.close();
+        if let Some(admin) = &self.admin {
+            admin.close();
+        }
+        self.door.leave();
+        life.replaced_by(successor);
     }
 
     /// Lets connections end: after a hand-over in their own time, at a stop within `drain`.
@@ -314,7 +318,7 @@ impl Running<'_> {
                 self.workers.count(),
                 &mut Inherited::default(),
             )
-            .and_then(|plan| self.open_door(&state).map(|()| plan));
+            .and_then(|plan| self.door.follow(state.handover.as_ref()).map(|()| plan));
         match planned {
             Ok(plan) => {
                 self.put_in_force(state, plan);
@@ -340,3 +344,6 @@ impl Running<'_> {
         Ok(())
     }
 }
+
+/// How there would be a gateway to take the place of.
+const START: &str = "start a gateway with `tidegate gateway`";

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chassis::config::Place;
+use chassis::net::handover::Handover;
 use chassis::net::{Address, ListenOptions};
 use ipnet::IpNet;
 use plugins::{Chain, Plugin};
@@ -27,7 +28,7 @@ pub(crate) struct State {
     pub(crate) acme: Acme,
     /// How many connections the process may have.
     pub(crate) connections: Option<usize>,
-    pub(crate) handover: Option<HandoverState>,
+    pub(crate) handover: Option<Handover>,
     /// How long requests in flight may take when the gateway stops.
     pub(crate) drain: Duration,
     pub(crate) table: RouteTable,
@@ -160,16 +161,6 @@ pub(crate) struct Timeouts {
 pub(crate) struct ListenerLimits {
     pub(crate) connections: Option<usize>,
     pub(crate) per_client: Option<u32>,
-}
-
-/// Where a successor can take over.
-#[derive(Clone, Debug)]
-pub(crate) struct HandoverState {
-    pub(crate) door: PathBuf,
-    /// Where that is written.
-    pub(crate) place: Place,
-    /// How long connections may go on after it.
-    pub(crate) drain: Duration,
 }
 
 /// What a client may ask for over HTTP/2. Sizes are in bytes.

@@ -11,6 +11,8 @@ mod accept;
 mod admin;
 mod parent;
 mod reload;
+mod start_error;
+pub mod succession;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -28,6 +30,7 @@ use crate::units::Period;
 pub use self::admin::{Admin, AdminConfig};
 pub use self::parent::{SUPERVISOR, die_with_parent};
 pub use self::reload::{NotReloaded, ReloadReceiver, ReloadRequests, Reloaded};
+pub use self::start_error::StartError;
 pub use self::watch::{Changes, Watched};
 
 /// The arguments that every role takes.

@@ -6,7 +6,6 @@
 
 mod acme;
 mod clusters;
-mod handover;
 mod http;
 mod http2;
 mod listeners;
@@ -18,6 +17,7 @@ mod tls_clients;
 use std::path::PathBuf;
 
 use chassis::config::{Diagnostic, Sources};
+use chassis::net::handover::Handover;
 use plugins::Registration;
 use tokio::runtime::Handle;
 
@@ -73,7 +73,9 @@ impl Compiler<'_> {
         let connections = findings
             .keep(limit(config.limits.connections.as_ref()))
             .flatten();
-        let handover = self.handover(config, &mut findings);
+        let handover = config.handover.as_ref();
+        let handover = handover.map(|config| Handover::compile(config, self.sources));
+        let handover = findings.keep(handover.transpose()).flatten();
         let plugins = self.plugins(config, &mut findings);
         let clusters = self.clusters(config, &mut findings);
         let routes = self.routes(config, &plugins, &clusters, &mut findings);

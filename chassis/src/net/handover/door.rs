@@ -12,7 +12,8 @@ use tokio::sync::watch;
 
 use super::message::{BATCH, Described, FromPredecessor, FromSuccessor, VERSION};
 use super::wire::Wire;
-use super::{HandoverError, LONGEST, PROMPTLY};
+use super::{Handover, HandoverError, LONGEST, PROMPTLY};
+use crate::config::Diagnostic;
 use crate::net::{Address, FileMode, socket_file};
 
 /// Where this process waits for a successor; closed at first.
@@ -73,6 +74,31 @@ impl Door {
         self.close();
         self.0.send_replace(Some(Arc::new(opened)));
         Ok(())
+    }
+
+    /// Waits where the configuration says, or nowhere.
+    ///
+    /// # Errors
+    /// When it cannot wait there; then nothing changes.
+    pub fn follow(&self, handover: Option<&Handover>) -> Result<(), Diagnostic> {
+        let Some(handover) = handover else {
+            self.close();
+            return Ok(());
+        };
+        self.open(&handover.door).map_err(|error| {
+            let door = handover.door.display();
+            let what = format!("cannot wait for a successor at {door}: {error}");
+            Diagnostic::new(handover.place, what)
+        })
+    }
+
+    /// Waits where the predecessor did, once this process serves in its place; what goes wrong is told.
+    pub fn inherit(&self, handover: Option<&Handover>) {
+        if let Some(Handover { door, .. }) = handover
+            && let Err(error) = self.open_in_place(door)
+        {
+            tracing::error!(%error, path = %door.display(), "the next hand-over is not possible");
+        }
     }
 
     /// Waits at the path where the predecessor did.

@@ -28,7 +28,8 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::config::Located;
+use crate::config::{Diagnostic, Located, Place, Sources};
+use crate::net::validate_socket_path;
 use crate::units::Period;
 
 pub use self::door::{Candidate, Door, Offered, ReadySuccessor};
@@ -44,6 +45,35 @@ pub struct HandoverConfig {
     /// How long connections may go on in the predecessor, such as downloads and WebSockets. Then they are cut.
     #[serde(default = "default_drain")]
     pub drain: Period,
+}
+
+/// Where a successor can take this process's place: a [`HandoverConfig`] that was judged.
+#[derive(Clone, Debug)]
+pub struct Handover {
+    /// The path where it knocks.
+    pub door: PathBuf,
+    /// Where that is written.
+    pub place: Place,
+    /// How long connections may go on after it.
+    pub drain: Duration,
+}
+
+impl Handover {
+    /// Judges a configuration.
+    ///
+    /// # Errors
+    /// When its path cannot be one of a socket.
+    pub fn compile(config: &HandoverConfig, sources: &Sources) -> Result<Self, Diagnostic> {
+        let place = config.socket.place();
+        let door = sources.resolve(&config.socket, place);
+        let door = std::path::absolute(&door).unwrap_or(door);
+        validate_socket_path(&door).map_err(|why| config.socket.wrong(why))?;
+        Ok(Self {
+            door,
+            place,
+            drain: *config.drain,
+        })
+    }
 }
 
 /// Why a hand-over came to nothing. The predecessor serves on.

@@ -58,6 +58,13 @@ impl Mailer {
     fn requests(&self) -> Vec<(HeaderMap, String)> {
         self.seen.requests.lock().unwrap().clone()
     }
+
+    /// Waits for the first request.
+    async fn asked(&self) {
+        while self.requests().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
 }
 
 impl Drop for Mailer {
@@ -247,9 +254,7 @@ async fn the_end_waits_for_a_last_attempt_and_for_no_more() {
     let home = home(mailer.address, "attempts = 10").await;
     home.register("anna").await;
     ask(&home, "anna").await;
-    while mailer.requests().is_empty() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    mailer.asked().await;
     let start = Instant::now();
     home.users.service.recovery.close().await;
     assert!(
@@ -304,9 +309,7 @@ async fn what_the_end_cuts_off_may_be_asked_for_again_at_once() {
     let home = home(mailer.address, "timeout = '1m'").await;
     home.register("anna").await;
     ask(&home, "anna").await;
-    while mailer.requests().is_empty() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    mailer.asked().await;
     let start = Instant::now();
     home.users.service.recovery.close().await;
     let time = start.elapsed();
