@@ -4,9 +4,9 @@ mod policies;
 
 use std::sync::Arc;
 
-use chassis::telemetry::Cells;
+use chassis::telemetry::{Cells, counter, family, gauge};
 use prometheus::core::{Collector, Desc};
-use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::proto::{MetricFamily, MetricType};
 
 use crate::answer::Responded;
 use crate::serve::{Refusal, Shared};
@@ -171,15 +171,16 @@ impl Collector for DnsCollector {
             family(
                 "tidegate_dns_refused_connections_total",
                 "Connections over TCP beyond a limit",
+                MetricType::COUNTER,
                 refused.collect(),
             ),
-            gauge(
+            one(
                 "tidegate_dns_connections",
                 "Connections over TCP",
                 connections,
             ),
-            gauge("tidegate_dns_zones", "Zones that are served", zones as f64),
-            gauge("tidegate_dns_names", "Names that are known", names as f64),
+            one("tidegate_dns_zones", "Zones that are served", zones as f64),
+            one("tidegate_dns_names", "Names that are known", names as f64),
         ];
         families.extend(policies::families(&self.0));
         families
@@ -196,7 +197,7 @@ impl Counts {
                 metrics.push(counter(&[("transport", via), (label, value)], count));
             }
         }
-        family(name, help, metrics)
+        family(name, help, MetricType::COUNTER, metrics)
     }
 
     /// A counter by transport.
@@ -205,45 +206,12 @@ impl Counts {
             let count = self.0.sum(transport as usize * COUNTERS + at);
             counter(&[("transport", via)], count)
         };
-        family(name, help, TRANSPORTS.map(of).to_vec())
+        let metrics = TRANSPORTS.map(of).to_vec();
+        family(name, help, MetricType::COUNTER, metrics)
     }
 }
 
-fn counter(labels: &[(&str, &str)], value: u64) -> Metric {
-    let mut counter = Counter::default();
-    counter.set_value(value as f64);
-    let mut metric = labelled(labels);
-    metric.set_counter(counter);
-    metric
-}
-
-fn labelled(labels: &[(&str, &str)]) -> Metric {
-    let pairs = labels.iter().map(|(name, value)| {
-        let mut pair = LabelPair::default();
-        pair.set_name((*name).to_owned());
-        pair.set_value((*value).to_owned());
-        pair
-    });
-    let mut metric = Metric::default();
-    metric.set_label(pairs.collect());
-    metric
-}
-
-fn family(name: &str, help: &str, metrics: Vec<Metric>) -> MetricFamily {
-    let mut family = MetricFamily::default();
-    family.set_name(name.to_owned());
-    family.set_help(help.to_owned());
-    family.set_field_type(MetricType::COUNTER);
-    family.set_metric(metrics);
-    family
-}
-
-fn gauge(name: &str, help: &str, value: f64) -> MetricFamily {
-    let mut gauge = Gauge::default();
-    gauge.set_value(value);
-    let mut metric = Metric::default();
-    metric.set_gauge(gauge);
-    let mut family = family(name, help, vec![metric]);
-    family.set_field_type(MetricType::GAUGE);
-    family
+/// A gauge without labels.
+fn one(name: &str, help: &str, value: f64) -> MetricFamily {
+    family(name, help, MetricType::GAUGE, vec![gauge(&[], value)])
 }

@@ -57,6 +57,27 @@ impl NameServer {
         (self.process, self.admin, self.address) = run(self.folder.path()).await;
     }
 
+    /// Lets another process take its place, which is the test's to end; its id.
+    ///
+    /// # Panics
+    /// When none does.
+    pub fn hand_over(&self) -> u32 {
+        // Not a pipe: the successor would keep it open.
+        let printed = self.folder.path().join("printed");
+        let file = fs::File::create(&printed).expect("files can be made");
+        let status = std::process::Command::new(crate::binary::path())
+            .args(["handover", "-c"])
+            .arg(self.folder.path().join("dns.toml"))
+            .stdout(file)
+            .stderr(std::process::Stdio::null())
+            .status();
+        let text = fs::read_to_string(&printed).expect("it was just made");
+        assert!(status.expect("the binary starts").success(), "{text}");
+        let successor = text.split_whitespace().nth(1);
+        let successor = successor.and_then(|id| id.parse().ok());
+        successor.unwrap_or_else(|| panic!("{text}"))
+    }
+
     /// Writes another configuration, with the same listener.
     ///
     /// # Panics

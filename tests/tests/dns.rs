@@ -264,7 +264,6 @@ async fn a_hand_over_loses_no_query() {
     let door = folder.path().join("door.sock");
     let configuration = format!("handover = {{ socket = \"{}\" }}\n{ZONE}", door.display());
     let server = NameServer::start(&configuration, |_| {}).await;
-    let file = server.folder.path().join("dns.toml");
     let address = server.address;
     let done = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
     let stop = done.clone();
@@ -277,25 +276,7 @@ async fn a_hand_over_loses_no_query() {
         }
         asked
     });
-    let mut successors = Vec::new();
-    for number in 0..3 {
-        // Not a pipe: the successor would keep it open.
-        let printed = server.folder.path().join(format!("printed-{number}"));
-        let status = Command::new(tidegate_tests::binary::path())
-            .args(["handover", "-c"])
-            .arg(&file)
-            .stdout(fs::File::create(&printed).unwrap())
-            .stderr(std::process::Stdio::null())
-            .status()
-            .unwrap();
-        let text = fs::read_to_string(&printed).unwrap();
-        assert!(status.success(), "{text}");
-        let successor = text
-            .split_whitespace()
-            .nth(1)
-            .and_then(|id| id.parse().ok());
-        successors.push(successor.unwrap_or_else(|| panic!("{text}")));
-    }
+    let successors = [(); 3].map(|()| server.hand_over());
     done.store(true, std::sync::atomic::Ordering::Relaxed);
     let asked = asking.join();
     for successor in successors {

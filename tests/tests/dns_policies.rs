@@ -281,18 +281,7 @@ async fn a_successor_knows_what_is_well_and_what_is_set() {
     let answer = sites.server.admin.patch(&endpoint, r#"{"state": "down"}"#);
     assert_eq!(answer.await.status, 204);
     sites.time_to(OF_NYC, FRA).await;
-    // Not a pipe: the successor would keep it open.
-    let printed = sites.server.folder.path().join("printed");
-    let status = Command::new(tidegate_tests::binary::path())
-        .args(["handover", "-c"])
-        .arg(sites.server.folder.path().join("dns.toml"))
-        .stdout(fs::File::create(&printed).unwrap())
-        .stderr(std::process::Stdio::null())
-        .status()
-        .unwrap();
-    let text = fs::read_to_string(&printed).unwrap();
-    assert!(status.success(), "{text}");
-    let successor = text.split_whitespace().nth(1).unwrap().parse().unwrap();
+    let successor = sites.server.hand_over();
     let (of_nyc, elsewhere) = (sites.asked(OF_NYC), sites.asked(ELSEWHERE));
     tidegate_tests::process::send(successor, rustix::process::Signal::TERM);
     for said in [of_nyc, elsewhere] {

@@ -5,12 +5,14 @@
 //! queue ([`LineLog`]) and is dropped, and counted, when the queue is full.
 
 mod cells;
+mod family;
 mod histogram;
 mod line_log;
 mod log;
 mod pressure;
 
 pub use self::cells::Cells;
+pub use self::family::{counter, family, gauge, labelled};
 pub use self::histogram::{BOUNDS_SECONDS, DurationBuckets};
 pub use self::line_log::{LineLog, LineTarget};
 pub use self::log::{LogConfig, LogFormat};

@@ -1,8 +1,8 @@
 //! What policies chose, and what is known of their endpoints.
 
+use chassis::telemetry::{counter, family, gauge};
 use prometheus::proto::{Metric, MetricFamily, MetricType};
 
-use super::{counter, family, labelled};
 use crate::health::{EndpointReport, PolicyReport};
 use crate::policy::Status;
 use crate::serve::Shared;
@@ -24,26 +24,30 @@ pub(super) fn families(shared: &Shared) -> Vec<MetricFamily> {
         family(
             "tidegate_dns_choices_total",
             "Answers that a policy chose, by the site that they lead to",
+            MetricType::COUNTER,
             choices.collect(),
         ),
-        gauges(
+        family(
             "tidegate_dns_endpoint_up",
             "1 while clients may be sent to the endpoint",
+            MetricType::GAUGE,
             of_endpoints(&reports, |labels, one| {
                 let up = one.status == Status::Up;
-                vec![gauge_of(labels, f64::from(u8::from(up)))]
+                vec![gauge(labels, f64::from(u8::from(up)))]
             }),
         ),
-        gauges(
+        family(
             "tidegate_dns_endpoint_weight",
             "The weight that holds; 0 is drained",
+            MetricType::GAUGE,
             of_endpoints(&reports, |labels, one| {
-                vec![gauge_of(labels, f64::from(one.weight))]
+                vec![gauge(labels, f64::from(one.weight))]
             }),
         ),
         family(
             "tidegate_dns_endpoint_checks_total",
             "Checks of the endpoint's probe; endpoints with the same probe share them",
+            MetricType::COUNTER,
             checks,
         ),
     ];
@@ -71,18 +75,4 @@ fn of_endpoints(
         }
     }
     metrics
-}
-
-fn gauge_of(labels: &[(&str, &str)], value: f64) -> Metric {
-    let mut gauge = prometheus::proto::Gauge::default();
-    gauge.set_value(value);
-    let mut metric = labelled(labels);
-    metric.set_gauge(gauge);
-    metric
-}
-
-fn gauges(name: &str, help: &str, metrics: Vec<Metric>) -> MetricFamily {
-    let mut family = family(name, help, metrics);
-    family.set_field_type(MetricType::GAUGE);
-    family
 }
