@@ -5,11 +5,13 @@ mod policies;
 use std::path::Path;
 use std::sync::Arc;
 
-use chassis::config::{Diagnostic, Loaded, Report, Sources, load};
+use chassis::config::{Diagnostic, Loaded, Report, load};
 use chassis::net::handover::Handover;
 
 use crate::answer::{self, Choose, NoPolicies, Snapshot};
+use crate::chooser::Chooser;
 use crate::config::{Config, ListenerConfig};
+use crate::learned::Learned;
 use crate::serve::TcpLimits;
 use crate::state::{ListenerState, State};
 use crate::zone::{self, Zone};
@@ -29,7 +31,7 @@ pub(crate) struct Compiled {
 ///
 /// # Errors
 /// Every mistake, with its place.
-pub(crate) fn compile(file: &Path) -> Result<Compiled, Report> {
+pub(crate) fn compile(file: &Path, learned: &Learned) -> Result<Compiled, Report> {
     let mut loaded = load::<Config>(file)?;
     let mut mistakes = Vec::new();
     let config = &loaded.config;
@@ -45,7 +47,12 @@ pub(crate) fn compile(file: &Path) -> Result<Compiled, Report> {
         mistakes.push(mistake);
         None
     });
-    let (policies, snapshot) = match answers(config, &read.zones, &mut loaded.sources) {
+    let policies = Policies::compile(config, &mut loaded.sources);
+    let compiled = policies.and_then(|policies| {
+        let snapshot = answers(&read.zones, policies.chooser.as_ref(), learned)?;
+        Ok((policies, snapshot))
+    });
+    let (policies, snapshot) = match compiled {
         Ok(compiled) if mistakes.is_empty() => compiled,
         outcome => {
             mistakes.extend(outcome.err().into_iter().flatten());
@@ -55,7 +62,8 @@ pub(crate) fn compile(file: &Path) -> Result<Compiled, Report> {
     let mut warnings = read.warnings;
     warnings.extend(policies::unused(config, &read.zones));
     let state = State {
-        snapshot,
+        snapshot: snapshot.into(),
+        zones: read.zones.into(),
         chooser: policies.chooser.clone(),
         listeners,
         tcp: TcpLimits {
@@ -84,19 +92,29 @@ pub(crate) fn compile(file: &Path) -> Result<Compiled, Report> {
     })
 }
 
-/// Every answer, and how clients get theirs.
+/// A state with the answers for what was learned since it was compiled.
+///
+/// # Errors
+/// What cannot be answered; the places are those of the state's configuration.
+pub(crate) fn renew(state: &State, learned: &Learned) -> Result<State, Vec<Diagnostic>> {
+    let snapshot = answers(&state.zones, state.chooser.as_ref(), learned)?;
+    Ok(State {
+        snapshot: snapshot.into(),
+        ..state.clone()
+    })
+}
+
+/// Every answer, from the zones as they are configured and what was learned.
 fn answers(
-    config: &Config,
     zones: &[Zone],
-    sources: &mut Sources,
-) -> Result<(Policies, Snapshot), Vec<Diagnostic>> {
-    let policies = Policies::compile(config, sources)?;
-    let chooser: Arc<dyn Choose> = match &policies.chooser {
+    chooser: Option<&Arc<Chooser>>,
+    _learned: &Learned,
+) -> Result<Snapshot, Vec<Diagnostic>> {
+    let chooser: Arc<dyn Choose> = match chooser {
         Some(chooser) => chooser.clone(),
         None => Arc::new(NoPolicies),
     };
-    let snapshot = answer::compile(zones, chooser)?;
-    Ok((policies, snapshot))
+    answer::compile(zones, chooser)
 }
 
 fn listeners(configs: &[ListenerConfig], mistakes: &mut Vec<Diagnostic>) -> Vec<ListenerState> {

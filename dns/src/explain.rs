@@ -16,6 +16,7 @@ use crate::answer::{Found, Limits, Why};
 use crate::chooser::family;
 use crate::compile::{Compiled, compile};
 use crate::health;
+use crate::learned::Learned;
 use crate::policy::View;
 use crate::wire::{Flags, HEADER, Header, IN, QueryName, rcode, rtype};
 use crate::zone::Name;
@@ -65,7 +66,8 @@ pub(crate) fn main(args: &ExplainArgs) -> ExitCode {
 }
 
 fn said(args: &ExplainArgs, name: &QueryName, kind: u16) -> Result<String, String> {
-    let compiled = compile(&args.config).map_err(|report| report.to_string())?;
+    let compiled =
+        compile(&args.config, &Learned::default()).map_err(|report| report.to_string())?;
     let found = compiled.state.snapshot.find(name, kind);
     let chosen = match compiled.state.snapshot.policy(&found) {
         Some(_) => {

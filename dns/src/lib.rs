@@ -20,6 +20,7 @@ mod explain;
 mod following;
 pub mod geo;
 pub mod health;
+mod learned;
 mod metrics;
 pub mod policy;
 pub mod role;

@@ -16,11 +16,12 @@ use chassis::net::handover::{Candidate, Door};
 use chassis::net::{Bound, Inherited, raise_descriptor_limit};
 use tokio::sync::Mutex;
 
-use crate::compile::{Compiled, compile};
+use crate::compile::{Compiled, compile, renew};
 use crate::config::Config;
 use crate::explain::{self, ExplainArgs};
 use crate::following;
 use crate::health::{self, Health};
+use crate::learned::Learned;
 use crate::metrics::DnsCollector;
 use crate::serve::{Listeners, Plan, Shared};
 use crate::state::State;
@@ -76,7 +77,7 @@ pub fn main(args: &DnsArgs) -> ExitCode {
 /// # Errors
 /// Every mistake, with its place.
 pub fn check(file: &Path) -> Result<Vec<String>, Report> {
-    let mut compiled = compile(file)?;
+    let mut compiled = compile(file, &Learned::default())?;
     Ok(std::mem::take(&mut compiled.warnings))
 }
 
@@ -84,6 +85,7 @@ pub fn check(file: &Path) -> Result<Vec<String>, Report> {
 struct Running<'a> {
     file: &'a Path,
     shared: Arc<Shared>,
+    learned: Arc<Learned>,
     listeners: Listeners,
     /// Where a successor knocks.
     door: Arc<Door>,
@@ -95,12 +97,13 @@ struct Running<'a> {
 }
 
 async fn serve(args: &RoleArgs, systemd: Inherited) -> Result<(), StartError> {
+    let learned = Arc::new(Learned::default());
     let Compiled {
         state,
         loaded,
         mut policies,
         warnings,
-    } = compile(&args.config)?;
+    } = compile(&args.config, &learned)?;
     let config = &loaded.config;
     let _ = config.log.start();
     warn(&warnings);
@@ -121,7 +124,7 @@ async fn serve(args: &RoleArgs, systemd: Inherited) -> Result<(), StartError> {
         }
     };
     let taking_over = take_over.is_some();
-    let mut running = Running::new(args, config, state, health.clone(), &life)?;
+    let mut running = Running::new(args, config, state, learned, health.clone(), &life)?;
     let within = args.take_over.map(|within| *within);
     let preparing = async { running.prepare(config, &mut inherited, taking_over) };
     let (admin, plan) = succession::settle(take_over, preparing, within, &life).await?;
@@ -157,7 +160,7 @@ async fn serve(args: &RoleArgs, systemd: Inherited) -> Result<(), StartError> {
 
 /// A mistake that only binding could find, drawn from the configuration as it is now.
 fn told(file: &Path, mistake: Diagnostic) -> StartError {
-    match compile(file) {
+    match compile(file, &Learned::default()) {
         Ok(compiled) => compiled.loaded.report(vec![mistake]).into(),
         Err(report) => report.into(),
     }
@@ -179,6 +182,7 @@ impl<'a> Running<'a> {
         args: &'a RoleArgs,
         config: &Config,
         state: State,
+        learned: Arc<Learned>,
         health: Arc<Health>,
         life: &Life,
     ) -> Result<Self, StartError> {
@@ -202,6 +206,7 @@ impl<'a> Running<'a> {
             threads: threads.map_or(cores, |threads| usize::from(**threads)),
             fixed: fixed(config),
             shared,
+            learned,
         })
     }
 
@@ -239,7 +244,7 @@ impl<'a> Running<'a> {
             .plan(&state.listeners, self.threads, inherited)
     }
 
-    /// Reloads and lets successors in, until the process is to stop or is replaced.
+    /// Reloads, compiles anew what was learned, and lets successors in, until the process is to stop or is replaced.
     async fn until_left(
         &mut self,
         life: &Life,
@@ -247,6 +252,7 @@ impl<'a> Running<'a> {
         changes: Changes,
     ) -> Result<(), StartError> {
         let door = self.door.clone();
+        let learned = self.learned.clone();
         // One at a time: a hand-over must not see half of a reload.
         let running = Mutex::new(self);
         let reloads = life.obey_reloads(requests, changes, async || {
@@ -255,15 +261,22 @@ impl<'a> Running<'a> {
         let successors = door.serve(async |candidate| {
             running.lock().await.hand_over(candidate, life).await;
         });
+        let renewals = async {
+            loop {
+                learned.news().await;
+                running.lock().await.renew();
+            }
+        };
         tokio::select! {
             biased;
             ended = reloads => Ok(ended?),
             () = successors => Ok(()),
+            () = renewals => Ok(()),
         }
     }
 
     async fn reload(&mut self, life: &Life) -> Reloaded {
-        let compiled = match compile(self.file) {
+        let compiled = match compile(self.file, &self.learned) {
             Ok(compiled) => compiled,
             Err(report) => return Reloaded::failed(&report, Vec::new()),
         };
@@ -293,6 +306,21 @@ impl<'a> Running<'a> {
                 Reloaded::ok(watched)
             }
             Err(mistake) => Reloaded::failed(&loaded.report(vec![mistake]), Vec::new()),
+        }
+    }
+
+    /// Compiles the answers for what was learned.
+    fn renew(&self) {
+        match renew(&self.shared.state.load(), &self.learned) {
+            Ok(state) => {
+                self.shared.state.store(Arc::new(state));
+                following::follow_now(&self.shared.state.load(), &self.shared);
+            }
+            Err(mistakes) => {
+                for Diagnostic { message, .. } in mistakes {
+                    tracing::error!("what was learned is not answered: {message}");
+                }
+            }
         }
     }
 

@@ -9,11 +9,14 @@ use chassis::net::handover::Handover;
 use crate::answer::Snapshot;
 use crate::chooser::Chooser;
 use crate::serve::TcpLimits;
+use crate::zone::Zone;
 
 /// One compiled configuration.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct State {
-    pub(crate) snapshot: Snapshot,
+    pub(crate) snapshot: Arc<Snapshot>,
+    /// The zones as they are configured.
+    pub(crate) zones: Arc<[Zone]>,
     /// Chooses for the snapshot; none without sites.
     pub(crate) chooser: Option<Arc<Chooser>>,
     pub(crate) listeners: Vec<ListenerState>,
