@@ -131,7 +131,8 @@ async fn memcached_has_few_connections_however_many_ask() {
         .lines()
         .find_map(|line| line.strip_prefix("STAT total_connections "));
     let total: u32 = total.unwrap().trim().parse().unwrap();
-    assert!((2..=36).contains(&total), "{total} since the start");
+    // 32 at a time; a request that is given up takes its connection along, and the server counts its own too.
+    assert!((2..=64).contains(&total), "{total} since the start");
     assert_eq!(pair.remotes[0].stats()[0].failures, 0);
 }
 
