@@ -7,4 +7,5 @@ pub mod net;
 pub mod problem;
 pub mod reference;
 pub mod telemetry;
+pub mod tls;
 pub mod units;

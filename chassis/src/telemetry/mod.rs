@@ -7,6 +7,7 @@
 mod cells;
 mod family;
 mod histogram;
+mod line_budget;
 mod line_log;
 mod log;
 mod pressure;
@@ -14,6 +15,7 @@ mod pressure;
 pub use self::cells::Cells;
 pub use self::family::{counter, family, gauge, labelled};
 pub use self::histogram::{BOUNDS_SECONDS, DurationBuckets};
+pub use self::line_budget::may_log;
 pub use self::line_log::{LineLog, LineTarget};
 pub use self::log::{LogConfig, LogFormat};
 pub use self::pressure::{Pressure, PressureReport};

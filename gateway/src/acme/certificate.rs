@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use chassis::tls::{Certificate, Files, Unusable};
 use instant_acme::CertificateIdentifier;
 
 use super::error::OrderError;
 use super::renewal::Validity;
-use crate::tls::{Certificate, Files, Unusable};
 
 /// A certificate with its chain and key, ready to be served.
 pub(super) struct Issued {

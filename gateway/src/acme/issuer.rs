@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use arc_swap::ArcSwapOption;
+use chassis::tls::Certificate;
 use rustls::sign::CertifiedKey;
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
@@ -17,7 +18,6 @@ use super::error::OrderError;
 use super::names::Names;
 use super::renewal::{self, Validity};
 use super::task;
-use crate::tls::Certificate;
 
 /// Has a certificate for a set of names, and keeps it from expiring once it was started.
 pub(crate) struct Issuer {
@@ -170,7 +170,9 @@ mod tests {
     use rustls::SignatureScheme;
 
     use super::*;
-    use crate::tls::{Files, Resolver, Source};
+    use chassis::tls::Files;
+
+    use crate::tls::{Resolver, Source};
 
     const NAME: &str = "a.example";
 

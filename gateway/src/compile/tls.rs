@@ -1,9 +1,10 @@
-//! How a listener speaks TLS, as it is compiled. Every file is read here and nowhere else.
+//! How a listener speaks TLS, as it is compiled.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use chassis::config::{Diagnostic, Located};
+use chassis::tls::{Certificate, Digest, Reader, TlsVersion, Twice, Written};
 use rustc_hash::FxHashMap;
 use rustls::SupportedProtocolVersion;
 use rustls::crypto::{CryptoProvider, ring};
@@ -11,19 +12,11 @@ use rustls::version::{TLS12, TLS13};
 
 use super::{Compiler, Findings};
 use crate::acme::{Acme, Authority};
-use crate::config::{Challenge, TlsConfig, TlsVersion};
+use crate::config::{Challenge, TlsConfig};
 use crate::tls::{
-    Certificate, Challenges, Dates, Digest, Files, GROUPS, Handshakes, Parts, Resolver, Source,
-    Terminator, Twice, Unusable, group, suite, suite_names,
+    Challenges, Dates, GROUPS, Handshakes, Parts, Resolver, Source, Terminator, group, suite,
+    suite_names,
 };
-
-/// A certificate as it is written, the default one or another.
-#[derive(Clone, Copy)]
-struct Written<'a> {
-    certificate: &'a Located<PathBuf>,
-    key: &'a Located<PathBuf>,
-    ocsp: Option<&'a Located<PathBuf>>,
-}
 
 /// Certificates by what is in their files.
 type Known = FxHashMap<Digest, Arc<Certificate>>;
@@ -85,7 +78,9 @@ impl Compiler<'_> {
         let mut files = Vec::new();
         let mut places = Vec::new();
         for (at, one) in written.iter().enumerate() {
-            let certificate = self.certificate(*one, provider, &known, findings);
+            let mut reader = self.reader(findings);
+            let known = |digest: &Digest| known.get(digest).cloned();
+            let certificate = reader.certificate(*one, provider, known);
             let Some(certificate) = findings.keep(certificate) else {
                 continue;
             };
@@ -120,39 +115,6 @@ impl Compiler<'_> {
         Some((findings.keep(resolver)?, files))
     }
 
-    fn certificate(
-        &self,
-        written: Written<'_>,
-        provider: &CryptoProvider,
-        known: &Known,
-        findings: &mut Findings,
-    ) -> Result<Arc<Certificate>, Diagnostic> {
-        let Written {
-            certificate,
-            key,
-            ocsp,
-        } = written;
-        let chain = self.content("the certificate", certificate, findings);
-        let secret = self.content("the private key", key, findings);
-        let ocsp_content = ocsp.map(|ocsp| self.content("the OCSP response", ocsp, findings));
-        let files = Files {
-            certificate: chain?,
-            key: secret?,
-            ocsp: ocsp_content.transpose()?,
-        };
-        if let Some(same) = known.get(&files.digest()) {
-            return Ok(same.clone());
-        }
-        let read = Certificate::read(files, provider).map(Arc::new);
-        read.map_err(|unusable| match unusable {
-            Unusable::Certificate(why) => self.unusable("the certificate", certificate, &why),
-            Unusable::Key(why) => self.unusable("the private key", key, &why),
-            Unusable::Ocsp(why) => {
-                self.unusable("the OCSP response", ocsp.unwrap_or(certificate), &why)
-            }
-        })
-    }
-
     /// The certificates that are served now: those that did not change need not be read again.
     fn known(&self) -> Known {
         let listeners = self.previous.iter().flat_map(|state| &state.listeners);
@@ -169,27 +131,9 @@ impl Compiler<'_> {
         self.sources.resolve(file, file.place())
     }
 
-    /// Reads a file, and has it watched.
-    pub(super) fn content(
-        &self,
-        what: &str,
-        file: &Located<PathBuf>,
-        findings: &mut Findings,
-    ) -> Result<Vec<u8>, Diagnostic> {
-        let path = self.path(file);
-        findings.files.push(path.clone());
-        std::fs::read(&path).map_err(|error| {
-            let what = format!("cannot read {what} {}: {error}", path.display());
-            file.wrong(what)
-        })
-    }
-
-    pub(super) fn unusable(&self, what: &str, file: &Located<PathBuf>, why: &str) -> Diagnostic {
-        let path = self.path(file);
-        file.wrong(format!(
-            "{what} {} cannot be used: {why}",
-            Path::display(&path)
-        ))
+    /// Reads files, and has them watched.
+    pub(super) fn reader<'a>(&'a self, findings: &'a mut Findings) -> Reader<'a> {
+        Reader::new(self.sources, &mut findings.files)
     }
 }
 
@@ -209,11 +153,7 @@ fn written(tls: &Located<TlsConfig>) -> Result<Vec<Written<'_>>, Diagnostic> {
         }
         (None, None, None) => {}
     }
-    all.extend(tls.certificates.iter().map(|one| Written {
-        certificate: &one.certificate,
-        key: &one.key,
-        ocsp: one.ocsp.as_ref(),
-    }));
+    all.extend(tls.certificates.iter().map(Written::from));
     match all.is_empty() && tls.acme.0.is_empty() {
         true => Err(tls
             .wrong("TLS needs a certificate")

@@ -4,11 +4,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use chassis::tls::{Tickets, TicketsConfig};
 use rustls::crypto::CryptoProvider;
 
 use super::{Compiler, Findings};
-use crate::config::{ClientCertificates, ClientCertificatesConfig, TicketsConfig};
-use crate::tls::{ClientAuth, SHORTEST_SECRET, TicketSettings, Tickets, Untrusted};
+use crate::config::{ClientCertificates, ClientCertificatesConfig};
+use crate::tls::{ClientAuth, Untrusted};
 
 /// Who is asked for certificates, and until when revocation lists hold.
 #[derive(Default)]
@@ -30,20 +31,21 @@ impl Compiler<'_> {
             return Some(Clients::default());
         };
         let what = "the certificates of authorities";
-        let authorities = self.content(what, ca, findings);
+        let authorities = self.reader(findings).content(what, ca);
         let authorities = findings.keep(authorities);
         let mut lists = Vec::new();
         for list in crl {
-            let content = self.content("the revocation list", list, findings);
+            let content = self.reader(findings).content("the revocation list", list);
             lists.push(findings.keep(content));
         }
         let lists: Vec<Vec<u8>> = lists.into_iter().collect::<Option<_>>()?;
         let optional = *mode == ClientCertificates::Optional;
         let auth = ClientAuth::new(&authorities?, &lists, optional, provider);
+        let reader = self.reader(findings);
         let auth = auth.map_err(|untrusted| match untrusted {
-            Untrusted::Authorities(why) => self.unusable(what, ca, &why),
+            Untrusted::Authorities(why) => reader.unusable(what, ca, &why),
             Untrusted::List(at, why) => {
-                self.unusable("the revocation list", crl.get(at).unwrap_or(ca), &why)
+                reader.unusable("the revocation list", crl.get(at).unwrap_or(ca), &why)
             }
         });
         let auth = findings.keep(auth)?;
@@ -65,34 +67,14 @@ impl Compiler<'_> {
         auth: Option<&ClientAuth>,
         findings: &mut Findings,
     ) -> Option<Option<Arc<Tickets>>> {
-        let mut secrets = Vec::new();
-        for file in &config.keys {
-            let secret = self.content("the ticket key", file, findings);
-            let secret = secret.and_then(|secret| match secret.len() < SHORTEST_SECRET {
-                true => {
-                    let why = format!("it has less than {SHORTEST_SECRET} bytes");
-                    Err(self.unusable("the ticket key", file, &why))
-                }
-                false => Ok(secret),
-            });
-            secrets.push(findings.keep(secret));
-        }
-        let rotate = &config.rotate;
-        // RFC 8446, section 4.6.1: no ticket is older than seven days.
-        if !(60..=7 * 24 * 60 * 60).contains(&rotate.as_secs()) {
-            findings
-                .mistakes
-                .push(rotate.wrong("must be from 1m to 7d"));
-        }
-        let secrets = secrets.into_iter().collect::<Option<Vec<_>>>()?;
-        if !config.enabled {
+        let settings = self
+            .reader(findings)
+            .ticket_settings(config, scope(listener, auth));
+        let Some(settings) = settings
+            .map_err(|mistakes| findings.mistakes.extend(mistakes))
+            .ok()?
+        else {
             return Some(None);
-        }
-        let settings = TicketSettings {
-            rotate: ***rotate,
-            secrets,
-            scope: scope(listener, auth),
-            with_certificates: auth.is_some(),
         };
         let before = self.previous.and_then(|state| state.listener(listener));
         let before = before.and_then(|listener| listener.tls.as_ref()?.tickets());
@@ -100,7 +82,7 @@ impl Compiler<'_> {
             return Some(Some(same.clone()));
         }
         let tickets = Tickets::new(settings);
-        let tickets = tickets.map_err(|_| rotate.wrong("the system has no randomness"));
+        let tickets = tickets.map_err(|_| config.rotate.wrong("the system has no randomness"));
         findings
             .keep(tickets)
             .map(|tickets| Some(Arc::new(tickets)))

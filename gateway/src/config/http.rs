@@ -120,16 +120,3 @@ pub enum EmptySegments {
     /// They stay.
     Keep,
 }
-
-/// Whether connections begin with a PROXY header.
-#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, PartialEq, Eq)]
-#[serde(rename_all = "snake_case")]
-pub enum ProxyHeader {
-    /// They do not.
-    #[default]
-    Off,
-    /// Those from `trusted` networks do; others are closed.
-    Required,
-    /// Those from `trusted` networks may.
-    Optional,
-}

@@ -18,18 +18,18 @@ mod listener;
 mod protocol;
 mod tls;
 
+pub use chassis::net::proxy_protocol::ProxyHeader;
+pub use chassis::tls::{CertificateConfig, TicketsConfig, TlsVersion};
+
 pub use self::acme::{AcmeConfig, Challenge, ExternalAccountConfig, IssueConfig, OneOrMore};
 pub use self::cluster::{CheckConfig, ClusterConfig, EndpointConfig, UpstreamTlsConfig};
 pub use self::http::{
-    DotSegments, Doubtful, EmptySegments, Http1Config, PathsConfig, ProxyHeader, TimeoutsConfig,
+    DotSegments, Doubtful, EmptySegments, Http1Config, PathsConfig, TimeoutsConfig,
 };
 pub use self::http2::Http2Config;
 pub use self::listener::{LimitsConfig, ListenerConfig, ListenerLimitsConfig};
 pub use self::protocol::{Protocol, ProxyProtocol, UpstreamHttp2Config};
-pub use self::tls::{
-    CertificateConfig, ClientCertificates, ClientCertificatesConfig, TicketsConfig, TlsConfig,
-    TlsVersion, UnknownNames,
-};
+pub use self::tls::{ClientCertificates, ClientCertificatesConfig, TlsConfig, UnknownNames};
 
 /// The configuration of `tidegate gateway`.
 #[derive(Debug, Deserialize, JsonSchema)]

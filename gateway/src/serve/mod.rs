@@ -24,7 +24,7 @@ pub(crate) use self::connected::Connected;
 pub(crate) use self::limit::{Excess, ListenerCounts};
 pub(crate) use self::listener::{Listeners, Plan};
 pub(crate) use self::owing::{Debt, Owing};
-pub(crate) use self::refusals::{Refusals, may_log};
+pub(crate) use self::refusals::Refusals;
 pub(crate) use self::socket::send_now;
 pub(crate) use self::transport::{Transport, reset_on_close};
 pub(crate) use self::worker::Workers;

@@ -1,10 +1,8 @@
 //! What a listener refused: counted by reason, and told to the log as far as that is useful.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use chassis::telemetry::Cells;
+use chassis::telemetry::{Cells, may_log};
 
 use crate::refusal::Refusal;
 
@@ -14,13 +12,6 @@ pub(crate) struct Refusals {
     listener: std::sync::Arc<str>,
     counts: Cells,
 }
-
-/// Lines a second that all listeners together may write: a flood of nonsense must not become one of logs.
-const LINES_A_SECOND: u64 = 20;
-
-/// The second that is now in the upper bits, and the lines that it has seen in the lower ones.
-static LINES: AtomicU64 = AtomicU64::new(0);
-const LINE_BITS: u32 = 24;
 
 impl Refusals {
     pub(crate) fn new(listener: std::sync::Arc<str>) -> Self {
@@ -50,16 +41,4 @@ impl Refusals {
         let counted = counted.map(|one| (one.label(), self.counts.sum(one as usize)));
         counted.filter(|(_, count)| *count > 0)
     }
-}
-
-/// Whether another line may be written now.
-pub(crate) fn may_log() -> bool {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    let second = now.map_or(0, |now| now.as_secs()) << LINE_BITS;
-    let before = LINES.load(Relaxed);
-    if before & !((1 << LINE_BITS) - 1) != second {
-        LINES.store(second + 1, Relaxed);
-        return true;
-    }
-    LINES.fetch_add(1, Relaxed) < second + LINES_A_SECOND
 }

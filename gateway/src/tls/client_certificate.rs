@@ -3,14 +3,13 @@
 use std::fmt::Write;
 use std::time::SystemTime;
 
+use chassis::tls::time;
 use plugins::ClientCertificate;
 use ring::digest::{SHA256, digest};
 use rustls_pki_types::CertificateDer;
 use x509_parser::objects::{oid_registry, oid2abbrev};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate, X509Name};
 use x509_parser::x509::AttributeTypeAndValue;
-
-use super::certificate::time;
 
 /// What a certificate says about its owner; none when it cannot be read.
 pub(super) fn read(der: &CertificateDer<'_>) -> Option<ClientCertificate> {

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwapOption;
 
-use super::resolver::Source;
+use super::source::Source;
 use crate::state::State;
 
 /// What of a listener grows old.

@@ -8,26 +8,21 @@
 //!             -> TlsSession for plugins, or an Outcome for the metrics and the log
 //! ```
 //!
-//! Nothing here reads files or knows HTTP.
+//! Nothing here reads files or knows HTTP. What other roles need too is in [`chassis::tls`].
 
-mod certificate;
 mod challenge;
 mod client_auth;
 mod client_certificate;
 mod expiry;
-mod ocsp;
-mod outcome;
-mod resolver;
+mod source;
 mod suites;
 mod terminator;
-mod tickets;
 
-pub(crate) use self::certificate::{Certificate, Digest, Files, Unusable};
+pub(crate) use chassis::tls::{Handshakes, Outcome, Reason};
+
 pub(crate) use self::challenge::Challenges;
 pub(crate) use self::client_auth::{ClientAuth, Untrusted};
 pub(crate) use self::expiry::{Dates, warn, warn_daily, warnings};
-pub(crate) use self::outcome::{Handshakes, Outcome, Reason};
-pub(crate) use self::resolver::{Resolver, Source, Twice};
+pub(crate) use self::source::Source;
 pub(crate) use self::suites::{GROUPS, group, suite, suite_names};
-pub(crate) use self::terminator::{Failure, Parts, Terminator};
-pub(crate) use self::tickets::{SHORTEST_SECRET, TicketSettings, Tickets};
+pub(crate) use self::terminator::{Failure, Parts, Resolver, Terminator};

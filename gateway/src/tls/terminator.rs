@@ -5,9 +5,10 @@ use std::io;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use chassis::tls::{Handshakes, Lack, Outcome, Reason, Tickets};
 use plugins::TlsSession;
 use rustls::crypto::CryptoProvider;
-use rustls::server::{Acceptor, ClientHello, NoServerSessionStorage};
+use rustls::server::{Acceptor, ClientHello, NoServerSessionStorage, ProducesTickets};
 use rustls::version::TLS12;
 use rustls::{
     AlertDescription, HandshakeKind, ProtocolVersion, ServerConfig, ServerConnection,
@@ -21,11 +22,12 @@ use super::challenge::{Challenges, is_challenge};
 use super::client_auth::ClientAuth;
 use super::client_certificate;
 use super::expiry::Dates;
-use super::outcome::{Handshakes, Outcome, Reason};
-use super::resolver::{Lack, Resolver};
+use super::source::Source;
 use super::suites::suite_name;
-use super::tickets::Tickets;
 use crate::config::UnknownNames;
+
+/// Every certificate of a listener.
+pub(crate) type Resolver = chassis::tls::Resolver<Source>;
 
 /// How one listener speaks TLS.
 pub(crate) struct Terminator {
@@ -76,6 +78,7 @@ impl Terminator {
         let resolver = Arc::new(parts.resolver);
         let builder = ServerConfig::builder_with_provider(parts.provider)
             .with_protocol_versions(&parts.versions)?;
+        let with_certificates = parts.client_auth.is_some();
         let builder = match parts.client_auth {
             Some(auth) => builder.with_client_cert_verifier(auth.verifier),
             None => builder.with_no_client_auth(),
@@ -86,7 +89,10 @@ impl Terminator {
         // Sessions are in tickets alone: a table of them would be a lock that all workers share.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         if let Some(tickets) = &parts.tickets {
-            config.ticketer = tickets.clone();
+            config.ticketer = match with_certificates {
+                true => Arc::new(UnexpiredTickets(tickets.clone())),
+                false => tickets.clone(),
+            };
         }
         Ok(Self {
             config: Arc::new(config),
@@ -215,6 +221,33 @@ const NO_CHALLENGE: (Outcome, AlertDescription) = (
 impl fmt::Debug for Terminator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Terminator").finish_non_exhaustive()
+    }
+}
+
+/// Tickets of clients that show certificates, which may expire while a ticket holds.
+///
+/// A certificate is verified only when it is shown, so an old one must be shown again, or a new one.
+#[derive(Debug)]
+struct UnexpiredTickets(Arc<Tickets>);
+
+impl ProducesTickets for UnexpiredTickets {
+    fn enabled(&self) -> bool {
+        self.0.enabled()
+    }
+
+    fn lifetime(&self) -> u32 {
+        self.0.lifetime()
+    }
+
+    fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
+        self.0.encrypt(plain)
+    }
+
+    fn decrypt(&self, ticket: &[u8]) -> Option<Vec<u8>> {
+        let session = self.0.decrypt(ticket)?;
+        let until = client_certificate::not_after_within(&session);
+        let holds = until.is_none_or(|until| SystemTime::now() < until);
+        holds.then_some(session)
     }
 }
 

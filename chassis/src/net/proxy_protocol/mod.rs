@@ -14,6 +14,7 @@
 //! forbids, and 64 KiB of TLVs, and verifies neither the TLVs nor their checksum.
 
 mod checksum;
+mod config;
 mod encode;
 mod tlv;
 mod v1;
@@ -21,6 +22,7 @@ mod v2;
 
 use std::net::SocketAddr;
 
+pub use self::config::ProxyHeader;
 pub use self::encode::{LOCAL_V1, LOCAL_V2, encode_v1, encode_v2};
 
 /// The most bytes of a header, of either version.

@@ -1,4 +1,4 @@
-//! Session tickets (RFC 8446, section 4.6.1; RFC 5077), which all workers can read.
+//! Session tickets (RFC 8446, section 4.6.1; RFC 5077), which all threads can read.
 //!
 //! Keys are replaced as time passes: whoever makes the first ticket after that
 //! moment does it. Nobody waits for a lock. Keys derived from files are never
@@ -7,7 +7,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
@@ -16,23 +16,20 @@ use ring::rand::{SecureRandom, SystemRandom};
 use rustls::server::ProducesTickets;
 use rustls_pki_types::UnixTime;
 
-use super::client_certificate;
-
 /// What tickets are made with. Tickets made with other settings are not taken.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct TicketSettings {
-    pub(crate) rotate: Duration,
+pub struct TicketSettings {
+    /// How often a random key is replaced.
+    pub rotate: Duration,
     /// Secrets from files; the first encrypts. None are there when keys are random.
-    pub(crate) secrets: Vec<Vec<u8>>,
+    pub secrets: Vec<Vec<u8>>,
     /// Who may take a ticket: the listener, and what it demands of clients. A session that began
     /// where no certificate was asked for must not go on where one is.
-    pub(crate) scope: Vec<u8>,
-    /// Whether clients show certificates, which may expire while a ticket holds.
-    pub(crate) with_certificates: bool,
+    pub scope: Vec<u8>,
 }
 
 /// The tickets of a listener.
-pub(crate) struct Tickets {
+pub struct Tickets {
     settings: TicketSettings,
     keys: ArcSwap<Keys>,
     /// When the next key is due, in Unix seconds.
@@ -53,14 +50,14 @@ const NAME: usize = 16;
 const SECRET: usize = 32;
 
 /// The secret of a file is at least this long, in bytes.
-pub(crate) const SHORTEST_SECRET: usize = 32;
+pub(super) const SHORTEST_SECRET: usize = 32;
 
 impl Tickets {
     /// Tickets with keys from the secrets, or else with a random one.
     ///
     /// # Errors
     /// When the system has no randomness.
-    pub(crate) fn new(settings: TicketSettings) -> Result<Self, ring::error::Unspecified> {
+    pub fn new(settings: TicketSettings) -> Result<Self, ring::error::Unspecified> {
         let random = SystemRandom::new();
         let mut keys = Vec::new();
         for secret in &settings.secrets {
@@ -82,7 +79,7 @@ impl Tickets {
     }
 
     /// Whether they are made with these settings.
-    pub(crate) fn are(&self, settings: &TicketSettings) -> bool {
+    pub fn are(&self, settings: &TicketSettings) -> bool {
         self.settings == *settings
     }
 
@@ -195,16 +192,7 @@ impl ProducesTickets for Tickets {
     }
 
     fn decrypt(&self, ticket: &[u8]) -> Option<Vec<u8>> {
-        let now = now();
-        let session = self.open(ticket, now)?;
-        if self.settings.with_certificates {
-            // A certificate is verified only when it is shown, so an old one must be shown again,
-            // or a new one.
-            let now = SystemTime::UNIX_EPOCH + Duration::from_secs(now);
-            let until = client_certificate::not_after_within(&session);
-            return until.is_none_or(|until| now < until).then_some(session);
-        }
-        Some(session)
+        self.open(ticket, now())
     }
 }
 
@@ -230,7 +218,6 @@ mod tests {
             rotate: Duration::from_secs(HOUR),
             secrets: secrets.iter().map(|&secret| secret.to_vec()).collect(),
             scope: scope.to_vec(),
-            with_certificates: false,
         }
     }
 

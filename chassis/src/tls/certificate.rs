@@ -15,51 +15,58 @@ use super::ocsp;
 
 /// A certificate that can be served.
 #[derive(Debug)]
-pub(crate) struct Certificate {
-    pub(crate) key: Arc<CertifiedKey>,
+pub struct Certificate {
+    /// The chain, with the key to sign with.
+    pub key: Arc<CertifiedKey>,
     /// DNS names in lower case, wildcards included.
-    pub(crate) names: Vec<Box<str>>,
+    pub names: Vec<Box<str>>,
     /// What people call it: its first name, or else its subject.
-    pub(crate) title: Box<str>,
-    pub(crate) not_before: SystemTime,
-    pub(crate) not_after: SystemTime,
+    pub title: Box<str>,
+    /// From when on it is valid.
+    pub not_before: SystemTime,
+    /// Until when it is valid.
+    pub not_after: SystemTime,
     /// Until when the OCSP response holds; none when there is no response, or it does not say.
-    pub(crate) ocsp_until: Option<SystemTime>,
+    pub ocsp_until: Option<SystemTime>,
     /// Of the files that it was read from.
-    pub(crate) digest: Digest,
+    pub digest: Digest,
 }
 
 /// SHA-256.
-pub(crate) type Digest = [u8; 32];
+pub type Digest = [u8; 32];
 
 /// Contents of the files of a certificate.
 #[derive(Debug)]
-pub(crate) struct Files {
-    /// In PEM, as is `key`.
-    pub(crate) certificate: Vec<u8>,
-    pub(crate) key: Vec<u8>,
-    /// In DER.
-    pub(crate) ocsp: Option<Vec<u8>>,
+pub struct Files {
+    /// The chain, in PEM.
+    pub certificate: Vec<u8>,
+    /// The private key, in PEM.
+    pub key: Vec<u8>,
+    /// An OCSP response about it, in DER.
+    pub ocsp: Option<Vec<u8>>,
 }
 
 /// Which file is wrong, and why.
 #[derive(Debug)]
-pub(crate) enum Unusable {
+pub enum Unusable {
+    /// The certificate.
     Certificate(String),
+    /// Its key.
     Key(String),
+    /// The OCSP response about it.
     Ocsp(String),
 }
 
 impl Files {
     /// Changes with everything that is in the files.
-    pub(crate) fn digest(&self) -> Digest {
+    pub fn digest(&self) -> Digest {
         let parts = [Some(&self.certificate), Some(&self.key), self.ocsp.as_ref()];
         digest(parts.into_iter().flatten().map(Vec::as_slice))
     }
 }
 
 /// The digest of all parts, and of where one ends and the next begins.
-pub(super) fn digest<'a>(parts: impl Iterator<Item = &'a [u8]>) -> Digest {
+pub fn digest<'a>(parts: impl Iterator<Item = &'a [u8]>) -> Digest {
     let mut context = Context::new(&SHA256);
     for part in parts {
         context.update(&part.len().to_be_bytes());
@@ -75,7 +82,7 @@ impl Certificate {
     ///
     /// # Errors
     /// What is wrong with which file.
-    pub(crate) fn read(files: Files, provider: &CryptoProvider) -> Result<Self, Unusable> {
+    pub fn read(files: Files, provider: &CryptoProvider) -> Result<Self, Unusable> {
         let digest = files.digest();
         let chain = CertificateDer::pem_slice_iter(&files.certificate)
             .collect::<Result<Vec<_>, _>>()
@@ -116,12 +123,12 @@ impl Certificate {
     }
 
     /// The algorithm of its key.
-    pub(crate) fn algorithm(&self) -> SignatureAlgorithm {
+    pub fn algorithm(&self) -> SignatureAlgorithm {
         self.key.key.algorithm()
     }
 
     /// How long it lives from its first day to its last.
-    pub(crate) fn lifetime(&self) -> Duration {
+    pub fn lifetime(&self) -> Duration {
         let lifetime = self.not_after.duration_since(self.not_before);
         lifetime.unwrap_or_default()
     }
@@ -166,7 +173,7 @@ fn dns_names(certificate: &X509Certificate<'_>) -> Vec<Box<str>> {
 }
 
 /// The moment that a certificate means.
-pub(super) fn time(time: ASN1Time) -> SystemTime {
+pub fn time(time: ASN1Time) -> SystemTime {
     let seconds = Duration::from_secs(time.timestamp().unsigned_abs());
     match time.timestamp() >= 0 {
         true => SystemTime::UNIX_EPOCH + seconds,

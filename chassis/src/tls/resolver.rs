@@ -4,6 +4,7 @@
 //! Names are found by hash, so that a handshake costs the same with ten certificates and with
 //! ten thousand.
 
+use std::fmt;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
@@ -12,21 +13,23 @@ use rustls::sign::CertifiedKey;
 use rustls::{SignatureAlgorithm, SignatureScheme};
 
 use super::certificate::Certificate;
-use crate::acme::Issuer;
 
 /// Where a certificate comes from. Asked at every handshake, so it must be quick.
-#[derive(Clone, Debug)]
-pub(crate) enum Source {
-    /// Read from files when the configuration was compiled.
-    File(Arc<Certificate>),
-    /// Issued by an authority, once it is.
-    Issued(Arc<Issuer>),
+pub trait Source: fmt::Debug + Send + Sync + 'static {
+    /// What to serve now; none while there is nothing yet.
+    fn key(&self) -> Option<Arc<CertifiedKey>>;
+
+    /// The names that it is chosen by.
+    fn names(&self) -> &[Box<str>];
+
+    /// The kind of its key; none for one that is issued, which a file with the same name stands in for.
+    fn algorithm(&self) -> Option<SignatureAlgorithm>;
 }
 
 /// Every certificate of a listener.
 #[derive(Debug)]
-pub(crate) struct Resolver {
-    sources: Vec<Source>,
+pub struct Resolver<S> {
+    sources: Vec<S>,
     exact: FxHashMap<Box<str>, Candidates>,
     /// By what stands behind `*.`.
     wildcards: FxHashMap<Box<str>, Candidates>,
@@ -40,68 +43,52 @@ type Candidates = Vec<usize>;
 
 /// A name that two sources with the same kind of key have.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Twice {
-    pub(crate) name: Box<str>,
-    pub(crate) first: usize,
-    pub(crate) second: usize,
+pub struct Twice {
+    /// The name.
+    pub name: Box<str>,
+    /// The number of the first that has it.
+    pub first: usize,
+    /// The number of the second.
+    pub second: usize,
 }
 
 /// What there was not for a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Lack {
+pub enum Lack {
     /// There is no certificate yet.
     Certificate,
     /// No key is of a kind that the client can verify.
     Signature,
 }
 
-impl Source {
-    /// What to serve now; none while there is nothing yet.
-    pub(crate) fn key(&self) -> Option<Arc<CertifiedKey>> {
-        match self {
-            Self::File(certificate) => Some(certificate.key.clone()),
-            Self::Issued(issuer) => issuer.key(),
-        }
+/// A certificate that was read from files is always there.
+impl Source for Arc<Certificate> {
+    fn key(&self) -> Option<Arc<CertifiedKey>> {
+        Some(self.key.clone())
     }
 
-    /// The certificate that it has now.
-    pub(crate) fn certificate(&self) -> Option<Arc<Certificate>> {
-        match self {
-            Self::File(certificate) => Some(certificate.clone()),
-            Self::Issued(issuer) => issuer.certificate(),
-        }
+    fn names(&self) -> &[Box<str>] {
+        &self.names
     }
 
-    /// The names that it is chosen by.
-    pub(crate) fn names(&self) -> &[Box<str>] {
-        match self {
-            Self::File(certificate) => &certificate.names,
-            Self::Issued(issuer) => issuer.names.as_slice(),
-        }
-    }
-
-    /// The kind of its key; none for one that is issued, which a file with the same name stands in for.
     fn algorithm(&self) -> Option<SignatureAlgorithm> {
-        match self {
-            Self::File(certificate) => Some(certificate.algorithm()),
-            Self::Issued(_) => None,
-        }
+        Some(Certificate::algorithm(self))
     }
 }
 
-impl Resolver {
+impl<S: Source> Resolver<S> {
     /// Sorts sources by their names; the first is the default, together with those that share a
     /// name with it.
     ///
     /// # Errors
     /// A name that would be ambiguous.
-    pub(crate) fn new(sources: Vec<Source>) -> Result<Self, Twice> {
+    pub fn new(sources: Vec<S>) -> Result<Self, Twice> {
         let mut this = Self {
             sources: Vec::new(),
             exact: FxHashMap::default(),
             wildcards: FxHashMap::default(),
             default: Vec::new(),
-            awaits: sources.iter().any(|one| matches!(one, Source::Issued(_))),
+            awaits: sources.iter().any(|one| one.algorithm().is_none()),
         };
         for (at, source) in sources.iter().enumerate() {
             for name in source.names() {
@@ -120,11 +107,11 @@ impl Resolver {
                         second,
                     });
                 }
-                match source {
+                match kind {
                     _ if same.contains(&at) => {}
-                    Source::File(_) => same.push(at),
+                    Some(_) => same.push(at),
                     // What is issued comes before what stands in for it.
-                    Source::Issued(_) => same.insert(0, at),
+                    None => same.insert(0, at),
                 }
             }
         }
@@ -134,7 +121,7 @@ impl Resolver {
     }
 
     /// Whether a certificate is made out to this name.
-    pub(crate) fn knows(&self, name: &str) -> bool {
+    pub fn knows(&self, name: &str) -> bool {
         self.candidates(name).is_some()
     }
 
@@ -142,7 +129,7 @@ impl Resolver {
     ///
     /// # Errors
     /// Why there is nothing.
-    pub(crate) fn choose(
+    pub fn choose(
         &self,
         name: Option<&str>,
         schemes: &[SignatureScheme],
@@ -184,11 +171,11 @@ impl Resolver {
     }
 }
 
-fn default(sources: &[Source]) -> Candidates {
+fn default<S: Source>(sources: &[S]) -> Candidates {
     let Some(first) = sources.first() else {
         return Vec::new();
     };
-    let related = |source: &Source| {
+    let related = |source: &S| {
         let names = source.names();
         first.names().iter().any(|name| names.contains(name))
     };
@@ -196,7 +183,7 @@ fn default(sources: &[Source]) -> Candidates {
     std::iter::once(0).chain(others).collect()
 }
 
-impl ResolvesServerCert for Resolver {
+impl<S: Source> ResolvesServerCert for Resolver<S> {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         self.choose(hello.server_name(), hello.signature_schemes())
             .ok()
@@ -211,7 +198,7 @@ mod tests {
     use super::*;
     use crate::tls::certificate::Files;
 
-    fn source(names: &[&str], algorithm: &'static rcgen::SignatureAlgorithm) -> Source {
+    fn source(names: &[&str], algorithm: &'static rcgen::SignatureAlgorithm) -> Arc<Certificate> {
         let key = KeyPair::generate_for(algorithm).unwrap();
         let names: Vec<String> = names.iter().map(|&name| name.into()).collect();
         let certificate = CertificateParams::new(names)
@@ -224,21 +211,21 @@ mod tests {
             ocsp: None,
         };
         let provider = rustls::crypto::ring::default_provider();
-        Source::File(Arc::new(Certificate::read(files, &provider).unwrap()))
+        Arc::new(Certificate::read(files, &provider).unwrap())
     }
 
-    fn p256(names: &[&str]) -> Source {
+    fn p256(names: &[&str]) -> Arc<Certificate> {
         source(names, &PKCS_ECDSA_P256_SHA256)
     }
 
     /// The number of the source that a client gets.
-    fn chosen(resolver: &Resolver, name: Option<&str>) -> Option<usize> {
+    fn chosen(resolver: &Resolver<Arc<Certificate>>, name: Option<&str>) -> Option<usize> {
         let schemes = [
             SignatureScheme::ECDSA_NISTP256_SHA256,
             SignatureScheme::ED25519,
         ];
         let key = resolver.choose(name, &schemes).ok()?;
-        let same = |source: &Source| Arc::ptr_eq(&source.key().unwrap(), &key);
+        let same = |source: &Arc<Certificate>| Arc::ptr_eq(&source.key, &key);
         resolver.sources.iter().position(same)
     }
 
@@ -280,7 +267,9 @@ mod tests {
         assert!(!Arc::ptr_eq(&ed25519, &p256_key));
         let rsa = only(SignatureScheme::RSA_PSS_SHA256);
         assert_eq!(rsa.unwrap_err(), Lack::Signature);
-        let none = Resolver::new(Vec::new()).unwrap().choose(None, &[]);
+        let none = Resolver::<Arc<Certificate>>::new(Vec::new())
+            .unwrap()
+            .choose(None, &[]);
         assert_eq!(none.unwrap_err(), Lack::Certificate);
         let strange = resolver.choose(None, &[SignatureScheme::ECDSA_NISTP256_SHA256]);
         assert!(strange.is_ok(), "the default has both kinds too");

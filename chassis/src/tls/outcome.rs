@@ -5,20 +5,19 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use chassis::telemetry::Cells;
 use rustls::{AlertDescription, Error, InvalidMessage, PeerIncompatible};
 
-use crate::serve::may_log;
+use crate::telemetry::{Cells, may_log};
 
 /// How a handshake ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(crate) enum Outcome {
+pub enum Outcome {
     /// A new session.
     Full,
     /// An earlier session goes on.
     Resumed,
-    /// It took longer than `timeouts.handshake`.
+    /// It took too long.
     Slow,
     /// The client has closed the connection.
     Gone,
@@ -26,8 +25,11 @@ pub(crate) enum Outcome {
     NotTls,
     /// The client has broken the protocol.
     Malformed,
+    /// No version is spoken by both.
     NoSharedVersion,
+    /// No cipher suite is known to both.
     NoSharedSuite,
+    /// No group for the key exchange is known to both.
     NoSharedGroup,
     /// No certificate for this name has a key of a kind that the client can verify.
     NoSharedSignature,
@@ -55,22 +57,23 @@ pub(crate) enum Outcome {
 
 /// The handshakes of one listener; survives reloads by the listener's name.
 #[derive(Debug)]
-pub(crate) struct Handshakes {
+pub struct Handshakes {
     listener: Arc<str>,
     counts: Cells,
 }
 
 /// Why there was no handshake.
 #[derive(Debug)]
-pub(crate) struct Reason {
-    pub(crate) outcome: Outcome,
+pub struct Reason {
+    /// How it ended.
+    pub outcome: Outcome,
     /// In the words of whoever knows best; may be empty.
-    pub(crate) detail: String,
+    pub detail: String,
 }
 
 impl Outcome {
     /// Every outcome, by its number.
-    pub(crate) const ALL: [Self; 20] = [
+    pub const ALL: [Self; 20] = [
         Self::Full,
         Self::Resumed,
         Self::Slow,
@@ -94,7 +97,7 @@ impl Outcome {
     ];
 
     /// Its name in metrics and logs; stable.
-    pub(crate) fn label(self) -> &'static str {
+    pub fn label(self) -> &'static str {
         match self {
             Self::Full => "full",
             Self::Resumed => "resumed",
@@ -121,7 +124,8 @@ impl Outcome {
 }
 
 impl Handshakes {
-    pub(crate) fn new(listener: Arc<str>) -> Self {
+    /// None yet, of a listener with this name.
+    pub fn new(listener: Arc<str>) -> Self {
         Self {
             listener,
             counts: Cells::new(Outcome::ALL.len()),
@@ -129,7 +133,7 @@ impl Handshakes {
     }
 
     /// Counts a handshake that came about.
-    pub(crate) fn done(&self, resumed: bool) {
+    pub fn done(&self, resumed: bool) {
         let outcome = match resumed {
             true => Outcome::Resumed,
             false => Outcome::Full,
@@ -138,7 +142,7 @@ impl Handshakes {
     }
 
     /// Counts one that did not, with this client.
-    pub(crate) fn failed(&self, reason: &Reason, client: Option<SocketAddr>) {
+    pub fn failed(&self, reason: &Reason, client: Option<SocketAddr>) {
         let Reason { outcome, detail } = reason;
         self.counts.add(*outcome as usize, 1);
         // Whoever looks whether the port is open says nothing, and is gone: that tells nobody anything.
@@ -155,7 +159,7 @@ impl Handshakes {
     }
 
     /// How many there were of each outcome that there was any of.
-    pub(crate) fn counted(&self) -> impl Iterator<Item = (&'static str, u64)> {
+    pub fn counted(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let counted = Outcome::ALL.into_iter();
         let counted = counted.map(|one| (one.label(), self.counts.sum(one as usize)));
         counted.filter(|(_, count)| *count > 0)
@@ -164,7 +168,7 @@ impl Handshakes {
 
 impl Reason {
     /// A reason that needs no more words.
-    pub(crate) fn of(outcome: Outcome) -> Self {
+    pub fn of(outcome: Outcome) -> Self {
         Self {
             outcome,
             detail: String::new(),
@@ -172,7 +176,7 @@ impl Reason {
     }
 
     /// Why a handshake ended in this error.
-    pub(super) fn behind(error: &io::Error) -> Self {
+    pub fn behind(error: &io::Error) -> Self {
         let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
         let detail = error.to_string();
         match inner {
