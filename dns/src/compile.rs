@@ -1,5 +1,6 @@
 //! `Config` to `State`: where a configuration is judged.
 
+mod listeners;
 mod policies;
 
 use std::path::Path;
@@ -10,10 +11,10 @@ use chassis::net::handover::Handover;
 
 use crate::answer::{self, Choose, NoPolicies, Snapshot};
 use crate::chooser::Chooser;
-use crate::config::{Config, ListenerConfig};
+use crate::config::Config;
 use crate::learned::Learned;
 use crate::serve::TcpLimits;
-use crate::state::{ListenerState, State};
+use crate::state::State;
 use crate::zone::{self, Zone};
 
 pub(crate) use self::policies::Policies;
@@ -39,7 +40,10 @@ pub(crate) fn compile(file: &Path, learned: &Learned) -> Result<Compiled, Report
     mistakes.extend(config.log.validate().err());
     let read = zone::read(&config.zone, &mut loaded.sources);
     mistakes.extend(read.mistakes);
-    let listeners = listeners(&config.listener, &mut mistakes);
+    let mut warnings = read.warnings;
+    let listeners = listeners::compile(&config.listener, &loaded.sources, &learned.tls);
+    mistakes.extend(listeners.mistakes);
+    warnings.extend(listeners.warnings);
     limits(config, &mut mistakes);
     let handover = config.handover.as_ref();
     let handover = handover.map(|config| Handover::compile(config, &loaded.sources));
@@ -52,27 +56,21 @@ pub(crate) fn compile(file: &Path, learned: &Learned) -> Result<Compiled, Report
         let snapshot = answers(&read.zones, policies.chooser.as_ref(), learned)?;
         Ok((policies, snapshot))
     });
-    let (policies, snapshot) = match compiled {
+    let (mut policies, snapshot) = match compiled {
         Ok(compiled) if mistakes.is_empty() => compiled,
         outcome => {
             mistakes.extend(outcome.err().into_iter().flatten());
             return Err(loaded.report(mistakes));
         }
     };
-    let mut warnings = read.warnings;
+    policies.watched.extend(listeners.files);
     warnings.extend(policies::unused(config, &read.zones));
     let state = State {
         snapshot: snapshot.into(),
         zones: read.zones.into(),
         chooser: policies.chooser.clone(),
-        listeners,
-        tcp: TcpLimits {
-            connections: *config.tcp.connections,
-            connections_per_client: *config.tcp.connections_per_client,
-            idle: *config.tcp.idle,
-            progress: *config.tcp.progress,
-            queries: *config.tcp.queries,
-        },
+        listeners: listeners.listeners,
+        tcp: TcpLimits::from(&config.tcp),
         largest_udp: *config.udp.largest,
         receive_buffer: usize::try_from(config.udp.receive_buffer.bytes()).unwrap_or(usize::MAX),
         handover,
@@ -115,35 +113,6 @@ fn answers(
         None => Arc::new(NoPolicies),
     };
     answer::compile(zones, chooser)
-}
-
-fn listeners(configs: &[ListenerConfig], mistakes: &mut Vec<Diagnostic>) -> Vec<ListenerState> {
-    let mut listeners: Vec<ListenerState> = Vec::new();
-    for config in configs {
-        if listeners.iter().any(|other| *other.name == **config.name) {
-            let what = format!("a listener `{}` is there already", *config.name);
-            mistakes.push(config.name.wrong(what));
-        }
-        let address = *config.address;
-        if address.port() != 0 && listeners.iter().any(|other| other.address == address) {
-            let what = format!("another listener is on {address} already");
-            mistakes.push(config.address.wrong(what));
-        }
-        if *config.name == "admin" {
-            mistakes.push(
-                config
-                    .name
-                    .wrong("`admin` is the name of the admin listener"),
-            );
-        }
-        listeners.push(ListenerState {
-            name: config.name.as_str().into(),
-            address,
-            dual_stack: config.dual_stack,
-            place: config.address.place(),
-        });
-    }
-    listeners
 }
 
 fn limits(config: &Config, mistakes: &mut Vec<Diagnostic>) {

@@ -158,8 +158,8 @@ fn explain(
     chosen.iter().cloned().for_each(&mut step);
     let packet = query(name, kind);
     let limits = Limits {
-        largest_udp: 1232,
         tcp: true,
+        ..Limits::udp(1232)
     };
     let mut out = vec![0; usize::from(u16::MAX)];
     let answer = snapshot.respond(&packet, client, limits, &mut QueryName::default(), &mut out);

@@ -2,9 +2,13 @@
 
 use tokio::sync::Notify;
 
+use crate::tls::Memory;
+
 /// What was learned since the start. It outlives reloads.
 #[derive(Debug, Default)]
 pub(crate) struct Learned {
+    /// How listeners speak TLS.
+    pub(crate) tls: Memory,
     news: Notify,
 }
 

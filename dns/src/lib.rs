@@ -10,7 +10,7 @@
 //! - [`answer`] compiles zones to what is sent, and sends nothing itself.
 //! - [`geo`] knows where clients are, [`health`] which endpoints are well, [`policy`] which addresses follow; [`chooser`]
 //!   puts the three together for the packet path.
-//! - `serve` has the sockets, `following` lets answers follow health, and `role` is the process around them.
+//! - `serve` has the sockets, `tls` the certificates, `following` lets answers follow health, and `role` is the process around them.
 
 pub mod answer;
 pub mod chooser;
@@ -26,6 +26,7 @@ pub mod policy;
 pub mod role;
 mod serve;
 mod state;
+mod tls;
 pub mod wire;
 pub mod zone;
 

@@ -1,10 +1,12 @@
 //! What was answered, counted in each thread and summed when somebody asks.
 
 mod policies;
+mod secure;
 
 use std::sync::Arc;
 
 use chassis::telemetry::{Cells, counter, family, gauge};
+use http::StatusCode;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{MetricFamily, MetricType};
 
@@ -17,6 +19,10 @@ use crate::wire::{rcode, rtype};
 pub(crate) enum Transport {
     Udp,
     Tcp,
+    /// DNS over TLS.
+    Tls,
+    /// DNS over HTTP, with TLS here or at a proxy in front.
+    Https,
 }
 
 /// The types that are counted by name; the last stands for all others.
@@ -56,8 +62,21 @@ const SILENCE: usize = TRUNCATED + 1;
 const UNSENT: usize = SILENCE + 1;
 /// For one transport.
 const COUNTERS: usize = UNSENT + 1;
-const TRANSPORTS: [(Transport, &str); 2] = [(Transport::Udp, "udp"), (Transport::Tcp, "tcp")];
+/// By their numbers.
+pub(crate) const TRANSPORTS: [(Transport, &str); 4] = [
+    (Transport::Udp, "udp"),
+    (Transport::Tcp, "tcp"),
+    (Transport::Tls, "tls"),
+    (Transport::Https, "https"),
+];
 const REFUSALS: usize = COUNTERS * TRANSPORTS.len();
+/// Why connections are refused.
+const LIMITS: [(Refusal, &str); 3] = [
+    (Refusal::Connections, "connections"),
+    (Refusal::Client, "client"),
+    (Refusal::ProxyHeader, "proxy_header"),
+];
+const STATUSES_AT: usize = REFUSALS + LIMITS.len();
 
 /// What was answered, since the start.
 #[derive(Debug)]
@@ -90,7 +109,7 @@ impl Tally {
 
 impl Default for Counts {
     fn default() -> Self {
-        Self(Cells::new(REFUSALS + 2))
+        Self(Cells::new(STATUSES_AT + secure::STATUSES.len()))
     }
 }
 
@@ -114,8 +133,13 @@ impl Counts {
 
     /// Counts a connection that was not let in.
     pub(crate) fn refuse(&self, refusal: Refusal) {
-        self.0
-            .add(REFUSALS + usize::from(refusal == Refusal::Client), 1);
+        let at = LIMITS.iter().position(|(limit, _)| *limit == refusal);
+        self.0.add(REFUSALS + at.unwrap_or_default(), 1);
+    }
+
+    /// Counts a response over HTTP.
+    pub(crate) fn http(&self, status: StatusCode) {
+        self.0.add(STATUSES_AT + secure::place(status), 1);
     }
 }
 
@@ -134,11 +158,10 @@ impl Collector for DnsCollector {
         let codes = CODES.iter().enumerate();
         let codes = codes.map(|(at, code)| (CODES_AT + at, rcode::name(*code)));
         let codes: Vec<_> = codes.collect();
-        let refused = ["connections", "client"].into_iter().enumerate();
-        let refused =
-            refused.map(|(at, limit)| counter(&[("limit", limit)], counts.0.sum(REFUSALS + at)));
+        let refused = LIMITS.iter().enumerate();
+        let refused = refused
+            .map(|(at, (_, limit))| counter(&[("limit", limit)], counts.0.sum(REFUSALS + at)));
         let state = self.0.state.load();
-        let connections = f64::from(self.0.clients.open());
         let (zones, names) = (state.snapshot.zones(), state.snapshot.names());
         let mut families = vec![
             counts.by(
@@ -170,19 +193,15 @@ impl Collector for DnsCollector {
             ),
             family(
                 "tidegate_dns_refused_connections_total",
-                "Connections over TCP beyond a limit",
+                "Connections beyond a limit, or without the PROXY header that they must have",
                 MetricType::COUNTER,
                 refused.collect(),
-            ),
-            one(
-                "tidegate_dns_connections",
-                "Connections over TCP",
-                connections,
             ),
             one("tidegate_dns_zones", "Zones that are served", zones as f64),
             one("tidegate_dns_names", "Names that are known", names as f64),
         ];
         families.extend(policies::families(&self.0));
+        families.extend(secure::families(&self.0, &state));
         families
     }
 }

@@ -188,6 +188,7 @@ impl<'a> Running<'a> {
     ) -> Result<Self, StartError> {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let threads = config.threads.as_ref();
+        learned.tls.remember(&state.listeners);
         let shared = Arc::new(Shared {
             state: ArcSwap::from_pointee(state),
             health,
@@ -235,7 +236,7 @@ impl<'a> Running<'a> {
     fn addresses(&self) -> BTreeMap<String, String> {
         let addresses = self.listeners.addresses();
         addresses
-            .map(|(name, address)| (name.to_owned(), address.to_string()))
+            .map(|(name, address)| (name.to_string(), address.to_string()))
             .collect()
     }
 
@@ -299,6 +300,7 @@ impl<'a> Running<'a> {
                 // Meanwhile the old state serves, and follows what both have in common.
                 following::begin(&self.shared.health, policies, life).await;
                 following::follow_now(&state, &self.shared);
+                self.learned.tls.remember(&state.listeners);
                 self.shared.state.store(Arc::new(state));
                 // What changed in between was followed by the old one alone.
                 following::follow_now(&self.shared.state.load(), &self.shared);
@@ -326,7 +328,8 @@ impl<'a> Running<'a> {
 
     /// Gives everything to a successor; this process serves on if that fails.
     async fn hand_over(&mut self, candidate: Candidate, life: &Life) {
-        let mut offered = self.listeners.offered();
+        let names = self.listeners.names();
+        let mut offered = self.listeners.offered(&names);
         offered.extend(self.admin.iter().flat_map(|admin| admin.offered()));
         let Some(successor) = succession::offer(candidate, &offered).await else {
             return;

@@ -1,14 +1,18 @@
 //! What a configuration was compiled to: everything that a query needs, never changed, only replaced.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use chassis::config::Place;
 use chassis::net::handover::Handover;
+use chassis::net::proxy_protocol::ProxyHeader;
+use ipnet::IpNet;
 
 use crate::answer::Snapshot;
 use crate::chooser::Chooser;
+use crate::metrics::Transport;
 use crate::serve::TcpLimits;
+use crate::tls::Terminator;
 use crate::zone::Zone;
 
 /// One compiled configuration.
@@ -35,4 +39,41 @@ pub(crate) struct ListenerState {
     pub(crate) address: SocketAddr,
     pub(crate) dual_stack: bool,
     pub(crate) place: Place,
+    /// Whether connections begin with a PROXY header.
+    pub(crate) proxy_header: ProxyHeader,
+    /// Whose word on clients is taken.
+    pub(crate) trusted: Arc<[IpNet]>,
+    pub(crate) tls: Option<Arc<Terminator>>,
+    pub(crate) http: Option<HttpState>,
+}
+
+/// How a listener speaks HTTP.
+#[derive(Clone, Debug)]
+pub(crate) struct HttpState {
+    /// Where queries are sent to.
+    pub(crate) path: Arc<str>,
+    /// Requests at a time on one connection.
+    pub(crate) streams: u32,
+}
+
+impl ListenerState {
+    /// How queries come over its connections.
+    pub(crate) fn transport(&self) -> Transport {
+        match (&self.http, &self.tls) {
+            (Some(_), _) => Transport::Https,
+            (None, Some(_)) => Transport::Tls,
+            (None, None) => Transport::Tcp,
+        }
+    }
+
+    /// Whether it takes datagrams too.
+    pub(crate) fn has_udp(&self) -> bool {
+        self.transport() == Transport::Tcp
+    }
+
+    /// Whether this peer is a proxy whose word is taken.
+    pub(crate) fn trusts(&self, peer: IpAddr) -> bool {
+        let peer = peer.to_canonical();
+        self.trusted.iter().any(|network| network.contains(&peer))
+    }
 }

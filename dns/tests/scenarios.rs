@@ -192,10 +192,7 @@ fn ask(snapshot: &Snapshot, line: &str) -> Vec<String> {
 }
 
 fn plain() -> Limits {
-    Limits {
-        largest_udp: 1232,
-        tcp: false,
-    }
+    Limits::udp(1232)
 }
 
 fn octets(hex: &str) -> Vec<u8> {

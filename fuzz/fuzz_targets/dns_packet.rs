@@ -83,7 +83,7 @@ fuzz_target!(|packet: &[u8]| {
     let mut name = QueryName::default();
     let mut out = [0; 65_535];
     for tcp in [false, true] {
-        let limits = Limits { largest_udp: 1232, tcp };
+        let limits = Limits { tcp, padded: tcp, keepalive: tcp.then_some(100), ..Limits::udp(1232) };
         let client = IpAddr::from([192, 0, 2, 53]);
         let answer = snapshot.respond(packet, client, limits, &mut name, &mut out);
         if answer.len == 0 {

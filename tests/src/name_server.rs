@@ -24,6 +24,8 @@ pub struct NameServer {
     pub address: SocketAddr,
     /// Its folder: `dns.toml`, and what the test puts there.
     pub folder: TempDir,
+    /// What it said when it was ready.
+    ready: Value,
 }
 
 impl NameServer {
@@ -37,13 +39,24 @@ impl NameServer {
         prepare(folder.path());
         let file = folder.path().join("dns.toml");
         fs::write(&file, with_listener(configuration)).expect("the folder is new");
-        let (process, admin, address) = run(folder.path()).await;
+        let (process, ready) = run(folder.path()).await;
         Self {
             process,
-            admin,
-            address,
+            admin: Admin {
+                address: address(&ready, "admin"),
+            },
+            address: address(&ready, "dns"),
             folder,
+            ready,
         }
+    }
+
+    /// Where another of its listeners is.
+    ///
+    /// # Panics
+    /// When it had none of this name when it started.
+    pub fn listener(&self, name: &str) -> SocketAddr {
+        address(&self.ready, name)
     }
 
     /// Ends it, and starts another with the same folder.
@@ -54,7 +67,9 @@ impl NameServer {
         self.process.signal(rustix::process::Signal::TERM);
         let status = self.process.ended(SOON).await;
         assert!(status.success(), "it ended with {status}");
-        (self.process, self.admin, self.address) = run(self.folder.path()).await;
+        (self.process, self.ready) = run(self.folder.path()).await;
+        self.admin.address = address(&self.ready, "admin");
+        self.address = address(&self.ready, "dns");
     }
 
     /// Lets another process take its place, which is the test's to end; its id.
@@ -91,14 +106,11 @@ impl NameServer {
 }
 
 /// Starts the server of a folder.
-async fn run(folder: &Path) -> (Process, Admin, SocketAddr) {
+async fn run(folder: &Path) -> (Process, Value) {
     let args = ["dns".into(), "-c".into(), folder.join("dns.toml").into()];
     let mut process = Process::start(&args, &[]);
     let ready = process.ready().await;
-    let admin = Admin {
-        address: address(&ready, "admin"),
-    };
-    (process, admin, address(&ready, "dns"))
+    (process, ready)
 }
 
 fn with_listener(configuration: &str) -> String {

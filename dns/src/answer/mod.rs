@@ -8,6 +8,7 @@
 //! A query costs one look-up when its name is there, and one for each halving of its labels when it
 //! is not: the names of all zones are closed under their parents, so the closest that exists is found by bisection.
 
+mod age;
 mod bytes;
 mod choose;
 mod compile;
@@ -19,6 +20,7 @@ mod respond;
 mod sets;
 mod snapshot;
 
+pub use self::age::age;
 pub use self::choose::{Choice, Choose, Client, NoPolicies, PolicyId};
 pub use self::compile::compile;
 pub use self::find::{Found, Why};

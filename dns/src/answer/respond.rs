@@ -17,6 +17,22 @@ pub struct Limits {
     pub largest_udp: u16,
     /// Whether the client has asked over TCP: then its message may have 65,535 octets.
     pub tcp: bool,
+    /// Whether answers are padded for clients that pad: where nobody else can read them.
+    pub padded: bool,
+    /// How long the connection is kept, in tenths of a second, for clients that want to know.
+    pub keepalive: Option<u16>,
+}
+
+impl Limits {
+    /// Over UDP.
+    pub const fn udp(largest_udp: u16) -> Self {
+        Self {
+            largest_udp,
+            tcp: false,
+            padded: false,
+            keepalive: None,
+        }
+    }
 }
 
 /// What was answered.
@@ -141,7 +157,9 @@ impl Snapshot {
 impl Reply<'_> {
     /// Octets that the whole answer may have.
     fn room(&self) -> usize {
-        let Limits { largest_udp, tcp } = self.limits;
+        let Limits {
+            largest_udp, tcp, ..
+        } = self.limits;
         let takes = |edns: Edns| usize::from(edns.udp_size.min(largest_udp)).max(PLAIN_UDP);
         match tcp {
             true => usize::from(u16::MAX),
@@ -157,7 +175,8 @@ impl Reply<'_> {
     /// An answer, or as much of it as there is room for.
     fn send(&self, answer: &Answer, scope: u8, qtype: u16, out: &mut [u8]) -> Responded {
         let start = HEADER + self.question.len();
-        let room = self.room().min(out.len()) - start - edns::length(self.edns.as_ref());
+        let room =
+            self.room().min(out.len()) - start - edns::length(self.edns.as_ref(), &self.limits);
         let flags = Flags(if answer.authoritative { Flags::AA } else { 0 });
         let code = answer.code.into();
         let Some((octets, additional)) = answer.fit(room) else {
@@ -181,7 +200,8 @@ impl Reply<'_> {
     ) -> Responded {
         const FIXED: usize = 12;
         let start = HEADER + self.question.len();
-        let space = self.room().min(out.len()) - start - edns::length(self.edns.as_ref());
+        let space =
+            self.room().min(out.len()) - start - edns::length(self.edns.as_ref(), &self.limits);
         let flags = Flags(Flags::AA);
         // The record's data is the target: it is not compressed, and it is all that follows.
         let fixed = 2 + 10;
@@ -235,8 +255,8 @@ impl Reply<'_> {
         out[HEADER..start].copy_from_slice(self.question);
         let mut len = start + records;
         if let Some(edns) = &self.edns {
-            edns::write(edns, self.limits.largest_udp, code, scope, &mut out[len..]);
-            len += edns::length(self.edns.as_ref());
+            let room = out.len().min(usize::from(u16::MAX));
+            len += edns::write(edns, &self.limits, code, scope, len, &mut out[len..room]);
         }
         let questions = u16::from(!self.question.is_empty());
         let header = Header {

@@ -1,24 +1,73 @@
 //! Where clients ask, and what each may take.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use chassis::config::Located;
+use chassis::net::proxy_protocol::ProxyHeader;
+use chassis::tls::{CertificateConfig, TicketsConfig, TlsVersion};
 use chassis::units::Period;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-/// Where clients ask, over UDP and TCP.
+/// Where clients ask: over UDP and TCP; with `tls` over TLS instead, with `http` over HTTP, with both over HTTPS.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ListenerConfig {
-    /// Its name, for logs and hand-overs.
+    /// Its name, for logs, metrics and hand-overs.
     pub name: Located<String>,
-    /// Address and port; port 0 takes one that is free for both. On `0.0.0.0` and `[::]` answers leave
+    /// Address and port; port 0 takes one that is free for both UDP and TCP. On `0.0.0.0` and `[::]` answers leave
     /// from the address that was asked.
     pub address: Located<SocketAddr>,
     /// Whether an IPv6 listener takes IPv4 clients too.
     #[serde(default)]
     pub dual_stack: bool,
+    /// Speaks TLS (DNS over TLS, RFC 7858, port 853; with `http`, HTTPS). There is no UDP then.
+    #[serde(default)]
+    pub tls: Option<Located<TlsConfig>>,
+    /// Speaks HTTP/2 and HTTP/1.1 (DNS over HTTPS, RFC 8484, port 443). Without `tls`, for a proxy in front that has it.
+    /// There is no UDP then.
+    #[serde(default)]
+    pub http: Option<HttpConfig>,
+    /// Networks of proxies before this one, such as `"10.0.0.0/8"`: what their PROXY headers and `X-Forwarded-For`
+    /// say of clients is believed. All others are not.
+    #[serde(default)]
+    pub trusted: Vec<Located<String>>,
+    /// Whether connections begin with a PROXY header (version 1 or 2). Datagrams never do.
+    #[serde(default)]
+    pub proxy_protocol: Located<ProxyHeader>,
+}
+
+/// How a listener speaks TLS.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TlsConfig {
+    /// File with the default certificate and its chain, in PEM.
+    pub certificate: Located<PathBuf>,
+    /// File with its private key, in PEM.
+    pub key: Located<PathBuf>,
+    /// More certificates. A client gets the one with the host name that it asks for.
+    #[serde(default)]
+    pub certificates: Vec<CertificateConfig>,
+    /// The versions that are spoken.
+    #[serde(default = "default_versions")]
+    pub versions: Located<Vec<TlsVersion>>,
+    /// How clients can go on with an earlier session.
+    #[serde(default)]
+    pub tickets: TicketsConfig,
+    /// A handshake must be done within so long.
+    #[serde(default = "default_handshake")]
+    pub handshake: Period,
+}
+
+/// How a listener speaks HTTP.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct HttpConfig {
+    /// The path that queries are sent to.
+    pub path: Located<String>,
+    /// Requests that may be under way on one HTTP/2 connection.
+    pub streams: Located<u16>,
 }
 
 /// Answers over UDP.
@@ -32,7 +81,7 @@ pub struct UdpConfig {
     pub receive_buffer: chassis::units::Size,
 }
 
-/// Connections over TCP.
+/// Connections: over TCP, TLS and HTTP.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TcpLimitsConfig {
@@ -42,10 +91,20 @@ pub struct TcpLimitsConfig {
     pub connections_per_client: Located<u32>,
     /// A connection without a query ends after so long (RFC 7766, 6.2.3).
     pub idle: Period,
-    /// A query that has begun must be there, and an answer taken, within so long.
+    /// A query that has begun must be there, and an answer taken, within so long; also a PROXY header, and the body of a
+    /// request.
     pub progress: Period,
     /// Queries that may be sent over one connection.
     pub queries: Located<u32>,
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self {
+            path: Located::nowhere("/dns-query".into()),
+            streams: Located::nowhere(100),
+        }
+    }
 }
 
 impl Default for UdpConfig {
@@ -67,4 +126,12 @@ impl Default for TcpLimitsConfig {
             queries: Located::nowhere(10_000),
         }
     }
+}
+
+fn default_versions() -> Located<Vec<TlsVersion>> {
+    Located::nowhere(vec![TlsVersion::V12, TlsVersion::V13])
+}
+
+fn default_handshake() -> Period {
+    Period::from_secs(5)
 }

@@ -16,7 +16,7 @@ use crate::geo::{GeoConfig, SiteConfig};
 use crate::health::{CheckConfig, HealthConfig};
 use crate::policy::PolicyConfig;
 
-pub use self::listener::{ListenerConfig, TcpLimitsConfig, UdpConfig};
+pub use self::listener::{HttpConfig, ListenerConfig, TcpLimitsConfig, TlsConfig, UdpConfig};
 pub use self::zone::{RecordConfig, SoaConfig, ZoneConfig};
 
 /// The configuration of `tidegate dns`.
@@ -35,13 +35,13 @@ pub struct Config {
     /// How a newer process can take this one's place without a lost query, with `tidegate handover`.
     #[serde(default)]
     pub handover: Option<HandoverConfig>,
-    /// Where clients ask, over UDP and TCP.
+    /// Where clients ask.
     #[serde(default)]
     pub listener: Vec<ListenerConfig>,
     /// Answers over UDP.
     #[serde(default)]
     pub udp: UdpConfig,
-    /// Connections over TCP.
+    /// Connections: over TCP, TLS and HTTP.
     #[serde(default)]
     pub tcp: TcpLimitsConfig,
     /// What is answered.

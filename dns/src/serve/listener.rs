@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use chassis::config::Diagnostic;
 use chassis::net::handover::Offered;
 use chassis::net::{
@@ -15,7 +16,8 @@ use chassis::net::{
 };
 use tokio::sync::watch;
 
-use super::{Shared, tcp, udp};
+use super::accept::accept;
+use super::{Shared, udp};
 use crate::state::ListenerState;
 
 /// The listeners that are open.
@@ -24,11 +26,12 @@ pub(crate) struct Listeners {
     open: Vec<Open>,
 }
 
-/// A listener with both of its transports.
+/// A listener with its transports.
 struct Open {
-    wanted: ListenerState,
+    wanted: Arc<ArcSwap<ListenerState>>,
     tcp: Bound,
-    udp: BoundDatagram,
+    /// None where queries come over TLS or HTTP.
+    udp: Option<BoundDatagram>,
     closing: watch::Sender<bool>,
     leaving: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
@@ -40,7 +43,7 @@ pub(crate) struct Plan(Vec<(ListenerState, Planned)>);
 enum Planned {
     /// The one at this place among the open ones stays.
     Keep(usize),
-    Open(Bound, BoundDatagram),
+    Open(Bound, Option<BoundDatagram>),
 }
 
 /// A port that is free for TCP may be taken for UDP: then another is tried.
@@ -89,7 +92,7 @@ impl Listeners {
         listener: &ListenerState,
         threads: usize,
         inherited: &mut Inherited,
-    ) -> io::Result<(Bound, BoundDatagram)> {
+    ) -> io::Result<(Bound, Option<BoundDatagram>)> {
         let options = ListenOptions {
             dual_stack: listener.dual_stack,
             ..ListenOptions::default()
@@ -101,11 +104,14 @@ impl Listeners {
         loop {
             // One queue of connections is enough: they are few.
             let tcp = bind(&listener.name, &address, &options, 1, &held, inherited)?;
+            if !listener.has_udp() {
+                return Ok((tcp, None));
+            }
             let bound = tcp.address().tcp().unwrap_or(listener.address);
             let udp = bind_datagram(&listener.name, bound, &options, threads, is_held, inherited);
             tries -= 1;
             match udp {
-                Ok(udp) => return Ok((tcp, udp)),
+                Ok(udp) => return Ok((tcp, Some(udp))),
                 Err(error) if tries == 0 => return Err(error),
                 Err(_) => {}
             }
@@ -118,11 +124,10 @@ impl Listeners {
         for (listener, planned) in plan.0 {
             match planned {
                 Planned::Keep(at) => {
-                    let kept = before[at].take();
-                    self.open.extend(kept.map(|open| Open {
-                        wanted: listener,
-                        ..open
-                    }));
+                    if let Some(kept) = before[at].take() {
+                        kept.wanted.store(Arc::new(listener));
+                        self.open.push(kept);
+                    }
                 }
                 Planned::Open(tcp, udp) => {
                     let name = listener.name.clone();
@@ -134,21 +139,27 @@ impl Listeners {
             }
         }
         for gone in before.into_iter().flatten() {
-            tracing::info!(listener = &*gone.wanted.name, address = %gone.tcp.address(), "closed");
+            tracing::info!(listener = &*gone.wanted.load().name, address = %gone.tcp.address(), "closed");
             gone.close();
         }
     }
 
     /// Names and bound addresses.
-    pub(crate) fn addresses(&self) -> impl Iterator<Item = (&str, &Address)> {
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = (Arc<str>, &Address)> {
         self.open
             .iter()
-            .map(|open| (&*open.wanted.name, open.tcp.address()))
+            .map(|open| (open.wanted.load().name.clone(), open.tcp.address()))
     }
 
-    /// Every socket, for a successor.
-    pub(crate) fn offered(&self) -> Vec<Offered<'_>> {
-        self.open.iter().flat_map(Open::offered).collect()
+    /// Names, for [`Self::offered`].
+    pub(crate) fn names(&self) -> Vec<Arc<str>> {
+        self.addresses().map(|(name, _)| name).collect()
+    }
+
+    /// Every socket, for a successor, with the names of the listeners.
+    pub(crate) fn offered<'a>(&'a self, names: &'a [Arc<str>]) -> Vec<Offered<'a>> {
+        let open = self.open.iter().zip(names);
+        open.flat_map(|(open, name)| open.offered(name)).collect()
     }
 
     /// Takes nothing more; what waits in the sockets is answered, by a successor where there is one.
@@ -173,42 +184,47 @@ impl Open {
     fn start(
         wanted: ListenerState,
         tcp: Bound,
-        udp: BoundDatagram,
+        udp: Option<BoundDatagram>,
         threads: usize,
         shared: &Arc<Shared>,
     ) -> io::Result<Self> {
         tcp.open(&ListenOptions::default())?;
-        let buffer = shared.state.load().receive_buffer;
-        if let Err(error) = udp.set_receive_buffer(buffer) {
-            tracing::warn!(listener = &*wanted.name, %error, "the receive buffer is not set");
-        }
         let (closing, closed) = watch::channel(false);
-        for (_, listener) in tcp.for_workers(1)? {
-            if let Listener::Tcp(listener) = listener {
-                let listener = tokio::net::TcpListener::from_std(listener)?;
-                tokio::spawn(tcp::accept(listener, shared.clone(), closed.clone()));
+        let leaving = Arc::new(AtomicBool::new(false));
+        let mut started = Vec::new();
+        if let Some(udp) = &udp {
+            let buffer = shared.state.load().receive_buffer;
+            if let Err(error) = udp.set_receive_buffer(buffer) {
+                tracing::warn!(listener = &*wanted.name, %error, "the receive buffer is not set");
+            }
+            for (number, socket) in udp.for_workers(threads)?.into_iter().enumerate() {
+                started.push(udp::start(number, socket, shared.clone(), leaving.clone())?);
             }
         }
-        let leaving = Arc::new(AtomicBool::new(false));
-        let sockets = udp.for_workers(threads)?.into_iter().enumerate();
-        let started = sockets
-            .map(|(number, socket)| udp::start(number, socket, shared.clone(), leaving.clone()));
-        let threads = started.collect::<io::Result<_>>()?;
         tracing::info!(listener = &*wanted.name, address = %tcp.address(), "listening");
+        let wanted = Arc::new(ArcSwap::from_pointee(wanted));
+        for (_, socket) in tcp.for_workers(1)? {
+            if let Listener::Tcp(socket) = socket {
+                let socket = tokio::net::TcpListener::from_std(socket)?;
+                let accepting = accept(socket, wanted.clone(), shared.clone(), closed.clone());
+                tokio::spawn(accepting);
+            }
+        }
         Ok(Self {
             wanted,
             tcp,
             udp,
             closing,
             leaving,
-            threads,
+            threads: started,
         })
     }
 
-    fn offered(&self) -> impl Iterator<Item = Offered<'_>> {
-        let sockets = self.tcp.descriptors().chain(self.udp.descriptors());
-        sockets.map(|socket| Offered {
-            name: &self.wanted.name,
+    fn offered<'a>(&'a self, name: &'a str) -> impl Iterator<Item = Offered<'a>> {
+        let datagrams = self.udp.iter().flat_map(BoundDatagram::descriptors);
+        let sockets = self.tcp.descriptors().chain(datagrams);
+        sockets.map(move |socket| Offered {
+            name,
             address: self.tcp.address(),
             removable: false,
             socket,
@@ -217,9 +233,10 @@ impl Open {
 
     /// Whether these sockets can be that listener's.
     fn suits(&self, listener: &ListenerState) -> bool {
-        let same = self.wanted.address == listener.address;
-        let named = listener.address.port() != 0 || self.wanted.name == listener.name;
-        same && named && self.wanted.dual_stack == listener.dual_stack
+        let wanted = self.wanted.load();
+        let same = wanted.address == listener.address && wanted.dual_stack == listener.dual_stack;
+        let named = listener.address.port() != 0 || wanted.name == listener.name;
+        same && named && self.udp.is_some() == listener.has_udp()
     }
 
     fn port(&self) -> u16 {

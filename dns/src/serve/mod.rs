@@ -2,12 +2,18 @@
 //!
 //! ```text
 //! UDP: a thread for each socket; recvmmsg -> one snapshot -> answers -> sendmmsg
-//! TCP: a task for each connection, on the control runtime
+//! TCP: a task for each connection, on the control runtime; so are TLS and HTTP
 //! ```
 
+mod accept;
+mod ahead;
 mod client;
+mod http;
+mod leave;
 mod listener;
 mod mmsg;
+mod proxy;
+mod respond;
 mod tcp;
 mod udp;
 

@@ -1,20 +1,17 @@
-//! Queries over TCP (RFC 7766): each with its length in front, many over one connection.
+//! Queries over a stream (RFC 7766; over TLS, RFC 7858): each with its length in front, many over one connection.
 
 use std::io;
-use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Shared;
-use crate::answer::Limits;
-use crate::metrics::{Tally, Transport};
-use crate::wire::QueryName;
+use super::leave::take_leave;
+use super::respond::{Asking, respond};
+use crate::config::TcpLimitsConfig;
 
 /// What a connection may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,9 +23,8 @@ pub(crate) struct TcpLimits {
     pub(crate) queries: u32,
 }
 
-impl Default for TcpLimits {
-    fn default() -> Self {
-        let config = crate::config::TcpLimitsConfig::default();
+impl From<&TcpLimitsConfig> for TcpLimits {
+    fn from(config: &TcpLimitsConfig) -> Self {
         Self {
             connections: *config.connections,
             connections_per_client: *config.connections_per_client,
@@ -39,112 +35,100 @@ impl Default for TcpLimits {
     }
 }
 
+impl Default for TcpLimits {
+    fn default() -> Self {
+        Self::from(&TcpLimitsConfig::default())
+    }
+}
+
 /// So much is read at once.
 const CHUNK: usize = 4096;
 /// Answers are sent when there are so many octets of them, or no whole query is left.
 const FLUSH: usize = 64 * 1024;
-/// After a failure to accept, above all for want of descriptors.
-const PAUSE: Duration = Duration::from_millis(100);
+/// A connection whose listener was closed goes on for so long at most, while queries come.
+pub(super) const LEAVE: Duration = Duration::from_secs(1);
+/// It ends when nothing has come for so long: a query may be on its way.
+const QUIET: Duration = Duration::from_millis(100);
 
-/// Accepts connections until the listener is closed.
-pub(super) async fn accept(
-    listener: TcpListener,
-    shared: Arc<Shared>,
-    closed: watch::Receiver<bool>,
-) {
-    let mut closing = closed.clone();
-    let mut closing = pin!(closing.wait_for(|closing| *closing));
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            _ = &mut closing => return,
-        };
-        match accepted {
-            Ok((stream, client)) => {
-                let limits = shared.state.load().tcp;
-                match shared.clients.admit(client.ip(), &limits) {
-                    Ok(permit) => {
-                        let shared = shared.clone();
-                        let closed = closed.clone();
-                        tokio::spawn(async move {
-                            let connection = Connection::new(stream, client, shared, limits);
-                            if let Err(error) = connection.serve(closed).await {
-                                tracing::debug!(%client, %error, "a connection broke");
-                            }
-                            drop(permit);
-                        });
-                    }
-                    Err(refusal) => shared.counts.refuse(refusal),
-                }
-            }
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept");
-                tokio::time::sleep(PAUSE).await;
-            }
-        }
-    }
-}
-
-struct Connection {
-    stream: TcpStream,
-    client: SocketAddr,
+/// A connection with queries.
+pub(super) struct Connection<S> {
+    stream: S,
+    asking: Asking,
     shared: Arc<Shared>,
     limits: TcpLimits,
     /// What has arrived and is not answered.
     received: Vec<u8>,
     answers: Vec<u8>,
     left: u32,
+    /// When it began to wait for a query, or for the rest of one.
+    since: Instant,
+    /// Until when it takes queries, once its listener was closed.
+    until: Option<Instant>,
 }
 
-impl Connection {
-    fn new(stream: TcpStream, client: SocketAddr, shared: Arc<Shared>, limits: TcpLimits) -> Self {
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    pub(super) fn new(stream: S, asking: Asking, shared: Arc<Shared>, limits: TcpLimits) -> Self {
         Self {
             stream,
-            client,
+            asking,
             shared,
             limits,
             received: Vec::new(),
             answers: Vec::new(),
             left: limits.queries,
+            since: Instant::now(),
+            until: None,
         }
     }
 
     /// Answers queries in their order until the client goes, is too slow, or the listener is closed.
-    async fn serve(mut self, mut closed: watch::Receiver<bool>) -> io::Result<()> {
-        loop {
-            let begun = !self.received.is_empty();
-            let patience = match begun {
-                true => self.limits.progress,
-                false => self.limits.idle,
-            };
-            // What has begun gets the time that it may take, however little arrives at a time.
-            let deadline = tokio::time::Instant::now() + patience;
-            while !self.has_query() {
-                let was_empty = self.received.is_empty();
-                let more =
-                    tokio::time::timeout_at(deadline, read(&mut self.stream, &mut self.received));
-                let got = tokio::select! {
-                    got = more => got,
-                    _ = closed.wait_for(|closing| *closing), if was_empty => return Ok(()),
-                };
-                match got {
-                    Ok(Ok(0)) | Err(_) => return Ok(()),
-                    Ok(Ok(_)) => {}
-                    Ok(Err(error)) => return Err(error),
-                }
-                if was_empty {
-                    break;
-                }
-            }
+    pub(super) async fn serve(mut self, mut closed: watch::Receiver<bool>) -> io::Result<()> {
+        while self.has_query(&mut closed).await? {
             self.answer_all().await?;
-            if self.left == 0 {
-                return Ok(());
+            if self.left == 0 || self.until.is_some_and(|until| until <= Instant::now()) {
+                break;
             }
         }
+        take_leave(&mut self.stream).await;
+        Ok(())
     }
 
-    fn has_query(&self) -> bool {
-        message(&self.received).is_some()
+    /// Waits until there is a whole query; false when there will be none.
+    async fn has_query(&mut self, closed: &mut watch::Receiver<bool>) -> io::Result<bool> {
+        self.since = Instant::now();
+        while message(&self.received).is_none() {
+            let begun = !self.received.is_empty();
+            let deadline = self.deadline();
+            let more = timeout_at(deadline, read(&mut self.stream, &mut self.received));
+            tokio::select! {
+                // What has arrived comes before the end.
+                biased;
+                got = more => match got {
+                    Ok(Ok(0)) | Err(_) => return Ok(false),
+                    Ok(Ok(_)) if begun => {}
+                    Ok(Ok(_)) => self.since = Instant::now(),
+                    Ok(Err(error)) => return Err(error),
+                },
+                _ = closed.wait_for(|closing| *closing), if self.until.is_none() => {
+                    self.until = Some(Instant::now() + LEAVE);
+                    self.since = Instant::now();
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Until when it waits.
+    fn deadline(&self) -> Instant {
+        let asked = self.left < self.limits.queries;
+        match self.until {
+            // What has begun gets the time that it may take, however little arrives at a time.
+            _ if !self.received.is_empty() => self.since + self.limits.progress,
+            None => self.since + self.limits.idle,
+            Some(until) if asked => until.min(self.since + QUIET),
+            // Who has just connected is about to ask.
+            Some(until) => until,
+        }
     }
 
     /// Answers every whole query that has arrived.
@@ -156,7 +140,14 @@ impl Connection {
             }
             self.left -= 1;
             let end = at + 2 + query.len();
-            answer(&self.shared, query, self.client, &mut self.answers);
+            self.asking.keepalive = Some(self.keepalive());
+            let answers = &mut self.answers;
+            respond(&self.shared, query, &self.asking, |answer| {
+                if !answer.is_empty() {
+                    answers.extend_from_slice(&(answer.len() as u16).to_be_bytes());
+                    answers.extend_from_slice(answer);
+                }
+            });
             at = end;
             if self.answers.len() >= FLUSH {
                 self.flush().await?;
@@ -166,19 +157,31 @@ impl Connection {
         self.flush().await
     }
 
+    /// What is told of how long the connection is kept, in tenths of a second (RFC 7828, 3.1): 0 for not at all.
+    fn keepalive(&self) -> u16 {
+        match self.until.is_some() || self.left == 0 {
+            true => 0,
+            false => u16::try_from(self.limits.idle.as_millis() / 100).unwrap_or(u16::MAX),
+        }
+    }
+
     /// Sends the answers; a client that does not take them in time is given up.
     async fn flush(&mut self) -> io::Result<()> {
         if self.answers.is_empty() {
             return Ok(());
         }
-        let sent = timeout(self.limits.progress, self.stream.write_all(&self.answers)).await;
+        let send = async {
+            self.stream.write_all(&self.answers).await?;
+            self.stream.flush().await
+        };
+        let sent = timeout(self.limits.progress, send).await;
         self.answers.clear();
         self.answers.shrink_to(CHUNK);
         sent.map_err(|_| io::ErrorKind::TimedOut)?
     }
 }
 
-async fn read(stream: &mut TcpStream, into: &mut Vec<u8>) -> io::Result<usize> {
+async fn read(stream: &mut (impl AsyncRead + Unpin), into: &mut Vec<u8>) -> io::Result<usize> {
     into.reserve(CHUNK);
     stream.read_buf(into).await
 }
@@ -189,31 +192,4 @@ fn message(received: &[u8]) -> Option<&[u8]> {
         return None;
     };
     rest.get(..usize::from(u16::from_be_bytes([*high, *low])))
-}
-
-/// Appends the answer to a query; nothing when it gets none.
-fn answer(shared: &Shared, query: &[u8], client: SocketAddr, answers: &mut Vec<u8>) {
-    thread_local! {
-        static SCRATCH: std::cell::RefCell<(Vec<u8>, QueryName)> =
-            std::cell::RefCell::new((vec![0; usize::from(u16::MAX)], QueryName::default()));
-    }
-    let began = Instant::now();
-    SCRATCH.with_borrow_mut(|(out, name)| {
-        let state = shared.state.load();
-        let limits = Limits {
-            largest_udp: state.largest_udp,
-            tcp: true,
-        };
-        let outcome = state
-            .snapshot
-            .respond(query, client.ip().to_canonical(), limits, name, out);
-        let mut tally = Tally::default();
-        tally.count(&outcome);
-        shared.counts.add(Transport::Tcp, &mut tally, 0);
-        if outcome.len > 0 {
-            answers.extend_from_slice(&(outcome.len as u16).to_be_bytes());
-            answers.extend_from_slice(&out[..outcome.len]);
-        }
-    });
-    shared.pressure.ended(1, began.elapsed());
 }

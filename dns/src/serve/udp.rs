@@ -64,10 +64,7 @@ impl Worker {
                 tracing::warn!(%error, "answers may be cut on their way");
             }
         }
-        Limits {
-            largest_udp: largest_udp.min(LONGEST_ANSWER as u16),
-            tcp: false,
-        }
+        Limits::udp(largest_udp.min(LONGEST_ANSWER as u16))
     }
 
     fn run(mut self, closing: &AtomicBool) {

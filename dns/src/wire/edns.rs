@@ -15,6 +15,10 @@ pub struct Edns {
     pub wants_dnssec: bool,
     /// The network that it asks for.
     pub subnet: Option<Subnet>,
+    /// It wants to know how long a connection is kept (RFC 7828).
+    pub keepalive: bool,
+    /// It pads its messages, and wants answers padded (RFC 7830).
+    pub padding: bool,
 }
 
 /// A client's network (RFC 7871, 6).
@@ -39,6 +43,10 @@ pub enum Family {
 
 /// The option that holds a client's network.
 const SUBNET: u16 = 8;
+/// The option that asks how long a connection is kept, and says it.
+pub const KEEPALIVE: u16 = 11;
+/// The option that makes a message longer.
+pub const PADDING: u16 = 12;
 /// The bit DO in the flags.
 const DNSSEC_OK: u16 = 0x8000;
 
@@ -53,6 +61,8 @@ impl Edns {
             version,
             wants_dnssec: u16::from_be_bytes([high, low]) & DNSSEC_OK != 0,
             subnet: None,
+            keepalive: false,
+            padding: false,
         };
         if version != 0 {
             // What its options mean is that version's business.
@@ -62,12 +72,13 @@ impl Edns {
         while !rest.is_empty() {
             let (code, length) = (u16_at(rest, 0)?, u16_at(rest, 2)?);
             let data = rest.get(4..4 + usize::from(length))?;
-            if code == SUBNET {
+            match code {
                 // A second one says something else: which of them is true?
-                if edns.subnet.is_some() {
-                    return None;
-                }
-                edns.subnet = Some(Subnet::read(data)?);
+                SUBNET if edns.subnet.is_some() => return None,
+                SUBNET => edns.subnet = Some(Subnet::read(data)?),
+                KEEPALIVE => edns.keepalive = true,
+                PADDING => edns.padding = true,
+                _ => {}
             }
             rest = &rest[4 + data.len()..];
         }

@@ -14,9 +14,10 @@ mod query;
 pub mod rcode;
 pub mod rtype;
 
-pub use self::edns::{Edns, Family, Subnet};
+pub use self::edns::{Edns, Family, KEEPALIVE, PADDING, Subnet};
 pub use self::header::{Flags, Header};
 pub use self::name::QueryName;
+pub(crate) use self::query::skip_name;
 pub use self::query::{Parsed, Query, Refused, parse};
 
 /// Octets of a header (RFC 1035, 4.1.1).
@@ -33,7 +34,7 @@ pub const IN: u16 = 1;
 pub const TO_QUESTION: u16 = 0xC00C;
 
 /// Reads two octets.
-fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+pub(crate) fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
     let pair = bytes.get(at..at + 2)?;
     Some(u16::from_be_bytes([pair[0], pair[1]]))
 }

@@ -158,7 +158,7 @@ fn read_records(
 }
 
 /// Where the name at `at` ends. Pointers are not followed: what they point to is of no interest here.
-fn skip_name(packet: &[u8], mut at: usize) -> Option<usize> {
+pub(crate) fn skip_name(packet: &[u8], mut at: usize) -> Option<usize> {
     loop {
         match packet.get(at)? {
             0 => return Some(at + 1),

@@ -1,0 +1,118 @@
+//! Where clients ask.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use chassis::config::{Diagnostic, Located, Sources};
+use chassis::net::proxy_protocol::ProxyHeader;
+use ipnet::IpNet;
+
+use crate::config::{HttpConfig, ListenerConfig};
+use crate::state::{HttpState, ListenerState};
+use crate::tls::{Memory, Reading, terminator};
+
+/// Listeners, and what was found on the way to them.
+pub(super) struct Listeners {
+    pub(super) listeners: Vec<ListenerState>,
+    /// What is to be watched.
+    pub(super) files: Vec<PathBuf>,
+    pub(super) mistakes: Vec<Diagnostic>,
+    pub(super) warnings: Vec<Diagnostic>,
+}
+
+/// Judges listeners. `memory` has those that serve now.
+pub(super) fn compile(configs: &[ListenerConfig], sources: &Sources, memory: &Memory) -> Listeners {
+    let mut reading = Reading::new(sources, memory);
+    let listeners = listeners(configs, &mut reading);
+    Listeners {
+        listeners,
+        files: reading.files,
+        mistakes: reading.mistakes,
+        warnings: reading.warnings,
+    }
+}
+
+fn listeners(configs: &[ListenerConfig], reading: &mut Reading<'_>) -> Vec<ListenerState> {
+    let mut listeners: Vec<ListenerState> = Vec::new();
+    for config in configs {
+        if listeners.iter().any(|other| *other.name == **config.name) {
+            let what = format!("a listener `{}` is there already", *config.name);
+            reading.mistakes.push(config.name.wrong(what));
+        }
+        let address = *config.address;
+        if address.port() != 0 && listeners.iter().any(|other| other.address == address) {
+            let what = format!("another listener is on {address} already");
+            reading.mistakes.push(config.address.wrong(what));
+        }
+        if *config.name == "admin" {
+            let what = "`admin` is the name of the admin listener";
+            reading.mistakes.push(config.name.wrong(what));
+        }
+        listeners.push(listener(config, reading));
+    }
+    listeners
+}
+
+fn listener(config: &ListenerConfig, reading: &mut Reading<'_>) -> ListenerState {
+    // RFC 7858 has no name for it; `dot` is the one that IANA has registered.
+    let alpn: &'static [&'static [u8]] = match config.http.is_some() {
+        true => &[b"h2", b"http/1.1"],
+        false => &[b"dot"],
+    };
+    let tls = config.tls.as_ref();
+    let tls = tls.and_then(|tls| terminator(&config.name, tls, alpn, reading));
+    let proxy_header = *config.proxy_protocol;
+    if proxy_header != ProxyHeader::Off && config.trusted.is_empty() {
+        let what = "no PROXY header would be read: the listener trusts nobody";
+        let wrong = config.proxy_protocol.wrong(what);
+        let help = "add the balancers' networks: `trusted = [\"10.0.0.0/8\"]`";
+        reading.mistakes.push(wrong.help(help));
+    }
+    ListenerState {
+        name: config.name.as_str().into(),
+        address: *config.address,
+        dual_stack: config.dual_stack,
+        place: config.address.place(),
+        proxy_header,
+        trusted: networks(&config.trusted, &mut reading.mistakes),
+        tls: tls.map(Arc::new),
+        http: config
+            .http
+            .as_ref()
+            .map(|http| judged(http, &mut reading.mistakes)),
+    }
+}
+
+fn judged(http: &HttpConfig, mistakes: &mut Vec<Diagnostic>) -> HttpState {
+    let path = &http.path;
+    let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#' | b'{' | b'}');
+    if !path.starts_with('/') || !path.bytes().all(plain) {
+        let wrong = path.wrong("a path begins with `/`, and holds neither `?` nor a template");
+        mistakes.push(
+            wrong.help("clients are told `https://HOST/dns-query{?dns}`, and this is its path"),
+        );
+    }
+    if !(1..=1000).contains(&*http.streams) {
+        mistakes.push(http.streams.wrong("from 1 to 1000 requests"));
+    }
+    HttpState {
+        path: path.as_str().into(),
+        streams: u32::from(*http.streams),
+    }
+}
+
+fn networks(texts: &[Located<String>], mistakes: &mut Vec<Diagnostic>) -> Arc<[IpNet]> {
+    let mut networks = Vec::new();
+    for text in texts {
+        match text.parse().or_else(|_| text.parse().map(IpAddr::into)) {
+            Ok(network) => networks.push(network),
+            Err(_) => {
+                let wrong = text.wrong(format!("`{}` is not a network", **text));
+                let help = "write \"10.0.0.0/8\", \"2001:db8::/32\" or one address";
+                mistakes.push(wrong.help(help));
+            }
+        }
+    }
+    networks.into()
+}

@@ -1,0 +1,174 @@
+//! The query in a request (RFC 8484, 4.1).
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::alphabet::URL_SAFE;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderMap, Method, Request, StatusCode, Uri};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use hyper::body::Body;
+
+/// The media type of messages, both ways.
+pub(super) const MESSAGE: &str = "application/dns-message";
+/// The longest message.
+const LONGEST: usize = u16::MAX as usize;
+/// Nobody needs the padding, but some send it.
+const BASE64URL: GeneralPurpose = GeneralPurpose::new(
+    &URL_SAFE,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// Why there is no query in a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Refused {
+    pub(super) status: StatusCode,
+    pub(super) why: &'static str,
+}
+
+const fn refused(status: StatusCode, why: &'static str) -> Refused {
+    Refused { status, why }
+}
+
+const TOO_LARGE: Refused = refused(
+    StatusCode::PAYLOAD_TOO_LARGE,
+    "a message has at most 65535 octets",
+);
+
+/// Reads the query of a request to `path`; a body must be there within `patience`.
+pub(super) async fn read<B>(
+    request: Request<B>,
+    path: &str,
+    patience: Duration,
+) -> Result<Bytes, Refused>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    if request.uri().path() != path {
+        return Err(refused(StatusCode::NOT_FOUND, "queries are not sent here"));
+    }
+    match *request.method() {
+        Method::GET | Method::HEAD => in_uri(request.uri()),
+        Method::POST => {
+            judge_head(request.headers())?;
+            let body = Limited::new(request.into_body(), LONGEST).collect();
+            match tokio::time::timeout(patience, body).await {
+                Ok(Ok(body)) => Ok(body.to_bytes()),
+                Ok(Err(error)) if error.is::<LengthLimitError>() => Err(TOO_LARGE),
+                Ok(Err(_)) => Err(refused(StatusCode::BAD_REQUEST, "the body is broken")),
+                Err(_) => Err(refused(
+                    StatusCode::REQUEST_TIMEOUT,
+                    "the body takes too long",
+                )),
+            }
+        }
+        _ => Err(refused(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "queries are sent with GET and POST",
+        )),
+    }
+}
+
+/// Judges a body by what stands before it.
+fn judge_head(headers: &HeaderMap) -> Result<(), Refused> {
+    let kind = headers
+        .get(CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok());
+    let kind = kind.and_then(|kind| kind.split(';').next());
+    if !kind.is_some_and(|kind| kind.trim().eq_ignore_ascii_case(MESSAGE)) {
+        let why = "a query has the content type application/dns-message";
+        return Err(refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, why));
+    }
+    let length = headers.get(CONTENT_LENGTH);
+    let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
+    match length.is_some_and(|length: u64| length > LONGEST as u64) {
+        true => Err(TOO_LARGE),
+        false => Ok(()),
+    }
+}
+
+/// The variable `dns` of a GET request.
+fn in_uri(uri: &Uri) -> Result<Bytes, Refused> {
+    let variables = uri.query().unwrap_or_default().split('&');
+    let mut found = variables.filter_map(|variable| variable.strip_prefix("dns="));
+    let (Some(text), None) = (found.next(), found.next()) else {
+        let why = "the query is in the variable `dns`, once";
+        return Err(refused(StatusCode::BAD_REQUEST, why));
+    };
+    match BASE64URL.decode(text) {
+        Ok(query) => Ok(query.into()),
+        Err(_) => Err(refused(
+            StatusCode::BAD_REQUEST,
+            "the variable `dns` is not base64url",
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::Full;
+
+    use super::*;
+
+    const PATH: &str = "/dns-query";
+    /// Of RFC 8484, 4.1.1.
+    const EXAMPLE: &str = "AAABAAABAAAAAAAAA3d3dwdleGFtcGxlA2NvbQAAAQAB";
+
+    fn outcome(method: &str, uri: &str, kind: Option<&str>, body: &[u8]) -> Result<usize, u16> {
+        let mut request = Request::builder().method(method).uri(uri);
+        if let Some(kind) = kind {
+            request = request.header("content-type", kind);
+        }
+        let request = request
+            .body(Full::new(Bytes::copy_from_slice(body)))
+            .unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        let read = runtime.block_on(read(request, PATH, Duration::from_secs(1)));
+        read.map(|query| query.len())
+            .map_err(|refused| refused.status.as_u16())
+    }
+
+    #[test]
+    fn a_query_is_in_the_variable_or_in_the_body() {
+        let with = |text: &str| format!("{PATH}?dns={text}");
+        for (uri, expected) in [
+            (with(EXAMPLE), Ok(33)),
+            (format!("{PATH}?a=b&dns={EXAMPLE}&c"), Ok(33)),
+            (with("AAA="), Ok(2)),
+            (with(""), Ok(0)),
+            (with("AA+A"), Err(400)),
+            (with("A"), Err(400)),
+            (format!("{PATH}?dns=AAAA&dns=AAAA"), Err(400)),
+            (PATH.into(), Err(400)),
+            ("/?dns=AAAA".into(), Err(404)),
+            // No address is so long that its query could be too long.
+            (with(&"A".repeat(65_000)), Ok(48_750)),
+        ] {
+            assert_eq!(outcome("GET", &uri, None, b""), expected, "{uri:.60}");
+        }
+        let kind = Some(MESSAGE);
+        for (method, kind, body, expected) in [
+            ("POST", kind, &[0; 33][..], Ok(33)),
+            (
+                "POST",
+                Some("Application/DNS-message; a=b"),
+                &[0; 33],
+                Ok(33),
+            ),
+            ("POST", kind, &[0; 65_535], Ok(65_535)),
+            ("POST", kind, &[0; 65_536], Err(413)),
+            ("POST", Some("application/dns-json"), &[0; 33], Err(415)),
+            ("POST", None, &[0; 33], Err(415)),
+            ("PUT", kind, &[0; 33], Err(405)),
+        ] {
+            let found = outcome(method, PATH, kind, body);
+            assert_eq!(found, expected, "{method} {kind:?} {}", body.len());
+        }
+    }
+}

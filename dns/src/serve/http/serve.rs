@@ -1,0 +1,172 @@
+//! A connection with requests.
+
+use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+
+use super::paced::{Pace, Paced};
+use super::query::{self, Refused};
+use super::reply;
+use crate::metrics::Transport;
+use crate::serve::respond::{Asking, respond};
+use crate::serve::{Shared, TcpLimits};
+use crate::state::{HttpState, ListenerState};
+
+/// What a head may measure, in octets; a query in it is seldom longer than 700.
+const HEAD: u32 = 16 * 1024;
+const FIELDS: usize = 64;
+/// Between two looks at what a client does.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// What requests of a connection are answered with.
+struct Answering {
+    shared: Arc<Shared>,
+    listener: Arc<ListenerState>,
+    limits: TcpLimits,
+    peer: SocketAddr,
+    pace: Arc<Pace>,
+}
+
+/// Answers requests until the client goes, is too slow, or the listener is closed.
+pub(in crate::serve) async fn serve(
+    stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+    peer: SocketAddr,
+    listener: Arc<ListenerState>,
+    shared: Arc<Shared>,
+    limits: TcpLimits,
+    mut closed: watch::Receiver<bool>,
+) {
+    let Some(http) = listener.http.clone() else {
+        return;
+    };
+    let (stream, pace) = Paced::new(stream);
+    let builder = builder(&http, &limits);
+    let answering = Arc::new(Answering {
+        shared,
+        listener,
+        limits,
+        peer,
+        pace: pace.clone(),
+    });
+    let service = service_fn(move |request| {
+        let (answering, path) = (answering.clone(), http.path.clone());
+        async move { Ok::<_, Infallible>(answering.answer(request, &path).await) }
+    });
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    // Since when it is to end, as soon as what is under way is done.
+    let mut leaving: Option<Instant> = None;
+    loop {
+        let ends = tokio::select! {
+            ended = connection.as_mut() => {
+                if let Err(error) = ended {
+                    tracing::debug!(%peer, %error, "a connection broke");
+                }
+                return;
+            }
+            _ = closed.wait_for(|closing| *closing), if leaving.is_none() => true,
+            () = tokio::time::sleep(LOOK) => {
+                pace.idle() >= limits.idle || pace.asked() >= limits.queries
+            }
+        };
+        if pace.blocked() >= limits.progress {
+            return;
+        }
+        match leaving {
+            None if ends => {
+                leaving = Some(Instant::now());
+                connection.as_mut().graceful_shutdown();
+            }
+            // What is under way has a deadline of its own.
+            Some(since) if since.elapsed() >= limits.progress + limits.progress => return,
+            _ => {}
+        }
+    }
+}
+
+fn builder(http: &HttpState, limits: &TcpLimits) -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        // It begins with the wait for a head.
+        .header_read_timeout(limits.idle)
+        .max_headers(FIELDS)
+        .max_buf_size(HEAD as usize);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(http.streams)
+        .max_header_list_size(HEAD)
+        .max_send_buf_size(usize::from(u16::MAX))
+        .keep_alive_interval(None);
+    builder
+}
+
+impl Answering {
+    async fn answer(&self, request: Request<Incoming>, path: &str) -> Response<Full<Bytes>> {
+        let _under_way = self.pace.begin();
+        let client = self.client(request.headers());
+        let read = query::read(request, path, self.limits.progress).await;
+        let response = match read {
+            Ok(query) => self.answer_query(&query, client),
+            Err(refused) => reply::refusal(refused),
+        };
+        self.shared.counts.http(response.status());
+        response
+    }
+
+    fn answer_query(&self, query: &[u8], client: IpAddr) -> Response<Full<Bytes>> {
+        let asking = Asking {
+            client,
+            transport: Transport::Https,
+            // How long a connection is kept is said by HTTP (RFC 7828, 3.1, is about TCP).
+            keepalive: None,
+        };
+        let differs = self.shared.state.load().chooser.is_some();
+        respond(&self.shared, query, &asking, |answer| {
+            match answer.is_empty() {
+                true => reply::refusal(Refused {
+                    status: StatusCode::BAD_REQUEST,
+                    why: "this is not a DNS query",
+                }),
+                false => reply::with_answer(answer, differs),
+            }
+        })
+    }
+
+    /// Who asks, as far as proxies that are trusted say it.
+    fn client(&self, headers: &HeaderMap) -> IpAddr {
+        let peer = self.peer.ip();
+        if !self.listener.trusts(peer) {
+            return peer;
+        }
+        let lines = headers.get_all("x-forwarded-for").iter().rev();
+        let lines = lines.filter_map(|line| line.to_str().ok());
+        let hops = lines.flat_map(|line| line.rsplit(','));
+        // Each proxy appends who has asked it: the last that is none of ours is the client. Beyond what cannot
+        // be read nothing can be believed.
+        let mut client = peer;
+        for hop in hops {
+            let Ok(hop) = hop.trim().parse() else {
+                break;
+            };
+            client = hop;
+            if !self.listener.trusts(hop) {
+                break;
+            }
+        }
+        client
+    }
+}
