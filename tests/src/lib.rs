@@ -9,6 +9,7 @@
 //!   gateway, edge    the gateway alone, and the whole edge of `tidegate up`
 //!   succession       gateways that take each other's place
 //!   name_server      the DNS server, and others with the same zones
+//!   dns_load         queries without a pause, each matched with its answer
 //!   question         questions to DNS servers, and their answers to compare
 //!   upstream         a server that records what reaches it, and can fail in many ways
 //!   nginx            a real nginx as an upstream
@@ -35,6 +36,7 @@ pub mod api;
 pub mod authority;
 pub mod binary;
 pub mod certified;
+pub mod dns_load;
 pub mod edge;
 pub mod eventually;
 pub mod gateway;

@@ -6,12 +6,12 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use tidegate_tests::authority::{Authority, Order};
+use tidegate_tests::binary;
 use tidegate_tests::eventually::{SOON, eventually};
 use tidegate_tests::h2_raw::{RawH2, frame, kind, request};
 use tidegate_tests::name_server::NameServer;
 use tidegate_tests::openssl::{Said, run, s_client};
 use tidegate_tests::question::{query, read};
-use tidegate_tests::{binary, wire};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -673,5 +673,4 @@ async fn http2_has_limits() {
         .await
         .unwrap();
     assert_eq!(sound.verdict(1).await.kind, kind::HEADERS);
-    let _ = wire::Wire::connect(site.http).await;
 }

@@ -2,9 +2,10 @@
 
 use bytes::Bytes;
 use chassis::problem::{CONTENT_TYPE as PROBLEM, Problem};
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
+use hyper::body::Body as _;
 
 use super::query::{MESSAGE, Refused};
 use crate::answer::age;
@@ -23,6 +24,15 @@ pub(super) fn with_answer(answer: &[u8], differs: bool) -> Response<Full<Bytes>>
     if let Ok(kept) = HeaderValue::try_from(kept) {
         headers.insert(CACHE_CONTROL, kept);
     }
+    response
+}
+
+/// The same without its body, which hyper would send over HTTP/2 also to who has asked for the head alone.
+pub(super) fn head(mut response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
+    let length = response.body().size_hint().exact();
+    let headers = response.headers_mut();
+    headers.extend(length.map(|length| (CONTENT_LENGTH, HeaderValue::from(length))));
+    *response.body_mut() = Full::default();
     response
 }
 

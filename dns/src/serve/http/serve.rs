@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -118,13 +118,17 @@ impl Answering {
     async fn answer(&self, request: Request<Incoming>, path: &str) -> Response<Full<Bytes>> {
         let _under_way = self.pace.begin();
         let client = self.client(request.headers());
+        let head_only = request.method() == Method::HEAD;
         let read = query::read(request, path, self.limits.progress).await;
         let response = match read {
             Ok(query) => self.answer_query(&query, client),
             Err(refused) => reply::refusal(refused),
         };
         self.shared.counts.http(response.status());
-        response
+        match head_only {
+            true => reply::head(response),
+            false => response,
+        }
     }
 
     fn answer_query(&self, query: &[u8], client: IpAddr) -> Response<Full<Bytes>> {
