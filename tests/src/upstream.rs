@@ -39,7 +39,10 @@ struct Shared {
     name: String,
     seen: Mutex<Vec<Seen>>,
     healthy: AtomicBool,
+    /// Whether half of the checks fail, at random.
+    flaps: AtomicBool,
     checks: AtomicU64,
+    failed_checks: AtomicU64,
     delay_ms: AtomicU64,
 }
 
@@ -64,7 +67,9 @@ impl Upstream {
             name: name.to_owned(),
             seen: Mutex::default(),
             healthy: AtomicBool::new(true),
+            flaps: AtomicBool::new(false),
             checks: AtomicU64::new(0),
+            failed_checks: AtomicU64::new(0),
             delay_ms: AtomicU64::new(0),
         });
         Self {
@@ -97,6 +102,16 @@ impl Upstream {
     /// How often its health was asked for.
     pub fn checks(&self) -> u64 {
         self.shared.checks.load(SeqCst)
+    }
+
+    /// How often it has said that it is not well.
+    pub fn failed_checks(&self) -> u64 {
+        self.shared.failed_checks.load(SeqCst)
+    }
+
+    /// Says half of the times from now on that it is not well, at random.
+    pub fn flap(&self) {
+        self.shared.flaps.store(true, SeqCst);
     }
 
     /// Says from now on that it is well, or that it is not.
@@ -214,10 +229,12 @@ impl Shared {
     async fn answer(&self, target: String, headers: HeaderMap) -> (&'static str, String) {
         if target == "/healthz" {
             self.checks.fetch_add(1, SeqCst);
-            return match self.healthy.load(SeqCst) {
-                true => ("200 OK", "{}".into()),
-                false => ("503 Service Unavailable", "{}".into()),
-            };
+            let lost = self.flaps.load(SeqCst) && rand::random();
+            if self.healthy.load(SeqCst) && !lost {
+                return ("200 OK", "{}".into());
+            }
+            self.failed_checks.fetch_add(1, SeqCst);
+            return ("503 Service Unavailable", "{}".into());
         }
         let told: Map<String, Value> = headers
             .iter()

@@ -193,3 +193,6 @@ fn message(received: &[u8]) -> Option<&[u8]> {
     };
     rest.get(..usize::from(u16::from_be_bytes([*high, *low])))
 }
+
+#[cfg(test)]
+mod tests;
