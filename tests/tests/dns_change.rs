@@ -2,6 +2,9 @@
 //!
 //! `TIDEGATE_FULL=1` plays 1,000 reloads and 100 hand-overs with as many queries as are answered, and prints what there was.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -12,6 +15,7 @@ use tidegate_tests::authority::Authority;
 use tidegate_tests::dns_load::{DnsLoad, Questions, Tally, dropped};
 use tidegate_tests::name_server::NameServer;
 use tidegate_tests::process::send;
+use tokio::task::JoinHandle;
 
 /// How much is played.
 struct Extent {
@@ -37,6 +41,60 @@ impl Extent {
     }
 }
 
+/// Asks over HTTPS again and again; how often it was answered, and what went wrong.
+struct Https {
+    stopping: Arc<AtomicBool>,
+    clients: Vec<JoinHandle<(u64, Vec<String>)>>,
+}
+
+impl Https {
+    /// One client for each version of HTTP.
+    fn start(server: SocketAddr, tls: &ClientConfig, rate: Option<u32>) -> Self {
+        let stopping = Arc::new(AtomicBool::new(false));
+        let clients = [b"h2".to_vec(), b"http/1.1".to_vec()].map(|protocol| {
+            let mut tls = tls.clone();
+            tls.alpn_protocols = vec![protocol];
+            let client = reqwest::Client::builder()
+                .tls_backend_preconfigured(tls)
+                .resolve("dns.test", server)
+                .build()
+                .expect("reqwest can do all of that");
+            let url = format!("https://dns.test:{}/dns-query?dns={WWW}", server.port());
+            let stopping = stopping.clone();
+            let pause = rate.map(|rate| Duration::from_secs(1) / rate);
+            tokio::spawn(async move {
+                let (mut answered, mut failures) = (0, Vec::new());
+                while !stopping.load(Relaxed) {
+                    match client.get(&url).send().await {
+                        Ok(response) if response.status() == 200 => answered += 1,
+                        Ok(response) => failures.push(format!("{response:?}")),
+                        Err(error) => failures.push(format!("{error:?}")),
+                    }
+                    tokio::time::sleep(pause.unwrap_or_default()).await;
+                }
+                (answered, failures)
+            })
+        });
+        Self {
+            stopping,
+            clients: clients.into(),
+        }
+    }
+
+    async fn stop(self) {
+        self.stopping.store(true, Relaxed);
+        for client in self.clients {
+            let (answered, failures) = client.await.expect("it does not panic");
+            println!("https: {answered} answered, {} failures", failures.len());
+            assert_eq!(failures, [""; 0]);
+            assert!(answered > 100, "{answered}");
+        }
+    }
+}
+
+/// `www.example.test` A, as RFC 8484 writes it.
+const WWW: &str = "AAABAAABAAAAAAAAA3d3dwdleGFtcGxlBHRlc3QAAAEAAQ";
+
 const UDP: usize = 4;
 const STREAMS: usize = 3;
 
@@ -45,6 +103,7 @@ struct Stage {
     server: NameServer,
     authority: Authority,
     loads: Vec<(&'static str, DnsLoad)>,
+    https: Https,
 }
 
 impl Stage {
@@ -65,10 +124,12 @@ impl Stage {
                 DnsLoad::tls(dot, STREAMS, &questions, trusting(&authority)),
             ),
         ];
+        let https = Https::start(server.listener("doh"), &trusting(&authority), rate);
         Self {
             server,
             authority,
             loads,
+            https,
         }
     }
 
@@ -93,7 +154,8 @@ impl Stage {
     }
 
     /// Stops everybody; what each has met, and the figures in a line.
-    fn stop(self, what: &str) -> Vec<(&'static str, Tally)> {
+    async fn stop(self, what: &str) -> Vec<(&'static str, Tally)> {
+        self.https.stop().await;
         let drops = dropped(self.server.address.port());
         let tallies: Vec<_> = self
             .loads
@@ -148,6 +210,11 @@ threads = 2
 name = "dot"
 address = "127.0.0.1:0"
 tls = {{ certificate = "{folder}/a.pem", key = "{folder}/a.key" }}
+[[listener]]
+name = "doh"
+address = "127.0.0.1:0"
+tls = {{ certificate = "{folder}/a.pem", key = "{folder}/a.key" }}
+http = {{}}
 {extra}
 [[zone]]
 name = "example.test"
@@ -186,7 +253,7 @@ async fn reloads_under_load_leave_no_query_unanswered() {
         assert_eq!(answer.status, 200, "{}", answer.text());
     }
     stage.more(10);
-    for (name, tally) in stage.stop(&format!("{} reloads", extent.reloads)) {
+    for (name, tally) in stage.stop(&format!("{} reloads", extent.reloads)).await {
         assert_eq!(tally.failures, [""; 0], "{name}");
         assert_eq!(tally.unanswered, 0, "{name}");
         assert_eq!(tally.ended, 0, "a reload ends no connection: {name}");
@@ -214,7 +281,9 @@ async fn hand_overs_under_load_leave_no_query_unanswered() {
             .success()
     );
     let answer = stage.server.admin.reload().await;
-    let tallies = stage.stop(&format!("{} hand-overs", extent.hand_overs));
+    let tallies = stage
+        .stop(&format!("{} hand-overs", extent.hand_overs))
+        .await;
     send(serving, Signal::TERM);
     assert_eq!(answer.status, 200, "{}", answer.text());
     for (name, tally) in tallies {

@@ -48,7 +48,7 @@ const FLUSH: usize = 64 * 1024;
 /// A connection whose listener was closed goes on for so long at most, while queries come.
 pub(super) const LEAVE: Duration = Duration::from_secs(1);
 /// It ends when nothing has come for so long: a query may be on its way.
-const QUIET: Duration = Duration::from_millis(100);
+pub(super) const QUIET: Duration = Duration::from_millis(100);
 
 /// A connection with queries.
 pub(super) struct Connection<S> {

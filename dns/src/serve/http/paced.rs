@@ -3,17 +3,22 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
+
+use crate::serve::leave::LINGER;
 
 /// A stream whose writes are watched.
 #[derive(Debug)]
 pub(super) struct Paced<S> {
     stream: S,
     pace: Arc<Pace>,
+    /// Until when what still comes is read and dropped, once our direction has ended.
+    lingers: Option<Pin<Box<Sleep>>>,
 }
 
 /// What is known of a connection. Times are milliseconds after its start, and one more.
@@ -28,6 +33,8 @@ pub(super) struct Pace {
     busy: AtomicU32,
     /// Requests so far.
     asked: AtomicU32,
+    /// Whether the connection is to end soon.
+    leaving: AtomicBool,
 }
 
 /// A request under way; it is while this lives.
@@ -43,10 +50,12 @@ impl<S> Paced<S> {
             last: AtomicU64::new(1),
             busy: AtomicU32::new(0),
             asked: AtomicU32::new(0),
+            leaving: AtomicBool::new(false),
         });
         let paced = Self {
             stream,
             pace: pace.clone(),
+            lingers: None,
         };
         (paced, pace)
     }
@@ -59,6 +68,16 @@ impl Pace {
         self.asked.fetch_add(1, Relaxed);
         self.last.store(self.now(), Relaxed);
         UnderWay(self.clone())
+    }
+
+    /// The connection is to end soon.
+    pub(super) fn leave(&self) {
+        self.leaving.store(true, Relaxed);
+    }
+
+    /// Whether it is.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.leaving.load(Relaxed)
     }
 
     /// How many requests there were.
@@ -116,7 +135,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Paced<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -133,7 +152,23 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
         polled
     }
 
+    /// As `take_leave` does it; hyper asks for it once and then drops the stream.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        let this = &mut *self;
+        if this.lingers.is_none() {
+            ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
+        }
+        let mut dropped = [0; 4096];
+        let lingers = this
+            .lingers
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER)));
+        while lingers.as_mut().poll(cx).is_pending() {
+            let mut buffer = ReadBuf::new(&mut dropped);
+            match ready!(Pin::new(&mut this.stream).poll_read(cx, &mut buffer)) {
+                Ok(()) if !buffer.filled().is_empty() => {}
+                Ok(()) | Err(_) => break,
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::header::CONNECTION;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -21,6 +22,7 @@ use super::query::{self, Refused};
 use super::reply;
 use crate::metrics::Transport;
 use crate::serve::respond::{Asking, respond};
+use crate::serve::tcp::{LEAVE, QUIET};
 use crate::serve::{Shared, TcpLimits};
 use crate::state::{HttpState, ListenerState};
 
@@ -65,34 +67,55 @@ pub(in crate::serve) async fn serve(
         async move { Ok::<_, Infallible>(answering.answer(request, &path).await) }
     });
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
-    // Since when it is to end, as soon as what is under way is done.
-    let mut leaving: Option<Instant> = None;
+    let mut end = End::Open;
     loop {
-        let ends = tokio::select! {
+        let look = if matches!(end, End::Open) {
+            LOOK
+        } else {
+            QUIET
+        };
+        tokio::select! {
             ended = connection.as_mut() => {
                 if let Err(error) = ended {
                     tracing::debug!(%peer, %error, "a connection broke");
                 }
                 return;
             }
-            _ = closed.wait_for(|closing| *closing), if leaving.is_none() => true,
-            () = tokio::time::sleep(LOOK) => {
-                pace.idle() >= limits.idle || pace.asked() >= limits.queries
+            _ = closed.wait_for(|closing| *closing), if matches!(end, End::Open) => {
+                pace.leave();
+                end = End::Near(Instant::now() + LEAVE);
             }
-        };
+            () = tokio::time::sleep(look) => {}
+        }
         if pace.blocked() >= limits.progress {
             return;
         }
-        match leaving {
-            None if ends => {
-                leaving = Some(Instant::now());
-                connection.as_mut().graceful_shutdown();
-            }
+        let now = Instant::now();
+        let quiet = pace.idle() >= QUIET && pace.asked() > 0;
+        let ends = match end {
+            End::Open => pace.idle() >= limits.idle || pace.asked() >= limits.queries,
+            // A request may be on its way.
+            End::Near(until) => quiet || now >= until,
             // What is under way has a deadline of its own.
-            Some(since) if since.elapsed() >= limits.progress + limits.progress => return,
-            _ => {}
+            End::Begun(until) if now >= until => return,
+            End::Begun(_) => false,
+        };
+        if ends {
+            pace.leave();
+            end = End::Begun(now + 2 * limits.progress);
+            connection.as_mut().graceful_shutdown();
         }
     }
+}
+
+/// How far the end of a connection is.
+enum End {
+    /// It has not come.
+    Open,
+    /// The listener was closed: it comes when nothing is asked for any more, or then.
+    Near(Instant),
+    /// What is under way is done, until then.
+    Begun(Instant),
 }
 
 fn builder(http: &HttpState, limits: &TcpLimits) -> Builder<TokioExecutor> {
@@ -119,12 +142,18 @@ impl Answering {
         let _under_way = self.pace.begin();
         let client = self.client(request.headers());
         let head_only = request.method() == Method::HEAD;
+        let http1 = request.version() < Version::HTTP_2;
         let read = query::read(request, path, self.limits.progress).await;
-        let response = match read {
+        let mut response = match read {
             Ok(query) => self.answer_query(&query, client),
             Err(refused) => reply::refusal(refused),
         };
         self.shared.counts.http(response.status());
+        if http1 && self.pace.is_leaving() {
+            // HTTP/2 has a frame for it.
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(CONNECTION, close);
+        }
         match head_only {
             true => reply::head(response),
             false => response,
