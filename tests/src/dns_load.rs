@@ -22,6 +22,7 @@ use crate::question::query;
 pub struct DnsLoad {
     stopping: Arc<AtomicBool>,
     answered: Arc<AtomicU64>,
+    begun: Arc<AtomicU64>,
     ended: Arc<AtomicU64>,
     clients: Vec<JoinHandle<Tally>>,
 }
@@ -60,6 +61,7 @@ struct Client {
     questions: Questions,
     stopping: Arc<AtomicBool>,
     answered: Arc<AtomicU64>,
+    begun: Arc<AtomicU64>,
     ended: Arc<AtomicU64>,
     tally: Tally,
     began: Instant,
@@ -81,7 +83,7 @@ impl DnsLoad {
             Ok(stream)
         };
         Self::start(server, clients, questions, move |client| {
-            client.streams(&connect);
+            client.streams(connect);
         })
     }
 
@@ -115,6 +117,7 @@ impl DnsLoad {
     ) -> Self {
         let stopping = Arc::new(AtomicBool::new(false));
         let answered = Arc::new(AtomicU64::new(0));
+        let begun = Arc::new(AtomicU64::new(0));
         let ended = Arc::new(AtomicU64::new(0));
         let client = |_| {
             let mut client = Client {
@@ -122,6 +125,7 @@ impl DnsLoad {
                 questions: questions.clone(),
                 stopping: stopping.clone(),
                 answered: answered.clone(),
+                begun: begun.clone(),
                 ended: ended.clone(),
                 tally: Tally::default(),
                 began: Instant::now(),
@@ -137,6 +141,7 @@ impl DnsLoad {
         Self {
             stopping,
             answered,
+            begun,
             ended,
             clients,
         }
@@ -145,6 +150,11 @@ impl DnsLoad {
     /// How many answers there were so far.
     pub fn answered(&self) -> u64 {
         self.answered.load(Relaxed)
+    }
+
+    /// How many connections have had a first answer so far.
+    pub fn begun(&self) -> u64 {
+        self.begun.load(Relaxed)
     }
 
     /// How many connections the server has ended so far.
@@ -206,6 +216,12 @@ impl Client {
         }
     }
 
+    /// Said at once: a test that waits in vain shows no tally.
+    fn fail(&mut self, what: String) {
+        eprintln!("{:?} after the start: {what}", self.began.elapsed());
+        self.tally.failures.push(what);
+    }
+
     fn query(&mut self, id: u16) -> Vec<u8> {
         self.sent += 1;
         query(id, &self.questions.name, "A")
@@ -224,9 +240,7 @@ impl Client {
             self.answered.fetch_add(1, Relaxed);
         } else {
             let head = &packet[..packet.len().min(16)];
-            self.tally
-                .failures
-                .push(format!("not the answer to {id}: {head:?}"));
+            self.fail(format!("not the answer to {id}: {head:?}"));
         }
         right
     }
@@ -245,7 +259,7 @@ impl Client {
                 under_way.push_back((next, Instant::now()));
                 next = next.wrapping_add(1);
                 if let Err(error) = socket.send(&packet) {
-                    self.tally.failures.push(format!("sending: {error}"));
+                    self.fail(format!("sending: {error}"));
                 }
             }
             match socket.recv(&mut buffer) {
@@ -257,7 +271,7 @@ impl Client {
                             under_way.remove(at);
                         }
                         Some(_) => {}
-                        None => self.tally.failures.push(format!("{id} is answered twice")),
+                        None => self.fail(format!("{id} is answered twice")),
                     }
                 }
                 Err(error)
@@ -274,7 +288,7 @@ impl Client {
                         return;
                     }
                 }
-                Err(error) => self.tally.failures.push(format!("receiving: {error}")),
+                Err(error) => self.fail(format!("receiving: {error}")),
             }
         }
     }
@@ -285,7 +299,7 @@ impl Client {
             let mut stream = match connect() {
                 Ok(stream) => stream,
                 Err(error) => {
-                    self.tally.failures.push(format!("connecting: {error}"));
+                    self.fail(format!("connecting: {error}"));
                     std::thread::sleep(Duration::from_millis(10));
                     continue;
                 }
@@ -315,6 +329,7 @@ impl Client {
         under_way: &mut VecDeque<u16>,
     ) -> std::io::Result<bool> {
         let mut next = 0_u16;
+        let mut is_first = true;
         let mut received = Vec::new();
         let mut buffer = [0; 16 * 1024];
         loop {
@@ -350,6 +365,9 @@ impl Client {
                     return Err(std::io::Error::other("an answer that nobody has asked for"));
                 };
                 self.judge(packet, id);
+                if std::mem::take(&mut is_first) {
+                    self.begun.fetch_add(1, Relaxed);
+                }
             }
             received.drain(..at);
         }

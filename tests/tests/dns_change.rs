@@ -143,14 +143,28 @@ impl Stage {
         }
     }
 
-    /// Waits until the server has ended every connection so often.
-    fn every_connection_ended(&self, times: usize) {
-        let most = (times * STREAMS) as u64;
-        for (name, load) in self.loads.iter().filter(|(name, _)| *name != "udp") {
-            until(&format!("{times} ends over {name}"), || {
-                load.ended() >= most
+    /// Waits until each client is connected for the so-manieth time, and answered.
+    fn every_connection_begun(&self, times: usize) {
+        let wanted = (times * STREAMS) as u64;
+        for (name, load) in self.streams() {
+            until(&format!("{times} connections each over {name}"), || {
+                load.begun() >= wanted
             });
         }
+    }
+
+    /// Waits until the server has ended every connection so often.
+    fn every_connection_ended(&self, times: usize) {
+        let wanted = (times * STREAMS) as u64;
+        for (name, load) in self.streams() {
+            until(&format!("{times} ends each over {name}"), || {
+                load.ended() >= wanted
+            });
+        }
+    }
+
+    fn streams(&self) -> impl Iterator<Item = &(&'static str, DnsLoad)> {
+        self.loads.iter().filter(|(name, _)| *name != "udp")
     }
 
     /// Stops everybody; what each has met, and the figures in a line.
@@ -267,6 +281,7 @@ async fn hand_overs_under_load_leave_no_query_unanswered() {
     let mut stage = Stage::start(extent.rate).await;
     let mut serving = 0;
     for number in 1..=extent.hand_overs {
+        stage.every_connection_begun(number);
         serving = stage.server.hand_over();
         stage.every_connection_ended(number);
     }

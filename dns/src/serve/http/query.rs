@@ -85,10 +85,12 @@ where
             continue;
         };
         length += data.len();
-        match length {
-            ..=LONGEST => kept.extend_from_slice(&data),
-            ..=MOST_READ => kept = Vec::new(),
-            _ => break,
+        if length > MOST_READ {
+            break;
+        }
+        match length <= LONGEST {
+            true => kept.extend_from_slice(&data),
+            false => kept = Vec::new(),
         }
     }
     match length {
