@@ -9,6 +9,7 @@
 //!   gateway, edge    the gateway alone, and the whole edge of `tidegate up`
 //!   succession       gateways that take each other's place
 //!   name_server      the DNS server, and others with the same zones
+//!   dns_site         the DNS server with every transport
 //!   dns_load         queries without a pause, each matched with its answer
 //!   question         questions to DNS servers, and their answers to compare
 //!   upstream         a server that records what reaches it, and can fail in many ways
@@ -37,6 +38,7 @@ pub mod authority;
 pub mod binary;
 pub mod certified;
 pub mod dns_load;
+pub mod dns_site;
 pub mod edge;
 pub mod eventually;
 pub mod gateway;

@@ -198,6 +198,17 @@ impl Stage {
     }
 }
 
+/// The last successor; it ends with this.
+struct Serving(Option<u32>);
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        if let Some(process) = self.0 {
+            send(process, Signal::TERM);
+        }
+    }
+}
+
 /// Waits, without the runtime: nothing of the test runs on it.
 fn until(what: &str, is_so: impl Fn() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(20);
@@ -279,10 +290,10 @@ async fn reloads_under_load_leave_no_query_unanswered() {
 async fn hand_overs_under_load_leave_no_query_unanswered() {
     let extent = Extent::wanted();
     let mut stage = Stage::start(extent.rate).await;
-    let mut serving = 0;
+    let mut serving = Serving(None);
     for number in 1..=extent.hand_overs {
         stage.every_connection_begun(number);
-        serving = stage.server.hand_over();
+        serving.0 = Some(stage.server.hand_over());
         stage.every_connection_ended(number);
     }
     stage.more(10);
@@ -299,7 +310,7 @@ async fn hand_overs_under_load_leave_no_query_unanswered() {
     let tallies = stage
         .stop(&format!("{} hand-overs", extent.hand_overs))
         .await;
-    send(serving, Signal::TERM);
+    drop(serving);
     assert_eq!(answer.status, 200, "{}", answer.text());
     for (name, tally) in tallies {
         assert_eq!(tally.failures, [""; 0], "no reset, no truncation: {name}");
