@@ -11,7 +11,9 @@ use chassis::net::handover::Handover;
 use crate::answer::{self, Choose, NoPolicies, Snapshot};
 use crate::chooser::Chooser;
 use crate::config::{Config, ListenerConfig};
+use crate::guard;
 use crate::learned::Learned;
+use crate::querylog::QueryLog;
 use crate::serve::TcpLimits;
 use crate::state::{ListenerState, State};
 use crate::zone::{self, Zone};
@@ -41,6 +43,8 @@ pub(crate) fn compile(file: &Path, learned: &Learned) -> Result<Compiled, Report
     mistakes.extend(read.mistakes);
     let listeners = listeners(&config.listener, &mut mistakes);
     limits(config, &mut mistakes);
+    let guard = guard::compile(config, &learned.guard, &mut mistakes);
+    let query_log = QueryLog::compile(config, &loaded.sources, &mut mistakes);
     let handover = config.handover.as_ref();
     let handover = handover.map(|config| Handover::compile(config, &loaded.sources));
     let handover = handover.transpose().unwrap_or_else(|mistake| {
@@ -74,6 +78,8 @@ pub(crate) fn compile(file: &Path, learned: &Learned) -> Result<Compiled, Report
             queries: *config.tcp.queries,
         },
         largest_udp: *config.udp.largest,
+        guard,
+        query_log,
         receive_buffer: usize::try_from(config.udp.receive_buffer.bytes()).unwrap_or(usize::MAX),
         handover,
     };

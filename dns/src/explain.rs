@@ -12,7 +12,7 @@ use domain::base::{Message, ParsedRecord};
 use domain::rdata::AllRecordData;
 
 use self::live::Live;
-use crate::answer::{Found, Limits, Why};
+use crate::answer::{Found, Limits, Options, Why};
 use crate::chooser::family;
 use crate::compile::{Compiled, compile};
 use crate::health;
@@ -160,6 +160,7 @@ fn explain(
     let limits = Limits {
         largest_udp: 1232,
         tcp: true,
+        options: Options::default(),
     };
     let mut out = vec![0; usize::from(u16::MAX)];
     let answer = snapshot.respond(&packet, client, limits, &mut QueryName::default(), &mut out);

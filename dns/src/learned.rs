@@ -2,9 +2,12 @@
 
 use tokio::sync::Notify;
 
+use crate::guard;
+
 /// What was learned since the start. It outlives reloads.
 #[derive(Debug, Default)]
 pub(crate) struct Learned {
+    pub(crate) guard: guard::Kept,
     news: Notify,
 }
 

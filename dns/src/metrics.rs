@@ -9,6 +9,7 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::{MetricFamily, MetricType};
 
 use crate::answer::Responded;
+use crate::guard::{CookieState, Verdict};
 use crate::serve::{Refusal, Shared};
 use crate::wire::{rcode, rtype};
 
@@ -17,6 +18,16 @@ use crate::wire::{rcode, rtype};
 pub(crate) enum Transport {
     Udp,
     Tcp,
+}
+
+impl Transport {
+    /// Its name, in metrics and logs.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+        }
+    }
 }
 
 /// The types that are counted by name; the last stands for all others.
@@ -39,7 +50,7 @@ const TYPES: [(u16, &str); 15] = [
 ];
 
 /// The response codes that are counted by name; the last stands for all others.
-const CODES: [u16; 8] = [
+const CODES: [u16; 9] = [
     rcode::NOERROR,
     rcode::NXDOMAIN,
     rcode::REFUSED,
@@ -47,6 +58,7 @@ const CODES: [u16; 8] = [
     rcode::NOTIMP,
     rcode::SERVFAIL,
     rcode::BADVERS,
+    rcode::BADCOOKIE,
     u16::MAX,
 ];
 
@@ -54,8 +66,13 @@ const CODES_AT: usize = TYPES.len();
 const TRUNCATED: usize = CODES_AT + CODES.len();
 const SILENCE: usize = TRUNCATED + 1;
 const UNSENT: usize = SILENCE + 1;
+/// As [`CookieState`] has them, without the first.
+const COOKIES: [&str; 3] = ["new", "valid", "invalid"];
+const COOKIES_AT: usize = UNSENT + 1;
+const LIMITED: [&str; 2] = ["slipped", "dropped"];
+const LIMITED_AT: usize = COOKIES_AT + COOKIES.len();
 /// For one transport.
-const COUNTERS: usize = UNSENT + 1;
+const COUNTERS: usize = LIMITED_AT + LIMITED.len();
 const TRANSPORTS: [(Transport, &str); 2] = [(Transport::Udp, "udp"), (Transport::Tcp, "tcp")];
 const REFUSALS: usize = COUNTERS * TRANSPORTS.len();
 
@@ -74,8 +91,8 @@ impl Default for Tally {
 }
 
 impl Tally {
-    /// Counts an answer.
-    pub(crate) fn count(&mut self, outcome: &Responded) {
+    /// Counts an answer, and what the limiter has said of it.
+    pub(crate) fn count(&mut self, outcome: &Responded, verdict: Verdict) {
         if outcome.len == 0 {
             self.0[SILENCE] += 1;
             return;
@@ -83,6 +100,17 @@ impl Tally {
         let kind = TYPES.iter().position(|(kind, _)| *kind == outcome.qtype);
         let code = CODES.iter().position(|code| *code == outcome.code);
         self.0[kind.unwrap_or(TYPES.len() - 1)] += 1;
+        if outcome.cookie != CookieState::Absent {
+            self.0[COOKIES_AT + outcome.cookie as usize - 1] += 1;
+        }
+        match verdict {
+            Verdict::Send => {}
+            Verdict::Slip => self.0[LIMITED_AT] += 1,
+            Verdict::Drop => {
+                self.0[LIMITED_AT + 1] += 1;
+                return;
+            }
+        }
         self.0[CODES_AT + code.unwrap_or(CODES.len() - 1)] += 1;
         self.0[TRUNCATED] += u32::from(outcome.truncated);
     }
@@ -168,6 +196,13 @@ impl Collector for DnsCollector {
                 "Answers that the kernel did not take",
                 UNSENT,
             ),
+            counts.by(
+                "tidegate_dns_cookies_total",
+                "Queries with a cookie",
+                "cookie",
+                &places(COOKIES_AT, &COOKIES),
+            ),
+            limited(counts),
             family(
                 "tidegate_dns_refused_connections_total",
                 "Connections over TCP beyond a limit",
@@ -183,6 +218,12 @@ impl Collector for DnsCollector {
             one("tidegate_dns_names", "Names that are known", names as f64),
         ];
         families.extend(policies::families(&self.0));
+        families.extend(state.query_log.as_ref().map(|log| {
+            let dropped = counter(&[], log.dropped());
+            let help = "Lines of the query log that were not written";
+            let name = "tidegate_dns_query_log_dropped_total";
+            family(name, help, MetricType::COUNTER, vec![dropped])
+        }));
         families
     }
 }
@@ -209,6 +250,23 @@ impl Counts {
         let metrics = TRANSPORTS.map(of).to_vec();
         family(name, help, MetricType::COUNTER, metrics)
     }
+}
+
+/// The values of a label, and where each is counted.
+fn places<'a>(first: usize, values: &[&'a str]) -> Vec<(usize, &'a str)> {
+    let values = values.iter().enumerate();
+    values.map(|(at, value)| (first + at, *value)).collect()
+}
+
+/// Answers over UDP beyond the limit.
+fn limited(counts: &Counts) -> MetricFamily {
+    let of = |(at, fate)| counter(&[("action", fate)], counts.0.sum(at));
+    family(
+        "tidegate_dns_limited_total",
+        "Answers over UDP beyond the limit of their network",
+        MetricType::COUNTER,
+        places(LIMITED_AT, &LIMITED).into_iter().map(of).collect(),
+    )
 }
 
 /// A gauge without labels.

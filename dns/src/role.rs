@@ -124,6 +124,9 @@ async fn serve(args: &RoleArgs, systemd: Inherited) -> Result<(), StartError> {
         }
     };
     let taking_over = take_over.is_some();
+    if let Some(secret) = take_over.as_ref().and_then(|from| from.kept(COOKIE_SECRET)) {
+        learned.guard.inherit(secret);
+    }
     let mut running = Running::new(args, config, state, learned, health.clone(), &life)?;
     let within = args.take_over.map(|within| *within);
     let preparing = async { running.prepare(config, &mut inherited, taking_over) };
@@ -181,11 +184,13 @@ impl<'a> Running<'a> {
     fn new(
         args: &'a RoleArgs,
         config: &Config,
-        state: State,
+        mut state: State,
         learned: Arc<Learned>,
         health: Arc<Health>,
         life: &Life,
     ) -> Result<Self, StartError> {
+        let opened = state.open_log(None);
+        opened.map_err(|mistake| told(&args.config, mistake))?;
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let threads = config.threads.as_ref();
         let shared = Arc::new(Shared {
@@ -281,7 +286,7 @@ impl<'a> Running<'a> {
             Err(report) => return Reloaded::failed(&report, Vec::new()),
         };
         let Compiled {
-            state,
+            mut state,
             loaded,
             mut policies,
             warnings,
@@ -290,6 +295,9 @@ impl<'a> Running<'a> {
             tracing::warn!("`admin` or `threads` changed: that takes effect at the next start");
         }
         let planned = self.plan(&state, &mut Inherited::default());
+        let before = self.shared.state.load();
+        let planned = planned.and_then(|plan| state.open_log(Some(&before)).map(|()| plan));
+        drop(before);
         let planned =
             planned.and_then(|plan| self.door.follow(state.handover.as_ref()).map(|()| plan));
         match planned {
@@ -328,7 +336,9 @@ impl<'a> Running<'a> {
     async fn hand_over(&mut self, candidate: Candidate, life: &Life) {
         let mut offered = self.listeners.offered();
         offered.extend(self.admin.iter().flat_map(|admin| admin.offered()));
-        let Some(successor) = succession::offer(candidate, &offered).await else {
+        let kept = [(COOKIE_SECRET.to_owned(), self.learned.guard.bequeath())];
+        let successor = succession::offer_with(candidate, &offered, kept.into()).await;
+        let Some(successor) = successor else {
             return;
         };
         self.listeners.close();
@@ -368,6 +378,9 @@ impl<'a> Running<'a> {
         }
     }
 }
+
+/// What a successor gets the secret of cookies by.
+const COOKIE_SECRET: &str = "dns_cookie_secret";
 
 /// How there would be a process to take the place of.
 const START: &str = "start one with `tidegate dns`";

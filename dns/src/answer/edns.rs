@@ -1,30 +1,134 @@
 //! The OPT record of an answer (RFC 6891, 6.1.1).
 
-use crate::wire::{Edns, rtype};
+use crate::guard::Baked;
+use crate::wire::{Edns, option, rcode, rtype};
+
+/// What stands in the OPT record of an answer.
+#[derive(Clone, Copy)]
+pub(super) struct Opt<'a> {
+    pub(super) query: Edns,
+    pub(super) cookie: Option<Baked>,
+    /// Which server answers; empty when that is nobody's business, or nobody has asked.
+    pub(super) identity: &'a [u8],
+    /// How long the connection may idle, in units of 100 ms.
+    pub(super) idle: Option<u16>,
+}
+
+/// What an error is about (RFC 8914).
+#[derive(Clone, Copy)]
+pub(super) struct Reason {
+    code: u16,
+    text: &'static str,
+}
 
 /// Octets of an OPT record without options.
 const PLAIN: usize = 11;
+/// Octets of an option's code and length.
+const HEAD: usize = 4;
 
-/// How many octets [`write()`] takes.
-pub(super) fn length(edns: Option<&Edns>) -> usize {
-    edns.map_or(0, |edns| {
-        PLAIN + edns.subnet.map_or(0, |subnet| subnet.len())
-    })
+impl Reason {
+    /// Why a query of this type gets a code.
+    pub(super) fn of(code: u16, qtype: u16) -> Option<Self> {
+        let (code, text) = match (code, qtype) {
+            // Prohibited.
+            (rcode::REFUSED, rtype::AXFR | rtype::IXFR) => (18, ""),
+            // Not authoritative.
+            (rcode::REFUSED, _) => (20, ""),
+            // Not supported.
+            (rcode::NOTIMP, _) => (21, ""),
+            // Another error.
+            (rcode::SERVFAIL, _) => (0, "no endpoint is up"),
+            _ => return None,
+        };
+        Some(Self { code, text })
+    }
+
+    fn len(self) -> usize {
+        HEAD + 2 + self.text.len()
+    }
+
+    fn write(self, out: &mut Writer<'_>) {
+        let [high, low] = self.code.to_be_bytes();
+        out.head(option::ERROR, self.len() - HEAD);
+        out.put(&[high, low]);
+        out.put(self.text.as_bytes());
+    }
 }
 
-/// Writes the record. `size` is what we take over UDP, `code` the whole response code.
-pub(super) fn write(edns: &Edns, size: u16, code: u16, scope: u8, out: &mut [u8]) {
-    let options = edns
-        .subnet
-        .map_or(0, |subnet| subnet.write(scope, &mut out[PLAIN..]));
-    // DO is copied (RFC 3225, 3).
-    let flags = if edns.wants_dnssec { 0x80 } else { 0 };
-    let [_, kind] = rtype::OPT.to_be_bytes();
-    let [size_high, size_low] = size.to_be_bytes();
-    let [high, low] = (options as u16).to_be_bytes();
-    let code = (code >> 4) as u8;
-    let record = [
-        0, 0, kind, size_high, size_low, code, 0, flags, 0, high, low,
-    ];
-    out[..PLAIN].copy_from_slice(&record);
+impl Opt<'_> {
+    /// How many octets [`Self::write`] takes without a reason.
+    pub(super) fn len(&self) -> usize {
+        let identity = match self.identity.len() {
+            0 => 0,
+            length => HEAD + length,
+        };
+        PLAIN
+            + self.query.subnet.map_or(0, |subnet| subnet.len())
+            + self.cookie.map_or(0, |cookie| HEAD + cookie.len())
+            + identity
+            + self.idle.map_or(0, |_| HEAD + 2)
+    }
+
+    /// Writes the record; how many octets it took. `size` is what we take over UDP, `code` the whole response code.
+    pub(super) fn write(
+        &self,
+        size: u16,
+        code: u16,
+        scope: u8,
+        reason: Option<Reason>,
+        out: &mut [u8],
+    ) -> usize {
+        let mut options = Writer {
+            out: &mut out[PLAIN..],
+            at: 0,
+        };
+        if let Some(subnet) = self.query.subnet {
+            options.at += subnet.write(scope, options.out);
+        }
+        if let Some(cookie) = &self.cookie {
+            options.head(option::COOKIE, cookie.len());
+            options.put(cookie);
+        }
+        if !self.identity.is_empty() {
+            options.head(option::IDENTITY, self.identity.len());
+            options.put(self.identity);
+        }
+        if let Some(idle) = self.idle {
+            options.head(option::IDLE_TIME, 2);
+            options.put(&idle.to_be_bytes());
+        }
+        if let Some(reason) = reason {
+            reason.write(&mut options);
+        }
+        let options = options.at;
+        // DO is copied (RFC 3225, 3).
+        let flags = if self.query.wants_dnssec { 0x80 } else { 0 };
+        let [_, kind] = rtype::OPT.to_be_bytes();
+        let [size_high, size_low] = size.to_be_bytes();
+        let [high, low] = (options as u16).to_be_bytes();
+        let code = (code >> 4) as u8;
+        let record = [
+            0, 0, kind, size_high, size_low, code, 0, flags, 0, high, low,
+        ];
+        out[..PLAIN].copy_from_slice(&record);
+        PLAIN + options
+    }
+}
+
+/// Writes options one after the other.
+struct Writer<'a> {
+    out: &'a mut [u8],
+    at: usize,
+}
+
+impl Writer<'_> {
+    fn head(&mut self, code: u16, length: usize) {
+        self.put(&code.to_be_bytes());
+        self.put(&(length as u16).to_be_bytes());
+    }
+
+    fn put(&mut self, octets: &[u8]) {
+        self.out[self.at..self.at + octets.len()].copy_from_slice(octets);
+        self.at += octets.len();
+    }
 }

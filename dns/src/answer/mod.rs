@@ -22,7 +22,7 @@ mod snapshot;
 pub use self::choose::{Choice, Choose, Client, NoPolicies, PolicyId};
 pub use self::compile::compile;
 pub use self::find::{Found, Why};
-pub use self::respond::{Limits, Responded};
+pub use self::respond::{Limits, Options, Responded};
 pub use self::snapshot::Snapshot;
 
 #[cfg(test)]

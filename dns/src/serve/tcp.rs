@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -12,8 +12,9 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::Shared;
-use crate::answer::Limits;
+use crate::guard::Verdict;
 use crate::metrics::{Tally, Transport};
+use crate::querylog::Event;
 use crate::wire::QueryName;
 
 /// What a connection may take.
@@ -194,21 +195,30 @@ fn message(received: &[u8]) -> Option<&[u8]> {
 /// Appends the answer to a query; nothing when it gets none.
 fn answer(shared: &Shared, query: &[u8], client: SocketAddr, answers: &mut Vec<u8>) {
     thread_local! {
-        static SCRATCH: std::cell::RefCell<(Vec<u8>, QueryName)> =
-            std::cell::RefCell::new((vec![0; usize::from(u16::MAX)], QueryName::default()));
+        static SCRATCH: std::cell::RefCell<(Vec<u8>, QueryName, u32)> =
+            std::cell::RefCell::new((vec![0; usize::from(u16::MAX)], QueryName::default(), 0));
     }
     let began = Instant::now();
-    SCRATCH.with_borrow_mut(|(out, name)| {
+    SCRATCH.with_borrow_mut(|(out, name, unlogged)| {
         let state = shared.state.load();
-        let limits = Limits {
-            largest_udp: state.largest_udp,
-            tcp: true,
-        };
-        let outcome = state
-            .snapshot
-            .respond(query, client.ip().to_canonical(), limits, name, out);
+        let limits = state.guard.limits(state.largest_udp, true);
+        let client = client.ip().to_canonical();
+        let outcome = state.snapshot.respond(query, client, limits, name, out);
         let mut tally = Tally::default();
-        tally.count(&outcome);
+        tally.count(&outcome, Verdict::Send);
+        if let Some(log) = &state.query_log {
+            log.turn(unlogged, |line| {
+                let event = Event {
+                    client,
+                    transport: Transport::Tcp,
+                    packet: query,
+                    outcome: &outcome,
+                    verdict: Verdict::Send,
+                    chooser: state.chooser.as_deref(),
+                };
+                event.write(SystemTime::now(), line);
+            });
+        }
         shared.counts.add(Transport::Tcp, &mut tally, 0);
         if outcome.len > 0 {
             answers.extend_from_slice(&(outcome.len as u16).to_be_bytes());
