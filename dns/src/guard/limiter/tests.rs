@@ -45,7 +45,7 @@ fn kinds_of_answers_are_counted_apart() {
     let limiter = limiter(1, 0, &[]);
     let client = IpAddr::from([192, 0, 2, 1]);
     for kind in [Kind::Answer, Kind::Nothing, Kind::Error] {
-        let mut judge = || limiter.judge(client, kind, SECOND, &mut 0);
+        let judge = || limiter.judge(client, kind, SECOND, &mut 0);
         assert_eq!((judge(), judge()), (Verdict::Send, Verdict::Drop));
     }
 }

@@ -40,7 +40,7 @@ const QUERY: &[u8] = b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x01\x06wWw\"
 fn lines_as_documented() {
     assert_eq!(
         line(QUERY, Verdict::Send),
-        r#"{"time":"2023-11-14T22:13:20.120Z","client":"2001:db8::7","subnet":"192.0.2.0/24","transport":"udp","name":"www\\\"\\.\\007.example.","type":"AAAA","rcode":"REFUSED","octets":59}"#
+        r#"{"time":"2023-11-14T22:13:20.120Z","client":"2001:db8::7","subnet":"192.0.2.0/24","transport":"udp","name":"www\\\"\\.\\007.example.","type":"AAAA","rcode":"REFUSED","octets":60}"#
     );
     let dropped: Value = serde_json::from_str(&line(QUERY, Verdict::Drop)).unwrap();
     assert_eq!(
