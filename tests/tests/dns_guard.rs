@@ -101,18 +101,12 @@ async fn dig_and_kdig_get_cookies_and_use_them() {
     assert!(whole.contains("192.0.2.1"), "{whole}");
     assert!(whole.contains("; NSID: 66 72 61 31"), "{whole}");
     for program in ["dig", "kdig"] {
-        let args = ["+short", "+cookie", "www.example.test"];
-        assert_eq!(
-            said(program, server.address, &args),
-            "192.0.2.1\n",
-            "{program}"
-        );
-        let args = ["+short", "+nocookie", "www.example.test"];
-        assert_eq!(
-            said(program, server.address, &args),
-            "192.0.2.1\n",
-            "{program}"
-        );
+        for cookie in ["+cookie", "+nocookie"] {
+            let args = ["+short", cookie, "www.example.test"];
+            let short = said(program, server.address, &args);
+            // kdig shows the refusal too, as an empty line.
+            assert_eq!(short.trim_start(), "192.0.2.1\n", "{program} {cookie}");
+        }
     }
     let strict = ["+nobadcookie", "www.example.test"];
     let refused = said("dig", server.address, &strict);
@@ -196,11 +190,13 @@ async fn a_flood_is_limited_and_honest_clients_are_not() {
     let flood = client("127.0.0.9", server.address);
     let packet = query(7, "www.example.test", "A");
     let began = Instant::now();
-    let mut answers = Vec::new();
+    // Taken while they come: a socket does not hold so many.
+    let taken = flood.try_clone().unwrap();
+    let taken = std::thread::spawn(move || received(&taken));
     for _ in 0..1000 {
         flood.send(&packet).unwrap();
     }
-    answers.extend(received(&flood));
+    let answers = taken.join().unwrap();
     let seconds = began.elapsed().as_secs_f64();
     let whole = |answer: &&Vec<u8>| !read(answer).sections[0].is_empty();
     let full = answers.iter().filter(whole).count();
