@@ -1,5 +1,6 @@
 //! What was answered, counted in each thread and summed when somebody asks.
 
+mod guard;
 mod policies;
 
 use std::sync::Arc;
@@ -196,13 +197,6 @@ impl Collector for DnsCollector {
                 "Answers that the kernel did not take",
                 UNSENT,
             ),
-            counts.by(
-                "tidegate_dns_cookies_total",
-                "Queries with a cookie",
-                "cookie",
-                &places(COOKIES_AT, &COOKIES),
-            ),
-            limited(counts),
             family(
                 "tidegate_dns_refused_connections_total",
                 "Connections over TCP beyond a limit",
@@ -218,12 +212,7 @@ impl Collector for DnsCollector {
             one("tidegate_dns_names", "Names that are known", names as f64),
         ];
         families.extend(policies::families(&self.0));
-        families.extend(state.query_log.as_ref().map(|log| {
-            let dropped = counter(&[], log.dropped());
-            let help = "Lines of the query log that were not written";
-            let name = "tidegate_dns_query_log_dropped_total";
-            family(name, help, MetricType::COUNTER, vec![dropped])
-        }));
+        families.extend(guard::families(&self.0));
         families
     }
 }
@@ -250,23 +239,6 @@ impl Counts {
         let metrics = TRANSPORTS.map(of).to_vec();
         family(name, help, MetricType::COUNTER, metrics)
     }
-}
-
-/// The values of a label, and where each is counted.
-fn places<'a>(first: usize, values: &[&'a str]) -> Vec<(usize, &'a str)> {
-    let values = values.iter().enumerate();
-    values.map(|(at, value)| (first + at, *value)).collect()
-}
-
-/// Answers over UDP beyond the limit.
-fn limited(counts: &Counts) -> MetricFamily {
-    let of = |(at, fate)| counter(&[("action", fate)], counts.0.sum(at));
-    family(
-        "tidegate_dns_limited_total",
-        "Answers over UDP beyond the limit of their network",
-        MetricType::COUNTER,
-        places(LIMITED_AT, &LIMITED).into_iter().map(of).collect(),
-    )
 }
 
 /// A gauge without labels.

@@ -124,9 +124,7 @@ async fn serve(args: &RoleArgs, systemd: Inherited) -> Result<(), StartError> {
         }
     };
     let taking_over = take_over.is_some();
-    if let Some(secret) = take_over.as_ref().and_then(|from| from.kept(COOKIE_SECRET)) {
-        learned.guard.inherit(secret);
-    }
+    learned.inherit(take_over.as_ref());
     let mut running = Running::new(args, config, state, learned, health.clone(), &life)?;
     let within = args.take_over.map(|within| *within);
     let preparing = async { running.prepare(config, &mut inherited, taking_over) };
@@ -336,8 +334,8 @@ impl<'a> Running<'a> {
     async fn hand_over(&mut self, candidate: Candidate, life: &Life) {
         let mut offered = self.listeners.offered();
         offered.extend(self.admin.iter().flat_map(|admin| admin.offered()));
-        let kept = [(COOKIE_SECRET.to_owned(), self.learned.guard.bequeath())];
-        let successor = succession::offer_with(candidate, &offered, kept.into()).await;
+        let kept = self.learned.bequeath();
+        let successor = succession::offer_with(candidate, &offered, kept).await;
         let Some(successor) = successor else {
             return;
         };
@@ -378,9 +376,6 @@ impl<'a> Running<'a> {
         }
     }
 }
-
-/// What a successor gets the secret of cookies by.
-const COOKIE_SECRET: &str = "dns_cookie_secret";
 
 /// How there would be a process to take the place of.
 const START: &str = "start one with `tidegate dns`";

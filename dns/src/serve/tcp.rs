@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::Shared;
+use crate::config::TcpLimitsConfig;
 use crate::guard::Verdict;
 use crate::metrics::{Tally, Transport};
 use crate::querylog::Event;
@@ -27,9 +28,8 @@ pub(crate) struct TcpLimits {
     pub(crate) queries: u32,
 }
 
-impl Default for TcpLimits {
-    fn default() -> Self {
-        let config = crate::config::TcpLimitsConfig::default();
+impl From<&TcpLimitsConfig> for TcpLimits {
+    fn from(config: &TcpLimitsConfig) -> Self {
         Self {
             connections: *config.connections,
             connections_per_client: *config.connections_per_client,
@@ -37,6 +37,12 @@ impl Default for TcpLimits {
             progress: *config.progress,
             queries: *config.queries,
         }
+    }
+}
+
+impl Default for TcpLimits {
+    fn default() -> Self {
+        Self::from(&TcpLimitsConfig::default())
     }
 }
 
