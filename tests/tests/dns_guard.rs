@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tidegate_tests::eventually::{SOON, eventually};
-use tidegate_tests::name_server::NameServer;
+use tidegate_tests::name_server::{COOKIE_SECRET, NameServer, Peer};
 use tidegate_tests::question::{ask, query, read};
 
 const ZONE: &str = r#"
@@ -181,6 +181,27 @@ async fn servers_with_the_same_secrets_take_each_others_cookies() {
     assert!(told.contains("a secret is 32 hexadecimal digits"), "{told}");
     assert!(!told.contains("0123456789abcdef"), "{told}");
     assert!(valid(&first, &of_second));
+}
+
+#[tokio::test]
+async fn a_cookie_of_nsd_is_ours_where_the_secret_is() {
+    let zone =
+        "@ 60 SOA ns1 host 1 1h 1h 1h 1h\n@ 60 NS ns1\nns1 60 A 192.0.2.1\nwww 60 A 192.0.2.1\n";
+    let nsd = Peer::nsd("example.test", zone);
+    let ours = server(&format!("cookies = {{ secrets = [\"{COOKIE_SECRET}\"] }}")).await;
+    let valid = "tidegate_dns_cookies_total{transport=\"udp\",cookie=\"valid\"}";
+    let of_nsd = cookie(nsd.address, &[]);
+    let sent = format!("+cookie={of_nsd}");
+    // NSD takes it for its own too, and nobody makes another.
+    for server in [nsd.address, ours.address] {
+        assert_eq!(cookie(server, &[&sent]), of_nsd);
+    }
+    assert_eq!(ours.admin.metric(valid).await, Some(1.0));
+    let of_ours = cookie(ours.address, &[]);
+    assert_eq!(
+        cookie(nsd.address, &[&format!("+cookie={of_ours}")]),
+        of_ours
+    );
 }
 
 #[tokio::test]
