@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use arc_swap::ArcSwap;
 use chassis::config::{Diagnostic, Sources};
 
-use crate::geo::{Geo, Sites};
+use crate::geo::{Geo, SiteId, Sites};
 use crate::health::{Snapshot, Viewed};
 use crate::policy::{Family, Outcome, Policy, Tables, View, decide};
 
@@ -55,6 +55,8 @@ pub struct Chosen {
     pub scope: u8,
     /// Whether it is a last resort: nothing is up.
     pub last_resort: bool,
+    /// The site that it leads to.
+    pub site: Option<SiteId>,
 }
 
 impl Chooser {
@@ -144,6 +146,7 @@ impl Chooser {
             // An error is for nobody to keep.
             scope: variant.map_or(0, |_| picked.scope(found.scope)),
             last_resort: picked.outcome() == Outcome::LastResort,
+            site: picked.of().map(|(_, site)| site),
         }
     }
 

@@ -12,7 +12,9 @@ use chassis::net::handover::Handover;
 use crate::answer::{self, Choose, NoPolicies, Snapshot};
 use crate::chooser::Chooser;
 use crate::config::Config;
+use crate::guard;
 use crate::learned::Learned;
+use crate::querylog::QueryLog;
 use crate::serve::TcpLimits;
 use crate::state::State;
 use crate::zone::{self, Zone};
@@ -45,6 +47,8 @@ pub(crate) fn compile(file: &Path, learned: &Learned) -> Result<Compiled, Report
     mistakes.extend(listeners.mistakes);
     warnings.extend(listeners.warnings);
     limits(config, &mut mistakes);
+    let guard = guard::compile(config, &learned.guard, &mut mistakes);
+    let query_log = QueryLog::compile(config, &loaded.sources, &mut mistakes);
     let handover = config.handover.as_ref();
     let handover = handover.map(|config| Handover::compile(config, &loaded.sources));
     let handover = handover.transpose().unwrap_or_else(|mistake| {
@@ -72,6 +76,8 @@ pub(crate) fn compile(file: &Path, learned: &Learned) -> Result<Compiled, Report
         listeners: listeners.listeners,
         tcp: TcpLimits::from(&config.tcp),
         largest_udp: *config.udp.largest,
+        guard,
+        query_log,
         receive_buffer: usize::try_from(config.udp.receive_buffer.bytes()).unwrap_or(usize::MAX),
         handover,
     };

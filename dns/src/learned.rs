@@ -1,7 +1,9 @@
 //! What a process learns while it serves, and compiles its answers anew for.
 
+use chassis::net::handover::{Kept, TakeOver};
 use tokio::sync::Notify;
 
+use crate::guard;
 use crate::tls::Memory;
 
 /// What was learned since the start. It outlives reloads.
@@ -9,6 +11,8 @@ use crate::tls::Memory;
 pub(crate) struct Learned {
     /// How listeners speak TLS.
     pub(crate) tls: Memory,
+    /// What guards the server.
+    pub(crate) guard: guard::Kept,
     news: Notify,
 }
 
@@ -18,8 +22,23 @@ impl Learned {
         self.news.notify_one();
     }
 
+    /// Goes on with what the predecessor has made up.
+    pub(crate) fn inherit(&self, predecessor: Option<&TakeOver>) {
+        if let Some(secret) = predecessor.and_then(|from| from.kept(COOKIE_SECRET)) {
+            self.guard.inherit(secret);
+        }
+    }
+
+    /// What a successor goes on with.
+    pub(crate) fn bequeath(&self) -> Kept {
+        [(COOKIE_SECRET.to_owned(), self.guard.bequeath())].into()
+    }
+
     /// Waits until there is something that was not compiled yet.
     pub(crate) async fn news(&self) {
         self.news.notified().await;
     }
 }
+
+/// The name of the secret of cookies between a process and its successor.
+const COOKIE_SECRET: &str = "dns_cookie_secret";

@@ -10,6 +10,7 @@
 //! - [`answer`] compiles zones to what is sent, and sends nothing itself.
 //! - [`geo`] knows where clients are, [`health`] which endpoints are well, [`policy`] which addresses follow; [`chooser`]
 //!   puts the three together for the packet path.
+//! - `guard` keeps the server from being used against others, `querylog` writes down what was asked.
 //! - `serve` has the sockets, `tls` the certificates, `following` lets answers follow health, and `role` is the process around them.
 
 pub mod answer;
@@ -19,10 +20,12 @@ pub mod config;
 mod explain;
 mod following;
 pub mod geo;
+pub mod guard;
 pub mod health;
 mod learned;
 mod metrics;
 pub mod policy;
+pub mod querylog;
 pub mod role;
 mod serve;
 mod state;

@@ -1,5 +1,6 @@
 //! What was answered, counted in each thread and summed when somebody asks.
 
+mod guard;
 mod policies;
 mod secure;
 
@@ -11,6 +12,7 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::{MetricFamily, MetricType};
 
 use crate::answer::Responded;
+use crate::guard::{CookieState, Verdict};
 use crate::serve::{Refusal, Shared};
 use crate::wire::{rcode, rtype};
 
@@ -23,6 +25,18 @@ pub(crate) enum Transport {
     Tls,
     /// DNS over HTTP, with TLS here or at a proxy in front.
     Https,
+}
+
+impl Transport {
+    /// Its name, in metrics and logs.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+            Self::Https => "https",
+        }
+    }
 }
 
 /// The types that are counted by name; the last stands for all others.
@@ -45,7 +59,7 @@ const TYPES: [(u16, &str); 15] = [
 ];
 
 /// The response codes that are counted by name; the last stands for all others.
-const CODES: [u16; 8] = [
+const CODES: [u16; 9] = [
     rcode::NOERROR,
     rcode::NXDOMAIN,
     rcode::REFUSED,
@@ -53,6 +67,7 @@ const CODES: [u16; 8] = [
     rcode::NOTIMP,
     rcode::SERVFAIL,
     rcode::BADVERS,
+    rcode::BADCOOKIE,
     u16::MAX,
 ];
 
@@ -60,14 +75,19 @@ const CODES_AT: usize = TYPES.len();
 const TRUNCATED: usize = CODES_AT + CODES.len();
 const SILENCE: usize = TRUNCATED + 1;
 const UNSENT: usize = SILENCE + 1;
+/// As [`CookieState`] has them, without the first.
+const COOKIES: [&str; 3] = ["new", "valid", "invalid"];
+const COOKIES_AT: usize = UNSENT + 1;
+const LIMITED: [&str; 2] = ["slipped", "dropped"];
+const LIMITED_AT: usize = COOKIES_AT + COOKIES.len();
 /// For one transport.
-const COUNTERS: usize = UNSENT + 1;
+const COUNTERS: usize = LIMITED_AT + LIMITED.len();
 /// By their numbers.
-pub(crate) const TRANSPORTS: [(Transport, &str); 4] = [
-    (Transport::Udp, "udp"),
-    (Transport::Tcp, "tcp"),
-    (Transport::Tls, "tls"),
-    (Transport::Https, "https"),
+pub(crate) const TRANSPORTS: [Transport; 4] = [
+    Transport::Udp,
+    Transport::Tcp,
+    Transport::Tls,
+    Transport::Https,
 ];
 const REFUSALS: usize = COUNTERS * TRANSPORTS.len();
 /// Why connections are refused.
@@ -93,8 +113,8 @@ impl Default for Tally {
 }
 
 impl Tally {
-    /// Counts an answer.
-    pub(crate) fn count(&mut self, outcome: &Responded) {
+    /// Counts an answer, and what the limiter has said of it.
+    pub(crate) fn count(&mut self, outcome: &Responded, verdict: Verdict) {
         if outcome.len == 0 {
             self.0[SILENCE] += 1;
             return;
@@ -102,6 +122,17 @@ impl Tally {
         let kind = TYPES.iter().position(|(kind, _)| *kind == outcome.qtype);
         let code = CODES.iter().position(|code| *code == outcome.code);
         self.0[kind.unwrap_or(TYPES.len() - 1)] += 1;
+        if outcome.cookie != CookieState::Absent {
+            self.0[COOKIES_AT + outcome.cookie as usize - 1] += 1;
+        }
+        match verdict {
+            Verdict::Send => {}
+            Verdict::Slip => self.0[LIMITED_AT] += 1,
+            Verdict::Drop => {
+                self.0[LIMITED_AT + 1] += 1;
+                return;
+            }
+        }
         self.0[CODES_AT + code.unwrap_or(CODES.len() - 1)] += 1;
         self.0[TRUNCATED] += u32::from(outcome.truncated);
     }
@@ -202,6 +233,7 @@ impl Collector for DnsCollector {
         ];
         families.extend(policies::families(&self.0));
         families.extend(secure::families(&self.0, &state));
+        families.extend(guard::families(&self.0));
         families
     }
 }
@@ -210,10 +242,13 @@ impl Counts {
     /// Counters by transport and another label; each with its place and the label's value.
     fn by(&self, name: &str, help: &str, label: &str, of: &[(usize, &str)]) -> MetricFamily {
         let mut metrics = Vec::new();
-        for (transport, via) in TRANSPORTS {
+        for transport in TRANSPORTS {
             for (at, value) in of {
                 let count = self.0.sum(transport as usize * COUNTERS + at);
-                metrics.push(counter(&[("transport", via), (label, value)], count));
+                metrics.push(counter(
+                    &[("transport", transport.name()), (label, value)],
+                    count,
+                ));
             }
         }
         family(name, help, MetricType::COUNTER, metrics)
@@ -221,9 +256,9 @@ impl Counts {
 
     /// A counter by transport.
     fn of(&self, name: &str, help: &str, at: usize) -> MetricFamily {
-        let of = |(transport, via)| {
+        let of = |transport: Transport| {
             let count = self.0.sum(transport as usize * COUNTERS + at);
-            counter(&[("transport", via)], count)
+            counter(&[("transport", transport.name())], count)
         };
         let metrics = TRANSPORTS.map(of).to_vec();
         family(name, help, MetricType::COUNTER, metrics)

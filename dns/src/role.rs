@@ -124,6 +124,7 @@ async fn serve(args: &RoleArgs, systemd: Inherited) -> Result<(), StartError> {
         }
     };
     let taking_over = take_over.is_some();
+    learned.inherit(take_over.as_ref());
     let mut running = Running::new(args, config, state, learned, health.clone(), &life)?;
     let within = args.take_over.map(|within| *within);
     let preparing = async { running.prepare(config, &mut inherited, taking_over) };
@@ -181,11 +182,13 @@ impl<'a> Running<'a> {
     fn new(
         args: &'a RoleArgs,
         config: &Config,
-        state: State,
+        mut state: State,
         learned: Arc<Learned>,
         health: Arc<Health>,
         life: &Life,
     ) -> Result<Self, StartError> {
+        let opened = state.open_log(None);
+        opened.map_err(|mistake| told(&args.config, mistake))?;
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let threads = config.threads.as_ref();
         learned.tls.remember(&state.listeners);
@@ -282,7 +285,7 @@ impl<'a> Running<'a> {
             Err(report) => return Reloaded::failed(&report, Vec::new()),
         };
         let Compiled {
-            state,
+            mut state,
             loaded,
             mut policies,
             warnings,
@@ -291,6 +294,9 @@ impl<'a> Running<'a> {
             tracing::warn!("`admin` or `threads` changed: that takes effect at the next start");
         }
         let planned = self.plan(&state, &mut Inherited::default());
+        let before = self.shared.state.load();
+        let planned = planned.and_then(|plan| state.open_log(Some(&before)).map(|()| plan));
+        drop(before);
         let planned =
             planned.and_then(|plan| self.door.follow(state.handover.as_ref()).map(|()| plan));
         match planned {
@@ -331,7 +337,9 @@ impl<'a> Running<'a> {
         let names = self.listeners.names();
         let mut offered = self.listeners.offered(&names);
         offered.extend(self.admin.iter().flat_map(|admin| admin.offered()));
-        let Some(successor) = succession::offer(candidate, &offered).await else {
+        let kept = self.learned.bequeath();
+        let successor = succession::offer_with(candidate, &offered, kept).await;
+        let Some(successor) = successor else {
             return;
         };
         self.listeners.close();

@@ -3,14 +3,16 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use chassis::config::Place;
+use chassis::config::{Diagnostic, Place};
 use chassis::net::handover::Handover;
 use chassis::net::proxy_protocol::ProxyHeader;
 use ipnet::IpNet;
 
 use crate::answer::Snapshot;
 use crate::chooser::Chooser;
+use crate::guard::Guard;
 use crate::metrics::Transport;
+use crate::querylog::QueryLog;
 use crate::serve::TcpLimits;
 use crate::tls::Terminator;
 use crate::zone::Zone;
@@ -27,9 +29,24 @@ pub(crate) struct State {
     pub(crate) tcp: TcpLimits,
     /// The longest answer over UDP, in octets.
     pub(crate) largest_udp: u16,
+    pub(crate) guard: Guard,
+    pub(crate) query_log: Option<QueryLog>,
     /// In octets, for each UDP socket.
     pub(crate) receive_buffer: usize,
     pub(crate) handover: Option<Handover>,
+}
+
+impl State {
+    /// Opens the log of queries, or goes on with the one of the state before.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub(crate) fn open_log(&mut self, before: Option<&Self>) -> Result<(), Diagnostic> {
+        let before = before.and_then(|before| before.query_log.as_ref());
+        self.query_log
+            .as_mut()
+            .map_or(Ok(()), |log| log.open(before))
+    }
 }
 
 /// Where clients ask.

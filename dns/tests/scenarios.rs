@@ -7,7 +7,7 @@
 //!     [[zone]]
 //!
 //! # what the following queries are about
-//! ? www.example. A +edns +do      a query, as dig has it
+//! ? www.example. A +edns +do      a query, as dig has it; `+require` when the server requires cookies
 //!     NOERROR qr aa rd            response code and flags, then each section
 //!     answer www.example. 300 IN A 192.0.2.1
 //! hex 000080...                   a packet, octet by octet
@@ -21,7 +21,7 @@ use std::fmt::Write;
 use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use chassis::config::load;
 use domain::base::iana::OptRcode;
@@ -29,7 +29,8 @@ use domain::base::opt::AllOptData;
 use domain::base::rdata::RecordData as _;
 use domain::base::{Message, ParsedRecord};
 use domain::rdata::AllRecordData;
-use tidegate_dns::answer::{Choice, Choose, Client, Limits, PolicyId, Snapshot, compile};
+use tidegate_dns::answer::{Choice, Choose, Client, Limits, Options, PolicyId, Snapshot, compile};
+use tidegate_dns::guard::{CookieSecret, Cookies};
 use tidegate_dns::wire::{QueryName, rtype};
 use tidegate_dns::{Config, zone};
 
@@ -161,7 +162,11 @@ impl Choose for Halves {
             IpAddr::V4(v4) => Some(u32::from(v4.octets()[0] >= 128)),
             IpAddr::V6(_) => Some(2),
         };
-        Choice { variant, scope: 24 }
+        Choice {
+            variant,
+            scope: 24,
+            site: None,
+        }
     }
 }
 
@@ -191,8 +196,23 @@ fn ask(snapshot: &Snapshot, line: &str) -> Vec<String> {
     lines
 }
 
-fn plain() -> Limits {
-    Limits::udp(1232)
+/// The server of RFC 9018, appendix A, at the time of its first query; and one that requires cookies.
+static COOKIES: LazyLock<[Cookies; 2]> = LazyLock::new(|| {
+    [false, true].map(|require| {
+        let secret = CookieSecret::from_hex("e5e973e5a6b2a43f48e7dc849e37bfcf");
+        Cookies::shared(vec![secret.expect("it is a secret")], require)
+    })
+});
+
+fn plain() -> Limits<'static> {
+    Limits {
+        options: Options {
+            cookies: Some(&COOKIES[0]),
+            now: 1_559_731_985,
+            identity: b"fra1",
+        },
+        ..Limits::udp(1232)
+    }
 }
 
 fn octets(hex: &str) -> Vec<u8> {
@@ -209,7 +229,7 @@ fn octets(hex: &str) -> Vec<u8> {
 }
 
 /// A query as its line says.
-fn query(line: &str) -> (Vec<u8>, Limits, IpAddr) {
+fn query(line: &str) -> (Vec<u8>, Limits<'static>, IpAddr) {
     let mut words = line[2..].split_whitespace();
     let (Some(name), Some(kind)) = (words.next(), words.next()) else {
         panic!("a query has a name and a type: {line}")
@@ -221,6 +241,7 @@ fn query(line: &str) -> (Vec<u8>, Limits, IpAddr) {
         let number = || number(value);
         match word {
             "+tcp" => limits.tcp = true,
+            "+require" => limits.options.cookies = Some(&COOKIES[1]),
             "+norec" => flags &= !0x0100,
             "+cd" => flags |= 0x0010,
             "+opcode" => flags |= number() << 11,
@@ -367,14 +388,21 @@ fn edns(message: &Message<&[u8]>) -> String {
     let mut line = format!("edns {}", opt.udp_payload_size());
     line += if opt.dnssec_ok() { " do" } else { "" };
     for option in opt.opt().iter::<AllOptData<_, _>>() {
-        let AllOptData::ClientSubnet(subnet) = option.expect("every option can be read") else {
-            panic!("an option that nobody asked for")
+        line += &match option.expect("every option can be read") {
+            AllOptData::ClientSubnet(subnet) => format!(
+                " subnet {}/{} scope {}",
+                subnet.addr(),
+                subnet.source_prefix_len(),
+                subnet.scope_prefix_len()
+            ),
+            AllOptData::Cookie(cookie) => format!(" cookie {cookie}"),
+            AllOptData::Nsid(name) => {
+                format!(" nsid {}", String::from_utf8_lossy(name.as_slice()))
+            }
+            AllOptData::TcpKeepalive(idle) => format!(" keepalive {idle}"),
+            AllOptData::ExtendedError(error) => format!(" error {error}"),
+            _ => panic!("an option that nobody asked for"),
         };
-        let (address, source) = (subnet.addr(), subnet.source_prefix_len());
-        line += &format!(
-            " subnet {address}/{source} scope {}",
-            subnet.scope_prefix_len()
-        );
     }
     line
 }

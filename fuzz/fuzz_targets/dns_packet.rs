@@ -6,7 +6,8 @@ use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
 use chassis::config::load;
-use dns::answer::{Choice, Choose, Client, Limits, PolicyId, Snapshot, compile};
+use dns::answer::{Choice, Choose, Client, Limits, Options, PolicyId, Snapshot, compile};
+use dns::guard::{CookieSecret, Cookies};
 use dns::wire::QueryName;
 use dns::{Config, zone};
 use domain::base::Message;
@@ -61,7 +62,7 @@ impl Choose for Any {
     }
     fn choose(&self, _: PolicyId, _: u16, client: Client) -> Choice {
         let variant = Some(u32::from(client.prefix) % 4);
-        Choice { variant, scope: client.prefix }
+        Choice { variant, scope: client.prefix, site: None }
     }
 }
 
@@ -79,11 +80,18 @@ fn snapshot() -> Snapshot {
 
 fuzz_target!(|packet: &[u8]| {
     static SNAPSHOT: OnceLock<Snapshot> = OnceLock::new();
+    static COOKIES: OnceLock<Cookies> = OnceLock::new();
     let snapshot = SNAPSHOT.get_or_init(snapshot);
+    let cookies = COOKIES.get_or_init(|| {
+        let secret = CookieSecret::from_hex("e5e973e5a6b2a43f48e7dc849e37bfcf");
+        Cookies::shared(vec![secret.expect("it is one")], false)
+    });
     let mut name = QueryName::default();
     let mut out = [0; 65_535];
     for tcp in [false, true] {
-        let limits = Limits { tcp, padded: tcp, keepalive: tcp.then_some(100), ..Limits::udp(1232) };
+        let options = Options { cookies: Some(cookies), now: 1_559_731_985, identity: b"fuzz" };
+        let keepalive = tcp.then_some(100);
+        let limits = Limits { tcp, padded: tcp, keepalive, options, ..Limits::udp(1232) };
         let client = IpAddr::from([192, 0, 2, 53]);
         let answer = snapshot.respond(packet, client, limits, &mut name, &mut out);
         if answer.len == 0 {

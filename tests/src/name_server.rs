@@ -126,6 +126,9 @@ fn address(ready: &Value, name: &str) -> SocketAddr {
     address.parse().expect("it is an address")
 }
 
+/// What NSD signs cookies with.
+pub const COOKIE_SECRET: &str = "e5e973e5a6b2a43f48e7dc849e37bfcf";
+
 /// A DNS server of another make.
 #[derive(Debug)]
 pub struct Peer {
@@ -145,7 +148,8 @@ impl Peer {
             let configuration = format!(
                 "server:\n ip-address: {}@{}\n do-ip6: no\n username: \"\"\n chroot: \"\"\n zonesdir: \"{folder}\"\n \
                  database: \"\"\n pidfile: \"{folder}/pid\"\n xfrdfile: \"{folder}/xfrd\"\n xfrdir: \"{folder}\"\n \
-                 zonelistfile: \"{folder}/list\"\n cookie-secret-file: \"{folder}/cookies\"\n server-count: 1\n \
+                 zonelistfile: \"{folder}/list\"\n answer-cookie: yes\n cookie-secret: \"{COOKIE_SECRET}\"\n \
+                 cookie-secret-file: \"{folder}/cookies\"\n server-count: 1\n \
                  minimal-responses: yes\n rrl-ratelimit: 0\nremote-control:\n control-enable: no\n\
                  zone:\n name: \"{zone}\"\n zonefile: \"zone\"\n",
                 address.ip(),

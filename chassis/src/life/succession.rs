@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Life, RoleArgs, SUPERVISOR, StartError, prepare_ready_file};
 use crate::net::Inherited;
-use crate::net::handover::{Candidate, Handover, HandoverError, Offered, TakeOver};
+use crate::net::handover::{Candidate, Handover, HandoverError, Kept, Offered, TakeOver};
 
 /// Asks the running process for its sockets. `start` says how there would be one.
 ///
@@ -68,6 +68,11 @@ pub async fn settle<T>(
 
 /// Offers the sockets to a successor; its process id once it takes over, and none when this process serves on.
 pub async fn offer(candidate: Candidate, sockets: &[Offered<'_>]) -> Option<u32> {
+    offer_with(candidate, sockets, Kept::new()).await
+}
+
+/// The same, with what this process has made up itself and its successor goes on with.
+pub async fn offer_with(candidate: Candidate, sockets: &[Offered<'_>], kept: Kept) -> Option<u32> {
     if let Some(supervisor) = std::env::var_os(SUPERVISOR) {
         let supervisor = supervisor.to_string_lossy();
         let why = format!(
@@ -77,7 +82,7 @@ pub async fn offer(candidate: Candidate, sockets: &[Offered<'_>]) -> Option<u32>
         return None;
     }
     let confirmed = async {
-        let ready = candidate.offer(sockets).await?;
+        let ready = candidate.offer(sockets, kept).await?;
         let successor = ready.pid;
         ready.confirm().await.map(|()| successor)
     };

@@ -25,6 +25,8 @@ pub struct Choice {
     pub variant: Option<u32>,
     /// For how many bits of the client's address it holds (RFC 7871, 7.2.1); 0 for all clients.
     pub scope: u8,
+    /// The number of the site that it leads to, for logs.
+    pub site: Option<u16>,
 }
 
 /// Chooses among the records of sets that name a policy.
@@ -67,6 +69,7 @@ impl Choose for NoPolicies {
         Choice {
             variant: None,
             scope: 0,
+            site: None,
         }
     }
 }

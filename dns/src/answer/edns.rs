@@ -1,119 +1,197 @@
 //! The OPT record of an answer (RFC 6891, 6.1.1).
 
-use super::Limits;
-use crate::wire::{Edns, KEEPALIVE, PADDING, rtype};
+use crate::guard::Baked;
+use crate::wire::{Edns, option, rcode, rtype};
+
+/// What stands in the OPT record of an answer.
+#[derive(Clone, Copy)]
+pub(super) struct Opt<'a> {
+    pub(super) query: Edns,
+    pub(super) cookie: Option<Baked>,
+    /// Which server answers; empty when that is nobody's business, or nobody has asked.
+    pub(super) identity: &'a [u8],
+    /// How long the connection is kept, in tenths of a second; none where nobody has asked.
+    pub(super) keepalive: Option<u16>,
+    /// Whether the message is padded.
+    pub(super) padded: bool,
+}
+
+/// What an error is about (RFC 8914).
+#[derive(Clone, Copy)]
+pub(super) struct Reason {
+    code: u16,
+    text: &'static str,
+}
 
 /// Octets of an OPT record without options.
 const PLAIN: usize = 11;
-/// Octets of an option without data.
-const OPTION: usize = 4;
-/// Octets of the option that says how long a connection is kept (RFC 7828, 3.1).
-const KEPT: usize = OPTION + 2;
+/// Octets of an option's code and length.
+const HEAD: usize = 4;
 /// Padded answers have a multiple of so many octets (RFC 8467, 4.1).
 const BLOCK: usize = 468;
 
-/// How many octets [`write()`] takes at least; only padding, for which there may be no room, comes on top.
-pub(super) fn length(edns: Option<&Edns>, limits: &Limits) -> usize {
-    edns.map_or(0, |edns| {
-        let subnet = edns.subnet.map_or(0, |subnet| subnet.len());
-        PLAIN + subnet + kept(edns, limits).map_or(0, |_| KEPT)
-    })
+impl Reason {
+    /// Why a query of this type gets a code.
+    pub(super) fn of(code: u16, qtype: u16) -> Option<Self> {
+        let (code, text) = match (code, qtype) {
+            // Prohibited.
+            (rcode::REFUSED, rtype::AXFR | rtype::IXFR) => (18, ""),
+            // Not authoritative.
+            (rcode::REFUSED, _) => (20, ""),
+            // Not supported.
+            (rcode::NOTIMP, _) => (21, ""),
+            // Another error.
+            (rcode::SERVFAIL, _) => (0, "no endpoint is up"),
+            _ => return None,
+        };
+        Some(Self { code, text })
+    }
+
+    fn len(self) -> usize {
+        HEAD + 2 + self.text.len()
+    }
+
+    fn write(self, out: &mut Writer<'_>) {
+        let [high, low] = self.code.to_be_bytes();
+        out.head(option::ERROR, self.len() - HEAD);
+        out.put(&[high, low]);
+        out.put(self.text.as_bytes());
+    }
 }
 
-/// Writes the record after so many octets of the message; how many octets it took. `code` is the whole response code.
-pub(super) fn write(
-    edns: &Edns,
-    limits: &Limits,
-    code: u16,
-    scope: u8,
-    before: usize,
-    out: &mut [u8],
-) -> usize {
-    let mut end = PLAIN;
-    if let Some(subnet) = edns.subnet {
-        end += subnet.write(scope, &mut out[end..]);
+impl Opt<'_> {
+    /// How many octets [`Self::write`] takes without a reason and padding.
+    pub(super) fn len(&self) -> usize {
+        let identity = match self.identity.len() {
+            0 => 0,
+            length => HEAD + length,
+        };
+        PLAIN
+            + self.query.subnet.map_or(0, |subnet| subnet.len())
+            + self.cookie.map_or(0, |cookie| HEAD + cookie.len())
+            + identity
+            + self.keepalive.map_or(0, |_| HEAD + 2)
     }
-    if let Some(kept) = kept(edns, limits) {
-        option(KEEPALIVE, 2, &mut out[end..]);
-        out[end + OPTION..end + KEPT].copy_from_slice(&kept.to_be_bytes());
-        end += KEPT;
+
+    /// Writes the record after so many octets of the message; how many octets it took. `size` is what we take over
+    /// UDP, `code` the whole response code. Without room for a block there is no padding.
+    pub(super) fn write(
+        &self,
+        before: usize,
+        size: u16,
+        code: u16,
+        scope: u8,
+        reason: Option<Reason>,
+        out: &mut [u8],
+    ) -> usize {
+        let mut options = Writer {
+            out: &mut out[PLAIN..],
+            at: 0,
+        };
+        if let Some(subnet) = self.query.subnet {
+            options.at += subnet.write(scope, options.out);
+        }
+        if let Some(cookie) = &self.cookie {
+            options.head(option::COOKIE, cookie.len());
+            options.put(cookie);
+        }
+        if !self.identity.is_empty() {
+            options.head(option::IDENTITY, self.identity.len());
+            options.put(self.identity);
+        }
+        if let Some(keepalive) = self.keepalive {
+            options.head(option::KEEPALIVE, 2);
+            options.put(&keepalive.to_be_bytes());
+        }
+        if let Some(reason) = reason {
+            reason.write(&mut options);
+        }
+        if self.padded {
+            options.pad(before + PLAIN);
+        }
+        let options = options.at;
+        // DO is copied (RFC 3225, 3).
+        let flags = if self.query.wants_dnssec { 0x80 } else { 0 };
+        let [_, kind] = rtype::OPT.to_be_bytes();
+        let [size_high, size_low] = size.to_be_bytes();
+        let [high, low] = (options as u16).to_be_bytes();
+        let code = (code >> 4) as u8;
+        let record = [
+            0, 0, kind, size_high, size_low, code, 0, flags, 0, high, low,
+        ];
+        out[..PLAIN].copy_from_slice(&record);
+        PLAIN + options
     }
-    if edns.padding && limits.padded {
-        let whole = (before + end + OPTION).next_multiple_of(BLOCK) - before;
-        if let Some(padding) = out.get_mut(end..whole) {
-            let octets = padding.len() - OPTION;
-            option(PADDING, octets as u16, padding);
-            padding[OPTION..].fill(0);
-            end = whole;
+}
+
+/// Writes options one after the other.
+struct Writer<'a> {
+    out: &'a mut [u8],
+    at: usize,
+}
+
+impl Writer<'_> {
+    fn head(&mut self, code: u16, length: usize) {
+        self.put(&code.to_be_bytes());
+        self.put(&(length as u16).to_be_bytes());
+    }
+
+    /// Fills the message, which has so many octets before the options, up to a whole block.
+    fn pad(&mut self, before: usize) {
+        let start = self.at + HEAD;
+        let end = (before + start).next_multiple_of(BLOCK) - before;
+        if end <= self.out.len() {
+            self.head(option::PADDING, end - start);
+            self.out[start..end].fill(0);
+            self.at = end;
         }
     }
-    // DO is copied (RFC 3225, 3).
-    let flags = if edns.wants_dnssec { 0x80 } else { 0 };
-    let [_, kind] = rtype::OPT.to_be_bytes();
-    // What we take over UDP.
-    let [size_high, size_low] = limits.largest_udp.to_be_bytes();
-    let [high, low] = ((end - PLAIN) as u16).to_be_bytes();
-    let code = (code >> 4) as u8;
-    let record = [
-        0, 0, kind, size_high, size_low, code, 0, flags, 0, high, low,
-    ];
-    out[..PLAIN].copy_from_slice(&record);
-    end
-}
 
-/// How long the connection is kept, for a client that wants to know, in tenths of a second.
-fn kept(edns: &Edns, limits: &Limits) -> Option<u16> {
-    limits.keepalive.filter(|_| edns.keepalive)
-}
-
-fn option(code: u16, length: u16, out: &mut [u8]) {
-    out[..2].copy_from_slice(&code.to_be_bytes());
-    out[2..OPTION].copy_from_slice(&length.to_be_bytes());
+    fn put(&mut self, octets: &[u8]) {
+        self.out[self.at..self.at + octets.len()].copy_from_slice(octets);
+        self.at += octets.len();
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const TCP: Limits = Limits {
-        largest_udp: 1232,
-        tcp: true,
-        padded: true,
-        keepalive: Some(100),
-    };
+    const KEPT: usize = HEAD + 2;
 
-    fn padding(limits: &Limits, before: usize, room: usize) -> usize {
-        let edns = Edns {
-            udp_size: 1232,
-            version: 0,
-            wants_dnssec: false,
-            subnet: None,
-            keepalive: true,
-            padding: true,
+    fn padding(padded: bool, before: usize, room: usize) -> usize {
+        let opt = Opt {
+            query: Edns {
+                udp_size: 1232,
+                version: 0,
+                wants_dnssec: false,
+                subnet: None,
+                cookie: None,
+                wants_identity: false,
+                keepalive: true,
+                padding: true,
+            },
+            cookie: None,
+            identity: &[],
+            keepalive: Some(100),
+            padded,
         };
         let mut out = vec![0xAA; room];
-        let written = write(&edns, limits, 0, 0, before, &mut out);
+        let written = opt.write(before, 1232, 0, 0, None, &mut out);
         assert!(out[written..].iter().all(|octet| *octet == 0xAA));
-        assert_eq!(
-            usize::from(u16::from_be_bytes([out[9], out[10]])),
-            written - PLAIN
-        );
-        written - length(Some(&edns), limits)
+        let options = usize::from(u16::from_be_bytes([out[9], out[10]]));
+        assert_eq!(options, written - PLAIN);
+        written - opt.len()
     }
 
     #[test]
     fn answers_are_padded_to_blocks_where_there_is_room() {
         for before in 30..=1000 {
-            let padding = padding(&TCP, before, 1000);
+            let padding = padding(true, before, 1000);
             assert_eq!((before + PLAIN + KEPT + padding) % BLOCK, 0);
-            assert!((OPTION..BLOCK + OPTION).contains(&padding), "{padding}");
+            assert!((HEAD..BLOCK + HEAD).contains(&padding), "{padding}");
         }
-        assert_eq!(padding(&TCP, 30, 437), 0, "a block has no room");
-        let open = Limits {
-            padded: false,
-            ..TCP
-        };
-        assert_eq!(padding(&open, 30, 1000), 0);
-        assert_eq!(padding(&Limits::udp(1232), 30, 1000), 0);
+        assert_eq!(padding(true, 30, 437), 0, "a block has no room");
+        assert_eq!(padding(false, 30, 1000), 0);
     }
 }

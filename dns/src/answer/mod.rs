@@ -24,7 +24,7 @@ pub use self::age::age;
 pub use self::choose::{Choice, Choose, Client, NoPolicies, PolicyId};
 pub use self::compile::compile;
 pub use self::find::{Found, Why};
-pub use self::respond::{Limits, Responded};
+pub use self::respond::{Limits, Options, Responded};
 pub use self::snapshot::Snapshot;
 
 #[cfg(test)]

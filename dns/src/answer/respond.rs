@@ -4,15 +4,17 @@ use std::net::IpAddr;
 
 use super::bytes::Answer;
 use super::choose::{Choice, Client};
-use super::{Found, Snapshot, edns};
+use super::edns::{Opt, Reason};
+use super::{Found, Snapshot};
+use crate::guard::{CookieState, Cookies};
 use crate::wire::{
     Edns, Flags, HEADER, Header, IN, PLAIN_UDP, Parsed, Query, QueryName, TO_QUESTION, parse,
     rcode, rtype,
 };
 
-/// How long an answer may be.
+/// How long an answer may be, and what stands in its OPT record.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct Limits<'a> {
     /// The longest over UDP, in octets, also for a client that takes more.
     pub largest_udp: u16,
     /// Whether the client has asked over TCP: then its message may have 65,535 octets.
@@ -21,22 +23,36 @@ pub struct Limits {
     pub padded: bool,
     /// How long the connection is kept, in tenths of a second, for clients that want to know.
     pub keepalive: Option<u16>,
+    /// What the server says of itself to whoever asks.
+    pub options: Options<'a>,
 }
 
-impl Limits {
-    /// Over UDP.
-    pub const fn udp(largest_udp: u16) -> Self {
+impl Limits<'_> {
+    /// Over UDP, from a server that says nothing of itself.
+    pub fn udp(largest_udp: u16) -> Self {
         Self {
             largest_udp,
             tcp: false,
             padded: false,
             keepalive: None,
+            options: Options::default(),
         }
     }
 }
 
+/// What a server says of itself in OPT records.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options<'a> {
+    /// Judges and bakes cookies.
+    pub cookies: Option<&'a Cookies>,
+    /// The time for cookies, in seconds since 1970.
+    pub now: u32,
+    /// Its name (RFC 5001), of at most 64 octets; empty when it tells none.
+    pub identity: &'a [u8],
+}
+
 /// What was answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Responded {
     /// Octets of the answer; 0 for none.
     pub len: usize,
@@ -46,14 +62,24 @@ pub struct Responded {
     pub qtype: u16,
     /// Whether the answer was cut, so that the client asks again over TCP.
     pub truncated: bool,
+    /// Records in the answer section.
+    pub answers: u16,
+    /// What is thought of the client's cookie.
+    pub cookie: CookieState,
+    /// The number of the site that a policy chose.
+    pub site: Option<u16>,
+    /// Octets of the question and of the OPT record, between which the records stand.
+    question: u16,
+    opt: u16,
 }
 
 /// What an answer is written with.
 struct Reply<'a> {
     header: Header,
     question: &'a [u8],
-    edns: Option<Edns>,
-    limits: Limits,
+    opt: Option<Opt<'a>>,
+    cookie: CookieState,
+    limits: Limits<'a>,
 }
 
 impl Snapshot {
@@ -63,33 +89,26 @@ impl Snapshot {
         &self,
         packet: &[u8],
         client: IpAddr,
-        limits: Limits,
+        limits: Limits<'_>,
         name: &mut QueryName,
         out: &mut [u8],
     ) -> Responded {
         match parse(packet, name) {
             Parsed::Silence => Responded {
-                len: 0,
                 code: rcode::FORMERR,
-                qtype: 0,
-                truncated: false,
+                ..Responded::default()
             },
             Parsed::Refused(refused) => {
-                let reply = Reply {
-                    header: refused.header,
-                    question: &packet[HEADER..HEADER + refused.question],
-                    edns: refused.edns,
-                    limits,
-                };
+                let question = &packet[HEADER..HEADER + refused.question];
+                let reply = Reply::new(refused.header, question, refused.edns, client, limits);
                 reply.error(refused.code, refused.qtype, out)
             }
             Parsed::Query(query) => {
-                let reply = Reply {
-                    header: query.header,
-                    question: &packet[HEADER..HEADER + query.question],
-                    edns: query.edns,
-                    limits,
-                };
+                let question = &packet[HEADER..HEADER + query.question];
+                let reply = Reply::new(query.header, question, query.edns, client, limits);
+                if reply.lacks_cookie() {
+                    return reply.error(rcode::BADCOOKIE, query.qtype, out);
+                }
                 self.answer(&query, &reply, client, name, out)
             }
         }
@@ -111,25 +130,31 @@ impl Snapshot {
         if found.zone.is_none() {
             return reply.error(rcode::REFUSED, qtype, out);
         }
-        let (number, scope) = match found.given.split() {
-            Ok(number) => (Some(number), 0),
+        let (number, scope, site) = match found.given.split() {
+            Ok(number) => (Some(number), 0, None),
             Err(dynamic) => self.choose(dynamic, client, query.edns.as_ref()),
         };
         let answer = number.and_then(|number| self.answers.get(number as usize));
         let Some(answer) = answer else {
             return reply.error(rcode::SERVFAIL, qtype, out);
         };
-        match found {
+        let responded = match found {
             Found { dname: None, .. } => reply.send(answer, scope, qtype, out),
             Found {
                 dname: Some(owner), ..
             } => reply.send_dname(answer, owner, name, qtype, out),
-        }
+        };
+        Responded { site, ..responded }
     }
 
-    fn choose(&self, dynamic: u32, client: IpAddr, edns: Option<&Edns>) -> (Option<u32>, u8) {
+    fn choose(
+        &self,
+        dynamic: u32,
+        client: IpAddr,
+        edns: Option<&Edns>,
+    ) -> (Option<u32>, u8, Option<u16>) {
         let Some(dynamic) = self.dynamics.get(dynamic as usize) else {
-            return (None, 0);
+            return (None, 0, None);
         };
         let told = edns
             .and_then(|edns| edns.subnet)
@@ -146,25 +171,74 @@ impl Snapshot {
                 told: false,
             },
         };
-        let Choice { variant, scope } = self.chooser.choose(dynamic.policy, dynamic.rtype, client);
+        let choice = self.chooser.choose(dynamic.policy, dynamic.rtype, client);
+        let Choice {
+            variant,
+            scope,
+            site,
+        } = choice;
         let variant = variant.filter(|variant| *variant < dynamic.count);
         // A scope is about the network that was told, and no other (RFC 7871, 7.2.1).
         let scope = if client.told { scope } else { 0 };
-        (variant.map(|variant| dynamic.first + variant), scope)
+        (variant.map(|variant| dynamic.first + variant), scope, site)
     }
 }
 
-impl Reply<'_> {
+impl<'a> Reply<'a> {
+    fn new(
+        header: Header,
+        question: &'a [u8],
+        edns: Option<Edns>,
+        client: IpAddr,
+        limits: Limits<'a>,
+    ) -> Self {
+        let Options {
+            cookies,
+            now,
+            identity,
+        } = limits.options;
+        let told = edns.and_then(|edns| edns.cookie).zip(cookies);
+        let judged = told.map(|(cookie, cookies)| cookies.judge(&cookie, client, now));
+        let opt = edns.map(|query| Opt {
+            query,
+            cookie: judged.map(|(_, baked)| baked),
+            identity: if query.wants_identity { identity } else { &[] },
+            keepalive: limits.keepalive.filter(|_| query.keepalive),
+            padded: query.padding && limits.padded,
+        });
+        Self {
+            header,
+            question,
+            opt,
+            cookie: judged.map_or(CookieState::Absent, |(state, _)| state),
+            limits,
+        }
+    }
+
+    /// Whether the client has to get a cookie first. Over TCP it is known to be there.
+    fn lacks_cookie(&self) -> bool {
+        let required = self.limits.options.cookies;
+        let lacks = matches!(self.cookie, CookieState::New | CookieState::Invalid);
+        lacks && !self.limits.tcp && required.is_some_and(|cookies| cookies.require)
+    }
+
     /// Octets that the whole answer may have.
     fn room(&self) -> usize {
         let Limits {
             largest_udp, tcp, ..
         } = self.limits;
-        let takes = |edns: Edns| usize::from(edns.udp_size.min(largest_udp)).max(PLAIN_UDP);
+        let takes = |opt: &Opt<'_>| usize::from(opt.query.udp_size.min(largest_udp)).max(PLAIN_UDP);
         match tcp {
             true => usize::from(u16::MAX),
-            false => self.edns.map_or(PLAIN_UDP, takes),
+            false => self.opt.as_ref().map_or(PLAIN_UDP, takes),
         }
+    }
+
+    /// Octets that the records may have.
+    fn space(&self, out: &[u8]) -> usize {
+        let start = HEADER + self.question.len();
+        let opt = self.opt.as_ref().map_or(0, Opt::len);
+        self.room().min(out.len()) - start - opt
     }
 
     /// An answer without records.
@@ -175,8 +249,7 @@ impl Reply<'_> {
     /// An answer, or as much of it as there is room for.
     fn send(&self, answer: &Answer, scope: u8, qtype: u16, out: &mut [u8]) -> Responded {
         let start = HEADER + self.question.len();
-        let room =
-            self.room().min(out.len()) - start - edns::length(self.edns.as_ref(), &self.limits);
+        let room = self.space(out);
         let flags = Flags(if answer.authoritative { Flags::AA } else { 0 });
         let code = answer.code.into();
         let Some((octets, additional)) = answer.fit(room) else {
@@ -200,8 +273,7 @@ impl Reply<'_> {
     ) -> Responded {
         const FIXED: usize = 12;
         let start = HEADER + self.question.len();
-        let space =
-            self.room().min(out.len()) - start - edns::length(self.edns.as_ref(), &self.limits);
+        let space = self.space(out);
         let flags = Flags(Flags::AA);
         // The record's data is the target: it is not compressed, and it is all that follows.
         let fixed = 2 + 10;
@@ -254,9 +326,13 @@ impl Reply<'_> {
         let start = HEADER + self.question.len();
         out[HEADER..start].copy_from_slice(self.question);
         let mut len = start + records;
-        if let Some(edns) = &self.edns {
+        let mut octets = 0;
+        if let Some(opt) = &self.opt {
+            let reason = Reason::of(code, qtype);
+            let size = self.limits.largest_udp;
             let room = out.len().min(usize::from(u16::MAX));
-            len += edns::write(edns, &self.limits, code, scope, len, &mut out[len..room]);
+            octets = opt.write(len, size, code, scope, reason, &mut out[len..room]);
+            len += octets;
         }
         let questions = u16::from(!self.question.is_empty());
         let header = Header {
@@ -266,7 +342,7 @@ impl Reply<'_> {
                 questions,
                 answers,
                 authorities,
-                additionals + u16::from(self.edns.is_some()),
+                additionals + u16::from(self.opt.is_some()),
             ],
         };
         header.write(out);
@@ -275,6 +351,40 @@ impl Reply<'_> {
             code,
             qtype,
             truncated: flags.0 & Flags::TC != 0,
+            answers,
+            cookie: self.cookie,
+            site: None,
+            question: self.question.len() as u16,
+            opt: octets as u16,
         }
     }
 }
+
+impl Responded {
+    /// Takes the records out of the answer in `out`. Whoever has sent a cookie gets one, and BADCOOKIE, to ask again with
+    /// it (RFC 7873, 5.2.3); all others are told to ask again over TCP.
+    pub(crate) fn cut(&mut self, out: &mut [u8]) {
+        let start = HEADER + usize::from(self.question);
+        let opt = usize::from(self.opt);
+        out.copy_within(self.len - opt..self.len, start);
+        self.len = start + opt;
+        for (counted, count) in [(6, 0), (8, 0), (10, u8::from(opt > 0))] {
+            out[counted..counted + 2].copy_from_slice(&[0, count]);
+        }
+        self.answers = 0;
+        if self.cookie == CookieState::Absent {
+            self.truncated = true;
+            out[2] |= (Flags::TC >> 8) as u8;
+            return;
+        }
+        self.code = rcode::BADCOOKIE;
+        // It is not ours to say with authority, and the upper bits of the code stand in the OPT record.
+        out[2] &= !((Flags::AA | Flags::TC) >> 8) as u8;
+        self.truncated = false;
+        out[3] = out[3] & 0xF0 | (rcode::BADCOOKIE & 0x0F) as u8;
+        out[start + UPPER_CODE] = (rcode::BADCOOKIE >> 4) as u8;
+    }
+}
+
+/// Where the upper bits of the code stand in an OPT record: after its name, type and size.
+const UPPER_CODE: usize = 5;

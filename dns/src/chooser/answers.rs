@@ -40,6 +40,7 @@ impl Choose for Chooser {
             return Choice {
                 variant: None,
                 scope: 0,
+                site: None,
             };
         };
         let chosen = self.choose(policy.0 as usize, family, client.address);
@@ -52,6 +53,7 @@ impl Choose for Chooser {
         Choice {
             variant: chosen.variant,
             scope,
+            site: chosen.site.and_then(|site| site.index().try_into().ok()),
         }
     }
 }

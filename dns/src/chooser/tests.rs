@@ -88,6 +88,7 @@ fn answer(chooser: &Chooser, client: &str) -> (Vec<String>, u8, bool) {
         variant,
         scope,
         last_resort,
+        ..
     } = chooser.choose(0, Family::V4, client.parse().unwrap());
     let variants = chooser.policies()[0].variants(Family::V4);
     let addresses = variant.map(|number| variants[number as usize].clone());

@@ -13,8 +13,10 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::geo::{GeoConfig, SiteConfig};
+use crate::guard::{CookiesConfig, RateLimitConfig};
 use crate::health::{CheckConfig, HealthConfig};
 use crate::policy::PolicyConfig;
+use crate::querylog::QueryLogConfig;
 
 pub use self::listener::{HttpConfig, ListenerConfig, TcpLimitsConfig, TlsConfig, UdpConfig};
 pub use self::zone::{RecordConfig, SoaConfig, ZoneConfig};
@@ -44,6 +46,19 @@ pub struct Config {
     /// Connections: over TCP, TLS and HTTP.
     #[serde(default)]
     pub tcp: TcpLimitsConfig,
+    /// What this server calls itself to clients that ask which server answers (NSID, RFC 5001), from 1 to 64 octets; it
+    /// tells nothing when it is not set.
+    #[serde(default)]
+    pub nsid: Option<Located<String>>,
+    /// Cookies, by which clients show that their address is theirs.
+    #[serde(default)]
+    pub cookies: CookiesConfig,
+    /// How many answers one network gets over UDP; as many as it asks for when it is not set.
+    #[serde(default)]
+    pub rate_limit: Option<RateLimitConfig>,
+    /// A log of queries; none when it is not set.
+    #[serde(default)]
+    pub query_log: Option<QueryLogConfig>,
     /// What is answered.
     #[serde(default)]
     pub zone: Vec<ZoneConfig>,

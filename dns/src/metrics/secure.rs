@@ -32,9 +32,9 @@ pub(super) fn place(status: StatusCode) -> usize {
 /// What is told of connections.
 pub(super) fn families(shared: &Shared, state: &State) -> Vec<MetricFamily> {
     let open = shared.clients.by_transport();
-    let connections = TRANSPORTS.iter().filter(|(one, _)| *one != Transport::Udp);
+    let connections = TRANSPORTS.iter().filter(|one| **one != Transport::Udp);
     let connections = connections
-        .map(|(one, via)| gauge(&[("transport", via)], f64::from(open[*one as usize])))
+        .map(|one| gauge(&[("transport", one.name())], f64::from(open[*one as usize])))
         .collect();
     let statuses = STATUSES.iter().enumerate().map(|(at, (_, code))| {
         let count = shared.counts.0.sum(STATUSES_AT + at);

@@ -2,11 +2,13 @@
 
 use std::cell::RefCell;
 use std::net::IpAddr;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use super::Shared;
 use crate::answer::Limits;
+use crate::guard::Verdict;
 use crate::metrics::{Tally, Transport};
+use crate::querylog::Event;
 use crate::wire::QueryName;
 
 /// Who asks, and how.
@@ -26,22 +28,35 @@ pub(super) fn respond<T>(
     take: impl FnOnce(&[u8]) -> T,
 ) -> T {
     thread_local! {
-        static SCRATCH: RefCell<(Vec<u8>, QueryName)> =
-            RefCell::new((vec![0; usize::from(u16::MAX)], QueryName::default()));
+        static SCRATCH: RefCell<(Vec<u8>, QueryName, u32)> =
+            RefCell::new((vec![0; usize::from(u16::MAX)], QueryName::default(), 0));
     }
     let began = Instant::now();
-    let taken = SCRATCH.with_borrow_mut(|(out, name)| {
+    let taken = SCRATCH.with_borrow_mut(|(out, name, unlogged)| {
         let state = shared.state.load();
         let limits = Limits {
-            largest_udp: state.largest_udp,
             tcp: true,
             padded: matches!(asking.transport, Transport::Tls | Transport::Https),
             keepalive: asking.keepalive,
+            ..state.guard.limits(state.largest_udp)
         };
         let client = asking.client.to_canonical();
         let outcome = state.snapshot.respond(query, client, limits, name, out);
         let mut tally = Tally::default();
-        tally.count(&outcome);
+        tally.count(&outcome, Verdict::Send);
+        if let Some(log) = &state.query_log {
+            log.turn(unlogged, |line| {
+                let event = Event {
+                    client,
+                    transport: asking.transport,
+                    packet: query,
+                    outcome: &outcome,
+                    verdict: Verdict::Send,
+                    chooser: state.chooser.as_deref(),
+                };
+                event.write(SystemTime::now(), line);
+            });
+        }
         shared.counts.add(asking.transport, &mut tally, 0);
         take(&out[..outcome.len])
     });

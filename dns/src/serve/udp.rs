@@ -5,14 +5,16 @@ use std::net::UdpSocket;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use arc_swap::Cache;
 
 use super::Shared;
 use super::mmsg::{BATCH, Batch, LONGEST_ANSWER, travel_whole};
-use crate::answer::Limits;
+use crate::guard::{Held, Verdict};
 use crate::metrics::{Tally, Transport};
+use crate::querylog::Event;
+use crate::state::State;
 use crate::wire::QueryName;
 
 /// Starts the thread of a socket. It ends soon after `closing` is set, and answers what waits first.
@@ -39,6 +41,9 @@ struct Worker {
     batch: Batch,
     name: QueryName,
     tally: Tally,
+    held: Held,
+    /// Queries since the last one that was logged.
+    unlogged: u32,
     /// Whether answers are never cut on their way; none when it was not said yet.
     whole: Option<bool>,
 }
@@ -51,12 +56,14 @@ impl Worker {
             batch,
             name: QueryName::default(),
             tally: Tally::default(),
+            held: Held::default(),
+            unlogged: 0,
             whole: None,
         }
     }
 
-    /// The limits of a configuration.
-    fn limits(&mut self, largest_udp: u16) -> Limits {
+    /// Sets the socket for answers of at most so many octets; how long they may be.
+    fn largest(&mut self, largest_udp: u16) -> u16 {
         let whole = Some(largest_udp <= SAFE);
         if self.whole != whole {
             self.whole = whole;
@@ -64,7 +71,7 @@ impl Worker {
                 tracing::warn!(%error, "answers may be cut on their way");
             }
         }
-        Limits::udp(largest_udp.min(LONGEST_ANSWER as u16))
+        largest_udp.min(LONGEST_ANSWER as u16)
     }
 
     fn run(mut self, closing: &AtomicBool) {
@@ -78,8 +85,7 @@ impl Worker {
                     // Whoever serves on takes the rest, where another process has the same socket.
                     let enough = leaving && count < BATCH;
                     let state = state.load();
-                    let limits = self.limits(state.largest_udp);
-                    self.answer(count, &state.snapshot, limits);
+                    self.answer(count, state, began);
                     let took = began.elapsed() / count.max(1) as u32;
                     shared.pressure.ended(count as u64, took);
                     if enough {
@@ -99,21 +105,43 @@ impl Worker {
         }
     }
 
-    fn answer(&mut self, count: usize, snapshot: &crate::answer::Snapshot, limits: Limits) {
+    fn answer(&mut self, count: usize, state: &State, now: Instant) {
+        let largest = self.largest(state.largest_udp);
+        let guard = &state.guard;
+        let limits = guard.limits(largest);
+        guard.begin(&mut self.held, now);
         for at in 0..count {
             let Some((query, client, out)) = self.batch.query(at) else {
                 continue;
             };
             // Nothing can be sent to port 0.
-            let len = match client.port() {
-                0 => 0,
-                _ => {
-                    let outcome = snapshot.respond(query, client.ip(), limits, &mut self.name, out);
-                    self.tally.count(&outcome);
-                    outcome.len
-                }
+            if client.port() == 0 {
+                self.batch.answer(at, 0);
+                continue;
+            }
+            let (client, name) = (client.ip(), &mut self.name);
+            let mut outcome = state.snapshot.respond(query, client, limits, name, out);
+            let verdict = guard.judge(&mut outcome, client, &mut self.held, out);
+            self.tally.count(&outcome, verdict);
+            if let Some(log) = &state.query_log {
+                log.turn(&mut self.unlogged, |line| {
+                    let event = Event {
+                        client,
+                        transport: Transport::Udp,
+                        packet: query,
+                        outcome: &outcome,
+                        verdict,
+                        chooser: state.chooser.as_deref(),
+                    };
+                    event.write(SystemTime::now(), line);
+                });
+            }
+            let sent = if verdict == Verdict::Drop {
+                0
+            } else {
+                outcome.len
             };
-            self.batch.answer(at, len);
+            self.batch.answer(at, sent);
         }
         let sent = self.batch.send(&self.socket, count);
         self.shared
@@ -127,3 +155,6 @@ fn is_nothing(error: &io::Error) -> bool {
     use io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
     matches!(error.kind(), WouldBlock | TimedOut | Interrupted)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,9 @@
-//! The OPT record of a query (RFC 6891), and the client subnet in it (RFC 7871).
+//! The OPT record of a query (RFC 6891), and what a client says in it: its subnet (RFC 7871), its cookie (RFC 7873),
+//! and what it wants to know of the server.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::u16_at;
+use super::{Cookie, u16_at};
 
 /// What a client says about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +16,10 @@ pub struct Edns {
     pub wants_dnssec: bool,
     /// The network that it asks for.
     pub subnet: Option<Subnet>,
+    /// Its cookie.
+    pub cookie: Option<Cookie>,
+    /// It wants to know which server answers (RFC 5001).
+    pub wants_identity: bool,
     /// It wants to know how long a connection is kept (RFC 7828).
     pub keepalive: bool,
     /// It pads its messages, and wants answers padded (RFC 7830).
@@ -41,12 +46,22 @@ pub enum Family {
     V6,
 }
 
-/// The option that holds a client's network.
-const SUBNET: u16 = 8;
-/// The option that asks how long a connection is kept, and says it.
-pub const KEEPALIVE: u16 = 11;
-/// The option that makes a message longer.
-pub const PADDING: u16 = 12;
+/// The options that are known, by their codes.
+pub mod option {
+    /// Which server answers (RFC 5001).
+    pub const IDENTITY: u16 = 3;
+    /// A client's network (RFC 7871).
+    pub const SUBNET: u16 = 8;
+    /// A cookie (RFC 7873).
+    pub const COOKIE: u16 = 10;
+    /// How long a connection is kept (RFC 7828).
+    pub const KEEPALIVE: u16 = 11;
+    /// What makes a message longer (RFC 7830).
+    pub const PADDING: u16 = 12;
+    /// What an error is about (RFC 8914).
+    pub const ERROR: u16 = 15;
+}
+
 /// The bit DO in the flags.
 const DNSSEC_OK: u16 = 0x8000;
 
@@ -61,6 +76,8 @@ impl Edns {
             version,
             wants_dnssec: u16::from_be_bytes([high, low]) & DNSSEC_OK != 0,
             subnet: None,
+            cookie: None,
+            wants_identity: false,
             keepalive: false,
             padding: false,
         };
@@ -74,10 +91,13 @@ impl Edns {
             let data = rest.get(4..4 + usize::from(length))?;
             match code {
                 // A second one says something else: which of them is true?
-                SUBNET if edns.subnet.is_some() => return None,
-                SUBNET => edns.subnet = Some(Subnet::read(data)?),
-                KEEPALIVE => edns.keepalive = true,
-                PADDING => edns.padding = true,
+                option::SUBNET if edns.subnet.is_some() => return None,
+                option::SUBNET => edns.subnet = Some(Subnet::read(data)?),
+                // Of several the first counts (RFC 7873, 5.2).
+                option::COOKIE if edns.cookie.is_none() => edns.cookie = Some(Cookie::read(data)?),
+                option::IDENTITY => edns.wants_identity = true,
+                option::KEEPALIVE => edns.keepalive = true,
+                option::PADDING => edns.padding = true,
                 _ => {}
             }
             rest = &rest[4 + data.len()..];
@@ -137,7 +157,7 @@ impl Subnet {
             Family::V6 => 2,
         };
         let length = (4 + octets) as u16;
-        out[..2].copy_from_slice(&SUBNET.to_be_bytes());
+        out[..2].copy_from_slice(&option::SUBNET.to_be_bytes());
         out[2..4].copy_from_slice(&length.to_be_bytes());
         out[4..6].copy_from_slice(&family.to_be_bytes());
         out[6] = self.source;

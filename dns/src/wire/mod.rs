@@ -7,6 +7,7 @@
 //! Every packet is hostile. Nothing here allocates or panics, whatever the bytes are; this module
 //! knows no zone and does no I/O.
 
+pub mod cookie;
 mod edns;
 mod header;
 mod name;
@@ -14,7 +15,8 @@ mod query;
 pub mod rcode;
 pub mod rtype;
 
-pub use self::edns::{Edns, Family, KEEPALIVE, PADDING, Subnet};
+pub use self::cookie::{Cookie, ServerPart};
+pub use self::edns::{Edns, Family, Subnet, option};
 pub use self::header::{Flags, Header};
 pub use self::name::QueryName;
 pub(crate) use self::query::skip_name;

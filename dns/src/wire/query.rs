@@ -7,7 +7,7 @@ use super::{Edns, HEADER, Header, IN, QueryName, rcode, rtype, u16_at};
 pub enum Parsed {
     /// A query to answer; its name is in the [`QueryName`].
     Query(Query),
-    /// An error to answer.
+    /// An error to answer, or nothing but a cookie: NOERROR without a question.
     Refused(Refused),
     /// Nothing that may be answered: a response, or too short to tell whom it is from.
     Silence,
@@ -66,6 +66,14 @@ pub fn parse(packet: &[u8], name: &mut QueryName) -> Parsed {
     }
     // Exactly one question (RFC 9619), and no answers in it.
     let [1, 0, authorities, additionals] = header.counts else {
+        if let [0, 0, 0, additionals] = header.counts
+            && let Some(Some(edns)) = read_records(packet, HEADER, 0, additionals)
+            && edns.cookie.is_some()
+        {
+            // Whoever has a cookie may ask for the server's part alone (RFC 7873, 5.4).
+            refused.code = rcode::NOERROR;
+            refused.edns = Some(edns);
+        }
         return Parsed::Refused(refused);
     };
     let Some(question) = read_question(packet, name) else {

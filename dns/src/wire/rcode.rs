@@ -14,6 +14,8 @@ pub const NOTIMP: u16 = 4;
 pub const REFUSED: u16 = 5;
 /// The version of EDNS is not known (RFC 6891, 6.1.3); its upper bits stand in the OPT record.
 pub const BADVERS: u16 = 16;
+/// The cookie is missing or not ours (RFC 7873, 8).
+pub const BADCOOKIE: u16 = 23;
 
 /// The name of a code, for metrics and people.
 pub fn name(code: u16) -> &'static str {
@@ -25,6 +27,7 @@ pub fn name(code: u16) -> &'static str {
         NOTIMP => "NOTIMP",
         REFUSED => "REFUSED",
         BADVERS => "BADVERS",
+        BADCOOKIE => "BADCOOKIE",
         _ => "OTHER",
     }
 }

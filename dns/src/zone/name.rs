@@ -97,6 +97,17 @@ impl fmt::Debug for Name {
     }
 }
 
+/// A name in wire form, to be written as in a zone file.
+pub fn shown(name: &[u8]) -> impl fmt::Display {
+    struct Shown<'a>(&'a [u8]);
+    impl fmt::Display for Shown<'_> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write_name(self.0, f)
+        }
+    }
+    Shown(name)
+}
+
 /// Writes a name as in a zone file (RFC 1035, 5.1).
 fn write_name(mut name: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
     if name == [0] {

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use super::message::{BATCH, Described, FromPredecessor, FromSuccessor, VERSION};
 use super::wire::Wire;
-use super::{Handover, HandoverError, LONGEST, PROMPTLY};
+use super::{Handover, HandoverError, Kept, LONGEST, PROMPTLY};
 use crate::config::Diagnostic;
 use crate::net::{Address, FileMode, socket_file};
 
@@ -189,11 +189,15 @@ impl Candidate {
         let _ = self.0.send(&refused, &[], PROMPTLY).await;
     }
 
-    /// Gives it the sockets, and waits until it is ready.
+    /// Gives it the sockets and what was kept, and waits until it is ready.
     ///
     /// # Errors
     /// When it fails, goes away, or takes too long.
-    pub async fn offer(mut self, sockets: &[Offered<'_>]) -> Result<ReadySuccessor, HandoverError> {
+    pub async fn offer(
+        mut self,
+        sockets: &[Offered<'_>],
+        kept: Kept,
+    ) -> Result<ReadySuccessor, HandoverError> {
         let hello = self.0.receive(PROMPTLY).await?;
         let FromSuccessor::Hello {
             version,
@@ -214,7 +218,10 @@ impl Candidate {
             self.send_batch(batch).await?;
         }
         let pid_here = std::process::id();
-        let end = FromPredecessor::End { pid: pid_here };
+        let end = FromPredecessor::End {
+            pid: pid_here,
+            kept,
+        };
         self.0.send(&end, &[], PROMPTLY).await?;
         let within = Duration::from_millis(within_ms).min(LONGEST);
         match self.0.receive(within).await? {

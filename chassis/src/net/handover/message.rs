@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Kept;
 use crate::net::Address;
 
 /// The protocol of this build. A change that the other side would misunderstand needs another.
@@ -27,14 +28,20 @@ pub(super) enum FromSuccessor {
     Failed { why: String },
 }
 
-/// What a predecessor says.
-#[derive(Debug, Serialize, Deserialize)]
+/// What a predecessor says. It may hold secrets: it is not to be printed.
+#[derive(Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(super) enum FromPredecessor {
     /// The message brings one descriptor for each of these.
     Sockets { sockets: Vec<Described> },
     /// These were all.
-    End { pid: u32 },
+    End {
+        pid: u32,
+        /// What it has made up itself and its successor goes on with, by name. A successor that does not know a name passes
+        /// it over.
+        #[serde(default, skip_serializing_if = "Kept::is_empty")]
+        kept: Kept,
+    },
     /// There will be no hand-over.
     Refused { why: String },
     /// It accepts nothing from now on.

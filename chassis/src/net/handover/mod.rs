@@ -22,6 +22,7 @@ mod successor;
 mod tests;
 mod wire;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -34,6 +35,9 @@ use crate::units::Period;
 
 pub use self::door::{Candidate, Door, Offered, ReadySuccessor};
 pub use self::successor::TakeOver;
+
+/// What a process has made up itself, such as a secret, and its successor goes on with; by name.
+pub type Kept = BTreeMap<String, String>;
 
 /// How a newer process can take this one's place.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]

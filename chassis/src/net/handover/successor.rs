@@ -1,5 +1,6 @@
 //! The successor's side.
 
+use std::fmt;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
@@ -8,14 +9,23 @@ use tokio::net::UnixStream;
 
 use super::message::{FromPredecessor, FromSuccessor, VERSION};
 use super::wire::Wire;
-use super::{HandoverError, PROMPTLY};
+use super::{HandoverError, Kept, PROMPTLY};
 use crate::net::{Inherited, InheritedSocket, Source};
 
 /// Taking the place of another process.
-#[derive(Debug)]
 pub struct TakeOver {
     wire: Wire,
     predecessor: u32,
+    kept: Kept,
+}
+
+impl fmt::Debug for TakeOver {
+    /// Without what was kept, which may be secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("TakeOver");
+        let shown = shown.field("predecessor", &self.predecessor);
+        shown.finish_non_exhaustive()
+    }
 }
 
 impl TakeOver {
@@ -52,8 +62,9 @@ impl TakeOver {
                         )?);
                     }
                 }
-                FromPredecessor::End { pid } => {
+                FromPredecessor::End { pid, kept } => {
                     let this = Self {
+                        kept,
                         predecessor: wire.peer().unwrap_or(pid),
                         wire,
                     };
@@ -68,6 +79,11 @@ impl TakeOver {
     /// The process whose place this one takes.
     pub fn predecessor(&self) -> u32 {
         self.predecessor
+    }
+
+    /// What the predecessor kept by this name.
+    pub fn kept(&self, name: &str) -> Option<&str> {
+        self.kept.get(name).map(String::as_str)
     }
 
     /// Says that this process can serve, and waits until the predecessor accepts no longer.

@@ -31,7 +31,7 @@ async fn predecessor(door: PathBuf, sockets: usize, outcomes: &Mutex<Vec<String>
     let waiting = Door::default();
     waiting.open(&door).expect("the path is free");
     let serve = waiting.serve(async |candidate: Candidate| {
-        let outcome = match candidate.offer(&offered).await {
+        let outcome = match candidate.offer(&offered, kept()).await {
             Ok(ready) => ready.confirm().await,
             Err(error) => Err(error),
         };
@@ -60,6 +60,10 @@ async fn run<T>(sockets: usize, successor: impl AsyncFnOnce(PathBuf) -> T) -> (T
     (test, outcomes.into_inner().unwrap())
 }
 
+fn kept() -> Kept {
+    [("secret".to_owned(), "abc".to_owned())].into()
+}
+
 fn claim(mut inherited: Inherited) -> usize {
     let any = Address::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)));
     inherited.claim("http", &any, &Default::default()).len()
@@ -74,6 +78,9 @@ async fn a_thousand_sockets_are_handed_over_one_hand_over_after_the_other() {
             let (take_over, inherited) = begun.unwrap();
             assert_eq!(take_over.predecessor(), std::process::id());
             counts.push(claim(inherited));
+            assert_eq!(take_over.kept("secret"), Some("abc"));
+            assert_eq!(take_over.kept("another"), None);
+            assert!(!format!("{take_over:?}").contains("abc"));
             take_over.ready().await.unwrap();
         }
         counts
