@@ -9,9 +9,9 @@ use crate::config::{RecordConfig, ZoneConfig};
 use crate::wire::rtype;
 
 /// The types that are usual, to suggest one.
-const USUAL: [&str; 16] = [
-    "A", "AAAA", "CAA", "CNAME", "DNAME", "DS", "HTTPS", "MX", "NAPTR", "NS", "PTR", "SRV",
-    "SSHFP", "SVCB", "TLSA", "TXT",
+const USUAL: [&str; 18] = [
+    "A", "AAAA", "ALIAS", "CAA", "CNAME", "DNAME", "DS", "HTTPS", "LOC", "MX", "NAPTR", "NS",
+    "PTR", "SRV", "SSHFP", "SVCB", "TLSA", "TXT",
 ];
 
 /// Reads the zone's SOA, name servers and records.
@@ -130,7 +130,12 @@ fn record(
 fn one_record(line: &str, origin: &Name) -> Result<ScannedItem, String> {
     let mut found = Vec::new();
     let scanned = scan(line.as_bytes(), origin, |_, item| found.push(item));
-    scanned.map_err(|error| error.message)?;
+    scanned.map_err(|errors| {
+        errors
+            .into_iter()
+            .next()
+            .map_or_else(String::new, |error| error.message)
+    })?;
     match (found.pop(), found.is_empty()) {
         (Some(Item::Record(item)), true) => Ok(item),
         _ => Err("exactly one record is expected".to_owned()),
