@@ -9,7 +9,7 @@ use super::bytes::Answer;
 use super::choose::Choose;
 use super::message::{Asked, Message, Section};
 use super::names::NameTable;
-use super::sets::{End, Tree, Within, add, tree};
+use super::sets::{Chain, End, Tree, Within, add, tree};
 use super::snapshot::{Below, Dynamic, Given, Kind, NONE, Node, Served, Snapshot};
 use crate::wire::{rcode, rtype};
 use crate::zone::{Name, Record, RecordSet, Zone, parent, suffixes};
@@ -84,7 +84,7 @@ struct Compiler<'a> {
 struct Route<'a> {
     base: &'a Name,
     asked: Asked,
-    chain: &'a [(Name, &'a RecordSet)],
+    chain: &'a Chain<'a>,
 }
 
 impl<'a> Compiler<'a> {
@@ -154,7 +154,7 @@ impl<'a> Compiler<'a> {
                 let route = Route {
                     base: name,
                     asked: Asked::Same,
-                    chain: &[],
+                    chain: &NO_CHAIN,
                 };
                 self.set(over, &route, name, set)
             }
@@ -210,7 +210,7 @@ impl<'a> Compiler<'a> {
         let mut kinds = Vec::new();
         if let Some((_, alias)) = chain.first() {
             let own = Route {
-                chain: &[],
+                chain: &NO_CHAIN,
                 ..route
             };
             let given = self.set(number, &own, name, alias);
@@ -257,7 +257,7 @@ impl<'a> Compiler<'a> {
         let mut message = route.message();
         let mut code = rcode::NOERROR;
         match end {
-            End::Outside => {}
+            End::Outside | End::Moved(..) => {}
             End::Delegated(cut) => within.referral(cut, &mut message),
             End::At(..) => within.nothing(&mut message),
             End::Nowhere => {
@@ -347,6 +347,8 @@ impl Node {
     const NOT_OURS: Self = Self {
         zone: NONE,
         first: [Kind::NONE; 2],
+const NO_CHAIN: Chain<'static> = Chain::new();
+
         kinds: 0,
         count: 0,
         below: Below::Nothing,
