@@ -101,14 +101,13 @@ async fn serve(args: &RoleArgs, systemd: Inherited) -> Result<(), StartError> {
     let Compiled {
         state,
         loaded,
-        mut policies,
+        policies,
         warnings,
     } = compile(&args.config, &learned)?;
     let config = &loaded.config;
     let _ = config.log.start();
     warn(&warnings);
-    let also = std::mem::take(&mut policies.watched);
-    let changes = Watched::new(&loaded.sources, also).watch();
+    let changes = Watched::new(&loaded.sources, Vec::new()).watch();
     raise_descriptor_limit();
     let life = Life::start("dns")?;
     let health = Health::new(tokio::runtime::Handle::current());
@@ -283,7 +282,7 @@ impl<'a> Running<'a> {
         let Compiled {
             state,
             loaded,
-            mut policies,
+            policies,
             warnings,
         } = compiled;
         if fixed(&loaded.config) != self.fixed {
@@ -295,7 +294,7 @@ impl<'a> Running<'a> {
         match planned {
             Ok(plan) => {
                 warn(&warnings);
-                let watched = Watched::new(&loaded.sources, std::mem::take(&mut policies.watched));
+                let watched = Watched::new(&loaded.sources, Vec::new());
                 // Meanwhile the old state serves, and follows what both have in common.
                 following::begin(&self.shared.health, policies, life).await;
                 following::follow_now(&state, &self.shared);

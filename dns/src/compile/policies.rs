@@ -1,7 +1,6 @@
 //! Sites, the map of clients to them, checks and policies of a configuration, put together.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use chassis::config::{Diagnostic, Sources};
@@ -22,8 +21,6 @@ pub(crate) struct Policies {
     pub(crate) plan: Plan,
     /// Where it is kept what is set by the admin API.
     pub(crate) state: Option<StateFile>,
-    /// Files that are not among the sources, for the file watch.
-    pub(crate) watched: Vec<PathBuf>,
 }
 
 impl Policies {
@@ -61,7 +58,6 @@ impl Policies {
             chooser: geo.map(|geo| Arc::new(Chooser::new(sites, geo, policies))),
             plan,
             state,
-            watched: checks.files,
         })
     }
 }
