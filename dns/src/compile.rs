@@ -48,14 +48,17 @@ pub(crate) fn compile(file: &Path, learned: &Learned) -> Result<Compiled, Report
         None
     });
     let policies = Policies::compile(config, &mut loaded.sources);
-    let compiled = policies.and_then(|policies| {
-        let snapshot = answers(&read.zones, policies.chooser.as_ref(), learned)?;
-        Ok((policies, snapshot))
-    });
-    let (policies, snapshot) = match compiled {
-        Ok(compiled) if mistakes.is_empty() => compiled,
-        outcome => {
-            mistakes.extend(outcome.err().into_iter().flatten());
+    let chooser = match &policies {
+        Ok(policies) => choosing(policies.chooser.as_ref()),
+        // What else is wrong is told too.
+        Err(_) => Arc::new(policies::OnlyNames::of(config)),
+    };
+    let snapshot = answers(&read.zones, chooser, learned);
+    let (policies, snapshot) = match (policies, snapshot) {
+        (Ok(policies), Ok(snapshot)) if mistakes.is_empty() => (policies, snapshot),
+        (policies, snapshot) => {
+            mistakes.extend(policies.err().into_iter().flatten());
+            mistakes.extend(snapshot.err().into_iter().flatten());
             return Err(loaded.report(mistakes));
         }
     };
@@ -97,7 +100,8 @@ pub(crate) fn compile(file: &Path, learned: &Learned) -> Result<Compiled, Report
 /// # Errors
 /// What cannot be answered; the places are those of the state's configuration.
 pub(crate) fn renew(state: &State, learned: &Learned) -> Result<State, Vec<Diagnostic>> {
-    let snapshot = answers(&state.zones, state.chooser.as_ref(), learned)?;
+    let chooser = choosing(state.chooser.as_ref());
+    let snapshot = answers(&state.zones, chooser, learned)?;
     Ok(State {
         snapshot: snapshot.into(),
         ..state.clone()
@@ -107,14 +111,17 @@ pub(crate) fn renew(state: &State, learned: &Learned) -> Result<State, Vec<Diagn
 /// Every answer, from the zones as they are configured and what was learned.
 fn answers(
     zones: &[Zone],
-    chooser: Option<&Arc<Chooser>>,
+    chooser: Arc<dyn Choose>,
     _learned: &Learned,
 ) -> Result<Snapshot, Vec<Diagnostic>> {
-    let chooser: Arc<dyn Choose> = match chooser {
+    answer::compile(zones, chooser)
+}
+
+fn choosing(chooser: Option<&Arc<Chooser>>) -> Arc<dyn Choose> {
+    match chooser {
         Some(chooser) => chooser.clone(),
         None => Arc::new(NoPolicies),
-    };
-    answer::compile(zones, chooser)
+    }
 }
 
 fn listeners(configs: &[ListenerConfig], mistakes: &mut Vec<Diagnostic>) -> Vec<ListenerState> {
