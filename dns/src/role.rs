@@ -16,7 +16,7 @@ use chassis::net::handover::{Candidate, Door};
 use chassis::net::{Bound, Inherited, raise_descriptor_limit};
 use tokio::sync::Mutex;
 
-use crate::compile::{Compiled, compile, renew};
+use crate::compile::{Compiled, Policies, compile, renew};
 use crate::config::Config;
 use crate::explain::{self, ExplainArgs};
 use crate::following;
@@ -111,22 +111,13 @@ async fn serve(args: &RoleArgs, systemd: Inherited) -> Result<(), StartError> {
     raise_descriptor_limit();
     let life = Life::start("dns")?;
     let health = Health::new(tokio::runtime::Handle::current());
-    if !following::begin(&health, policies, &life).await {
-        return Ok(());
-    }
-    let (take_over, mut inherited) = match args.take_over {
-        None => (None, systemd),
-        Some(within) => {
-            let begun = succession::begin(args, state.handover.as_ref(), *within, START).await;
-            let (take_over, inherited) = begun?;
-            (Some(take_over), inherited)
-        }
-    };
-    let taking_over = take_over.is_some();
     let mut running = Running::new(args, config, state, learned, health.clone(), &life)?;
-    let within = args.take_over.map(|within| *within);
-    let preparing = async { running.prepare(config, &mut inherited, taking_over) };
-    let (admin, plan) = succession::settle(take_over, preparing, within, &life).await?;
+    let mut inherited = systemd;
+    let taking_over = args.take_over.is_some();
+    let started = running.start(args, config, policies, &mut inherited, &life);
+    let Some((admin, plan)) = started.await? else {
+        return Ok(());
+    };
     if taking_over && let Err(error) = health.reread().await {
         // As it was when this process began.
         tracing::error!(%error, "what was set last is not known");
@@ -162,6 +153,12 @@ fn told(file: &Path, mistake: Diagnostic) -> StartError {
     match compile(file, &Learned::default()) {
         Ok(compiled) => compiled.loaded.report(vec![mistake]).into(),
         Err(report) => report.into(),
+    }
+}
+
+fn tell_unanswered(mistakes: Vec<Diagnostic>) {
+    for Diagnostic { message, .. } in mistakes {
+        tracing::error!("what was learned is not answered: {message}");
     }
 }
 
@@ -207,6 +204,36 @@ impl<'a> Running<'a> {
             shared,
             learned,
         })
+    }
+
+    /// Binds everything, and learns what answers need; none when the process is to leave meanwhile.
+    async fn start(
+        &self,
+        args: &RoleArgs,
+        config: &Config,
+        policies: Policies,
+        inherited: &mut Inherited,
+        life: &Life,
+    ) -> Result<Option<(Bound, Plan)>, StartError> {
+        let state = self.shared.state.load_full();
+        let Some(within) = args.take_over.map(|within| *within) else {
+            // A port in use is told at once. What arrives meanwhile waits in the sockets.
+            let prepared = self.prepare(config, inherited, false)?;
+            let begun = following::begin(&self.shared.health, policies, life).await;
+            if !begun {
+                self.door.close();
+            }
+            return Ok(begun.then_some(prepared));
+        };
+        if !following::begin(&self.shared.health, policies, life).await {
+            return Ok(None);
+        }
+        let begun = succession::begin(args, state.handover.as_ref(), within, START).await;
+        let (take_over, mut theirs) = begun?;
+        let preparing = async { self.prepare(config, &mut theirs, true) };
+        let prepared = succession::settle(Some(take_over), preparing, Some(within), life).await?;
+        *inherited = theirs;
+        Ok(Some(prepared))
     }
 
     /// Binds everything.
@@ -315,11 +342,7 @@ impl<'a> Running<'a> {
                 self.shared.state.store(Arc::new(state));
                 following::follow_now(&self.shared.state.load(), &self.shared);
             }
-            Err(mistakes) => {
-                for Diagnostic { message, .. } in mistakes {
-                    tracing::error!("what was learned is not answered: {message}");
-                }
-            }
+            Err(mistakes) => tell_unanswered(mistakes),
         }
     }
 
