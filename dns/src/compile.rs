@@ -8,6 +8,7 @@ use std::sync::Arc;
 use chassis::config::{Diagnostic, Loaded, Report, load};
 use chassis::net::handover::Handover;
 
+use crate::alias::{self, Resolving};
 use crate::answer::{self, Choose, NoPolicies, Snapshot};
 use crate::chooser::Chooser;
 use crate::config::{Config, ListenerConfig};
@@ -41,6 +42,7 @@ pub(crate) fn compile(file: &Path, learned: &Learned) -> Result<Compiled, Report
     mistakes.extend(read.mistakes);
     let listeners = listeners(&config.listener, &mut mistakes);
     limits(config, &mut mistakes);
+    let resolving = Resolving::compile(&config.resolver, &mut mistakes);
     let handover = config.handover.as_ref();
     let handover = handover.map(|config| Handover::compile(config, &loaded.sources));
     let handover = handover.transpose().unwrap_or_else(|mistake| {
@@ -63,10 +65,12 @@ pub(crate) fn compile(file: &Path, learned: &Learned) -> Result<Compiled, Report
         }
     };
     let mut warnings = read.warnings;
+    warnings.extend(alias::warnings(&read.zones));
     warnings.extend(policies::unused(config, &read.zones));
     let state = State {
         snapshot: snapshot.into(),
         zones: read.zones.into(),
+        resolving: resolving.into(),
         chooser: policies.chooser.clone(),
         listeners,
         tcp: TcpLimits {
@@ -112,9 +116,10 @@ pub(crate) fn renew(state: &State, learned: &Learned) -> Result<State, Vec<Diagn
 fn answers(
     zones: &[Zone],
     chooser: Arc<dyn Choose>,
-    _learned: &Learned,
+    learned: &Learned,
 ) -> Result<Snapshot, Vec<Diagnostic>> {
-    answer::compile(zones, chooser)
+    let zones = alias::place(zones, &learned.aliases.known());
+    answer::compile(&zones, chooser)
 }
 
 fn choosing(chooser: Option<&Arc<Chooser>>) -> Arc<dyn Choose> {

@@ -2,10 +2,14 @@
 
 use tokio::sync::Notify;
 
+use crate::alias::Aliases;
+
 /// What was learned since the start. It outlives reloads.
 #[derive(Debug, Default)]
 pub(crate) struct Learned {
     news: Notify,
+    /// Where aliases lead.
+    pub(crate) aliases: Aliases,
 }
 
 impl Learned {

@@ -12,6 +12,7 @@
 //!   puts the three together for the packet path.
 //! - `serve` has the sockets, `following` lets answers follow health, and `role` is the process around them.
 
+pub mod alias;
 pub mod answer;
 pub mod chooser;
 mod compile;

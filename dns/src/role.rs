@@ -16,6 +16,7 @@ use chassis::net::handover::{Candidate, Door};
 use chassis::net::{Bound, Inherited, raise_descriptor_limit};
 use tokio::sync::Mutex;
 
+use crate::alias;
 use crate::compile::{Compiled, Policies, compile, renew};
 use crate::config::Config;
 use crate::explain::{self, ExplainArgs};
@@ -85,7 +86,6 @@ pub fn check(file: &Path) -> Result<Vec<String>, Report> {
 struct Running<'a> {
     file: &'a Path,
     shared: Arc<Shared>,
-    learned: Arc<Learned>,
     listeners: Listeners,
     /// Where a successor knocks.
     door: Arc<Door>,
@@ -122,6 +122,9 @@ async fn serve(args: &RoleArgs, systemd: Inherited) -> Result<(), StartError> {
         // As it was when this process began.
         tracing::error!(%error, "what was set last is not known");
     }
+    let state = running.shared.state.load_full();
+    let state = with_aliases(State::clone(&state), &running.shared.learned);
+    running.shared.state.store(Arc::new(state));
     following::follow_now(&running.shared.state.load(), &running.shared);
     tokio::spawn(following::follow(running.shared.clone()));
     running
@@ -132,7 +135,7 @@ async fn serve(args: &RoleArgs, systemd: Inherited) -> Result<(), StartError> {
     addresses.insert("admin".into(), admin.address().to_string());
     let (reloads, requests) = ReloadRequests::channel();
     // From here on nobody else serves: what fails is told, and this process serves on.
-    let routes = health::router(health);
+    let routes = health::router(health).merge(alias::router(running.shared.learned.clone()));
     match config.admin.serve_with(admin, &life, reloads, routes) {
         Ok(admin) => running.admin = Some(admin),
         Err(error) if taking_over => tracing::error!(%error, "there is no admin listener"),
@@ -154,6 +157,17 @@ fn told(file: &Path, mistake: Diagnostic) -> StartError {
         Ok(compiled) => compiled.loaded.report(vec![mistake]).into(),
         Err(report) => report.into(),
     }
+}
+
+/// The state with the addresses that were learned while it was waited for them.
+fn with_aliases(state: State, learned: &Learned) -> State {
+    if alias::aliases(&state.zones).next().is_none() {
+        return state;
+    }
+    renew(&state, learned).unwrap_or_else(|mistakes| {
+        tell_unanswered(mistakes);
+        state
+    })
 }
 
 fn tell_unanswered(mistakes: Vec<Diagnostic>) {
@@ -187,6 +201,7 @@ impl<'a> Running<'a> {
         let shared = Arc::new(Shared {
             state: ArcSwap::from_pointee(state),
             health,
+            learned,
             counts: Default::default(),
             sites: Default::default(),
             clients: Default::default(),
@@ -202,7 +217,6 @@ impl<'a> Running<'a> {
             threads: threads.map_or(cores, |threads| usize::from(**threads)),
             fixed: fixed(config),
             shared,
-            learned,
         })
     }
 
@@ -219,13 +233,13 @@ impl<'a> Running<'a> {
         let Some(within) = args.take_over.map(|within| *within) else {
             // A port in use is told at once. What arrives meanwhile waits in the sockets.
             let prepared = self.prepare(config, inherited, false)?;
-            let begun = following::begin(&self.shared.health, policies, life).await;
+            let begun = following::begin(&self.shared, &state, policies, life).await;
             if !begun {
                 self.door.close();
             }
             return Ok(begun.then_some(prepared));
         };
-        if !following::begin(&self.shared.health, policies, life).await {
+        if !following::begin(&self.shared, &state, policies, life).await {
             return Ok(None);
         }
         let begun = succession::begin(args, state.handover.as_ref(), within, START).await;
@@ -278,7 +292,7 @@ impl<'a> Running<'a> {
         changes: Changes,
     ) -> Result<(), StartError> {
         let door = self.door.clone();
-        let learned = self.learned.clone();
+        let learned = self.shared.learned.clone();
         // One at a time: a hand-over must not see half of a reload.
         let running = Mutex::new(self);
         let reloads = life.obey_reloads(requests, changes, async || {
@@ -302,7 +316,7 @@ impl<'a> Running<'a> {
     }
 
     async fn reload(&mut self, life: &Life) -> Reloaded {
-        let compiled = match compile(self.file, &self.learned) {
+        let compiled = match compile(self.file, &self.shared.learned) {
             Ok(compiled) => compiled,
             Err(report) => return Reloaded::failed(&report, Vec::new()),
         };
@@ -323,7 +337,8 @@ impl<'a> Running<'a> {
                 warn(&warnings);
                 let watched = Watched::new(&loaded.sources, Vec::new());
                 // Meanwhile the old state serves, and follows what both have in common.
-                following::begin(&self.shared.health, policies, life).await;
+                following::begin(&self.shared, &state, policies, life).await;
+                let state = with_aliases(state, &self.shared.learned);
                 following::follow_now(&state, &self.shared);
                 self.shared.state.store(Arc::new(state));
                 // What changed in between was followed by the old one alone.
@@ -337,7 +352,7 @@ impl<'a> Running<'a> {
 
     /// Compiles the answers for what was learned.
     fn renew(&self) {
-        match renew(&self.shared.state.load(), &self.learned) {
+        match renew(&self.shared.state.load(), &self.shared.learned) {
             Ok(state) => {
                 self.shared.state.store(Arc::new(state));
                 following::follow_now(&self.shared.state.load(), &self.shared);

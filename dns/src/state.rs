@@ -6,6 +6,7 @@ use std::sync::Arc;
 use chassis::config::Place;
 use chassis::net::handover::Handover;
 
+use crate::alias::Resolving;
 use crate::answer::Snapshot;
 use crate::chooser::Chooser;
 use crate::serve::TcpLimits;
@@ -17,6 +18,8 @@ pub(crate) struct State {
     pub(crate) snapshot: Arc<Snapshot>,
     /// The zones as they are configured.
     pub(crate) zones: Arc<[Zone]>,
+    /// How targets of aliases are asked for.
+    pub(crate) resolving: Arc<Resolving>,
     /// Chooses for the snapshot; none without sites.
     pub(crate) chooser: Option<Arc<Chooser>>,
     pub(crate) listeners: Vec<ListenerState>,

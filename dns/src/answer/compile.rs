@@ -273,6 +273,10 @@ impl<'a> Compiler<'a> {
     fn set(&mut self, number: usize, route: &Route<'_>, owner: &Name, set: &RecordSet) -> Given {
         let zone = &self.zones[number];
         let Some(policy) = &set.policy else {
+            // Nobody knows its records now.
+            if set.records.is_empty() {
+                return Given::UNKNOWN;
+            }
             return Given::fixed(self.records(number, route, owner, set));
         };
         let Some(id) = self.chooser.policy(policy) else {
@@ -343,12 +347,12 @@ impl<'a> Compiler<'a> {
     }
 }
 
+const NO_CHAIN: Chain<'static> = Chain::new();
+
 impl Node {
     const NOT_OURS: Self = Self {
         zone: NONE,
         first: [Kind::NONE; 2],
-const NO_CHAIN: Chain<'static> = Chain::new();
-
         kinds: 0,
         count: 0,
         below: Below::Nothing,

@@ -14,6 +14,9 @@ const USUAL: [&str; 18] = [
     "PTR", "SRV", "SSHFP", "SVCB", "TLSA", "TXT",
 ];
 
+/// For how many seconds addresses of others may be kept at most, unless their record says it: they change without us.
+const ALIAS_TTL: u32 = 60;
+
 /// Reads the zone's SOA, name servers and records.
 pub(super) fn read(config: &ZoneConfig, changed: u32, zone: &mut Collector<'_>) {
     let default_ttl = zone.keep(soa::seconds(&config.ttl)).unwrap_or(0);
@@ -28,6 +31,7 @@ pub(super) fn read(config: &ZoneConfig, changed: u32, zone: &mut Collector<'_>) 
     for one in &config.record {
         let ttl = match &one.ttl {
             Some(ttl) => zone.keep(soa::seconds(ttl)).unwrap_or(0),
+            None if one.r#type.eq_ignore_ascii_case("ALIAS") => default_ttl.min(ALIAS_TTL),
             None => default_ttl,
         };
         read_set(one, ttl, zone);
