@@ -11,7 +11,7 @@ use chassis::net::handover::Handover;
 use crate::alias::{self, Resolving};
 use crate::answer::{self, Choose, NoPolicies, Snapshot};
 use crate::chooser::Chooser;
-use crate::config::{Config, ListenerConfig};
+use crate::config::{Config, ListenerConfig, TcpLimitsConfig};
 use crate::learned::Learned;
 use crate::serve::TcpLimits;
 use crate::state::{ListenerState, State};
@@ -73,13 +73,7 @@ pub(crate) fn compile(file: &Path, learned: &Learned) -> Result<Compiled, Report
         resolving: resolving.into(),
         chooser: policies.chooser.clone(),
         listeners,
-        tcp: TcpLimits {
-            connections: *config.tcp.connections,
-            connections_per_client: *config.tcp.connections_per_client,
-            idle: *config.tcp.idle,
-            progress: *config.tcp.progress,
-            queries: *config.tcp.queries,
-        },
+        tcp: tcp_limits(&config.tcp),
         largest_udp: *config.udp.largest,
         receive_buffer: usize::try_from(config.udp.receive_buffer.bytes()).unwrap_or(usize::MAX),
         handover,
@@ -156,6 +150,16 @@ fn listeners(configs: &[ListenerConfig], mistakes: &mut Vec<Diagnostic>) -> Vec<
         });
     }
     listeners
+}
+
+fn tcp_limits(config: &TcpLimitsConfig) -> TcpLimits {
+    TcpLimits {
+        connections: *config.connections,
+        connections_per_client: *config.connections_per_client,
+        idle: *config.idle,
+        progress: *config.progress,
+        queries: *config.queries,
+    }
 }
 
 fn limits(config: &Config, mistakes: &mut Vec<Diagnostic>) {
