@@ -9,6 +9,7 @@ use std::sync::Arc;
 use chassis::config::{Diagnostic, Loaded, Report, load};
 use chassis::net::handover::Handover;
 
+use crate::alias::{self, Resolving};
 use crate::answer::{self, Choose, NoPolicies, Snapshot};
 use crate::chooser::Chooser;
 use crate::config::Config;
@@ -49,6 +50,7 @@ pub(crate) fn compile(file: &Path, learned: &Learned) -> Result<Compiled, Report
     limits(config, &mut mistakes);
     let guard = guard::compile(config, &learned.guard, &mut mistakes);
     let query_log = QueryLog::compile(config, &loaded.sources, &mut mistakes);
+    let resolving = Resolving::compile(&config.resolver, &mut mistakes);
     let handover = config.handover.as_ref();
     let handover = handover.map(|config| Handover::compile(config, &loaded.sources));
     let handover = handover.transpose().unwrap_or_else(|mistake| {
@@ -56,22 +58,29 @@ pub(crate) fn compile(file: &Path, learned: &Learned) -> Result<Compiled, Report
         None
     });
     let policies = Policies::compile(config, &mut loaded.sources);
-    let compiled = policies.and_then(|policies| {
-        let snapshot = answers(&read.zones, policies.chooser.as_ref(), learned)?;
-        Ok((policies, snapshot))
-    });
-    let (mut policies, snapshot) = match compiled {
-        Ok(compiled) if mistakes.is_empty() => compiled,
-        outcome => {
-            mistakes.extend(outcome.err().into_iter().flatten());
+    let chooser = match &policies {
+        Ok(policies) => choosing(policies.chooser.as_ref()),
+        // What else is wrong is told too.
+        Err(_) => Arc::new(policies::OnlyNames::of(config)),
+    };
+    let snapshot = answers(&read.zones, chooser, learned);
+    let (policies, snapshot) = match (policies, snapshot) {
+        (Ok(policies), Ok(snapshot)) if mistakes.is_empty() => (policies, snapshot),
+        (policies, snapshot) => {
+            mistakes.extend(policies.err().into_iter().flatten());
+            mistakes.extend(snapshot.err().into_iter().flatten());
             return Err(loaded.report(mistakes));
         }
     };
-    policies.watched.extend(listeners.files);
+    for file in listeners.files {
+        loaded.sources.add(file, "");
+    }
+    warnings.extend(alias::warnings(&read.zones));
     warnings.extend(policies::unused(config, &read.zones));
     let state = State {
         snapshot: snapshot.into(),
         zones: read.zones.into(),
+        resolving: resolving.into(),
         chooser: policies.chooser.clone(),
         listeners: listeners.listeners,
         tcp: TcpLimits::from(&config.tcp),
@@ -101,7 +110,8 @@ pub(crate) fn compile(file: &Path, learned: &Learned) -> Result<Compiled, Report
 /// # Errors
 /// What cannot be answered; the places are those of the state's configuration.
 pub(crate) fn renew(state: &State, learned: &Learned) -> Result<State, Vec<Diagnostic>> {
-    let snapshot = answers(&state.zones, state.chooser.as_ref(), learned)?;
+    let chooser = choosing(state.chooser.as_ref());
+    let snapshot = answers(&state.zones, chooser, learned)?;
     Ok(State {
         snapshot: snapshot.into(),
         ..state.clone()
@@ -111,14 +121,18 @@ pub(crate) fn renew(state: &State, learned: &Learned) -> Result<State, Vec<Diagn
 /// Every answer, from the zones as they are configured and what was learned.
 fn answers(
     zones: &[Zone],
-    chooser: Option<&Arc<Chooser>>,
-    _learned: &Learned,
+    chooser: Arc<dyn Choose>,
+    learned: &Learned,
 ) -> Result<Snapshot, Vec<Diagnostic>> {
-    let chooser: Arc<dyn Choose> = match chooser {
+    let zones = alias::place(zones, &learned.aliases.known());
+    answer::compile(&zones, chooser)
+}
+
+fn choosing(chooser: Option<&Arc<Chooser>>) -> Arc<dyn Choose> {
+    match chooser {
         Some(chooser) => chooser.clone(),
         None => Arc::new(NoPolicies),
-    };
-    answer::compile(zones, chooser)
+    }
 }
 
 fn limits(config: &Config, mistakes: &mut Vec<Diagnostic>) {

@@ -1,6 +1,7 @@
 //! `tidegate dns explain`: which answer a client gets, and why, step by step.
 
 mod live;
+mod steps;
 
 use std::fmt::Write;
 use std::net::IpAddr;
@@ -12,9 +13,10 @@ use domain::base::{Message, ParsedRecord};
 use domain::rdata::AllRecordData;
 
 use self::live::Live;
+use crate::alias::Zones;
 use crate::answer::{Found, Limits, Why};
 use crate::chooser::family;
-use crate::compile::{Compiled, compile};
+use crate::compile::{Compiled, compile, renew};
 use crate::health;
 use crate::learned::Learned;
 use crate::policy::View;
@@ -66,17 +68,36 @@ pub(crate) fn main(args: &ExplainArgs) -> ExitCode {
 }
 
 fn said(args: &ExplainArgs, name: &QueryName, kind: u16) -> Result<String, String> {
-    let compiled =
-        compile(&args.config, &Learned::default()).map_err(|report| report.to_string())?;
-    let found = compiled.state.snapshot.find(name, kind);
-    let chosen = match compiled.state.snapshot.policy(&found) {
-        Some(_) => {
-            let live = live::ask(args.admin.as_deref(), &compiled.loaded.config)?;
-            choice(&compiled, &found, args.from, &live)?
-        }
-        None => Vec::new(),
+    let learned = Learned::default();
+    let mut compiled = compile(&args.config, &learned).map_err(|report| report.to_string())?;
+    let zones = compiled.state.zones.clone();
+    let way = Zones::new(&zones).follow(&Name::from(name.wire()), kind);
+    let mut steps: Vec<String> = way.steps.iter().map(steps::in_words).collect();
+    steps.extend(steps::end(&way));
+    let outside = steps::asked(&way, kind);
+    let is_chosen = |compiled: &Compiled| {
+        let snapshot = &compiled.state.snapshot;
+        snapshot.policy(&snapshot.find(name, kind)).is_some()
     };
-    Ok(explain(&compiled, name, kind, args.from, &chosen))
+    if outside.is_none() && !is_chosen(&compiled) {
+        return Ok(explain(&compiled, name, kind, args.from, &steps));
+    }
+    let live = live::ask(args.admin.as_deref(), &compiled.loaded.config)?;
+    if let Some(target) = outside {
+        steps.extend(steps::known(target, &live));
+        if let Some(known) = &live.known {
+            learned
+                .aliases
+                .adopt(&known.aliases, &compiled.state.resolving);
+        }
+        match renew(&compiled.state, &learned) {
+            Ok(state) => compiled.state = state,
+            Err(mistakes) => return Err(compiled.loaded.report(mistakes).to_string()),
+        }
+    }
+    let found = compiled.state.snapshot.find(name, kind);
+    steps.extend(choice(&compiled, &found, args.from, &live)?);
+    Ok(explain(&compiled, name, kind, args.from, &steps))
 }
 
 /// How a policy chooses for a client, with what is known of its endpoints.
@@ -91,15 +112,18 @@ fn choice(
         return Ok(Vec::new());
     };
     let from = &live.from;
-    let health = match &live.reports {
+    let health = match &live.known {
         Some(_) => format!("health    as {from} knows it"),
         None => format!("health    not known, for nobody answers at {from}: as if all were up"),
     };
     let known = health::Snapshot::of(chooser.sites().clone(), chooser.policies(), |policy| {
-        let Some(reports) = &live.reports else {
+        let Some(known) = &live.known else {
             return View::all_up(policy);
         };
-        let report = reports.iter().find(|report| report.name == policy.name);
+        let report = known
+            .policies
+            .iter()
+            .find(|report| report.name == policy.name);
         report.map_or_else(View::default, |report| report.view(policy))
     });
     chooser.follow(&known);

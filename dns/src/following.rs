@@ -5,22 +5,33 @@ use std::time::Duration;
 
 use chassis::life::Life;
 
+use crate::alias;
 use crate::compile::Policies;
-use crate::health::Health;
 use crate::serve::Shared;
 use crate::state::State;
 
 /// How long a start or a reload waits for the first outcomes of checks that are new.
 const FIRST_OUTCOMES: Duration = Duration::from_secs(5);
 
-/// Begins the checks that are new, ends those that nobody needs any more, and waits for first outcomes. Until then
-/// nobody knows which answer is a good one. False when the process is to leave meanwhile.
-pub(crate) async fn begin(health: &Arc<Health>, policies: Policies, life: &Life) -> bool {
+/// Begins the checks and questions that are new with this state, ends those that nobody needs any more, and waits for
+/// first outcomes. Until then nobody knows which answer is a good one. False when the process is to leave meanwhile.
+pub(crate) async fn begin(shared: &Shared, next: &State, policies: Policies, life: &Life) -> bool {
+    let (health, learned) = (&shared.health, &shared.learned);
+    alias::want(learned, &alias::outside(&next.zones), &next.resolving);
     health.apply(policies.plan, policies.state).await;
+    let settled = async {
+        tokio::join!(
+            health.settled(FIRST_OUTCOMES),
+            learned.aliases.settled(FIRST_OUTCOMES)
+        )
+    };
     tokio::select! {
-        settled = health.settled(FIRST_OUTCOMES) => {
-            if !settled {
+        (checked, asked) = settled => {
+            if !checked {
                 tracing::warn!("not every check has had an outcome: no client is sent to what is not known");
+            }
+            if !asked {
+                tracing::warn!("not every target of an alias was answered for: what is not known is answered with SERVFAIL");
             }
             true
         }

@@ -3,6 +3,7 @@
 use chassis::net::handover::{Kept, TakeOver};
 use tokio::sync::Notify;
 
+use crate::alias::Aliases;
 use crate::guard;
 use crate::tls::Memory;
 
@@ -14,6 +15,8 @@ pub(crate) struct Learned {
     /// What guards the server.
     pub(crate) guard: guard::Kept,
     news: Notify,
+    /// Where aliases lead.
+    pub(crate) aliases: Aliases,
 }
 
 impl Learned {

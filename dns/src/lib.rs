@@ -13,6 +13,7 @@
 //! - `guard` keeps the server from being used against others, `querylog` writes down what was asked.
 //! - `serve` has the sockets, `tls` the certificates, `following` lets answers follow health, and `role` is the process around them.
 
+pub mod alias;
 pub mod answer;
 pub mod chooser;
 mod compile;

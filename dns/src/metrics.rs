@@ -1,5 +1,6 @@
 //! What was answered, counted in each thread and summed when somebody asks.
 
+mod aliases;
 mod guard;
 mod policies;
 mod secure;
@@ -234,6 +235,7 @@ impl Collector for DnsCollector {
         families.extend(policies::families(&self.0));
         families.extend(secure::families(&self.0, &state));
         families.extend(guard::families(&self.0));
+        families.extend(aliases::families(&self.0));
         families
     }
 }

@@ -16,7 +16,8 @@ use chassis::net::handover::{Candidate, Door};
 use chassis::net::{Bound, Inherited, raise_descriptor_limit};
 use tokio::sync::Mutex;
 
-use crate::compile::{Compiled, compile, renew};
+use crate::alias;
+use crate::compile::{Compiled, Policies, compile, renew};
 use crate::config::Config;
 use crate::explain::{self, ExplainArgs};
 use crate::following;
@@ -85,7 +86,6 @@ pub fn check(file: &Path) -> Result<Vec<String>, Report> {
 struct Running<'a> {
     file: &'a Path,
     shared: Arc<Shared>,
-    learned: Arc<Learned>,
     listeners: Listeners,
     /// Where a successor knocks.
     door: Arc<Door>,
@@ -101,38 +101,30 @@ async fn serve(args: &RoleArgs, systemd: Inherited) -> Result<(), StartError> {
     let Compiled {
         state,
         loaded,
-        mut policies,
+        policies,
         warnings,
     } = compile(&args.config, &learned)?;
     let config = &loaded.config;
     let _ = config.log.start();
     warn(&warnings);
-    let also = std::mem::take(&mut policies.watched);
-    let changes = Watched::new(&loaded.sources, also).watch();
+    let changes = Watched::new(&loaded.sources, Vec::new()).watch();
     raise_descriptor_limit();
     let life = Life::start("dns")?;
     let health = Health::new(tokio::runtime::Handle::current());
-    if !following::begin(&health, policies, &life).await {
-        return Ok(());
-    }
-    let (take_over, mut inherited) = match args.take_over {
-        None => (None, systemd),
-        Some(within) => {
-            let begun = succession::begin(args, state.handover.as_ref(), *within, START).await;
-            let (take_over, inherited) = begun?;
-            (Some(take_over), inherited)
-        }
-    };
-    let taking_over = take_over.is_some();
-    learned.inherit(take_over.as_ref());
     let mut running = Running::new(args, config, state, learned, health.clone(), &life)?;
-    let within = args.take_over.map(|within| *within);
-    let preparing = async { running.prepare(config, &mut inherited, taking_over) };
-    let (admin, plan) = succession::settle(take_over, preparing, within, &life).await?;
+    let mut inherited = systemd;
+    let taking_over = args.take_over.is_some();
+    let started = running.start(args, config, policies, &mut inherited, &life);
+    let Some((admin, plan)) = started.await? else {
+        return Ok(());
+    };
     if taking_over && let Err(error) = health.reread().await {
         // As it was when this process began.
         tracing::error!(%error, "what was set last is not known");
     }
+    let state = running.shared.state.load_full();
+    let state = with_aliases(State::clone(&state), &running.shared.learned);
+    running.shared.state.store(Arc::new(state));
     following::follow_now(&running.shared.state.load(), &running.shared);
     tokio::spawn(following::follow(running.shared.clone()));
     running
@@ -143,7 +135,7 @@ async fn serve(args: &RoleArgs, systemd: Inherited) -> Result<(), StartError> {
     addresses.insert("admin".into(), admin.address().to_string());
     let (reloads, requests) = ReloadRequests::channel();
     // From here on nobody else serves: what fails is told, and this process serves on.
-    let routes = health::router(health);
+    let routes = health::router(health).merge(alias::router(running.shared.learned.clone()));
     match config.admin.serve_with(admin, &life, reloads, routes) {
         Ok(admin) => running.admin = Some(admin),
         Err(error) if taking_over => tracing::error!(%error, "there is no admin listener"),
@@ -164,6 +156,23 @@ fn told(file: &Path, mistake: Diagnostic) -> StartError {
     match compile(file, &Learned::default()) {
         Ok(compiled) => compiled.loaded.report(vec![mistake]).into(),
         Err(report) => report.into(),
+    }
+}
+
+/// The state with the addresses that were learned while it was waited for them.
+fn with_aliases(state: State, learned: &Learned) -> State {
+    if alias::aliases(&state.zones).next().is_none() {
+        return state;
+    }
+    renew(&state, learned).unwrap_or_else(|mistakes| {
+        tell_unanswered(mistakes);
+        state
+    })
+}
+
+fn tell_unanswered(mistakes: Vec<Diagnostic>) {
+    for Diagnostic { message, .. } in mistakes {
+        tracing::error!("what was learned is not answered: {message}");
     }
 }
 
@@ -195,6 +204,7 @@ impl<'a> Running<'a> {
         let shared = Arc::new(Shared {
             state: ArcSwap::from_pointee(state),
             health,
+            learned,
             counts: Default::default(),
             sites: Default::default(),
             clients: Default::default(),
@@ -210,8 +220,38 @@ impl<'a> Running<'a> {
             threads: threads.map_or(cores, |threads| usize::from(**threads)),
             fixed: fixed(config),
             shared,
-            learned,
         })
+    }
+
+    /// Binds everything, and learns what answers need; none when the process is to leave meanwhile.
+    async fn start(
+        &self,
+        args: &RoleArgs,
+        config: &Config,
+        policies: Policies,
+        inherited: &mut Inherited,
+        life: &Life,
+    ) -> Result<Option<(Bound, Plan)>, StartError> {
+        let state = self.shared.state.load_full();
+        let Some(within) = args.take_over.map(|within| *within) else {
+            // A port in use is told at once. What arrives meanwhile waits in the sockets.
+            let prepared = self.prepare(config, inherited, false)?;
+            let begun = following::begin(&self.shared, &state, policies, life).await;
+            if !begun {
+                self.door.close();
+            }
+            return Ok(begun.then_some(prepared));
+        };
+        if !following::begin(&self.shared, &state, policies, life).await {
+            return Ok(None);
+        }
+        let begun = succession::begin(args, state.handover.as_ref(), within, START).await;
+        let (take_over, mut theirs) = begun?;
+        self.shared.learned.inherit(Some(&take_over));
+        let preparing = async { self.prepare(config, &mut theirs, true) };
+        let prepared = succession::settle(Some(take_over), preparing, Some(within), life).await?;
+        *inherited = theirs;
+        Ok(Some(prepared))
     }
 
     /// Binds everything.
@@ -256,7 +296,7 @@ impl<'a> Running<'a> {
         changes: Changes,
     ) -> Result<(), StartError> {
         let door = self.door.clone();
-        let learned = self.learned.clone();
+        let learned = self.shared.learned.clone();
         // One at a time: a hand-over must not see half of a reload.
         let running = Mutex::new(self);
         let reloads = life.obey_reloads(requests, changes, async || {
@@ -280,14 +320,14 @@ impl<'a> Running<'a> {
     }
 
     async fn reload(&mut self, life: &Life) -> Reloaded {
-        let compiled = match compile(self.file, &self.learned) {
+        let compiled = match compile(self.file, &self.shared.learned) {
             Ok(compiled) => compiled,
             Err(report) => return Reloaded::failed(&report, Vec::new()),
         };
         let Compiled {
             mut state,
             loaded,
-            mut policies,
+            policies,
             warnings,
         } = compiled;
         if fixed(&loaded.config) != self.fixed {
@@ -302,11 +342,12 @@ impl<'a> Running<'a> {
         match planned {
             Ok(plan) => {
                 warn(&warnings);
-                let watched = Watched::new(&loaded.sources, std::mem::take(&mut policies.watched));
+                let watched = Watched::new(&loaded.sources, Vec::new());
                 // Meanwhile the old state serves, and follows what both have in common.
-                following::begin(&self.shared.health, policies, life).await;
+                following::begin(&self.shared, &state, policies, life).await;
+                let state = with_aliases(state, &self.shared.learned);
                 following::follow_now(&state, &self.shared);
-                self.learned.tls.remember(&state.listeners);
+                self.shared.learned.tls.remember(&state.listeners);
                 self.shared.state.store(Arc::new(state));
                 // What changed in between was followed by the old one alone.
                 following::follow_now(&self.shared.state.load(), &self.shared);
@@ -319,16 +360,12 @@ impl<'a> Running<'a> {
 
     /// Compiles the answers for what was learned.
     fn renew(&self) {
-        match renew(&self.shared.state.load(), &self.learned) {
+        match renew(&self.shared.state.load(), &self.shared.learned) {
             Ok(state) => {
                 self.shared.state.store(Arc::new(state));
                 following::follow_now(&self.shared.state.load(), &self.shared);
             }
-            Err(mistakes) => {
-                for Diagnostic { message, .. } in mistakes {
-                    tracing::error!("what was learned is not answered: {message}");
-                }
-            }
+            Err(mistakes) => tell_unanswered(mistakes),
         }
     }
 
@@ -337,7 +374,7 @@ impl<'a> Running<'a> {
         let names = self.listeners.names();
         let mut offered = self.listeners.offered(&names);
         offered.extend(self.admin.iter().flat_map(|admin| admin.offered()));
-        let kept = self.learned.bequeath();
+        let kept = self.shared.learned.bequeath();
         let successor = succession::offer_with(candidate, &offered, kept).await;
         let Some(successor) = successor else {
             return;

@@ -8,6 +8,7 @@ use chassis::net::handover::Handover;
 use chassis::net::proxy_protocol::ProxyHeader;
 use ipnet::IpNet;
 
+use crate::alias::Resolving;
 use crate::answer::Snapshot;
 use crate::chooser::Chooser;
 use crate::guard::Guard;
@@ -23,6 +24,8 @@ pub(crate) struct State {
     pub(crate) snapshot: Arc<Snapshot>,
     /// The zones as they are configured.
     pub(crate) zones: Arc<[Zone]>,
+    /// How targets of aliases are asked for.
+    pub(crate) resolving: Arc<Resolving>,
     /// Chooses for the snapshot; none without sites.
     pub(crate) chooser: Option<Arc<Chooser>>,
     pub(crate) listeners: Vec<ListenerState>,

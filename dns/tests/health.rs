@@ -33,9 +33,9 @@ fn plan(text: &str) -> Plan {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("dns.toml");
     std::fs::write(&path, text).expect("it is written");
-    let loaded = load::<Config>(&path).expect("it is read");
+    let mut loaded = load::<Config>(&path).expect("it is read");
     let sites = Sites::compile(&loaded.config.site).expect("sites");
-    let checks = Checks::compile(&loaded.config.check, &loaded.sources).expect("checks");
+    let checks = Checks::compile(&loaded.config.check, &mut loaded.sources).expect("checks");
     let policies = loaded.config.policy.iter();
     let policies =
         policies.map(|(name, one)| Arc::new(Policy::compile(name, one, &sites).expect("a policy")));

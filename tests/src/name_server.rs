@@ -144,7 +144,15 @@ impl Peer {
     /// # Panics
     /// When it is not installed or does not answer.
     pub fn nsd(zone: &str, text: &str) -> Self {
-        Self::start("nsd", zone, text, |folder, address| {
+        Self::nsd_at(free_for_both(), zone, text)
+    }
+
+    /// Starts NSD with a zone file at an address.
+    ///
+    /// # Panics
+    /// When it is not installed or does not answer.
+    pub fn nsd_at(address: SocketAddr, zone: &str, text: &str) -> Self {
+        Self::start("nsd", address, zone, text, |folder, address| {
             let configuration = format!(
                 "server:\n ip-address: {}@{}\n do-ip6: no\n username: \"\"\n chroot: \"\"\n zonesdir: \"{folder}\"\n \
                  database: \"\"\n pidfile: \"{folder}/pid\"\n xfrdfile: \"{folder}/xfrd\"\n xfrdir: \"{folder}\"\n \
@@ -167,7 +175,7 @@ impl Peer {
     /// # Panics
     /// When it is not installed or does not answer.
     pub fn knot(zone: &str, text: &str) -> Self {
-        Self::start("knotd", zone, text, |folder, address| {
+        Self::start("knotd", free_for_both(), zone, text, |folder, address| {
             let configuration = format!(
                 "server:\n  rundir: \"{folder}\"\n  listen: {}@{}\n  udp-workers: 1\n  tcp-workers: 1\n  background-workers: 1\n\
                  database:\n  storage: \"{folder}\"\n\
@@ -185,12 +193,12 @@ impl Peer {
 
     fn start(
         program: &str,
+        address: SocketAddr,
         zone: &str,
         text: &str,
         configure: impl FnOnce(&str, SocketAddr) -> (String, Vec<String>),
     ) -> Self {
         let folder = TempDir::new().expect("temporary folders can be made");
-        let address = free_for_both();
         let here = folder.path().display().to_string();
         let (configuration, args) = configure(&here, address);
         fs::write(folder.path().join("zone"), text).expect("the folder is new");

@@ -8,7 +8,7 @@ use tidegate_tests::name_server::{NameServer, Peer};
 use tidegate_tests::question::{Answer, ask};
 
 const ZONE: &str = "example.test.";
-const TYPES: [&str; 18] = [
+const TYPES: [&str; 42] = [
     "A",
     "AAAA",
     "NS",
@@ -27,6 +27,41 @@ const TYPES: [&str; 18] = [
     "SVCB",
     "HTTPS",
     "TYPE65280",
+    "LOC",
+    "AFSDB",
+    "RP",
+    "KX",
+    "RT",
+    "CERT",
+    "APL",
+    "DHCID",
+    "EUI48",
+    "EUI64",
+    "OPENPGPKEY",
+    "SMIMEA",
+    "SPF",
+    "URI",
+    "CSYNC",
+    "NID",
+    "L32",
+    "L64",
+    "LP",
+    "CDS",
+    "CDNSKEY",
+    "SSHFP",
+    "ZONEMD",
+    "IPSECKEY",
+];
+/// Names below DNAME records, which lead on within the zone.
+const MOVED: [&str; 8] = [
+    "a.into",
+    "a.sub.into",
+    "x.deleg.into",
+    "outof.into",
+    "on.into",
+    "a.twice",
+    "a.sub.twice",
+    "ns1.indeleg",
 ];
 
 fn text() -> String {
@@ -50,7 +85,7 @@ fn names() -> BTreeSet<String> {
         .filter(|line| !line.starts_with(['$', ';', ' ']));
     let owners = lines.filter_map(|line| line.split_whitespace().next());
     let mut names = BTreeSet::from(["elsewhere.test.".to_owned(), "test.".to_owned()]);
-    for owner in owners {
+    for owner in owners.chain(MOVED) {
         let whole = match owner {
             "@" => ZONE.to_owned(),
             owner => format!("{owner}.{ZONE}"),

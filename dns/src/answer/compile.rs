@@ -9,7 +9,7 @@ use super::bytes::Answer;
 use super::choose::Choose;
 use super::message::{Asked, Message, Section};
 use super::names::NameTable;
-use super::sets::{End, Tree, Within, add, tree};
+use super::sets::{Chain, End, Tree, Within, add, tree};
 use super::snapshot::{Below, Dynamic, Given, Kind, NONE, Node, Served, Snapshot};
 use crate::wire::{rcode, rtype};
 use crate::zone::{Name, Record, RecordSet, Zone, parent, suffixes};
@@ -84,7 +84,7 @@ struct Compiler<'a> {
 struct Route<'a> {
     base: &'a Name,
     asked: Asked,
-    chain: &'a [(Name, &'a RecordSet)],
+    chain: &'a Chain<'a>,
 }
 
 impl<'a> Compiler<'a> {
@@ -154,7 +154,7 @@ impl<'a> Compiler<'a> {
                 let route = Route {
                     base: name,
                     asked: Asked::Same,
-                    chain: &[],
+                    chain: &NO_CHAIN,
                 };
                 self.set(over, &route, name, set)
             }
@@ -210,7 +210,7 @@ impl<'a> Compiler<'a> {
         let mut kinds = Vec::new();
         if let Some((_, alias)) = chain.first() {
             let own = Route {
-                chain: &[],
+                chain: &NO_CHAIN,
                 ..route
             };
             let given = self.set(number, &own, name, alias);
@@ -257,7 +257,7 @@ impl<'a> Compiler<'a> {
         let mut message = route.message();
         let mut code = rcode::NOERROR;
         match end {
-            End::Outside => {}
+            End::Outside | End::Moved(..) => {}
             End::Delegated(cut) => within.referral(cut, &mut message),
             End::At(..) => within.nothing(&mut message),
             End::Nowhere => {
@@ -273,6 +273,10 @@ impl<'a> Compiler<'a> {
     fn set(&mut self, number: usize, route: &Route<'_>, owner: &Name, set: &RecordSet) -> Given {
         let zone = &self.zones[number];
         let Some(policy) = &set.policy else {
+            // Nobody knows its records now.
+            if set.records.is_empty() {
+                return Given::UNKNOWN;
+            }
             return Given::fixed(self.records(number, route, owner, set));
         };
         let Some(id) = self.chooser.policy(policy) else {
@@ -342,6 +346,8 @@ impl<'a> Compiler<'a> {
         }
     }
 }
+
+const NO_CHAIN: Chain<'static> = Chain::new();
 
 impl Node {
     const NOT_OURS: Self = Self {

@@ -1,5 +1,7 @@
 //! From packet to packet: the path of every query.
 
+mod moved;
+
 use std::net::IpAddr;
 
 use super::bytes::Answer;
@@ -8,8 +10,7 @@ use super::edns::{Opt, Reason};
 use super::{Found, Snapshot};
 use crate::guard::{CookieState, Cookies};
 use crate::wire::{
-    Edns, Flags, HEADER, Header, IN, PLAIN_UDP, Parsed, Query, QueryName, TO_QUESTION, parse,
-    rcode, rtype,
+    Edns, Flags, HEADER, Header, PLAIN_UDP, Parsed, Query, QueryName, parse, rcode, rtype,
 };
 
 /// How long an answer may be, and what stands in its OPT record.
@@ -142,9 +143,12 @@ impl Snapshot {
             Found { dname: None, .. } => reply.send(answer, scope, qtype, out),
             Found {
                 dname: Some(owner), ..
-            } => reply.send_dname(answer, owner, name, qtype, out),
+            } => self.send_moved((reply, query), (&found, owner), answer, name, client, out),
         };
-        Responded { site, ..responded }
+        Responded {
+            site: site.or(responded.site),
+            ..responded
+        }
     }
 
     fn choose(
@@ -260,52 +264,6 @@ impl<'a> Reply<'a> {
         let [answers, authorities, _] = answer.counts;
         let counts = [answers, authorities, additional];
         self.finish(octets.len(), counts, code, flags, scope, qtype, out)
-    }
-
-    /// The DNAME record, and the CNAME record that follows from it (RFC 6672, 3.1).
-    fn send_dname(
-        &self,
-        answer: &Answer,
-        owner: &[u8],
-        name: &QueryName,
-        qtype: u16,
-        out: &mut [u8],
-    ) -> Responded {
-        const FIXED: usize = 12;
-        let start = HEADER + self.question.len();
-        let space = self.space(out);
-        let flags = Flags(Flags::AA);
-        // The record's data is the target: it is not compressed, and it is all that follows.
-        let fixed = 2 + 10;
-        let target = answer.bytes().get(fixed..).unwrap_or_default();
-        let prefix = name.wire().len() - owner.len();
-        let length = prefix + target.len();
-        if length > crate::wire::LONGEST_NAME {
-            // YXDOMAIN: the name is there, and too long.
-            let code = 6;
-            let Some((octets, _)) = answer.fit(space) else {
-                return self.finish(0, [0; 3], code, Flags(flags.0 | Flags::TC), 0, qtype, out);
-            };
-            answer.copy(octets, self.question.len() - 4, &mut out[start..]);
-            return self.finish(octets.len(), [1, 0, 0], code, flags, 0, qtype, out);
-        }
-        let whole = answer.bytes().len() + FIXED + length;
-        if whole > space {
-            let flags = Flags(flags.0 | Flags::TC);
-            return self.finish(0, [0; 3], rcode::NOERROR, flags, 0, qtype, out);
-        }
-        answer.copy(answer.bytes(), self.question.len() - 4, &mut out[start..]);
-        let record = &mut out[start + answer.bytes().len()..start + whole];
-        record[..2].copy_from_slice(&TO_QUESTION.to_be_bytes());
-        record[2..4].copy_from_slice(&rtype::CNAME.to_be_bytes());
-        record[4..6].copy_from_slice(&IN.to_be_bytes());
-        // It may be kept as long as the DNAME record.
-        record[6..10].copy_from_slice(&answer.bytes()[6..10]);
-        record[10..12].copy_from_slice(&(length as u16).to_be_bytes());
-        // As the client has written it.
-        record[FIXED..FIXED + prefix].copy_from_slice(&self.question[..prefix]);
-        record[FIXED + prefix..].copy_from_slice(target);
-        self.finish(whole, [2, 0, 0], rcode::NOERROR, flags, 0, qtype, out)
     }
 
     /// Writes what stands around the records, which are in `out` already.

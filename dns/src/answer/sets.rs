@@ -1,10 +1,12 @@
 //! What a zone says of a name: followed through aliases, at compile time.
 
+use std::borrow::Cow;
+
 use rustc_hash::FxHashMap;
 
 use super::message::{Message, Section};
-use crate::wire::rtype::{A, AAAA, CNAME, HTTPS, MX, NS, SOA, SRV, SVCB};
-use crate::zone::{Name, RecordSet, Zone, parent, suffixes};
+use crate::wire::rtype::{A, AAAA, CNAME, DNAME, HTTPS, MX, NS, SOA, SRV, SVCB};
+use crate::zone::{Name, Record, RecordSet, Zone, parent, suffixes};
 
 /// All names, each with the number of its zone; those above all zones have none.
 pub(super) type Tree = FxHashMap<Name, Option<usize>>;
@@ -18,9 +20,14 @@ pub(super) enum End {
     Delegated(Name),
     /// At a name that is not there.
     Nowhere,
+    /// At the first name, which is below the DNAME record of the second.
+    Moved(Name, Name),
     /// At this name; its records are those of the second, which is another for a wildcard.
     At(Name, Name),
 }
+
+/// Aliases with their owners, one after the other: a DNAME record is followed by the CNAME record that is made of it.
+pub(super) type Chain<'a> = Vec<(Name, Cow<'a, RecordSet>)>;
 
 /// Aliases are followed so far; a resolver asks for the rest.
 const LONGEST_CHAIN: usize = 8;
@@ -46,8 +53,7 @@ impl<'a> Within<'a> {
         if let Some(cut) = self.zone.cut(name) {
             return match self.zone.set(cut, NS) {
                 Some(_) if *cut != *self.zone.apex => End::Delegated(Name::from(cut)),
-                // A resolver follows the DNAME record by itself.
-                _ => End::Outside,
+                _ => End::Moved(name.clone(), Name::from(cut)),
             };
         }
         if *closest == **name {
@@ -61,30 +67,60 @@ impl<'a> Within<'a> {
     }
 
     /// Follows the aliases that begin at `name`: each with its owner, and where they end.
-    pub(super) fn chain(&self, name: &Name) -> (Vec<(Name, &'a RecordSet)>, End) {
-        let mut chain: Vec<(Name, &RecordSet)> = Vec::new();
+    pub(super) fn chain(&self, name: &Name) -> (Chain<'a>, End) {
+        let mut chain = Chain::new();
         let mut end = End::At(name.clone(), name.clone());
         loop {
-            let End::At(owner, records) = &end else {
-                return (chain, end);
+            let links = match &end {
+                End::At(owner, records) => match self.zone.set(records, CNAME) {
+                    Some(alias) => vec![(owner.clone(), Cow::Borrowed(alias))],
+                    None => return (chain, end),
+                },
+                End::Moved(name, above) => self.moved(name, above),
+                _ => return (chain, end),
             };
-            let Some(alias) = self.zone.set(records, CNAME) else {
-                return (chain, end);
-            };
-            let again = chain.iter().any(|(seen, _)| seen == owner);
-            let target = alias
-                .targets()
-                .next()
-                .map(|(_, target)| Name::from(&*target));
-            if again || chain.len() == LONGEST_CHAIN {
+            let again = links.iter().any(|(owner, set)| {
+                let same = |(seen, of): &(Name, Cow<'_, RecordSet>)| {
+                    (seen, of.rtype) == (owner, set.rtype)
+                };
+                chain.iter().any(same)
+            });
+            let target = links.last().and_then(|(_, alias)| alias.targets().next());
+            let target = target.map(|(_, target)| Name::from(&*target));
+            if again || chain.len() + links.len() > LONGEST_CHAIN {
                 return (chain, End::Outside);
             }
-            chain.push((owner.clone(), alias));
+            chain.extend(links);
             end = match target {
                 Some(target) => self.reach(&target),
                 None => End::Outside,
             };
         }
+    }
+
+    /// The DNAME record of `above`, and the CNAME record that it makes for `name` (RFC 6672, 3.1); nothing when the
+    /// new name is too long.
+    fn moved(&self, name: &Name, above: &Name) -> Chain<'a> {
+        let Some(dname) = self.zone.set(above, DNAME) else {
+            return Chain::new();
+        };
+        let target = dname.targets().next();
+        let moved = target.and_then(|(_, target)| name.moved(above, &target));
+        let Some(moved) = moved else {
+            return Chain::new();
+        };
+        let made = RecordSet {
+            rtype: CNAME,
+            records: vec![Record {
+                data: moved.to_vec(),
+                place: dname.place,
+            }],
+            ..dname.clone()
+        };
+        vec![
+            (above.clone(), Cow::Borrowed(dname)),
+            (name.clone(), Cow::Owned(made)),
+        ]
     }
 
     /// Adds the SOA record that says how long nothing may be kept (RFC 2308, 3).

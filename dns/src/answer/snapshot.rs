@@ -98,6 +98,8 @@ impl Kind {
 
 impl Given {
     pub(super) const NOTHING: Self = Self(NONE);
+    /// SERVFAIL: there are records, and nobody knows them now. It is a dynamic one that there never is.
+    pub(super) const UNKNOWN: Self = Self(NONE - 1);
 
     pub(super) fn fixed(answer: u32) -> Self {
         debug_assert!(answer < DYNAMIC);
@@ -105,7 +107,7 @@ impl Given {
     }
 
     pub(super) fn dynamic(number: u32) -> Self {
-        debug_assert!(number < DYNAMIC - 1);
+        debug_assert!(number < DYNAMIC - 2);
         Self(number | DYNAMIC)
     }
 

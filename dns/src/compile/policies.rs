@@ -1,11 +1,11 @@
 //! Sites, the map of clients to them, checks and policies of a configuration, put together.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use chassis::config::{Diagnostic, Sources};
 
+use crate::answer::{Choice, Choose, Client, PolicyId};
 use crate::chooser::Chooser;
 use crate::config::Config;
 use crate::geo::{Geo, Sites};
@@ -22,8 +22,6 @@ pub(crate) struct Policies {
     pub(crate) plan: Plan,
     /// Where it is kept what is set by the admin API.
     pub(crate) state: Option<StateFile>,
-    /// Files that are not among the sources, for the file watch.
-    pub(crate) watched: Vec<PathBuf>,
 }
 
 impl Policies {
@@ -32,16 +30,27 @@ impl Policies {
     /// # Errors
     /// Every mistake, with its place.
     pub(super) fn compile(config: &Config, sources: &mut Sources) -> Result<Self, Vec<Diagnostic>> {
-        let mut mistakes = Vec::new();
-        let sites = Arc::new(Sites::compile(&config.site)?);
-        let geo = geo(config, &sites, sources).unwrap_or_else(|found| {
-            mistakes.extend(found);
-            None
-        });
+        let mut mistakes = unknown_checks(config);
         let checks = Checks::compile(&config.check, sources);
         let checks = checks
             .map_err(|found| mistakes.extend(found))
             .unwrap_or_default();
+        let state = state(&config.health, sources).unwrap_or_else(|mistake| {
+            mistakes.push(mistake);
+            None
+        });
+        let sites = match Sites::compile(&config.site) {
+            Ok(sites) => Arc::new(sites),
+            // What names a site cannot be judged.
+            Err(found) => {
+                mistakes.extend(found);
+                return Err(mistakes);
+            }
+        };
+        let geo = geo(config, &sites, sources).unwrap_or_else(|found| {
+            mistakes.extend(found);
+            None
+        });
         let mut policies = Vec::new();
         for (name, one) in &config.policy {
             match Policy::compile(name, one, &sites) {
@@ -49,10 +58,6 @@ impl Policies {
                 Err(found) => mistakes.extend(found),
             }
         }
-        let state = state(&config.health, sources).unwrap_or_else(|mistake| {
-            mistakes.push(mistake);
-            None
-        });
         if !mistakes.is_empty() {
             return Err(mistakes);
         }
@@ -61,8 +66,56 @@ impl Policies {
             chooser: geo.map(|geo| Arc::new(Chooser::new(sites, geo, policies))),
             plan,
             state,
-            watched: checks.files,
         })
+    }
+}
+
+/// Checks that policies name and nobody has written.
+fn unknown_checks(config: &Config) -> Vec<Diagnostic> {
+    let policies = config.policy.values();
+    let pools = policies.flat_map(|policy| policy.private.iter().chain(&policy.public));
+    let names = pools.flat_map(|pool| {
+        let endpoints = pool.endpoints.iter();
+        let own = endpoints.filter_map(|endpoint| endpoint.check.as_ref());
+        pool.check.iter().chain(own)
+    });
+    let unknown = names.filter(|name| !config.check.contains_key(name.as_str()));
+    unknown
+        .map(|name| Checks::unknown(name, config.check.keys().map(|known| known.as_str())))
+        .collect()
+}
+
+/// The names of policies that are not sound, so that records which name others can be told at the same time.
+#[derive(Debug)]
+pub(super) struct OnlyNames(Vec<String>);
+
+impl OnlyNames {
+    pub(super) fn of(config: &Config) -> Self {
+        let names = config.policy.keys().map(|name| name.to_string());
+        Self(names.collect())
+    }
+}
+
+impl Choose for OnlyNames {
+    fn policy(&self, name: &str) -> Option<PolicyId> {
+        let at = self.0.iter().position(|known| known == name)?;
+        u32::try_from(at).ok().map(PolicyId)
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.0.clone()
+    }
+
+    fn variants(&self, _: PolicyId, _: u16) -> Vec<Vec<Vec<u8>>> {
+        Vec::new()
+    }
+
+    fn choose(&self, _: PolicyId, _: u16, _: Client) -> Choice {
+        Choice {
+            variant: None,
+            scope: 0,
+            site: None,
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use chassis::telemetry::LogConfig;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::alias::ResolverConfig;
 use crate::geo::{GeoConfig, SiteConfig};
 use crate::guard::{CookiesConfig, RateLimitConfig};
 use crate::health::{CheckConfig, HealthConfig};
@@ -62,6 +63,9 @@ pub struct Config {
     /// What is answered.
     #[serde(default)]
     pub zone: Vec<ZoneConfig>,
+    /// Who is asked for the addresses that `ALIAS` records lead to.
+    #[serde(default)]
+    pub resolver: ResolverConfig,
     /// The sites that policies choose among.
     #[serde(default)]
     pub site: Vec<SiteConfig>,

@@ -56,9 +56,9 @@ pub struct SoaConfig {
 pub struct RecordConfig {
     /// A name of the zone: `"@"` is the zone itself, `"www"`, `"*.users"`, or any with a dot at the end.
     pub name: Located<String>,
-    /// The type, such as `"A"`, `"HTTPS"` or `"TYPE65280"`.
+    /// The type, such as `"A"`, `"HTTPS"` or `"TYPE65280"`. `"ALIAS"` is answered with the addresses of another name.
     pub r#type: Located<String>,
-    /// How long they may be kept; the zone's `ttl` when it is not set.
+    /// How long they may be kept; the zone's `ttl` when it is not set, for an `ALIAS` a minute at most.
     #[serde(default)]
     pub ttl: Option<Located<Period>>,
     /// The data of each, as in a zone file: `"10 mail"` for `MX`, `"1 . alpn=h2,h3"` for `HTTPS`. Text

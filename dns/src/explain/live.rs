@@ -6,7 +6,9 @@ use axum::body::{Body, to_bytes};
 use axum::http::{Request, header};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
+use serde::de::DeserializeOwned;
 
+use crate::alias::TargetReport;
 use crate::config::Config;
 use crate::health::PolicyReport;
 
@@ -20,7 +22,14 @@ const LARGEST: usize = 8 << 20;
 pub(super) struct Live {
     pub(super) from: String,
     /// None when nobody has answered.
-    pub(super) reports: Option<Vec<PolicyReport>>,
+    pub(super) known: Option<Reports>,
+}
+
+/// What the process knows.
+#[derive(Debug)]
+pub(super) struct Reports {
+    pub(super) policies: Vec<PolicyReport>,
+    pub(super) aliases: Vec<TargetReport>,
 }
 
 /// Asks at this URL, or where the configuration says.
@@ -35,34 +44,39 @@ pub(super) fn ask(admin: Option<&str>, config: &Config) -> Result<Live, String> 
     let token = config.admin.token.as_ref().map(|token| token.expose());
     match (fetch(&from, token), admin) {
         (Err(error), Some(_)) => Err(format!("{from}: {error}")),
-        (reports, _) => Ok(Live {
+        (known, _) => Ok(Live {
             from,
-            reports: reports.ok(),
+            known: known.ok(),
         }),
     }
 }
 
-fn fetch(
-    url: &str,
-    token: Option<&str>,
-) -> Result<Vec<PolicyReport>, Box<dyn std::error::Error + Send + Sync>> {
-    let mut request = Request::get(format!("{url}/policies"));
-    if let Some(token) = token {
-        request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
-    }
-    let request = request.body(Body::empty())?;
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+fn fetch(url: &str, token: Option<&str>) -> Result<Reports, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     let asked = async {
-        let client = Client::builder(TokioExecutor::new()).build_http();
-        let answer = client.request(request).await?;
-        let status = answer.status();
-        if !status.is_success() {
-            return Err(format!("answered {status}").into());
-        }
-        let body = to_bytes(Body::new(answer.into_body()), LARGEST).await?;
-        Ok(serde_json::from_slice(&body)?)
+        Ok(Reports {
+            policies: fetch_one(format!("{url}/policies"), token).await?,
+            aliases: fetch_one(format!("{url}/aliases"), token).await?,
+        })
     };
     runtime.block_on(async { tokio::time::timeout(PATIENCE, asked).await })?
+}
+
+async fn fetch_one<T: DeserializeOwned>(url: String, token: Option<&str>) -> Result<T, Failure> {
+    let mut request = Request::get(url);
+    if let Some(token) = token {
+        request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+    }
+    let client = Client::builder(TokioExecutor::new()).build_http();
+    let answer = client.request(request.body(Body::empty())?).await?;
+    let status = answer.status();
+    if !status.is_success() {
+        return Err(format!("answered {status}").into());
+    }
+    let body = to_bytes(Body::new(answer.into_body()), LARGEST).await?;
+    Ok(serde_json::from_slice(&body)?)
 }

@@ -1,7 +1,6 @@
 //! Checks, judged.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use chassis::config::{Diagnostic, Located, Sources};
@@ -26,27 +25,25 @@ pub struct Check {
     pub(super) start: Start,
 }
 
-/// All checks by name, and the files that they were read from.
+/// All checks by name.
 #[derive(Clone, Debug, Default)]
 pub struct Checks {
     pub(super) all: BTreeMap<String, Check>,
-    /// Files with authorities, for the file watch.
-    pub files: Vec<PathBuf>,
 }
 
 impl Checks {
-    /// Judges the checks.
+    /// Judges the checks. The files that they name become sources too.
     ///
     /// # Errors
     /// Every mistake, with its place.
     pub fn compile(
         configs: &BTreeMap<Located<String>, CheckConfig>,
-        sources: &Sources,
+        sources: &mut Sources,
     ) -> Result<Self, Vec<Diagnostic>> {
         let mut checks = Self::default();
         let mut mistakes = Vec::new();
         for (name, config) in configs {
-            match compile(name, config, sources, &mut checks.files) {
+            match compile(name, config, sources) {
                 Ok(check) => {
                     checks.all.insert(name.to_string(), check);
                 }
@@ -64,21 +61,27 @@ impl Checks {
     /// # Errors
     /// When there is no such check.
     pub fn named(&self, name: &Located<String>) -> Result<&Check, Diagnostic> {
-        self.all.get(&**name).ok_or_else(|| {
-            name.wrong(format!("there is no check `{}`", **name))
-                .suggest(name, self.all.keys().map(String::as_str))
-        })
+        let unknown = || Self::unknown(name, self.all.keys().map(String::as_str));
+        self.all.get(&**name).ok_or_else(unknown)
+    }
+
+    /// That there is no such check, and which one may be meant.
+    pub(crate) fn unknown<'a>(
+        name: &Located<String>,
+        known: impl Iterator<Item = &'a str>,
+    ) -> Diagnostic {
+        name.wrong(format!("there is no check `{}`", **name))
+            .suggest(name, known)
     }
 }
 
 fn compile(
     name: &Located<String>,
     config: &CheckConfig,
-    sources: &Sources,
-    files: &mut Vec<PathBuf>,
+    sources: &mut Sources,
 ) -> Result<Check, Diagnostic> {
     let (probe, port) = match (&config.http, &config.tcp, &config.udp, &config.dns) {
-        (Some(http), None, None, None) => http_probe(http, sources, files)?,
+        (Some(http), None, None, None) => http_probe(http, sources)?,
         (None, Some(tcp), None, None) => (Probe::Tcp, tcp.port),
         (None, None, Some(udp), None) => {
             if udp.send.len() > LONGEST_DATAGRAM {
@@ -131,8 +134,7 @@ const LONGEST_DATAGRAM: usize = 1200;
 
 fn http_probe(
     config: &HttpCheckConfig,
-    sources: &Sources,
-    files: &mut Vec<PathBuf>,
+    sources: &mut Sources,
 ) -> Result<(Probe, Located<u16>), Diagnostic> {
     let odd = |text: &str| text.contains(|c: char| c.is_whitespace() || c.is_control());
     if !config.path.starts_with('/') || odd(&config.path) {
@@ -156,10 +158,7 @@ fn http_probe(
         [] => vec![200..=399],
         listed => listed.iter().map(|status| **status..=**status).collect(),
     };
-    let tls = config
-        .tls
-        .as_ref()
-        .map(|tls| tls_probe(tls, sources, files));
+    let tls = config.tls.as_ref().map(|tls| tls_probe(tls, sources));
     let tls = tls.transpose()?;
     let usual = if tls.is_some() { 443 } else { 80 };
     let probe = HttpProbe {
@@ -172,11 +171,7 @@ fn http_probe(
     Ok((Probe::Http(probe), port))
 }
 
-fn tls_probe(
-    config: &TlsCheckConfig,
-    sources: &Sources,
-    files: &mut Vec<PathBuf>,
-) -> Result<TlsProbe, Diagnostic> {
+fn tls_probe(config: &TlsCheckConfig, sources: &mut Sources) -> Result<TlsProbe, Diagnostic> {
     let name = &config.server_name;
     let server = ServerName::try_from(name.to_string());
     let server = server.map_err(|_| name.wrong("not a host name"))?;
@@ -184,6 +179,8 @@ fn tls_probe(
         return Ok(TlsProbe::new(server, None));
     };
     let path = sources.resolve(ca, ca.place());
+    // Also a file that is missing is one to watch: it may come back.
+    sources.add(path.clone(), "");
     let read =
         CertificateDer::pem_file_iter(&path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     let wrong = |why: String| ca.wrong(format!("cannot read {}: {why}", path.display()));
@@ -191,7 +188,6 @@ fn tls_probe(
     if authorities.is_empty() {
         return Err(wrong("no certificate in it".into()));
     }
-    files.push(path);
     Ok(TlsProbe::new(server, Some(authorities)))
 }
 

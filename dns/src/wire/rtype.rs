@@ -34,6 +34,8 @@ pub const NSEC: u16 = 47;
 pub const SVCB: u16 = 64;
 /// The same for HTTP.
 pub const HTTPS: u16 = 65;
+/// The addresses of another name, as records of this one. Nobody sees it: the number is the one that PowerDNS uses.
+pub const ALIAS: u16 = 65401;
 /// A change of a zone (RFC 1995).
 pub const IXFR: u16 = 251;
 /// A whole zone (RFC 5936).
@@ -43,12 +45,18 @@ pub const ANY: u16 = 255;
 
 /// The number of a type's name, such as `"A"` or `"TYPE65280"`.
 pub fn parse(name: &str) -> Option<u16> {
-    name.parse::<Rtype>().ok().map(Rtype::to_int)
+    match name.eq_ignore_ascii_case("ALIAS") {
+        true => Some(ALIAS),
+        false => name.parse::<Rtype>().ok().map(Rtype::to_int),
+    }
 }
 
 /// The name of a type.
 pub fn name(number: u16) -> String {
-    Rtype::from_int(number).to_string()
+    match number {
+        ALIAS => "ALIAS".to_owned(),
+        other => Rtype::from_int(other).to_string(),
+    }
 }
 
 /// Whether no record can be of this type: it only means something in a query or a message.
@@ -73,9 +81,9 @@ pub fn names(number: u16) -> Names {
         NS | CNAME | PTR | 3 | 4 | 7 | 8 | 9 => (0, 1, true),
         SOA | 14 => (0, 2, true),
         MX => (2, 1, true),
-        DNAME => (0, 1, false),
+        DNAME | ALIAS => (0, 1, false),
         17 => (0, 2, false),
-        18 | 21 | 36 | SVCB | HTTPS => (2, 1, false),
+        18 | 21 | 36 | 107 | SVCB | HTTPS => (2, 1, false),
         SRV => (6, 1, false),
         _ => (0, 0, false),
     };

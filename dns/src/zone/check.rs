@@ -3,7 +3,7 @@
 use chassis::config::Diagnostic;
 
 use super::{Name, Read, RecordSet, Zone, suffixes};
-use crate::wire::rtype::{self, A, AAAA, CNAME, DNAME, DS, NS, NSEC, RRSIG, SOA};
+use crate::wire::rtype::{self, A, AAAA, ALIAS, CNAME, DNAME, DS, NS, NSEC, RRSIG, SOA};
 
 /// Finds what no zone may hold, and what is probably not meant.
 pub(super) fn judge(zone: &Zone, read: &mut Read) {
@@ -15,6 +15,9 @@ pub(super) fn judge(zone: &Zone, read: &mut Read) {
         let sole = sets.values().find(|set| set.rtype == CNAME);
         if let Some(cname) = sole {
             alone(name, cname, sets.values(), mistakes);
+        }
+        if sets.contains_key(&ALIAS) {
+            instead_of_addresses(name, sets.values(), mistakes);
         }
         for set in sets.values() {
             one_of_a_kind(zone, name, set, mistakes);
@@ -54,9 +57,23 @@ fn alone<'a>(
     }
 }
 
+/// An alias is the addresses of its name.
+fn instead_of_addresses<'a>(
+    name: &Name,
+    sets: impl Iterator<Item = &'a RecordSet>,
+    mistakes: &mut Vec<Diagnostic>,
+) {
+    for other in sets.filter(|set| [A, AAAA].contains(&set.rtype)) {
+        let kind = rtype::name(other.rtype);
+        let what = format!("`{name}` has an ALIAS record and {kind} records");
+        let help = "an ALIAS is answered with the addresses of its target, and no others";
+        mistakes.push(Diagnostic::new(other.place, what).help(help));
+    }
+}
+
 fn one_of_a_kind(zone: &Zone, name: &Name, set: &RecordSet, mistakes: &mut Vec<Diagnostic>) {
     let kind = rtype::name(set.rtype);
-    if matches!(set.rtype, SOA | DNAME)
+    if matches!(set.rtype, SOA | DNAME | ALIAS)
         && let Some(second) = set.records.get(1)
     {
         let what = format!("`{name}` has several {kind} records");
@@ -88,8 +105,8 @@ fn hidden<'a>(
     for set in sets {
         let visible = delegated
             && match **name == *cut {
-                true => [NS, DS, RRSIG, NSEC, A, AAAA].contains(&set.rtype),
-                false => [A, AAAA].contains(&set.rtype),
+                true => [NS, DS, RRSIG, NSEC, A, AAAA, ALIAS].contains(&set.rtype),
+                false => [A, AAAA, ALIAS].contains(&set.rtype),
             };
         if !visible {
             let kind = rtype::name(set.rtype);
@@ -143,7 +160,11 @@ fn targets(zone: &Zone, mistakes: &mut Vec<Diagnostic>, warnings: &mut Vec<Diagn
 
 /// Whether a name has an address, be it by a wildcard.
 fn has_address(zone: &Zone, name: &Name) -> bool {
-    let of = |name: &[u8]| [A, AAAA].iter().any(|kind| zone.set(name, *kind).is_some());
+    let of = |name: &[u8]| {
+        [A, AAAA, ALIAS]
+            .iter()
+            .any(|kind| zone.set(name, *kind).is_some())
+    };
     let by_wildcard = |above: &[u8]| {
         let wildcard = Name::from(above).child(b"*");
         wildcard.is_some_and(|wildcard| of(&wildcard))

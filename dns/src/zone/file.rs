@@ -37,6 +37,7 @@ fn read_at(path: &Path, named_at: Place, origin: &Name, depth: usize, zone: &mut
         let place = Place::new(file, lines.entry(line));
         match item {
             Item::Record(record) => zone.add(record, place),
+            Item::Generated(record) => zone.add(record, Place::new(file, lines.whole(line))),
             Item::Include(..) if depth == DEEPEST => {
                 zone.wrong(Diagnostic::new(place, "files include each other too deep"));
             }
@@ -47,7 +48,7 @@ fn read_at(path: &Path, named_at: Place, origin: &Name, depth: usize, zone: &mut
             }
         }
     }
-    if let Err(error) = outcome {
+    for error in outcome.err().into_iter().flatten() {
         zone.wrong(Diagnostic::new(
             lines.place_of(file, &error),
             in_words(&error.message),
@@ -83,7 +84,11 @@ impl<'a> Lines<'a> {
             let first = line.trim_start().chars().next();
             !directive && first.is_some_and(|first| first != ';')
         };
-        let number = (first..self.starts.len()).find(is_entry).unwrap_or(first);
+        self.whole((first..self.starts.len()).find(is_entry).unwrap_or(first))
+    }
+
+    /// A line without the blanks around it.
+    fn whole(&self, number: usize) -> std::ops::Range<usize> {
         let line = self.line(number).unwrap_or_default();
         let start = self.starts.get(number).copied().unwrap_or(self.text.len());
         let margin = line.len() - line.trim_start().len();

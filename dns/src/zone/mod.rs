@@ -5,7 +5,10 @@
 //! ```
 
 mod check;
+mod fields;
 mod file;
+mod generate;
+mod location;
 mod name;
 mod read;
 mod scan;

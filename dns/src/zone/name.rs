@@ -35,6 +35,13 @@ impl Name {
         (wire.len() <= crate::wire::LONGEST_NAME).then(|| Self::from_wire(wire))
     }
 
+    /// This name with `to` in the place of `from`, which it ends with (RFC 6672, 2.2); none when that is too long.
+    pub(crate) fn moved(&self, from: &[u8], to: &[u8]) -> Option<Self> {
+        let prefix = self.0.strip_suffix(from)?;
+        let wire = [prefix, to].concat();
+        (wire.len() <= crate::wire::LONGEST_NAME).then(|| Self::from_wire(wire))
+    }
+
     /// Whether it is `*` and something.
     pub fn is_wildcard(&self) -> bool {
         self.0.starts_with(b"\x01*")

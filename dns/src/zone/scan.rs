@@ -7,12 +7,15 @@ use domain::base::rdata::ComposeRecordData;
 use domain::zonefile::inplace::{Entry, ScannedRecord, Zonefile};
 
 use super::Name;
-use super::tokens::write_out;
+use super::generate::expand;
+use super::tokens::{WrittenOut, write_out};
 
 /// What stands in a zone file.
 #[derive(Debug)]
 pub(super) enum Item {
     Record(ScannedItem),
+    /// Of a `$GENERATE` in exactly this line.
+    Generated(ScannedItem),
     /// `$INCLUDE`: a path, and the origin there.
     Include(String, Option<Name>),
 }
@@ -41,12 +44,59 @@ pub(super) struct ScanError {
 
 /// Reads text; each item comes with the number of the line where it begins, or of a blank one before it,
 /// from 0.
+///
+/// # Errors
+/// What cannot be read, in the order of lines.
 pub(super) fn scan(
     text: &[u8],
     origin: &Name,
     mut take: impl FnMut(usize, Item),
-) -> Result<(), ScanError> {
-    let text = &write_out(text, &origin.to_string())[..];
+) -> Result<(), Vec<ScanError>> {
+    let written = write_out(text, &origin.to_string());
+    let mut errors: Vec<ScanError> = read(&written.text, origin, &mut take)
+        .err()
+        .into_iter()
+        .collect();
+    let WrittenOut {
+        generates,
+        mistakes,
+        ..
+    } = written;
+    errors.extend(
+        mistakes
+            .into_iter()
+            .map(|(at, why)| at_octet(text, at, why)),
+    );
+    for generate in &generates {
+        let line = lines_in(&text[..generate.at]);
+        let origin = Name::from_text(&String::from_utf8_lossy(&generate.origin));
+        let records = expand(generate).and_then(|records| {
+            let origin = origin.ok_or("the origin is not a name")?;
+            let written = write_out(records.as_bytes(), &origin.to_string());
+            match written.mistakes.into_iter().next() {
+                Some((_, why)) => Err(why),
+                None => {
+                    let mut generated = |_, item| {
+                        if let Item::Record(record) = item {
+                            take(line, Item::Generated(record));
+                        }
+                    };
+                    read(&written.text, &origin, &mut generated).map_err(|error| error.message)
+                }
+            }
+        });
+        let wrong = |why| at_octet(text, generate.at, format!("$GENERATE: {why}"));
+        errors.extend(records.err().map(wrong));
+    }
+    errors.sort_by_key(|error| error.line);
+    match errors.is_empty() {
+        true => Ok(()),
+        false => Err(errors),
+    }
+}
+
+/// Reads what is written out.
+fn read(text: &[u8], origin: &Name, take: &mut dyn FnMut(usize, Item)) -> Result<(), ScanError> {
     let mut file = Zonefile::with_capacity(text.len() + 1);
     file.extend_from_slice(text);
     if !text.ends_with(b"\n") {
@@ -56,11 +106,8 @@ pub(super) fn scan(
     file.set_default_class(Class::IN);
     let (mut line, mut counted) = (0, 0);
     loop {
-        let start = file.current_offset().min(text.len());
-        line += text[counted..start]
-            .iter()
-            .filter(|byte| **byte == b'\n')
-            .count();
+        let start = next_line(text, file.current_offset().min(text.len()));
+        line += lines_in(&text[counted..start]);
         counted = start;
         match file.next_entry() {
             Ok(Some(Entry::Record(record))) => {
@@ -80,6 +127,31 @@ pub(super) fn scan(
                 });
             }
         }
+    }
+}
+
+/// Where the line after an entry begins: the reader leaves the end of some entries for the next one.
+fn next_line(text: &[u8], at: usize) -> usize {
+    if at == 0 || text[at - 1] == b'\n' {
+        return at;
+    }
+    let end = text[at..].iter().position(|byte| *byte == b'\n');
+    end.map_or(text.len(), |end| at + end + 1)
+}
+
+fn lines_in(text: &[u8]) -> usize {
+    text.iter().filter(|byte| **byte == b'\n').count()
+}
+
+/// At an octet of the text.
+fn at_octet(text: &[u8], at: usize, message: String) -> ScanError {
+    let line = lines_in(&text[..at]);
+    let before = text[..at].iter().rev().take_while(|byte| **byte != b'\n');
+    ScanError {
+        line: line + 1,
+        column: before.count() + 1,
+        entry: line,
+        message,
     }
 }
 

@@ -13,7 +13,7 @@ pub struct RecordSet {
     pub ttl: u32,
     /// Where the first of them is written.
     pub place: Place,
-    /// The data of each, in wire form and not compressed.
+    /// The data of each, in wire form and not compressed. None without a policy when nobody knows them now: SERVFAIL.
     pub records: Vec<Record>,
     /// Who chooses the records for a client; then there are none here.
     pub policy: Option<Located<String>>,

@@ -9,10 +9,13 @@ use crate::config::{RecordConfig, ZoneConfig};
 use crate::wire::rtype;
 
 /// The types that are usual, to suggest one.
-const USUAL: [&str; 16] = [
-    "A", "AAAA", "CAA", "CNAME", "DNAME", "DS", "HTTPS", "MX", "NAPTR", "NS", "PTR", "SRV",
-    "SSHFP", "SVCB", "TLSA", "TXT",
+const USUAL: [&str; 18] = [
+    "A", "AAAA", "ALIAS", "CAA", "CNAME", "DNAME", "DS", "HTTPS", "LOC", "MX", "NAPTR", "NS",
+    "PTR", "SRV", "SSHFP", "SVCB", "TLSA", "TXT",
 ];
+
+/// For how many seconds addresses of others may be kept at most, unless their record says it: they change without us.
+const ALIAS_TTL: u32 = 60;
 
 /// Reads the zone's SOA, name servers and records.
 pub(super) fn read(config: &ZoneConfig, changed: u32, zone: &mut Collector<'_>) {
@@ -28,6 +31,7 @@ pub(super) fn read(config: &ZoneConfig, changed: u32, zone: &mut Collector<'_>) 
     for one in &config.record {
         let ttl = match &one.ttl {
             Some(ttl) => zone.keep(soa::seconds(ttl)).unwrap_or(0),
+            None if one.r#type.eq_ignore_ascii_case("ALIAS") => default_ttl.min(ALIAS_TTL),
             None => default_ttl,
         };
         read_set(one, ttl, zone);
@@ -130,7 +134,12 @@ fn record(
 fn one_record(line: &str, origin: &Name) -> Result<ScannedItem, String> {
     let mut found = Vec::new();
     let scanned = scan(line.as_bytes(), origin, |_, item| found.push(item));
-    scanned.map_err(|error| error.message)?;
+    scanned.map_err(|errors| {
+        errors
+            .into_iter()
+            .next()
+            .map_or_else(String::new, |error| error.message)
+    })?;
     match (found.pop(), found.is_empty()) {
         (Some(Item::Record(item)), true) => Ok(item),
         _ => Err("exactly one record is expected".to_owned()),

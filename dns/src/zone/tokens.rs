@@ -1,35 +1,76 @@
-//! What zone files may hold beyond what their reader knows: `@` in data, and times with units.
+//! What zone files may hold beyond what their reader knows: `@` in data, times with units, more types, `$GENERATE`.
 //!
-//! Text goes in and out, line by line the same: `@` becomes the origin, `1h30m` becomes `5400`.
+//! Text goes in and out, line by line the same: `@` becomes the origin, `1h30m` becomes `5400`, and a type that is read
+//! in [`fields`](super::fields) becomes `TYPE29 \# 16 ...` (RFC 3597, 5).
 
-/// Writes out `@` in data and times with units. `origin` is as in a zone file, with a dot at its end.
-pub(super) fn write_out(text: &[u8], origin: &str) -> Vec<u8> {
+use super::fields::{Kind, kind};
+
+/// What was written out.
+#[derive(Debug, Default)]
+pub(super) struct WrittenOut {
+    /// As many lines as before.
+    pub(super) text: Vec<u8>,
+    /// `$GENERATE` directives, which are not in the text any more.
+    pub(super) generates: Vec<Generate>,
+    /// What is wrong: where in the text that came in, and why.
+    pub(super) mistakes: Vec<(usize, String)>,
+}
+
+/// A `$GENERATE` directive.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Generate {
+    /// Where it begins in the text that came in.
+    pub(super) at: usize,
+    /// What holds there, as in a zone file.
+    pub(super) origin: Vec<u8>,
+    pub(super) ttl: Option<Vec<u8>>,
+    /// What follows the word.
+    pub(super) rest: Vec<u8>,
+}
+
+/// Writes out what the reader does not know. `origin` is as in a zone file, with a dot at its end.
+pub(super) fn write_out(text: &[u8], origin: &str) -> WrittenOut {
     let mut writer = Writer {
-        out: Vec::with_capacity(text.len() + 64),
+        out: WrittenOut {
+            text: Vec::with_capacity(text.len() + 64),
+            ..WrittenOut::default()
+        },
         origin: origin.as_bytes().to_vec(),
+        ttl: None,
         stage: Stage::Start,
         depth: 0,
+        own: None,
     };
     let mut at = 0;
     while let Some(byte) = text.get(at) {
         at += match byte {
-            b';' => copy(&mut writer.out, &text[at..], |byte| byte == b'\n'),
+            b';' => writer.comment(&text[at..]),
             b'"' => writer.quoted(&text[at..]),
             b'\n' => writer.line_end(),
             b'(' | b')' => writer.parenthesis(*byte),
             b' ' | b'\t' | b'\r' => writer.blank(*byte),
-            _ => writer.token(&text[at..]),
+            _ => writer.token(at, &text[at..]),
         };
     }
+    writer.own_end();
     writer.out
 }
 
-struct Writer {
-    out: Vec<u8>,
+struct Writer<'a> {
+    out: WrittenOut,
     origin: Vec<u8>,
+    ttl: Option<Vec<u8>>,
     stage: Stage,
     /// Open parentheses: within them a line does not end an entry.
     depth: u32,
+    own: Option<Own<'a>>,
+}
+
+/// A record of a type that is read here.
+struct Own<'a> {
+    kind: Kind,
+    at: usize,
+    words: Vec<&'a [u8]>,
 }
 
 /// What the next token of an entry is.
@@ -45,10 +86,24 @@ enum Stage {
     Origin,
 }
 
-impl Writer {
-    fn token(&mut self, text: &[u8]) -> usize {
+impl<'a> Writer<'a> {
+    fn token(&mut self, at: usize, text: &'a [u8]) -> usize {
         let length = token_length(text);
         let token = &text[..length];
+        if let Some(own) = &mut self.own {
+            own.words.push(token);
+            return length;
+        }
+        if self.stage == Stage::Start && token.eq_ignore_ascii_case(b"$GENERATE") {
+            return self.generate(at, text, length);
+        }
+        if self.stage == Stage::Head
+            && let Some(kind) = kind(token)
+        {
+            let words = Vec::new();
+            self.own = Some(Own { kind, at, words });
+            return length;
+        }
         let next = match self.stage {
             Stage::Start if token.eq_ignore_ascii_case(b"$TTL") => Stage::Ttl,
             Stage::Start if token.eq_ignore_ascii_case(b"$ORIGIN") => Stage::Origin,
@@ -63,21 +118,72 @@ impl Writer {
         let is_time = matches!(self.stage, Stage::Head | Stage::Ttl)
             || matches!(self.stage, Stage::Data(Some(3..)));
         match self.stage {
-            Stage::Data(_) | Stage::Origin if token == b"@" => self.out.extend(&self.origin),
+            Stage::Data(_) | Stage::Origin if token == b"@" => self.out.text.extend(&self.origin),
             Stage::Origin => {
                 self.origin = absolute(token, &self.origin);
-                self.out.extend(token);
+                self.out.text.extend(token);
             }
-            _ => match seconds(token).filter(|_| is_time) {
-                Some(seconds) => self.out.extend(seconds.to_string().bytes()),
-                None => self.out.extend(token),
-            },
+            _ => {
+                let seconds = seconds(token).filter(|_| is_time);
+                let written = seconds.map(|seconds| seconds.to_string().into_bytes());
+                let written = written.unwrap_or_else(|| token.to_vec());
+                self.out.text.extend(&written);
+                if self.stage == Stage::Ttl {
+                    self.ttl = Some(written);
+                }
+            }
         }
         self.stage = next;
         length
     }
 
-    fn quoted(&mut self, text: &[u8]) -> usize {
+    /// The directive takes its whole line.
+    fn generate(&mut self, at: usize, text: &[u8], word: usize) -> usize {
+        let length = line_length(text);
+        self.out.generates.push(Generate {
+            at,
+            origin: self.origin.clone(),
+            ttl: self.ttl.clone(),
+            rest: text[word..length].to_vec(),
+        });
+        length
+    }
+
+    /// Writes the record that was read here, if there is one.
+    fn own_end(&mut self) {
+        let Some(Own { kind, at, words }) = self.own.take() else {
+            return;
+        };
+        // A backslash may hide the end of a line: lines stay lines, and the reader finds the entry broken.
+        let breaks = words.iter().copied().flatten();
+        let breaks = breaks.filter(|byte| **byte == b'\n');
+        self.out.text.extend(breaks);
+        self.out
+            .text
+            .extend(format!("TYPE{} ", kind.number).bytes());
+        if words.first() == Some(&&b"\\#"[..]) {
+            return self.out.text.extend(words.join(&b' '));
+        }
+        let data = kind.data(&words, &self.origin).unwrap_or_else(|why| {
+            self.out.mistakes.push((at, why));
+            vec![0]
+        });
+        self.out.text.extend(format!("\\# {}", data.len()).bytes());
+        let hex = data.iter().map(|octet| format!("{octet:02x}"));
+        let hex: String = std::iter::once(" ".to_owned()).chain(hex).collect();
+        self.out.text.extend(hex.trim_end().bytes());
+    }
+
+    fn comment(&mut self, text: &[u8]) -> usize {
+        let length = line_length(text);
+        // What is written at the end of the entry must not stand behind it.
+        if self.own.is_none() {
+            self.out.text.extend(&text[..length]);
+        }
+        length
+    }
+
+    fn quoted(&mut self, text: &'a [u8]) -> usize {
         let mut escaped = false;
         let inside = text[1..].iter().position(|byte| {
             let ends = matches!(byte, b'"' | b'\n') && !escaped;
@@ -90,7 +196,11 @@ impl Writer {
             Some(end) => end,
             None => text.len(),
         };
-        self.out.extend(&text[..length]);
+        if let Some(own) = &mut self.own {
+            own.words.push(&text[..length]);
+            return length;
+        }
+        self.out.text.extend(&text[..length]);
         if let Stage::Start | Stage::Head = self.stage {
             self.stage = Stage::Head;
         }
@@ -98,7 +208,7 @@ impl Writer {
     }
 
     fn blank(&mut self, byte: u8) -> usize {
-        self.out.push(byte);
+        self.out.text.push(byte);
         if self.stage == Stage::Start {
             // Without an owner: the last one's.
             self.stage = Stage::Head;
@@ -107,7 +217,10 @@ impl Writer {
     }
 
     fn line_end(&mut self) -> usize {
-        self.out.push(b'\n');
+        if self.depth == 0 {
+            self.own_end();
+        }
+        self.out.text.push(b'\n');
         if self.depth == 0 {
             self.stage = Stage::Start;
         }
@@ -115,7 +228,7 @@ impl Writer {
     }
 
     fn parenthesis(&mut self, byte: u8) -> usize {
-        self.out.push(byte);
+        self.out.text.push(byte);
         self.depth = match byte {
             b'(' => self.depth.saturating_add(1),
             _ => self.depth.saturating_sub(1),
@@ -124,13 +237,9 @@ impl Writer {
     }
 }
 
-fn copy(out: &mut Vec<u8>, text: &[u8], ends: impl Fn(u8) -> bool) -> usize {
-    let length = text
-        .iter()
-        .position(|byte| ends(*byte))
-        .unwrap_or(text.len());
-    out.extend(&text[..length]);
-    length
+fn line_length(text: &[u8]) -> usize {
+    let end = text.iter().position(|byte| *byte == b'\n');
+    end.unwrap_or(text.len())
 }
 
 /// At least 1: a backslash takes the next octet with it.
@@ -152,8 +261,9 @@ fn is_class(token: &[u8]) -> bool {
         .any(|class| token.eq_ignore_ascii_case(class.as_bytes()))
 }
 
-fn absolute(name: &[u8], origin: &[u8]) -> Vec<u8> {
+pub(super) fn absolute(name: &[u8], origin: &[u8]) -> Vec<u8> {
     match (name.ends_with(b"."), origin) {
+        _ if name == b"@" => origin.to_vec(),
         (true, _) => name.to_vec(),
         (false, b".") => [name, b"."].concat(),
         (false, _) => [name, b".", origin].concat(),
@@ -193,7 +303,7 @@ mod tests {
     use super::*;
 
     fn written(text: &str) -> String {
-        String::from_utf8(write_out(text.as_bytes(), "example.")).unwrap()
+        String::from_utf8(write_out(text.as_bytes(), "example.").text).unwrap()
     }
 
     #[test]
@@ -224,10 +334,46 @@ mod tests {
         assert_eq!(written(text), expected);
     }
 
+    #[test]
+    fn types_of_our_own_become_generic_and_comments_do_not_swallow_them() {
+        let text = "a 1h IN KX ( 10 ; first\n @ ) ; last\nb SPF \"x;y\"; c\nc KX \\# 3 000100";
+        let expected = "a 3600 IN (   \n  ) TYPE36 \\# 11 000a076578616d706c6500\nb  TYPE99 \\# 4 03783b79\nc TYPE36 \\# 3 000100";
+        let squeezed = |text: &str| {
+            text.split(' ')
+                .filter(|word| !word.is_empty())
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
+        assert_eq!(squeezed(&written(text)), squeezed(expected));
+        let wrong = write_out(b"a 60 A 192.0.2.1\nb 60 KX ten x\n", "example.");
+        assert_eq!(
+            wrong.mistakes,
+            [(22, "`ten` is not a number of 16 bits".to_owned())]
+        );
+    }
+
+    #[test]
+    fn generate_is_taken_out_with_what_holds_there() {
+        let out = write_out(
+            b"$TTL 1h\n$ORIGIN sub\n$generate 1-2 a$ A 192.0.2.$\nb A 192.0.2.9\n",
+            "example.",
+        );
+        assert_eq!(out.text, b"$TTL 3600\n$ORIGIN sub\n\nb A 192.0.2.9\n");
+        let [generate] = &out.generates[..] else {
+            panic!("{out:?}")
+        };
+        assert_eq!(
+            (generate.at, &generate.origin[..]),
+            (20, &b"sub.example."[..])
+        );
+        assert_eq!(generate.ttl.as_deref(), Some(&b"3600"[..]));
+        assert_eq!(generate.rest, b" 1-2 a$ A 192.0.2.$");
+    }
+
     proptest! {
         #[test]
-        fn lines_stay_lines(text in "[@a1h \t\n\"();\\\\$]{0,60}") {
-            let out = write_out(text.as_bytes(), "example.");
+        fn lines_stay_lines(text in "(KX |LOC |\\$GENERATE |[@a1h \t\n\"();\\\\$]){0,60}") {
+            let out = write_out(text.as_bytes(), "example.").text;
             let lines = |text: &[u8]| text.iter().filter(|byte| **byte == b'\n').count();
             prop_assert_eq!(lines(&out), lines(text.as_bytes()));
         }

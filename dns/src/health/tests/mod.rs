@@ -35,10 +35,10 @@ struct Config {
 fn plan(folder: &Path, text: &str) -> Result<Plan, Report> {
     let path = folder.join("dns.toml");
     fs::write(&path, text).unwrap();
-    let loaded = load::<Config>(&path)?;
+    let mut loaded = load::<Config>(&path)?;
     let config = &loaded.config;
     let outcome = Sites::compile(&config.site).and_then(|sites| {
-        let checks = Checks::compile(&config.check, &loaded.sources)?;
+        let checks = Checks::compile(&config.check, &mut loaded.sources)?;
         let policies = config
             .policy
             .iter()

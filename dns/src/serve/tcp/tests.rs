@@ -60,6 +60,7 @@ fn shared() -> Arc<Shared> {
     Arc::new(Shared {
         state: arc_swap::ArcSwap::from_pointee(state.unwrap_or_else(|report| panic!("{report}"))),
         health: crate::health::Health::new(tokio::runtime::Handle::current()),
+        learned: Default::default(),
         counts: Default::default(),
         sites: Default::default(),
         clients: Default::default(),

@@ -46,6 +46,7 @@ async fn a_batch_allocates_nothing() {
     let shared = Arc::new(Shared {
         state: ArcSwap::from_pointee(compiled.state),
         health: Health::new(tokio::runtime::Handle::current()),
+        learned: Default::default(),
         counts: Default::default(),
         sites: Default::default(),
         clients: Default::default(),

@@ -1,0 +1,118 @@
+//! Addresses where aliases stand.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use chassis::config::Diagnostic;
+
+use super::follow::{End, Zones, target};
+use crate::wire::rtype::{A, AAAA, ALIAS};
+use crate::zone::{Name, Record, RecordSet, Zone};
+
+/// What is asked for: a name, and A or AAAA.
+pub(crate) type Question = (Name, u16);
+
+/// The addresses of others' names, as far as they are known.
+pub(crate) type Known = BTreeMap<Question, Vec<IpAddr>>;
+
+/// The names of others that aliases lead to.
+pub(crate) fn outside(zones: &[Zone]) -> BTreeSet<Name> {
+    let ways = Zones::new(zones);
+    let targets = aliases(zones).filter_map(|(_, set)| target(set));
+    let ends = targets.map(|target| ways.follow(&target, A).end);
+    let outside = ends.filter_map(|end| match end {
+        End::Outside(name) => Some(name),
+        _ => None,
+    });
+    outside.collect()
+}
+
+/// Aliases that are never answered with an address, which is probably not meant.
+pub(crate) fn warnings(zones: &[Zone]) -> Vec<Diagnostic> {
+    let ways = Zones::new(zones);
+    let warning = |(owner, set): (&Name, &RecordSet)| {
+        let to = target(set)?;
+        let why = match ways.follow(&to, A).end {
+            End::Outside(_) => return None,
+            End::Here(sets) if sets.contains_key(&A) || sets.contains_key(&AAAA) => return None,
+            End::Here(_) => "has no address",
+            End::Nowhere => "is not there",
+            End::Circle => "leads in a circle, or too far",
+        };
+        let what = format!("`{to}`, to which the ALIAS record of `{owner}` leads, {why}");
+        Some(Diagnostic::new(set.place, what))
+    };
+    aliases(zones).filter_map(warning).collect()
+}
+
+/// The zones with A and AAAA records in the place of `ALIAS` records. A set without records stands where nobody knows
+/// them.
+pub(crate) fn place<'a>(zones: &'a [Zone], known: &Known) -> Cow<'a, [Zone]> {
+    if aliases(zones).next().is_none() {
+        return Cow::Borrowed(zones);
+    }
+    let ways = Zones::new(zones);
+    let mut placed = zones.to_vec();
+    for zone in &mut placed {
+        for sets in zone.names.values_mut() {
+            if let Some(alias) = sets.remove(&ALIAS) {
+                let found = addresses(&alias, &ways, known);
+                sets.extend(found.into_iter().map(|set| (set.rtype, set)));
+            }
+        }
+    }
+    Cow::Owned(placed)
+}
+
+/// Every alias, with its owner.
+pub(crate) fn aliases(zones: &[Zone]) -> impl Iterator<Item = (&Name, &RecordSet)> {
+    let sets = zones.iter().flat_map(Zone::sets);
+    sets.filter(|(_, set)| set.rtype == ALIAS)
+}
+
+fn addresses(alias: &RecordSet, ways: &Zones<'_>, known: &Known) -> Vec<RecordSet> {
+    let Some(target) = target(alias) else {
+        return Vec::new();
+    };
+    let way = ways.follow(&target, A);
+    let set = |rtype| RecordSet {
+        rtype,
+        ttl: alias.ttl.min(way.ttl),
+        place: alias.place,
+        records: Vec::new(),
+        policy: None,
+    };
+    let of = |rtype| match &way.end {
+        End::Here(sets) => sets.get(&rtype).map(|there| RecordSet {
+            ttl: alias.ttl.min(way.ttl).min(there.ttl),
+            records: there.records.clone(),
+            policy: there.policy.clone(),
+            ..set(rtype)
+        }),
+        End::Nowhere => None,
+        End::Circle => Some(set(rtype)),
+        End::Outside(name) => match known.get(&(name.clone(), rtype)) {
+            Some(addresses) if addresses.is_empty() => None,
+            known => Some(RecordSet {
+                records: known
+                    .into_iter()
+                    .flatten()
+                    .map(|address| record(*address, alias))
+                    .collect(),
+                ..set(rtype)
+            }),
+        },
+    };
+    [A, AAAA].into_iter().filter_map(of).collect()
+}
+
+fn record(address: IpAddr, alias: &RecordSet) -> Record {
+    Record {
+        data: match address {
+            IpAddr::V4(address) => address.octets().to_vec(),
+            IpAddr::V6(address) => address.octets().to_vec(),
+        },
+        place: alias.place,
+    }
+}

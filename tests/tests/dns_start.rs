@@ -1,0 +1,92 @@
+//! What a start and a reload of the DNS server tell, and when.
+
+use std::fs;
+use std::net::{TcpListener, UdpSocket};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+use tidegate_tests::binary::{repository, run};
+use tidegate_tests::eventually::{SOON, eventually};
+use tidegate_tests::name_server::NameServer;
+use tidegate_tests::question::ask;
+
+/// A policy with a check of an endpoint.
+fn policy(ttl: &str, check: &str, probe: &str) -> String {
+    format!(
+        r#"
+[[zone]]
+name = "example.test"
+ns = ["ns1.example.net."]
+
+[[zone.record]]
+name = "api"
+type = "A"
+ttl = "{ttl}"
+policy = "api"
+
+[[site]]
+name = "fra"
+
+[check.edge]
+{check}
+timeout = "4s"
+
+[policy.api.private]
+check = "edge"
+all_down = "all"
+endpoints = [{{ site = "fra", address = "192.0.2.1", probe = "{probe}" }}]
+"#
+    )
+}
+
+#[test]
+fn a_port_in_use_is_told_before_checks_have_an_outcome() {
+    let taken = UdpSocket::bind(("127.0.0.1", 0)).unwrap();
+    let address = taken.local_addr().unwrap();
+    // Connections are accepted by the kernel, and nobody answers.
+    let silent = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let probe = silent.local_addr().unwrap().to_string();
+    let folder = TempDir::new().unwrap();
+    let listener = format!(
+        "admin = {{ address = \"127.0.0.1:0\" }}\n[[listener]]\nname = \"dns\"\naddress = \"{address}\"\n"
+    );
+    let text = listener + &policy("5s", "http = { path = \"/\" }", &probe);
+    fs::write(folder.path().join("dns.toml"), text).unwrap();
+    let began = Instant::now();
+    let output = run(folder.path(), &["dns", "-c", "dns.toml"]);
+    let took = began.elapsed();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success(), "{said}");
+    assert!(
+        said.contains(&format!("cannot listen on {address}")),
+        "{said}"
+    );
+    assert!(took < Duration::from_secs(2), "{took:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn authorities_that_come_after_the_configuration_are_read_then() {
+    let silent = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let probe = silent.local_addr().unwrap().to_string();
+    let server = NameServer::start(
+        &policy("5s", "tcp = {}", &probe).replace("{}", "{ port = 1 }"),
+        |_| {},
+    )
+    .await;
+    let check =
+        "http = { path = \"/\", tls = { server_name = \"edge.test\", ca = \"later.pem\" } }";
+    server.configure(&policy("7s", check, &probe));
+    let failed = "tidegate_reload_last_failed";
+    eventually("the authorities are missed", SOON, async || {
+        (server.admin.metric(failed).await == Some(1.0)).then_some(())
+    })
+    .await;
+    let certificate = repository().join("tests/broken/certificate.pem");
+    fs::copy(certificate, server.folder.path().join("later.pem")).unwrap();
+    eventually("the new configuration serves", SOON, async || {
+        (server.admin.metric(failed).await == Some(0.0)).then_some(())
+    })
+    .await;
+    let answer = ask(server.address, "api.example.test", "A");
+    assert!(answer.is_some_and(|answer| !answer.head.contains("NXDOMAIN")));
+}
