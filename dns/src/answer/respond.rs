@@ -20,7 +20,7 @@ pub struct Limits {
 }
 
 /// What was answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Responded {
     /// Octets of the answer; 0 for none.
     pub len: usize,
@@ -30,6 +30,8 @@ pub struct Responded {
     pub qtype: u16,
     /// Whether the answer was cut, so that the client asks again over TCP.
     pub truncated: bool,
+    /// Whether it is one for [`crate::transfer`], which may have another answer.
+    pub odd: bool,
 }
 
 /// What an answer is written with.
@@ -57,6 +59,7 @@ impl Snapshot {
                 code: rcode::FORMERR,
                 qtype: 0,
                 truncated: false,
+                odd: false,
             },
             Parsed::Refused(refused) => {
                 let reply = Reply {
@@ -65,7 +68,10 @@ impl Snapshot {
                     edns: refused.edns,
                     limits,
                 };
-                reply.error(refused.code, refused.qtype, out)
+                Responded {
+                    odd: refused.odd,
+                    ..reply.error(refused.code, refused.qtype, out)
+                }
             }
             Parsed::Query(query) => {
                 let reply = Reply {
@@ -74,7 +80,10 @@ impl Snapshot {
                     edns: query.edns,
                     limits,
                 };
-                self.answer(&query, &reply, client, name, out)
+                Responded {
+                    odd: query.odd,
+                    ..self.answer(&query, &reply, client, name, out)
+                }
             }
         }
     }
@@ -255,6 +264,7 @@ impl Reply<'_> {
             code,
             qtype,
             truncated: flags.0 & Flags::TC != 0,
+            odd: false,
         }
     }
 }
