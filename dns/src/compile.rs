@@ -14,6 +14,7 @@ use crate::config::{Config, ListenerConfig};
 use crate::learned::Learned;
 use crate::serve::TcpLimits;
 use crate::state::{ListenerState, State};
+use crate::transfer::Transfers;
 use crate::zone::{self, Zone};
 
 pub(crate) use self::policies::Policies;
@@ -47,7 +48,9 @@ pub(crate) fn compile(file: &Path, learned: &Learned) -> Result<Compiled, Report
         mistakes.push(mistake);
         None
     });
+    let transfers = Transfers::compile(config, &loaded.sources, &mut mistakes);
     let policies = Policies::compile(config, &mut loaded.sources);
+    let unreadable = learned.secondaries.restore(&transfers);
     let compiled = policies.and_then(|policies| {
         let snapshot = answers(&read.zones, policies.chooser.as_ref(), learned)?;
         Ok((policies, snapshot))
@@ -65,6 +68,7 @@ pub(crate) fn compile(file: &Path, learned: &Learned) -> Result<Compiled, Report
         snapshot: snapshot.into(),
         zones: read.zones.into(),
         chooser: policies.chooser.clone(),
+        transfers: Arc::new(transfers),
         listeners,
         tcp: TcpLimits {
             connections: *config.tcp.connections,
@@ -85,7 +89,7 @@ pub(crate) fn compile(file: &Path, learned: &Learned) -> Result<Compiled, Report
         )
     };
     Ok(Compiled {
-        warnings: warnings.iter().map(place).collect(),
+        warnings: warnings.iter().map(place).chain(unreadable).collect(),
         state,
         loaded,
         policies,
@@ -108,13 +112,30 @@ pub(crate) fn renew(state: &State, learned: &Learned) -> Result<State, Vec<Diagn
 fn answers(
     zones: &[Zone],
     chooser: Option<&Arc<Chooser>>,
-    _learned: &Learned,
+    learned: &Learned,
 ) -> Result<Snapshot, Vec<Diagnostic>> {
     let chooser: Arc<dyn Choose> = match chooser {
         Some(chooser) => chooser.clone(),
         None => Arc::new(NoPolicies),
     };
-    answer::compile(zones, chooser)
+    // What comes from a primary has no records in the configuration.
+    if zones.iter().all(|zone| !zone.names.is_empty()) {
+        return answer::compile(zones, chooser);
+    }
+    let zones = zones.iter().map(|zone| match zone.names.is_empty() {
+        false => zone.clone(),
+        true => with_records(zone, learned),
+    });
+    answer::compile(&zones.collect::<Vec<_>>(), chooser)
+}
+
+/// A zone from a primary, with the records that have come; without any it is answered with SERVFAIL.
+fn with_records(zone: &Zone, learned: &Learned) -> Zone {
+    let come = learned.secondaries.zone(&zone.apex);
+    Zone {
+        names: come.map(|come| come.names.clone()).unwrap_or_default(),
+        ..zone.clone()
+    }
 }
 
 fn listeners(configs: &[ListenerConfig], mistakes: &mut Vec<Diagnostic>) -> Vec<ListenerState> {

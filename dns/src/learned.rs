@@ -2,10 +2,16 @@
 
 use tokio::sync::Notify;
 
+use crate::transfer::{Secondaries, Told};
+
 /// What was learned since the start. It outlives reloads.
 #[derive(Debug, Default)]
 pub(crate) struct Learned {
     news: Notify,
+    /// Zones that come from primaries.
+    pub(crate) secondaries: Secondaries,
+    /// Zones that others copy.
+    pub(crate) told: Told,
 }
 
 impl Learned {

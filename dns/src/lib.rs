@@ -10,6 +10,7 @@
 //! - [`answer`] compiles zones to what is sent, and sends nothing itself.
 //! - [`geo`] knows where clients are, [`health`] which endpoints are well, [`policy`] which addresses follow; [`chooser`]
 //!   puts the three together for the packet path.
+//! - [`transfer`] copies zones to and from other servers.
 //! - `serve` has the sockets, `following` lets answers follow health, and `role` is the process around them.
 
 pub mod answer;
@@ -26,6 +27,7 @@ pub mod policy;
 pub mod role;
 mod serve;
 mod state;
+pub mod transfer;
 pub mod wire;
 pub mod zone;
 

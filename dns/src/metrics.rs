@@ -1,6 +1,7 @@
 //! What was answered, counted in each thread and summed when somebody asks.
 
 mod policies;
+mod transfers;
 
 use std::sync::Arc;
 
@@ -39,13 +40,14 @@ const TYPES: [(u16, &str); 15] = [
 ];
 
 /// The response codes that are counted by name; the last stands for all others.
-const CODES: [u16; 8] = [
+const CODES: [u16; 9] = [
     rcode::NOERROR,
     rcode::NXDOMAIN,
     rcode::REFUSED,
     rcode::FORMERR,
     rcode::NOTIMP,
     rcode::SERVFAIL,
+    rcode::NOTAUTH,
     rcode::BADVERS,
     u16::MAX,
 ];
@@ -183,6 +185,7 @@ impl Collector for DnsCollector {
             one("tidegate_dns_names", "Names that are known", names as f64),
         ];
         families.extend(policies::families(&self.0));
+        families.extend(transfers::families(&self.0));
         families
     }
 }

@@ -25,6 +25,7 @@ use crate::learned::Learned;
 use crate::metrics::DnsCollector;
 use crate::serve::{Listeners, Plan, Shared};
 use crate::state::State;
+use crate::transfer;
 
 /// How long threads may take to end.
 const LEAVE: Duration = Duration::from_secs(2);
@@ -142,7 +143,8 @@ async fn serve(args: &RoleArgs, systemd: Inherited) -> Result<(), StartError> {
     addresses.insert("admin".into(), admin.address().to_string());
     let (reloads, requests) = ReloadRequests::channel();
     // From here on nobody else serves: what fails is told, and this process serves on.
-    let routes = health::router(health);
+    running.publish();
+    let routes = health::router(health).merge(transfer::router(running.learned.clone()));
     match config.admin.serve_with(admin, &life, reloads, routes) {
         Ok(admin) => running.admin = Some(admin),
         Err(error) if taking_over => tracing::error!(%error, "there is no admin listener"),
@@ -191,6 +193,7 @@ impl<'a> Running<'a> {
         let shared = Arc::new(Shared {
             state: ArcSwap::from_pointee(state),
             health,
+            learned: learned.clone(),
             counts: Default::default(),
             sites: Default::default(),
             clients: Default::default(),
@@ -303,10 +306,20 @@ impl<'a> Running<'a> {
                 // What changed in between was followed by the old one alone.
                 following::follow_now(&self.shared.state.load(), &self.shared);
                 self.listeners.apply(plan, self.threads, &self.shared);
+                self.publish();
                 Reloaded::ok(watched)
             }
             Err(mistake) => Reloaded::failed(&loaded.report(vec![mistake]), Vec::new()),
         }
+    }
+
+    /// Looks after the zones that come from primaries, and tells others of those that they may copy.
+    fn publish(&self) {
+        let state = self.shared.state.load();
+        self.learned
+            .secondaries
+            .apply(&state.transfers, &self.learned);
+        self.learned.told.publish(&state, &self.learned.secondaries);
     }
 
     /// Compiles the answers for what was learned.
@@ -315,6 +328,7 @@ impl<'a> Running<'a> {
             Ok(state) => {
                 self.shared.state.store(Arc::new(state));
                 following::follow_now(&self.shared.state.load(), &self.shared);
+                self.publish();
             }
             Err(mistakes) => {
                 for Diagnostic { message, .. } in mistakes {
@@ -332,6 +346,7 @@ impl<'a> Running<'a> {
             return;
         };
         self.listeners.close();
+        self.learned.secondaries.leave();
         if let Some(admin) = &self.admin {
             admin.close();
         }

@@ -9,6 +9,7 @@ use chassis::net::handover::Handover;
 use crate::answer::Snapshot;
 use crate::chooser::Chooser;
 use crate::serve::TcpLimits;
+use crate::transfer::Transfers;
 use crate::zone::Zone;
 
 /// One compiled configuration.
@@ -19,6 +20,8 @@ pub(crate) struct State {
     pub(crate) zones: Arc<[Zone]>,
     /// Chooses for the snapshot; none without sites.
     pub(crate) chooser: Option<Arc<Chooser>>,
+    /// Who copies zones, and where they come from.
+    pub(crate) transfers: Arc<Transfers>,
     pub(crate) listeners: Vec<ListenerState>,
     pub(crate) tcp: TcpLimits,
     /// The longest answer over UDP, in octets.

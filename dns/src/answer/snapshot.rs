@@ -100,7 +100,7 @@ impl Given {
     pub(super) const NOTHING: Self = Self(NONE);
 
     pub(super) fn fixed(answer: u32) -> Self {
-        debug_assert!(answer < DYNAMIC);
+        debug_assert!(answer < DYNAMIC || answer == NONE);
         Self(answer)
     }
 

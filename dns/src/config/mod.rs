@@ -15,6 +15,7 @@ use serde::Deserialize;
 use crate::geo::{GeoConfig, SiteConfig};
 use crate::health::{CheckConfig, HealthConfig};
 use crate::policy::PolicyConfig;
+use crate::transfer::{TransfersConfig, TsigConfig};
 
 pub use self::listener::{ListenerConfig, TcpLimitsConfig, UdpConfig};
 pub use self::zone::{RecordConfig, SoaConfig, ZoneConfig};
@@ -47,6 +48,12 @@ pub struct Config {
     /// What is answered.
     #[serde(default)]
     pub zone: Vec<ZoneConfig>,
+    /// Limits of transfers, and where copies are kept.
+    #[serde(default)]
+    pub transfers: TransfersConfig,
+    /// Keys that sign messages between servers, by name.
+    #[serde(default)]
+    pub tsig: BTreeMap<Located<String>, TsigConfig>,
     /// The sites that policies choose among.
     #[serde(default)]
     pub site: Vec<SiteConfig>,

@@ -21,6 +21,7 @@ pub(crate) use self::tcp::TcpLimits;
 
 use crate::chooser::SiteCounts;
 use crate::health::Health;
+use crate::learned::Learned;
 use crate::metrics::Counts;
 use crate::state::State;
 
@@ -30,6 +31,8 @@ pub(crate) struct Shared {
     pub(crate) state: ArcSwap<State>,
     /// Which endpoints are well.
     pub(crate) health: Arc<Health>,
+    /// What was learned since the start.
+    pub(crate) learned: Arc<Learned>,
     /// What was answered.
     pub(crate) counts: Counts,
     /// Which sites policies chose.

@@ -14,7 +14,8 @@ use tokio::time::timeout;
 use super::Shared;
 use crate::answer::Limits;
 use crate::metrics::{Tally, Transport};
-use crate::wire::QueryName;
+use crate::transfer::{Asked, Outcome, Reply, Transfer, reply};
+use crate::wire::{QueryName, rcode};
 
 /// What a connection may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,14 +157,41 @@ impl Connection {
             }
             self.left -= 1;
             let end = at + 2 + query.len();
-            answer(&self.shared, query, self.client, &mut self.answers);
+            let transfer = answer(&self.shared, query, self.client, &mut self.answers);
             at = end;
+            if let Some(transfer) = transfer {
+                self.transfer(*transfer).await?;
+            }
             if self.answers.len() >= FLUSH {
                 self.flush().await?;
             }
         }
         self.received.drain(..at);
         self.flush().await
+    }
+
+    /// Sends a zone after the answers before it.
+    async fn transfer(&mut self, mut transfer: Transfer) -> io::Result<()> {
+        let shared = self.shared.clone();
+        let sent = async {
+            while let Some(message) = transfer.next().map_err(io::Error::other)? {
+                let length = (message.len() as u16).to_be_bytes();
+                self.answers.extend_from_slice(&length);
+                self.answers.extend_from_slice(&message);
+                self.flush().await?;
+                tokio::time::sleep(transfer.pause(message.len())).await;
+            }
+            io::Result::Ok(())
+        };
+        let sent = sent.await;
+        shared.learned.told.count(match &sent {
+            Ok(()) => Outcome::Sent,
+            Err(error) => {
+                tracing::warn!(zone = transfer.zone(), client = %self.client, %error, "a transfer was cut");
+                Outcome::Cut
+            }
+        });
+        sent
     }
 
     /// Sends the answers; a client that does not take them in time is given up.
@@ -191,29 +219,51 @@ fn message(received: &[u8]) -> Option<&[u8]> {
     rest.get(..usize::from(u16::from_be_bytes([*high, *low])))
 }
 
-/// Appends the answer to a query; nothing when it gets none.
-fn answer(shared: &Shared, query: &[u8], client: SocketAddr, answers: &mut Vec<u8>) {
+/// Appends the answer to a query; nothing when it gets none. A transfer is to follow instead.
+fn answer(
+    shared: &Shared,
+    query: &[u8],
+    client: SocketAddr,
+    answers: &mut Vec<u8>,
+) -> Option<Box<Transfer>> {
     thread_local! {
         static SCRATCH: std::cell::RefCell<(Vec<u8>, QueryName)> =
             std::cell::RefCell::new((vec![0; usize::from(u16::MAX)], QueryName::default()));
     }
     let began = Instant::now();
-    SCRATCH.with_borrow_mut(|(out, name)| {
+    let transfer = SCRATCH.with_borrow_mut(|(out, name)| {
         let state = shared.state.load();
         let limits = Limits {
             largest_udp: state.largest_udp,
             tcp: true,
         };
-        let outcome = state
-            .snapshot
-            .respond(query, client.ip().to_canonical(), limits, name, out);
+        let client = client.ip().to_canonical();
+        let mut outcome = state.snapshot.respond(query, client, limits, name, out);
+        let mut transfer = None;
+        if outcome.odd {
+            let asked = Asked {
+                packet: query,
+                client,
+                limits,
+            };
+            match reply(shared, &state, &asked, name, out) {
+                Reply::Answer(answer) => outcome = answer,
+                Reply::Transfer(begun) => {
+                    // Counted as an answer, and sent as many.
+                    outcome.code = rcode::NOERROR;
+                    transfer = Some(begun);
+                }
+            }
+        }
         let mut tally = Tally::default();
         tally.count(&outcome);
         shared.counts.add(Transport::Tcp, &mut tally, 0);
-        if outcome.len > 0 {
+        if outcome.len > 0 && transfer.is_none() {
             answers.extend_from_slice(&(outcome.len as u16).to_be_bytes());
             answers.extend_from_slice(&out[..outcome.len]);
         }
+        transfer
     });
     shared.pressure.ended(1, began.elapsed());
+    transfer
 }

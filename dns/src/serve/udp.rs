@@ -1,7 +1,7 @@
 //! Answers over UDP: a thread for each socket.
 
 use std::io;
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -11,8 +11,10 @@ use arc_swap::Cache;
 
 use super::Shared;
 use super::mmsg::{BATCH, Batch, LONGEST_ANSWER, travel_whole};
-use crate::answer::Limits;
+use crate::answer::{Limits, Responded};
 use crate::metrics::{Tally, Transport};
+use crate::state::State;
+use crate::transfer::{Asked, Reply, reply};
 use crate::wire::QueryName;
 
 /// Starts the thread of a socket. It ends soon after `closing` is set, and answers what waits first.
@@ -82,7 +84,7 @@ impl Worker {
                     let enough = leaving && count < BATCH;
                     let state = state.load();
                     let limits = self.limits(state.largest_udp);
-                    self.answer(count, &state.snapshot, limits);
+                    self.answer(count, state, limits);
                     let took = began.elapsed() / count.max(1) as u32;
                     shared.pressure.ended(count as u64, took);
                     if enough {
@@ -102,7 +104,7 @@ impl Worker {
         }
     }
 
-    fn answer(&mut self, count: usize, snapshot: &crate::answer::Snapshot, limits: Limits) {
+    fn answer(&mut self, count: usize, state: &State, limits: Limits) {
         for at in 0..count {
             let Some((query, client, out)) = self.batch.query(at) else {
                 continue;
@@ -111,7 +113,11 @@ impl Worker {
             let len = match client.port() {
                 0 => 0,
                 _ => {
-                    let outcome = snapshot.respond(query, client.ip(), limits, &mut self.name, out);
+                    let (snapshot, name) = (&state.snapshot, &mut self.name);
+                    let mut outcome = snapshot.respond(query, client.ip(), limits, name, out);
+                    if outcome.odd {
+                        outcome = odd(&self.shared, state, query, client, limits, name, out);
+                    }
                     self.tally.count(&outcome);
                     outcome.len
                 }
@@ -122,6 +128,29 @@ impl Worker {
         self.shared
             .counts
             .add(Transport::Udp, &mut self.tally, sent.failed);
+    }
+}
+
+/// Answers what is not a usual query.
+#[cold]
+fn odd(
+    shared: &Shared,
+    state: &State,
+    packet: &[u8],
+    client: SocketAddr,
+    limits: Limits,
+    name: &mut QueryName,
+    out: &mut [u8],
+) -> Responded {
+    let asked = Asked {
+        packet,
+        client: client.ip(),
+        limits,
+    };
+    match reply(shared, state, &asked, name, out) {
+        Reply::Answer(outcome) => outcome,
+        // Over UDP none begins.
+        Reply::Transfer(_) => Responded::default(),
     }
 }
 
