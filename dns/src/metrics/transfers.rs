@@ -22,6 +22,11 @@ pub(super) fn families(shared: &Shared) -> Vec<MetricFamily> {
         let metrics = each(&reports, |labels, report| Some(counter(labels, of(report))));
         family(name, help, MetricType::COUNTER, metrics)
     };
+    let versions = |form: &str, of: fn(&SecondaryReport) -> u64| {
+        each(&reports, |labels, report| {
+            Some(counter(&[labels, &[("form", form)]].concat(), of(report)))
+        })
+    };
     let mut families = vec![
         family(
             "tidegate_dns_transfers_total",
@@ -55,10 +60,15 @@ pub(super) fn families(shared: &Shared) -> Vec<MetricFamily> {
             "Seconds until the zone is served no more, unless a primary is heard",
             &|report| report.expires_seconds,
         ),
-        counters(
+        family(
             "tidegate_dns_secondary_versions_total",
-            "Versions that came from primaries",
-            &|report| report.transfers,
+            "Versions that came from primaries: whole, or as changes of the one before",
+            MetricType::COUNTER,
+            [
+                versions("whole", |report| report.whole),
+                versions("changes", |report| report.changes),
+            ]
+            .concat(),
         ),
         counters(
             "tidegate_dns_secondary_failures_total",

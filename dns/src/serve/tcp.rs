@@ -185,7 +185,7 @@ impl Connection {
         };
         let sent = sent.await;
         shared.learned.told.count(match &sent {
-            Ok(()) => Outcome::Sent,
+            Ok(()) => transfer.sends(),
             Err(error) => {
                 tracing::warn!(zone = transfer.zone(), client = %self.client, %error, "a transfer was cut");
                 Outcome::Cut

@@ -38,6 +38,7 @@ pub(crate) struct Transfer {
     messages: Outgoing,
     rate: Option<u64>,
     zone: String,
+    sends: Outcome,
     _slot: Slot,
 }
 
@@ -55,6 +56,11 @@ impl Transfer {
         let seconds = |rate: u64| octets as f64 / rate as f64;
         let pause = self.rate.map(seconds).map(Duration::from_secs_f64);
         pause.unwrap_or_default()
+    }
+
+    /// What it is when all was sent.
+    pub(crate) fn sends(&self) -> Outcome {
+        self.sends
     }
 
     /// The zone.
@@ -243,7 +249,12 @@ impl Slow<'_> {
             return self.refuse(packet, rcode::SERVFAIL, out);
         };
         tracing::info!(zone, client = %self.client, serial = version.serial(), since = ?serial, "a transfer begins");
+        let sends = match since {
+            Since::Whole => Outcome::Whole,
+            Since::UpToDate | Since::Steps(_) => Outcome::Changes,
+        };
         Reply::Transfer(Box::new(Transfer {
+            sends,
             messages: outgoing(since, self.chain.take()),
             rate: limits.rate,
             zone,

@@ -44,11 +44,20 @@ struct Held {
     told_expired: bool,
     /// Why the last look failed.
     error: Option<String>,
-    /// Versions that came.
-    transfers: u64,
+    /// Versions that came as a whole.
+    whole: u64,
+    /// Versions that came as changes of the one before.
+    changes: u64,
     /// Looks that failed.
     failures: u64,
     task: Option<AbortHandle>,
+}
+
+/// How a version came.
+#[derive(Clone, Copy, Debug)]
+enum Form {
+    Whole,
+    Changes,
 }
 
 /// What operators see of a zone.
@@ -64,8 +73,10 @@ pub(crate) struct SecondaryReport {
     pub(crate) heard_seconds: Option<u64>,
     /// Seconds until it is served no more, unless the primary is heard.
     pub(crate) expires_seconds: Option<u64>,
-    /// Versions that came since the start.
-    pub(crate) transfers: u64,
+    /// Versions that came as a whole since the start.
+    pub(crate) whole: u64,
+    /// Versions that came as changes of the one before since the start.
+    pub(crate) changes: u64,
     /// Looks that failed since the start.
     pub(crate) failures: u64,
     /// Why the last look failed.
@@ -228,7 +239,8 @@ impl Secondary {
             served: held.zone.is_some() && !held.schedule.is_expired(now),
             heard_seconds: since.map(|since| since.as_secs()),
             expires_seconds: until.map(|until| until.as_secs()),
-            transfers: held.transfers,
+            whole: held.whole,
+            changes: held.changes,
             failures: held.failures,
             error: held.error.clone(),
         }
@@ -290,7 +302,7 @@ impl Secondary {
         peer: &Peer,
         version: Option<Arc<Version>>,
         limits: &IncomingLimits,
-    ) -> Result<Option<Version>, PullError> {
+    ) -> Result<Option<(Version, Form)>, PullError> {
         if let Some(version) = &version {
             let theirs = serial(&self.apex, peer, limits).await?;
             if !is_newer(theirs, version.serial()) {
@@ -314,12 +326,18 @@ impl Secondary {
         };
         Ok(match got {
             Got::UpToDate => None,
-            Got::Changed(version) | Got::Whole(version) => Some(version),
+            Got::Changed(version) => Some((version, Form::Changes)),
+            Got::Whole(version) => Some((version, Form::Whole)),
         })
     }
 
     /// Takes a version that is sound.
-    async fn accept(&self, version: Version, peer: &Peer, file: &Path) -> Result<(), String> {
+    async fn accept(
+        &self,
+        (version, form): (Version, Form),
+        peer: &Peer,
+        file: &Path,
+    ) -> Result<(), String> {
         let version = Arc::new(version);
         let (judged, path) = (version.clone(), file.to_owned());
         let zone = tokio::task::spawn_blocking(move || {
@@ -333,19 +351,22 @@ impl Secondary {
         }
         let (serial, records) = (version.serial(), version.records.len() + 1);
         tracing::info!(zone = %self.apex, primary = %peer.address, serial, records, "a new version");
-        self.heard(Some((version, zone)));
+        self.heard(Some((version, zone, form)));
         Ok(())
     }
 
     /// Notes that a primary was heard, and a new version.
-    fn heard(&self, new: Option<(Arc<Version>, Zone)>) -> SystemTime {
+    fn heard(&self, new: Option<(Arc<Version>, Zone, Form)>) -> SystemTime {
         let now = SystemTime::now();
         let mut held = self.lock();
-        if let Some((version, zone)) = new {
+        if let Some((version, zone, form)) = new {
             held.schedule.times = version.soa.times();
             held.zone = Some(Arc::new(zone));
             held.version = Some(version);
-            held.transfers += 1;
+            match form {
+                Form::Whole => held.whole += 1,
+                Form::Changes => held.changes += 1,
+            }
         }
         held.schedule.heard = Some(now);
         held.schedule.failures = 0;

@@ -19,7 +19,7 @@ pub(crate) struct Told {
     journals: Mutex<Journals>,
     notifier: Notifier,
     running: Arc<AtomicU32>,
-    outcomes: [AtomicU64; 3],
+    outcomes: [AtomicU64; 4],
 }
 
 #[derive(Debug, Default)]
@@ -36,8 +36,10 @@ pub(super) struct Slot(Arc<AtomicU32>);
 /// How a request for a transfer ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// All was sent.
-    Sent,
+    /// The whole zone was sent.
+    Whole,
+    /// What had changed was sent, or that nothing had.
+    Changes,
     /// The client went or was too slow.
     Cut,
     /// It was not allowed, or there were too many.
@@ -45,8 +47,9 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
-    pub(crate) const ALL: [(Self, &str); 3] = [
-        (Self::Sent, "sent"),
+    pub(crate) const ALL: [(Self, &str); 4] = [
+        (Self::Whole, "whole"),
+        (Self::Changes, "changes"),
         (Self::Cut, "cut"),
         (Self::Refused, "refused"),
     ];
