@@ -11,22 +11,6 @@ pub(super) fn families(shared: &Shared) -> Vec<MetricFamily> {
     let told = &shared.learned.told;
     let outcomes = Outcome::ALL;
     let sent = outcomes.map(|(outcome, name)| counter(&[("outcome", name)], told.counted(outcome)));
-    let reports = shared.learned.secondaries.report();
-    let gauges = |name: &str, help: &str, of: &dyn Fn(&SecondaryReport) -> Option<u64>| {
-        let metrics = each(&reports, |labels, report| {
-            of(report).map(|value| gauge(labels, value as f64))
-        });
-        family(name, help, MetricType::GAUGE, metrics)
-    };
-    let counters = |name: &str, help: &str, of: &dyn Fn(&SecondaryReport) -> u64| {
-        let metrics = each(&reports, |labels, report| Some(counter(labels, of(report))));
-        family(name, help, MetricType::COUNTER, metrics)
-    };
-    let versions = |form: &str, of: fn(&SecondaryReport) -> u64| {
-        each(&reports, |labels, report| {
-            Some(counter(&[labels, &[("form", form)]].concat(), of(report)))
-        })
-    };
     let mut families = vec![
         family(
             "tidegate_dns_transfers_total",
@@ -40,6 +24,30 @@ pub(super) fn families(shared: &Shared) -> Vec<MetricFamily> {
             MetricType::GAUGE,
             vec![gauge(&[], f64::from(told.running()))],
         ),
+    ];
+    families.extend(secondaries(&shared.learned.secondaries.report()));
+    // Without secondary zones there are none.
+    families.retain(|family| !family.get_metric().is_empty());
+    families
+}
+
+fn secondaries(reports: &[SecondaryReport]) -> Vec<MetricFamily> {
+    let gauges = |name: &str, help: &str, of: &dyn Fn(&SecondaryReport) -> Option<u64>| {
+        let metrics = each(reports, |labels, report| {
+            of(report).map(|value| gauge(labels, value as f64))
+        });
+        family(name, help, MetricType::GAUGE, metrics)
+    };
+    let counters = |name: &str, help: &str, of: &dyn Fn(&SecondaryReport) -> u64| {
+        let metrics = each(reports, |labels, report| Some(counter(labels, of(report))));
+        family(name, help, MetricType::COUNTER, metrics)
+    };
+    let versions = |form: &str, of: fn(&SecondaryReport) -> u64| {
+        each(reports, |labels, report| {
+            Some(counter(&[labels, &[("form", form)]].concat(), of(report)))
+        })
+    };
+    vec![
         gauges(
             "tidegate_dns_secondary_serial",
             "The version of a zone from a primary",
@@ -75,10 +83,7 @@ pub(super) fn families(shared: &Shared) -> Vec<MetricFamily> {
             "Looks at primaries that failed",
             &|report| report.failures,
         ),
-    ];
-    // Without secondary zones there are none.
-    families.retain(|family| !family.get_metric().is_empty());
-    families
+    ]
 }
 
 fn each(

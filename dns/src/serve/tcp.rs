@@ -13,6 +13,7 @@ use tokio::time::timeout;
 
 use super::Shared;
 use crate::answer::Limits;
+use crate::config::TcpLimitsConfig;
 use crate::metrics::{Tally, Transport};
 use crate::transfer::{Asked, Outcome, Reply, Transfer, reply};
 use crate::wire::{QueryName, rcode};
@@ -29,7 +30,12 @@ pub(crate) struct TcpLimits {
 
 impl Default for TcpLimits {
     fn default() -> Self {
-        let config = crate::config::TcpLimitsConfig::default();
+        Self::from(&TcpLimitsConfig::default())
+    }
+}
+
+impl From<&TcpLimitsConfig> for TcpLimits {
+    fn from(config: &TcpLimitsConfig) -> Self {
         Self {
             connections: *config.connections,
             connections_per_client: *config.connections_per_client,

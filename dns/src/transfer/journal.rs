@@ -26,6 +26,30 @@ pub enum News {
     Earlier,
 }
 
+/// A new version, compared with the one before. It takes long to make for a large zone, and short to take note of.
+#[derive(Debug)]
+pub struct Change {
+    /// What it is.
+    pub news: News,
+    next: Arc<Version>,
+    step: Option<Step>,
+}
+
+impl Change {
+    /// Compares a version with the next.
+    pub fn between(current: &Version, next: Arc<Version>) -> Self {
+        let (before, after) = (current.serial(), next.serial());
+        let news = match before == after {
+            true if *next == *current => News::Nothing,
+            true => News::SameSerial,
+            false if is_newer(after, before) => News::Later,
+            false => News::Earlier,
+        };
+        let step = (news == News::Later).then(|| current.step_to(&next));
+        Self { news, next, step }
+    }
+}
+
 /// What someone with some version needs.
 #[derive(Clone, Debug)]
 pub enum Since {
@@ -52,24 +76,15 @@ impl Journal {
     }
 
     /// Makes another version the current one, and keeps at most so many records of past changes.
-    pub fn advance(&mut self, next: Arc<Version>, most: usize) -> News {
-        if next == self.current {
-            return News::Nothing;
+    pub fn advance(&mut self, change: Change, most: usize) {
+        match change.step {
+            Some(step) => self.steps.push_back(Arc::new(step)),
+            // What the others lead to is not there any more.
+            None if change.news != News::Nothing => self.steps.clear(),
+            None => {}
         }
-        let (before, after) = (self.current.serial(), next.serial());
-        let news = match before == after {
-            true => News::SameSerial,
-            false if is_newer(after, before) => News::Later,
-            false => News::Earlier,
-        };
-        match news {
-            News::Later => self.steps.push_back(Arc::new(self.current.step_to(&next))),
-            // What they lead to is not there any more.
-            _ => self.steps.clear(),
-        }
-        self.current = next;
+        self.current = change.next;
         self.shorten(most);
-        news
     }
 
     fn shorten(&mut self, most: usize) {

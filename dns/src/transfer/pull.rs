@@ -44,6 +44,19 @@ impl From<Why> for PullError {
     }
 }
 
+impl PullError {
+    /// Whether the whole zone may come where changes did not: not every server has them, and not all fit.
+    pub(super) fn is_about_changes(&self) -> bool {
+        match self {
+            Self::Wrong(wrong) => {
+                matches!(wrong, Wrong::Code(_) | Wrong::Broken(_) | Wrong::Misfit(_))
+            }
+            Self::Io(error) => error.kind() == io::ErrorKind::UnexpectedEof,
+            Self::Slow | Self::TooLong | Self::NoAuthority => false,
+        }
+    }
+}
+
 /// How long to wait for an answer over UDP, each time.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How often to ask over UDP before TCP is tried.

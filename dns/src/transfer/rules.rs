@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chassis::config::{Diagnostic, Located, Sources};
+use chassis::config::{Diagnostic, Located, Place, Sources};
 use ipnet::IpNet;
 
 use super::config::{PeerConfig, TransferRuleConfig, TransfersConfig};
@@ -207,17 +207,39 @@ fn rules(
         }
     };
     if !zone.primary.is_empty()
-        && (zone.file.is_some() || !zone.ns.is_empty() || !zone.record.is_empty())
+        && let Some(place) = own_records(zone)
     {
         let what = format!("the records of `{}` come from its primary", *zone.name);
-        let help = "remove `file`, `ns` and `record`, or `primary`";
-        mistakes.push(zone.name.wrong(what).help(help));
+        let help = "remove `file`, `ttl`, `ns`, `soa` and `record`, or `primary`";
+        mistakes.push(Diagnostic::new(place, what).help(help));
     }
     Rules {
         allowed,
         notify,
         source,
     }
+}
+
+/// Where something is written of a zone's records.
+fn own_records(zone: &ZoneConfig) -> Option<Place> {
+    let soa = &zone.soa;
+    let times = [
+        &soa.refresh,
+        &soa.retry,
+        &soa.expire,
+        &soa.negative,
+        &zone.ttl,
+    ];
+    let texts = soa.primary.iter().chain(&soa.contact).chain(&zone.ns);
+    let places = texts.map(Located::place);
+    let places = places.chain(times.map(Located::place));
+    let places = places.chain(zone.file.as_ref().map(Located::place));
+    let places = places.chain(zone.record.iter().map(|record| record.name.place()));
+    let serial = soa.serial.map(|_| zone.name.place());
+    // A default is written nowhere.
+    places
+        .chain(serial)
+        .find(|place| *place != Place::default())
 }
 
 fn allowed_by(
@@ -237,7 +259,7 @@ fn allowed_by(
         match (written.parse::<IpNet>(), written.parse::<IpAddr>()) {
             (Ok(network), _) if network.trunc() == network => from.push(network),
             (Ok(network), _) => {
-                let what = format!("bits are set beyond the prefix of `{}`", **written);
+                let what = format!("`{}` has bits beyond its length", **written);
                 let help = format!("did you mean `{}`?", network.trunc());
                 mistakes.push(written.wrong(what).help(help));
             }
@@ -275,3 +297,6 @@ fn find(
     }
     key.cloned()
 }
+
+#[cfg(test)]
+mod tests;

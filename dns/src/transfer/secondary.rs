@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use super::pull::{PullError, fetch, serial};
-use super::receive::{Got, Wrong};
+use super::receive::Got;
 use super::request::chance;
 use super::rules::{IncomingLimits, Peer, Source, Transfers};
 use super::schedule::Schedule;
@@ -83,6 +83,8 @@ pub(crate) struct SecondaryReport {
     pub(crate) error: Option<String>,
 }
 
+/// Within so long after the start every primary is asked.
+const FIRST_LOOKS: Duration = Duration::from_secs(2);
 /// Between two looks, however often somebody asks for one.
 const SPACING: Duration = Duration::from_millis(500);
 
@@ -98,9 +100,8 @@ impl Secondaries {
     /// Reads the copies of zones that are not known yet; what cannot be read.
     pub(crate) fn restore(&self, transfers: &Transfers) -> Vec<String> {
         let mut unreadable = Vec::new();
-        let mut known = self.lock();
         for (apex, source) in transfers.sources() {
-            if known.contains_key(apex) {
+            if self.get(apex).is_some() {
                 continue;
             }
             let secondary = Secondary::new(apex.clone());
@@ -111,7 +112,7 @@ impl Secondaries {
                     source.file.display()
                 )),
             }
-            known.insert(apex.clone(), Arc::new(secondary));
+            self.lock().insert(apex.clone(), Arc::new(secondary));
         }
         unreadable
     }
@@ -246,6 +247,14 @@ impl Secondary {
         }
     }
 
+    /// Until the first look: those who have a version need not ask all at once.
+    fn first_pause(&self) -> Duration {
+        match self.lock().version {
+            Some(_) => FIRST_LOOKS.mul_f64(chance()),
+            None => Duration::ZERO,
+        }
+    }
+
     /// When to look next.
     fn next_look(&self) -> tokio::time::Instant {
         let pause = self.lock().schedule.pause(SystemTime::now(), chance());
@@ -316,9 +325,7 @@ impl Secondary {
         let first = fetch(&self.apex, peer, version.clone(), limits).await;
         let got = match first {
             // Not every server has changes, and not every change fits.
-            Err(PullError::Wrong(
-                error @ (Wrong::Code(_) | Wrong::Broken(_) | Wrong::Misfit(_)),
-            )) if version.is_some() => {
+            Err(error) if version.is_some() && error.is_about_changes() => {
                 tracing::info!(zone = %self.apex, primary = %peer.address, %error, "no changes (IXFR): the whole zone is fetched");
                 fetch(&self.apex, peer, None, limits).await?
             }
@@ -358,11 +365,15 @@ impl Secondary {
     /// Notes that a primary was heard, and a new version.
     fn heard(&self, new: Option<(Arc<Version>, Zone, Form)>) -> SystemTime {
         let now = SystemTime::now();
+        // Freed after the lock: that takes long for a large zone.
+        let _before;
         let mut held = self.lock();
         if let Some((version, zone, form)) = new {
             held.schedule.times = version.soa.times();
-            held.zone = Some(Arc::new(zone));
-            held.version = Some(version);
+            _before = (
+                held.zone.replace(Arc::new(zone)),
+                held.version.replace(version),
+            );
             match form {
                 Form::Whole => held.whole += 1,
                 Form::Changes => held.changes += 1,
@@ -382,8 +393,9 @@ async fn keep(secondary: Arc<Secondary>, learned: Weak<Learned>) {
             learned.tell();
         }
     };
+    // Whatever happened while no process looked, or another one did.
+    let mut next = tokio::time::Instant::now() + secondary.first_pause();
     loop {
-        let next = secondary.next_look();
         loop {
             let expires = secondary.until_expiry();
             tokio::select! {
@@ -401,5 +413,6 @@ async fn keep(secondary: Arc<Secondary>, learned: Weak<Learned>) {
             tell();
         }
         tokio::time::sleep(SPACING).await;
+        next = secondary.next_look();
     }
 }

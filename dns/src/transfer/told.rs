@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::journal::{Journal, News, Since};
+use super::journal::{Change, Journal, News, Since};
 use super::notify::Notifier;
 use super::rules::Rules;
 use super::secondary::Secondaries;
@@ -66,17 +66,18 @@ impl Told {
         self.journals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes note of the zones that are served now, and tells others of what is new.
+    /// Takes note of the zones that are served now, and tells others of what is new. One at a time may do so.
     pub(crate) fn publish(&self, state: &State, secondaries: &Secondaries) {
-        let mut guard = self.lock();
-        let journals = &mut *guard;
         let zones = &state.transfers.zones;
-        let is_told = |apex: &Name| zones.get(apex).is_some_and(Rules::is_told);
-        journals.by_zone.retain(|apex, _| is_told(apex));
-        let seen = journals.seen.replace(state.zones.clone());
+        let told = |apex: &Name| zones.get(apex).filter(|rules| rules.is_told());
+        let seen = {
+            let mut journals = self.lock();
+            journals.by_zone.retain(|apex, _| told(apex).is_some());
+            journals.seen.replace(state.zones.clone())
+        };
         let seen = seen.is_some_and(|seen| Arc::ptr_eq(&seen, &state.zones));
         for zone in state.zones.iter() {
-            let Some(rules) = zones.get(&zone.apex).filter(|rules| rules.is_told()) else {
+            let Some(rules) = told(&zone.apex) else {
                 continue;
             };
             let version = match &rules.source {
@@ -89,21 +90,34 @@ impl Told {
                 }
             };
             match version {
-                Some(version) => self.advance(journals, version, rules, state.transfers.journal),
+                Some(version) => self.advance(version, rules, state.transfers.journal),
                 // It has expired: nobody gets it.
-                None => _ = journals.by_zone.remove(&zone.apex),
+                None => _ = self.lock().by_zone.remove(&zone.apex),
             }
         }
     }
 
-    fn advance(&self, journals: &mut Journals, version: Arc<Version>, rules: &Rules, most: usize) {
+    /// Takes note of a version. What takes long is done without the lock, for which requests wait.
+    fn advance(&self, version: Arc<Version>, rules: &Rules, most: usize) {
         let soa = version.soa.clone();
         let (zone, serial) = (&soa.owner, version.serial());
-        let news = match journals.by_zone.get_mut(zone) {
-            Some(journal) => journal.advance(version, most),
+        let before = self
+            .lock()
+            .by_zone
+            .get(zone)
+            .map(|journal| journal.current().clone());
+        let news = match before {
+            Some(before) => {
+                let change = Change::between(&before, version);
+                let news = change.news;
+                if let Some(journal) = self.lock().by_zone.get_mut(zone) {
+                    journal.advance(change, most);
+                }
+                news
+            }
             None => {
                 let journal = Journal::new(version);
-                journals.by_zone.insert(zone.clone(), journal);
+                self.lock().by_zone.insert(zone.clone(), journal);
                 News::Later
             }
         };

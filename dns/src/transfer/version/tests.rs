@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::super::journal::{Journal, News, Since};
+use super::super::journal::{Change, Journal, News, Since};
 use super::super::receive::{Got, Limits, Receiver};
 use super::*;
 use crate::transfer::out::Outgoing;
@@ -41,6 +41,13 @@ fn version(serial: u32, records: &[(u8, u8, u8)]) -> Version {
     let mut records: Vec<_> = records.iter().map(record).collect();
     records.push(entry(apex(), NS, 60, b"\x01a\x07example\x04test\x00"));
     Version::new(soa(serial), records)
+}
+
+fn advance(journal: &mut Journal, next: &Arc<Version>, most: usize) -> News {
+    let change = Change::between(journal.current(), next.clone());
+    let news = change.news;
+    journal.advance(change, most);
+    news
 }
 
 /// All messages of a transfer to somebody with some version, and back.
@@ -92,7 +99,7 @@ proptest! {
         let versions: Vec<_> = all.iter().enumerate().map(|(at, records)| Arc::new(version(at as u32 + 1, records))).collect();
         let mut journal = Journal::new(versions[0].clone());
         for next in &versions[1..] {
-            prop_assert_eq!(journal.advance(next.clone(), most), News::Later);
+            prop_assert_eq!(advance(&mut journal, next, most), News::Later);
         }
         let current = versions.last().unwrap();
         let base = versions[has % versions.len()].clone();
@@ -131,7 +138,7 @@ fn the_journal_keeps_no_more_than_it_may() {
     // Each step is of two records and two SOA records.
     for serial in 2..=5 {
         let next = version(serial, &[(serial as u8, 0, 0), (7, 1, 0), (7, 2, 0)]);
-        journal.advance(Arc::new(next), 9);
+        advance(&mut journal, &Arc::new(next), 9);
     }
     assert!(matches!(journal.since(5), Since::UpToDate));
     assert!(matches!(journal.since(4), Since::Steps(steps) if steps.len() == 1));
@@ -145,7 +152,7 @@ fn the_journal_keeps_no_more_than_it_may() {
 #[test]
 fn another_zone_with_the_same_serial_is_noticed() {
     let mut journal = Journal::new(Arc::new(version(5, &[(0, 0, 0)])));
-    let news = |journal: &mut Journal, next| journal.advance(Arc::new(next), 100);
+    let news = |journal: &mut Journal, next| advance(journal, &Arc::new(next), 100);
     assert_eq!(news(&mut journal, version(5, &[(0, 0, 0)])), News::Nothing);
     assert_eq!(
         news(&mut journal, version(5, &[(1, 0, 0)])),
@@ -154,6 +161,24 @@ fn another_zone_with_the_same_serial_is_noticed() {
     assert_eq!(news(&mut journal, version(4, &[(1, 0, 0)])), News::Earlier);
     assert_eq!(news(&mut journal, version(6, &[(1, 0, 0)])), News::Later);
     assert!(matches!(journal.since(5), Since::Whole));
+}
+
+#[test]
+fn others_get_every_address_that_a_policy_may_choose() {
+    let written = "[admin]\naddress = \"127.0.0.1:0\"\n[[zone]]\nname = \"example.test\"\nns = [\"ns.example.net.\"]\n\
+         soa = { serial = 7 }\n[[zone.record]]\nname = \"api\"\ntype = \"A\"\npolicy = \"api\"\n[[site]]\nname = \"here\"\n\
+         [policy.api.private]\nendpoints = [{ site = \"here\", address = \"192.0.2.1\" }, { site = \"here\", address = \"192.0.2.2\" }]\n";
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("dns.toml");
+    std::fs::write(&file, written).unwrap();
+    let learned = crate::learned::Learned::default();
+    let compiled = crate::compile::compile(&file, &learned).unwrap();
+    let chooser = compiled.state.chooser.clone().unwrap();
+    let version = Version::of(&compiled.state.zones[0], &*chooser).unwrap();
+    let addresses = version.records.iter().filter(|entry| entry.rtype == 1);
+    let addresses: Vec<&[u8]> = addresses.map(|entry| &*entry.data).collect();
+    assert_eq!(addresses, [&[192, 0, 2, 1][..], &[192, 0, 2, 2]]);
+    assert_eq!(version.serial(), 7);
 }
 
 #[test]
