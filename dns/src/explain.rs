@@ -66,9 +66,10 @@ pub(crate) fn main(args: &ExplainArgs) -> ExitCode {
 }
 
 fn said(args: &ExplainArgs, name: &QueryName, kind: u16) -> Result<String, String> {
-    let compiled =
-        compile(&args.config, &Learned::default()).map_err(|report| report.to_string())?;
+    let learned = Learned::default();
+    let compiled = compile(&args.config, &learned).map_err(|report| report.to_string())?;
     let found = compiled.state.snapshot.find(name, kind);
+    let mut steps: Vec<String> = copy(&compiled, &learned, &found).into_iter().collect();
     let chosen = match compiled.state.snapshot.policy(&found) {
         Some(_) => {
             let live = live::ask(args.admin.as_deref(), &compiled.loaded.config)?;
@@ -76,7 +77,19 @@ fn said(args: &ExplainArgs, name: &QueryName, kind: u16) -> Result<String, Strin
         }
         None => Vec::new(),
     };
-    Ok(explain(&compiled, name, kind, args.from, &chosen))
+    steps.extend(chosen);
+    Ok(explain(&compiled, name, kind, args.from, &steps))
+}
+
+/// Whether the records are a copy; none of a zone that is configured here.
+fn copy(compiled: &Compiled, learned: &Learned, found: &Found<'_>) -> Option<String> {
+    let mut zones = compiled.state.zones.iter();
+    let zone = zones.find(|zone| Some(&*zone.apex) == found.zone && zone.names.is_empty())?;
+    let records = match learned.secondaries.zone(&zone.apex) {
+        Some(_) => "records   from the copy of the primary's zone",
+        None => "records   none: the zone never came from its primary, or has expired",
+    };
+    Some(records.to_owned())
 }
 
 /// How a policy chooses for a client, with what is known of its endpoints.

@@ -40,7 +40,7 @@ fn keys_that_cannot_be_used_are_named() {
     );
     assert_eq!(
         mistakes(&format!("{KEY}{}", zone("transfer = [{ key = \"ns3\" }]"))),
-        ["dns.toml:7:22: there is no key `ns3` (did you mean `ns2`?)"]
+        ["dns.toml:7:21: there is no key `ns3` (did you mean `ns2`?)"]
     );
     let algorithm =
         mistakes("[tsig.ns2]\nalgorithm = \"hmac-md5\"\nsecret = \"MDEyMzQ1Njc4OWFiY2RlZg==\"\n");
