@@ -1,6 +1,7 @@
 //! The DNS server, and other servers with the same zones.
 
 use std::fs;
+use std::hash::{BuildHasher, RandomState};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -272,15 +273,16 @@ impl Drop for Peer {
     }
 }
 
-/// An address that is free for UDP and TCP.
+/// An address that is free for UDP and TCP, and that nobody gets who asks for any port.
 ///
 /// # Panics
 /// When there are no sockets.
 pub fn free_for_both() -> SocketAddr {
     loop {
-        let tcp = TcpListener::bind(("127.0.0.1", 0)).expect("a port is free");
-        let address = tcp.local_addr().expect("it is bound");
-        if UdpSocket::bind(address).is_ok() {
+        // Whoever has port 0 gets one above 32767.
+        let port = 10_000 + (RandomState::new().hash_one(()) % 22_000) as u16;
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        if TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok() {
             return address;
         }
     }

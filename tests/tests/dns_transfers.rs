@@ -21,7 +21,9 @@ fn text(serial: u32, more: &str) -> String {
     let text = text
         .expect("it is there")
         .replace("2024010101", &serial.to_string());
-    format!("{text}\n{more}\n")
+    // So much that it takes several messages.
+    let long = (0..400).map(|number| format!("long{number} TXT \"{number:x>220}\"\n"));
+    format!("{text}\n{}{more}\n", long.collect::<String>())
 }
 
 /// The key for Tidegate.
@@ -71,6 +73,59 @@ fn secondary(address: SocketAddr, primary: SocketAddr, key: bool, more: &str) ->
     )
 }
 
+#[tokio::test]
+async fn a_zone_that_knot_signs_is_followed() {
+    let (ours, theirs) = (free_for_both(), free_for_both());
+    let (sections, lines) = knot_primary(ours, true);
+    let lines = format!("{lines}    dnssec-signing: on\n");
+    let knot = Peer::knot_at(theirs, "example.test.", &text(1, ""), &sections, &lines);
+    let server = NameServer::start(&secondary(ours, theirs, true, ""), |_| {}).await;
+    let same = async |what: &str| {
+        eventually(what, WITHIN, async || {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            let theirs = axfr(theirs, ZONE, Some(KEY))?;
+            (axfr(ours, ZONE, None)? == theirs).then_some(theirs)
+        })
+        .await
+    };
+    let whole = same("the signed zone is ours").await;
+    let signed = whole.iter().filter(|line| line.contains(" rrsig "));
+    assert!(signed.count() > 400, "{whole:#?}");
+    // It signs anew what has changed, and raises the serial itself.
+    let serial = serial_of(ours).expect("it is there");
+    knot.rewrite(&text(7, "new TXT \"it is new\""));
+    eventually("a later version", WITHIN, async || {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        serial_of(ours).filter(|later| *later > serial)
+    })
+    .await;
+    let whole = same("the changed zone is ours").await;
+    assert!(whole.iter().any(|line| line.contains("it is new")));
+    let changes = "tidegate_dns_secondary_versions_total{zone=\"example.test.\",form=\"changes\"}";
+    assert!(server.admin.metric(changes).await >= Some(1.0));
+}
+
+#[tokio::test]
+async fn a_copy_can_be_copied_on() {
+    let (first, second, third) = (free_for_both(), free_for_both(), free_for_both());
+    let (sections, lines) = knot_primary(second, true);
+    let knot = Peer::knot_at(first, "example.test.", &text(1, ""), &sections, &lines);
+    let told = format!("notify = [{{ address = \"{third}\" }}]");
+    let server = NameServer::start(&secondary(second, first, true, &told), |_| {}).await;
+    let lines = format!(
+        " request-xfr: {}@{} NOKEY\n allow-notify: 127.0.0.1 NOKEY\n provide-xfr: 127.0.0.1 NOKEY\n",
+        second.ip(),
+        second.port()
+    );
+    let _nsd = Peer::nsd_at(third, "example.test.", "", &lines);
+    has_serial(third, 1).await;
+    knot.rewrite(&text(2, "new TXT \"it is new\""));
+    has_serial(third, 2).await;
+    assert_eq!(axfr(third, ZONE, None), axfr(first, ZONE, Some(KEY)));
+    let changes = "tidegate_dns_transfers_total{outcome=\"changes\"}";
+    assert_eq!(server.admin.metric(changes).await, Some(1.0));
+}
+
 async fn follows_knot(key: bool) {
     let (ours, theirs) = (free_for_both(), free_for_both());
     let (sections, lines) = knot_primary(ours, key);
@@ -79,7 +134,7 @@ async fn follows_knot(key: bool) {
     has_serial(ours, 1).await;
     let dig_key = key.then_some(KEY);
     let whole = axfr(theirs, ZONE, dig_key).expect("Knot lets us");
-    assert!(whole.len() > 60, "{whole:#?}");
+    assert!(whole.len() > 460, "{whole:#?}");
     assert_eq!(axfr(ours, ZONE, None), Some(whole));
 
     knot.rewrite(&text(2, "new TXT \"it is new\"").replace("mail 60 A 192.0.2.26", ""));
@@ -213,7 +268,14 @@ async fn nsd_follows_a_zone_of_ours_with_signatures() {
 async fn only_who_may_gets_the_zone() {
     let (ours, nobody) = (free_for_both(), free_for_both());
     let server = NameServer::start(&primary(ours, nobody, true), |folder| {
-        fs::write(folder.join("zone"), text(1, "")).expect("the folder is new");
+        let text = text(
+            1,
+            &format!(
+                "large TXT {}",
+                format!("\"{}\" ", "x".repeat(250)).repeat(5)
+            ),
+        );
+        fs::write(folder.join("zone"), text).expect("the folder is new");
     })
     .await;
     let asked = |args: &[&str]| dig(ours, &[&["example.test", "+tcp"], args].concat());
@@ -247,6 +309,15 @@ async fn only_who_may_gets_the_zone() {
             "{said}"
         );
     }
+    // What does not fit with its signature is cut, and signed too.
+    let said = dig(
+        ours,
+        &["large.example.test", "TXT", "+notcp", "+ignore", "-y", KEY],
+    );
+    assert!(
+        said.contains("qr aa tc") && said.contains("TSIG") && !said.contains("verify"),
+        "{said}"
+    );
     // Over UDP whoever has an earlier version is told which one there is.
     let said = dig(ours, &["example.test", "IXFR=0", "+notcp", "-y", KEY]);
     assert!(said.contains("hostmaster.example.test. 1 "), "{said}");

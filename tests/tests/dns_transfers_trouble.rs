@@ -320,6 +320,29 @@ async fn a_successor_goes_on_with_copies_and_hears_of_changes() {
     tidegate_tests::process::send(successor, rustix::process::Signal::TERM);
 }
 
+#[tokio::test]
+async fn a_change_that_nobody_notices_is_a_warning() {
+    let address = free_for_both();
+    let server = NameServer::start(&ours(address, 5, ""), |_| {}).await;
+    server.configure(&ours(address, 5, "").replace("192.0.2.53", "192.0.2.54"));
+    assert_eq!(server.admin.reload().await.status, 200);
+    eventually("the log warns", WITHIN, async || {
+        let log = server.process.stderr();
+        log.contains("its serial has not").then_some(())
+    })
+    .await;
+    // With another serial it is not.
+    let warnings = |log: &str| log.matches("other server").count();
+    let before = warnings(&server.process.stderr());
+    server.configure(&ours(address, 6, ""));
+    assert_eq!(server.admin.reload().await.status, 200);
+    assert_eq!(
+        axfr(address, ZONE, None).map(|records| records.len()),
+        Some(5)
+    );
+    assert_eq!(warnings(&server.process.stderr()), before);
+}
+
 /// A zone of so many octets of text.
 fn large(kib: usize) -> String {
     let mut zone =

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::AbortHandle;
 
 use super::pull::{PullError, fetch, serial};
@@ -19,8 +19,21 @@ use crate::learned::Learned;
 use crate::zone::{self, Name, Zone};
 
 /// The zones that come from primaries. They outlive reloads.
-#[derive(Debug, Default)]
-pub(crate) struct Secondaries(Mutex<BTreeMap<Name, Arc<Secondary>>>);
+#[derive(Debug)]
+pub(crate) struct Secondaries {
+    known: Mutex<BTreeMap<Name, Arc<Secondary>>>,
+    /// So that a thousand zones do not take a thousand descriptors.
+    looks: Arc<Semaphore>,
+}
+
+impl Default for Secondaries {
+    fn default() -> Self {
+        Self {
+            known: Mutex::default(),
+            looks: Arc::new(Semaphore::new(MOST_LOOKS)),
+        }
+    }
+}
 
 /// One of them.
 #[derive(Debug)]
@@ -85,12 +98,14 @@ pub(crate) struct SecondaryReport {
 
 /// Within so long after the start every primary is asked.
 const FIRST_LOOKS: Duration = Duration::from_secs(2);
+/// Zones that look at their primaries at a time.
+const MOST_LOOKS: usize = 100;
 /// Between two looks, however often somebody asks for one.
 const SPACING: Duration = Duration::from_millis(500);
 
 impl Secondaries {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Name, Arc<Secondary>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn get(&self, apex: &[u8]) -> Option<Arc<Secondary>> {
@@ -130,7 +145,7 @@ impl Secondaries {
         for (apex, source) in transfers.sources() {
             let secondary = known.entry(apex.clone());
             let secondary = secondary.or_insert_with(|| Arc::new(Secondary::new(apex.clone())));
-            secondary.follow(source, transfers.incoming, learned);
+            secondary.follow(source, transfers.incoming, learned, &self.looks);
         }
     }
 
@@ -192,7 +207,13 @@ impl Secondary {
         Ok(())
     }
 
-    fn follow(self: &Arc<Self>, source: &Source, limits: IncomingLimits, learned: &Arc<Learned>) {
+    fn follow(
+        self: &Arc<Self>,
+        source: &Source,
+        limits: IncomingLimits,
+        learned: &Arc<Learned>,
+        looks: &Arc<Semaphore>,
+    ) {
         let mut held = self.lock();
         let addresses = |source: &Source| -> Vec<_> {
             source.primaries.iter().map(|peer| peer.address).collect()
@@ -202,7 +223,7 @@ impl Secondary {
         held.limits = limits;
         match &held.task {
             None => {
-                let keeping = keep(self.clone(), Arc::downgrade(learned));
+                let keeping = keep(self.clone(), Arc::downgrade(learned), looks.clone());
                 held.task = Some(tokio::spawn(keeping).abort_handle());
             }
             Some(_) if moved => self.wanted.notify_one(),
@@ -387,7 +408,7 @@ impl Secondary {
 }
 
 /// Keeps a zone up to date.
-async fn keep(secondary: Arc<Secondary>, learned: Weak<Learned>) {
+async fn keep(secondary: Arc<Secondary>, learned: Weak<Learned>, looks: Arc<Semaphore>) {
     let tell = || {
         if let Some(learned) = learned.upgrade() {
             learned.tell();
@@ -409,9 +430,12 @@ async fn keep(secondary: Arc<Secondary>, learned: Weak<Learned>) {
                 }
             }
         }
+        // It is never closed.
+        let look = looks.acquire().await;
         if secondary.look().await {
             tell();
         }
+        drop(look);
         tokio::time::sleep(SPACING).await;
         next = secondary.next_look();
     }
