@@ -265,6 +265,26 @@ async fn nsd_follows_a_zone_of_ours_with_signatures() {
 }
 
 #[tokio::test]
+async fn a_primary_is_asked_from_the_address_that_is_configured() {
+    let (ours, theirs) = (free_for_both(), free_for_both());
+    let primary = primary(theirs, ours, false).replace("127.0.0.0/8", "127.0.0.7");
+    let _primary = NameServer::start(&primary, |folder| {
+        fs::write(folder.join("zone"), text(1, "")).expect("the folder is new");
+    })
+    .await;
+    let plain = secondary(ours, theirs, false, "");
+    let server = NameServer::start(&plain, |_| {}).await;
+    eventually("it is refused", WITHIN, async || {
+        let said = server.admin.get("/zones").await.text();
+        said.contains("it answers REFUSED").then_some(())
+    })
+    .await;
+    let from = format!("{{ address = \"{theirs}\", from = \"127.0.0.7\" }}");
+    server.configure(&plain.replace(&format!("{{ address = \"{theirs}\" }}"), &from));
+    has_serial(ours, 1).await;
+}
+
+#[tokio::test]
 async fn only_who_may_gets_the_zone() {
     let (ours, nobody) = (free_for_both(), free_for_both());
     let server = NameServer::start(&primary(ours, nobody, true), |folder| {

@@ -1,6 +1,6 @@
 //! Keys, who may copy a zone, and where copies come from, as they are written.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use chassis::config::{Located, Secret};
@@ -53,6 +53,9 @@ pub struct PeerConfig {
     /// The key that signs what is said.
     #[serde(default)]
     pub key: Option<Located<String>>,
+    /// The address of this machine that it is spoken to from; the kernel chooses when it is not set.
+    #[serde(default)]
+    pub from: Option<Located<IpAddr>>,
 }
 
 /// Limits of transfers, and where copies are kept.

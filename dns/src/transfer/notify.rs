@@ -68,7 +68,7 @@ async fn tell(soa: Entry, peer: Peer) {
 
 async fn once(soa: &Entry, peer: &Peer) -> Result<Rcode, PullError> {
     let mut request = Request::notify(soa, peer.key.as_ref());
-    let socket = socket_to(peer.address).await?;
+    let socket = socket_to(peer).await?;
     socket.send(&request.message).await?;
     let mut buffer = vec![0; 4096];
     loop {

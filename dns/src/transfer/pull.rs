@@ -1,13 +1,13 @@
 //! Asks a primary for its version, and fetches it.
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use domain::base::Message;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpStream, UdpSocket};
+use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 use tokio::time::timeout;
 
 use super::receive::{Got, Receiver, Wrong};
@@ -45,6 +45,19 @@ impl From<Why> for PullError {
 }
 
 impl PullError {
+    /// What an answer that is not signed says is more to the point, though nobody vouches for it.
+    fn or_code_of(self, answer: &[u8]) -> Self {
+        let code = Message::from_slice(answer).map(|message| message.header().rcode());
+        match (&self, code) {
+            (Self::Wrong(Wrong::Signature(Why::Unsigned)), Ok(code))
+                if code != domain::base::iana::Rcode::NOERROR =>
+            {
+                Self::Wrong(Wrong::Code(code))
+            }
+            _ => self,
+        }
+    }
+
     /// Whether the whole zone may come where changes did not: not every server has them, and not all fit.
     pub(super) fn is_about_changes(&self) -> bool {
         match self {
@@ -73,7 +86,7 @@ pub(super) async fn serial(
 ) -> Result<u32, PullError> {
     for _ in 0..TRIES {
         let mut request = Request::question(apex, SOA, peer.key.as_ref());
-        match timeout(PATIENCE, over_udp(&mut request, peer.address)).await {
+        match timeout(PATIENCE, over_udp(&mut request, peer)).await {
             Ok(Ok(Some(serial))) => return Ok(serial),
             // It was cut.
             Ok(Ok(None)) => break,
@@ -84,10 +97,12 @@ pub(super) async fn serial(
         }
     }
     let mut request = Request::question(apex, SOA, peer.key.as_ref());
-    let mut stream = connect(peer.address, limits).await?;
+    let mut stream = connect(peer, limits).await?;
     send(&mut stream, &request.message, limits).await?;
     let answer = message(&mut stream, limits).await?;
-    read_serial(&mut request, answer)?.ok_or(PullError::NoAuthority)
+    let serial = read_serial(&mut request, answer.clone());
+    let serial = serial.map_err(|error| error.or_code_of(&answer));
+    serial?.ok_or(PullError::NoAuthority)
 }
 
 /// Fetches what has changed since a version, or all of it.
@@ -104,19 +119,19 @@ pub(super) async fn fetch(
         Some(base) => Request::changes(&base.soa, peer.key.as_ref()),
         None => Request::question(apex, AXFR, peer.key.as_ref()),
     };
-    let fetching = fetching(apex.clone(), peer.address, request, base, limits);
+    let fetching = fetching(apex.clone(), peer, request, base, limits);
     let outcome = timeout(limits.within, fetching).await;
     outcome.map_err(|_| PullError::TooLong)?
 }
 
 async fn fetching(
     apex: Name,
-    address: SocketAddr,
+    peer: &Peer,
     request: Request,
     base: Option<Arc<Version>>,
     limits: &IncomingLimits,
 ) -> Result<Got, PullError> {
-    let mut stream = connect(address, limits).await?;
+    let mut stream = connect(peer, limits).await?;
     send(&mut stream, &request.message, limits).await?;
     let Request {
         id,
@@ -128,7 +143,8 @@ async fn fetching(
     loop {
         let mut message = message(&mut stream, limits).await?;
         if let Some(chain) = &mut chain {
-            chain.verify(&mut message, now())?;
+            let verified = chain.verify(&mut message, now());
+            verified.map_err(|why| PullError::from(why).or_code_of(&message))?;
         }
         if let Some(got) = receiver.take(&message)? {
             if let Some(chain) = &chain {
@@ -139,7 +155,7 @@ async fn fetching(
     }
 }
 
-async fn over_udp(request: &mut Request, peer: SocketAddr) -> Result<Option<u32>, PullError> {
+async fn over_udp(request: &mut Request, peer: &Peer) -> Result<Option<u32>, PullError> {
     let socket = socket_to(peer).await?;
     socket.send(&request.message).await?;
     let mut buffer = vec![0; 4096];
@@ -156,18 +172,25 @@ async fn over_udp(request: &mut Request, peer: SocketAddr) -> Result<Option<u32>
 }
 
 /// A socket that sends to one address, and hears from no other.
-pub(super) async fn socket_to(peer: SocketAddr) -> io::Result<UdpSocket> {
-    let any: SocketAddr = match peer {
-        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+pub(super) async fn socket_to(peer: &Peer) -> io::Result<UdpSocket> {
+    let any: IpAddr = match peer.address {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     };
-    let socket = UdpSocket::bind(any).await?;
-    socket.connect(peer).await?;
+    let socket = UdpSocket::bind((peer.from.unwrap_or(any), 0)).await?;
+    socket.connect(peer.address).await?;
     Ok(socket)
 }
 
-async fn connect(peer: SocketAddr, limits: &IncomingLimits) -> Result<TcpStream, PullError> {
-    let connected = timeout(limits.progress, TcpStream::connect(peer)).await;
+async fn connect(peer: &Peer, limits: &IncomingLimits) -> Result<TcpStream, PullError> {
+    let socket = match peer.address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    if let Some(from) = peer.from {
+        socket.bind((from, 0).into())?;
+    }
+    let connected = timeout(limits.progress, socket.connect(peer.address)).await;
     let stream = connected.map_err(|_| PullError::Slow)??;
     stream.set_nodelay(true)?;
     Ok(stream)

@@ -55,6 +55,8 @@ pub(super) struct Allowed {
 #[derive(Clone, Debug)]
 pub(super) struct Peer {
     pub(super) address: SocketAddr,
+    /// An address of this machine.
+    pub(super) from: Option<IpAddr>,
     pub(super) key: Option<Arc<Key>>,
 }
 
@@ -277,8 +279,18 @@ fn allowed_by(
 
 fn peer(config: &PeerConfig, keys: &Keys, mistakes: &mut Vec<Diagnostic>) -> Peer {
     let key = config.key.as_ref();
+    if let Some(from) = &config.from
+        && from.is_ipv4() != config.address.is_ipv4()
+    {
+        let what = format!(
+            "`{}` cannot be spoken to from `{}`",
+            *config.address, **from
+        );
+        mistakes.push(from.wrong(what).help("both are IPv4, or both IPv6"));
+    }
     Peer {
         address: *config.address,
+        from: config.from.as_ref().map(|from| **from),
         key: key.and_then(|key| find(key, keys, mistakes)),
     }
 }

@@ -216,7 +216,8 @@ impl Secondary {
     ) {
         let mut held = self.lock();
         let addresses = |source: &Source| -> Vec<_> {
-            source.primaries.iter().map(|peer| peer.address).collect()
+            let primaries = source.primaries.iter();
+            primaries.map(|peer| (peer.address, peer.from)).collect()
         };
         let moved = held.source.as_ref().map(addresses) != Some(addresses(source));
         held.source = Some(source.clone());

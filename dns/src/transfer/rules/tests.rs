@@ -94,6 +94,18 @@ fn a_zone_from_a_primary_has_nothing_of_its_own_and_a_place_for_its_copy() {
 }
 
 #[test]
+fn another_server_is_spoken_to_from_an_address_of_its_family() {
+    assert_eq!(
+        mistakes(&zone(
+            "notify = [{ address = \"192.0.2.1:53\", from = \"::1\" }]"
+        )),
+        [
+            "dns.toml:5:47: `192.0.2.1:53` cannot be spoken to from `::1` (both are IPv4, or both IPv6)"
+        ]
+    );
+}
+
+#[test]
 fn secrets_are_not_shown() {
     let text = format!("{KEY}{}", zone("transfer = [{ key = \"ns2\" }]"));
     let compiled = compiled(&text).unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
