@@ -258,7 +258,7 @@ impl Peer {
         let peer = Self {
             address,
             child,
-            folder: folder,
+            folder,
         };
         ask_patiently(address, zone, "SOA");
         peer
