@@ -3,6 +3,7 @@
 mod listeners;
 mod policies;
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -18,6 +19,7 @@ use crate::learned::Learned;
 use crate::querylog::QueryLog;
 use crate::serve::TcpLimits;
 use crate::state::State;
+use crate::transfer::Transfers;
 use crate::zone::{self, Zone};
 
 pub(crate) use self::policies::Policies;
@@ -57,7 +59,9 @@ pub(crate) fn compile(file: &Path, learned: &Learned) -> Result<Compiled, Report
         mistakes.push(mistake);
         None
     });
+    let transfers = Transfers::compile(config, &loaded.sources, &mut mistakes);
     let policies = Policies::compile(config, &mut loaded.sources);
+    let unreadable = learned.secondaries.restore(&transfers);
     let chooser = match &policies {
         Ok(policies) => choosing(policies.chooser.as_ref()),
         // What else is wrong is told too.
@@ -82,6 +86,7 @@ pub(crate) fn compile(file: &Path, learned: &Learned) -> Result<Compiled, Report
         zones: read.zones.into(),
         resolving: resolving.into(),
         chooser: policies.chooser.clone(),
+        transfers: Arc::new(transfers),
         listeners: listeners.listeners,
         tcp: TcpLimits::from(&config.tcp),
         largest_udp: *config.udp.largest,
@@ -98,7 +103,7 @@ pub(crate) fn compile(file: &Path, learned: &Learned) -> Result<Compiled, Report
         )
     };
     Ok(Compiled {
-        warnings: warnings.iter().map(place).collect(),
+        warnings: warnings.iter().map(place).chain(unreadable).collect(),
         state,
         loaded,
         policies,
@@ -124,8 +129,28 @@ fn answers(
     chooser: Arc<dyn Choose>,
     learned: &Learned,
 ) -> Result<Snapshot, Vec<Diagnostic>> {
-    let zones = alias::place(zones, &learned.aliases.known());
+    let zones = secondary(zones, learned);
+    let zones = alias::place(&zones, &learned.aliases.known());
     answer::compile(&zones, chooser)
+}
+
+/// The zones with the records that have come from primaries, which have none in the configuration. A zone without any
+/// is answered with SERVFAIL.
+fn secondary<'a>(zones: &'a [Zone], learned: &Learned) -> Cow<'a, [Zone]> {
+    if zones.iter().all(|zone| !zone.names.is_empty()) {
+        return Cow::Borrowed(zones);
+    }
+    let zones = zones.iter().map(|zone| match zone.names.is_empty() {
+        false => zone.clone(),
+        true => {
+            let come = learned.secondaries.zone(&zone.apex);
+            Zone {
+                names: come.map(|come| come.names.clone()).unwrap_or_default(),
+                ..zone.clone()
+            }
+        }
+    });
+    Cow::Owned(zones.collect())
 }
 
 fn choosing(chooser: Option<&Arc<Chooser>>) -> Arc<dyn Choose> {

@@ -75,11 +75,10 @@ fn said(args: &ExplainArgs, name: &QueryName, kind: u16) -> Result<String, Strin
     let mut steps: Vec<String> = way.steps.iter().map(steps::in_words).collect();
     steps.extend(steps::end(&way));
     let outside = steps::asked(&way, kind);
-    let is_chosen = |compiled: &Compiled| {
-        let snapshot = &compiled.state.snapshot;
-        snapshot.policy(&snapshot.find(name, kind)).is_some()
-    };
-    if outside.is_none() && !is_chosen(&compiled) {
+    let found = compiled.state.snapshot.find(name, kind);
+    steps.extend(copy(&compiled, &learned, &found));
+    let is_chosen = compiled.state.snapshot.policy(&found).is_some();
+    if outside.is_none() && !is_chosen {
         return Ok(explain(&compiled, name, kind, args.from, &steps));
     }
     let live = live::ask(args.admin.as_deref(), &compiled.loaded.config)?;
@@ -98,6 +97,17 @@ fn said(args: &ExplainArgs, name: &QueryName, kind: u16) -> Result<String, Strin
     let found = compiled.state.snapshot.find(name, kind);
     steps.extend(choice(&compiled, &found, args.from, &live)?);
     Ok(explain(&compiled, name, kind, args.from, &steps))
+}
+
+/// Whether the records are a copy; none of a zone that is configured here.
+fn copy(compiled: &Compiled, learned: &Learned, found: &Found<'_>) -> Option<String> {
+    let mut zones = compiled.state.zones.iter();
+    let zone = zones.find(|zone| Some(&*zone.apex) == found.zone && zone.names.is_empty())?;
+    let records = match learned.secondaries.zone(&zone.apex) {
+        Some(_) => "records   from the copy of the primary's zone",
+        None => "records   none: the zone never came from its primary, or has expired",
+    };
+    Some(records.to_owned())
 }
 
 /// How a policy chooses for a client, with what is known of its endpoints.

@@ -6,6 +6,7 @@ use tokio::sync::Notify;
 use crate::alias::Aliases;
 use crate::guard;
 use crate::tls::Memory;
+use crate::transfer::{Secondaries, Told};
 
 /// What was learned since the start. It outlives reloads.
 #[derive(Debug, Default)]
@@ -17,6 +18,10 @@ pub(crate) struct Learned {
     news: Notify,
     /// Where aliases lead.
     pub(crate) aliases: Aliases,
+    /// Zones that come from primaries.
+    pub(crate) secondaries: Secondaries,
+    /// Zones that others copy.
+    pub(crate) told: Told,
 }
 
 impl Learned {

@@ -11,6 +11,7 @@
 //! - [`geo`] knows where clients are, [`health`] which endpoints are well, [`policy`] which addresses follow; [`chooser`]
 //!   puts the three together for the packet path.
 //! - `guard` keeps the server from being used against others, `querylog` writes down what was asked.
+//! - [`transfer`] copies zones to and from other servers.
 //! - `serve` has the sockets, `tls` the certificates, `following` lets answers follow health, and `role` is the process around them.
 
 pub mod alias;
@@ -31,6 +32,7 @@ pub mod role;
 mod serve;
 mod state;
 mod tls;
+pub mod transfer;
 pub mod wire;
 pub mod zone;
 

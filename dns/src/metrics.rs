@@ -4,6 +4,7 @@ mod aliases;
 mod guard;
 mod policies;
 mod secure;
+mod transfers;
 
 use std::sync::Arc;
 
@@ -60,13 +61,14 @@ const TYPES: [(u16, &str); 15] = [
 ];
 
 /// The response codes that are counted by name; the last stands for all others.
-const CODES: [u16; 9] = [
+const CODES: [u16; 10] = [
     rcode::NOERROR,
     rcode::NXDOMAIN,
     rcode::REFUSED,
     rcode::FORMERR,
     rcode::NOTIMP,
     rcode::SERVFAIL,
+    rcode::NOTAUTH,
     rcode::BADVERS,
     rcode::BADCOOKIE,
     u16::MAX,
@@ -236,6 +238,7 @@ impl Collector for DnsCollector {
         families.extend(secure::families(&self.0, &state));
         families.extend(guard::families(&self.0));
         families.extend(aliases::families(&self.0));
+        families.extend(transfers::families(&self.0));
         families
     }
 }

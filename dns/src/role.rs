@@ -26,6 +26,7 @@ use crate::learned::Learned;
 use crate::metrics::DnsCollector;
 use crate::serve::{Listeners, Plan, Shared};
 use crate::state::State;
+use crate::transfer;
 
 /// How long threads may take to end.
 const LEAVE: Duration = Duration::from_secs(2);
@@ -135,7 +136,11 @@ async fn serve(args: &RoleArgs, systemd: Inherited) -> Result<(), StartError> {
     addresses.insert("admin".into(), admin.address().to_string());
     let (reloads, requests) = ReloadRequests::channel();
     // From here on nobody else serves: what fails is told, and this process serves on.
-    let routes = health::router(health).merge(alias::router(running.shared.learned.clone()));
+    running.publish();
+    let learned = running.shared.learned.clone();
+    let routes = health::router(health)
+        .merge(alias::router(learned.clone()))
+        .merge(transfer::router(learned));
     match config.admin.serve_with(admin, &life, reloads, routes) {
         Ok(admin) => running.admin = Some(admin),
         Err(error) if taking_over => tracing::error!(%error, "there is no admin listener"),
@@ -352,10 +357,19 @@ impl<'a> Running<'a> {
                 // What changed in between was followed by the old one alone.
                 following::follow_now(&self.shared.state.load(), &self.shared);
                 self.listeners.apply(plan, self.threads, &self.shared);
+                self.publish();
                 Reloaded::ok(watched)
             }
             Err(mistake) => Reloaded::failed(&loaded.report(vec![mistake]), Vec::new()),
         }
+    }
+
+    /// Looks after the zones that come from primaries, and tells others of those that they may copy.
+    fn publish(&self) {
+        let state = self.shared.state.load();
+        let learned = &self.shared.learned;
+        learned.secondaries.apply(&state.transfers, learned);
+        learned.told.publish(&state, &learned.secondaries);
     }
 
     /// Compiles the answers for what was learned.
@@ -364,6 +378,7 @@ impl<'a> Running<'a> {
             Ok(state) => {
                 self.shared.state.store(Arc::new(state));
                 following::follow_now(&self.shared.state.load(), &self.shared);
+                self.publish();
             }
             Err(mistakes) => tell_unanswered(mistakes),
         }
@@ -380,6 +395,7 @@ impl<'a> Running<'a> {
             return;
         };
         self.listeners.close();
+        self.shared.learned.secondaries.leave();
         if let Some(admin) = &self.admin {
             admin.close();
         }

@@ -16,6 +16,7 @@ use crate::metrics::Transport;
 use crate::querylog::QueryLog;
 use crate::serve::TcpLimits;
 use crate::tls::Terminator;
+use crate::transfer::Transfers;
 use crate::zone::Zone;
 
 /// One compiled configuration.
@@ -28,6 +29,8 @@ pub(crate) struct State {
     pub(crate) resolving: Arc<Resolving>,
     /// Chooses for the snapshot; none without sites.
     pub(crate) chooser: Option<Arc<Chooser>>,
+    /// Who copies zones, and where they come from.
+    pub(crate) transfers: Arc<Transfers>,
     pub(crate) listeners: Vec<ListenerState>,
     pub(crate) tcp: TcpLimits,
     /// The longest answer over UDP, in octets.

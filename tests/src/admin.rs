@@ -23,6 +23,11 @@ impl Admin {
         self.ask("POST", "/reload").await
     }
 
+    /// Asks for something to be done.
+    pub async fn post(&self, path: &str) -> Answer {
+        self.ask("POST", path).await
+    }
+
     /// Changes what is there, with a JSON body.
     pub async fn patch(&self, path: &str, body: &str) -> Answer {
         let length = body.len();

@@ -54,6 +54,7 @@ pub mod question;
 pub mod script;
 pub mod succession;
 pub mod tokens;
+pub mod transfers;
 pub mod upstream;
 pub mod user_services;
 pub mod versions;

@@ -1,6 +1,7 @@
 //! The DNS server, and other servers with the same zones.
 
 use std::fs;
+use std::hash::{BuildHasher, RandomState};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -135,7 +136,7 @@ pub struct Peer {
     /// Where it answers.
     pub address: SocketAddr,
     child: Child,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Peer {
@@ -191,9 +192,77 @@ impl Peer {
         })
     }
 
+    /// Starts Knot at an address, with sections before `zone`, and lines of the zone.
+    ///
+    /// # Panics
+    /// When it is not installed or does not answer.
+    pub fn knot_at(
+        address: SocketAddr,
+        zone: &str,
+        text: &str,
+        sections: &str,
+        lines: &str,
+    ) -> Self {
+        Self::start_at(address, "knotd", zone, text, |folder, address| {
+            let configuration = format!(
+                "server:\n  rundir: \"{folder}\"\n  listen: {}@{}\n  udp-workers: 1\n  tcp-workers: 1\n  background-workers: 1\n\
+                 database:\n  storage: \"{folder}\"\n{sections}\
+                 template:\n  - id: default\n    storage: \"{folder}\"\n    semantic-checks: off\n\
+                 zone:\n  - domain: {zone}\n{lines}",
+                address.ip(),
+                address.port()
+            );
+            (
+                configuration,
+                vec!["-c".into(), format!("{folder}/configuration")],
+            )
+        })
+    }
+
+    /// Starts NSD at an address, with sections before `zone`, and lines of the zone.
+    ///
+    /// # Panics
+    /// When it is not installed or does not answer.
+    pub fn nsd_at(address: SocketAddr, zone: &str, sections: &str, lines: &str) -> Self {
+        Self::start_at(address, "nsd", zone, "", |folder, address| {
+            let configuration = format!(
+                "server:\n ip-address: {}@{}\n do-ip6: no\n username: \"\"\n chroot: \"\"\n zonesdir: \"{folder}\"\n \
+                 database: \"\"\n pidfile: \"{folder}/pid\"\n xfrdfile: \"{folder}/xfrd\"\n xfrdir: \"{folder}\"\n \
+                 zonelistfile: \"{folder}/list\"\n cookie-secret-file: \"{folder}/cookies\"\n server-count: 1\n \
+                 xfrd-reload-timeout: 0\n rrl-ratelimit: 0\nremote-control:\n control-enable: no\n{sections}\
+                 zone:\n name: \"{zone}\"\n zonefile: \"copy\"\n{lines}",
+                address.ip(),
+                address.port()
+            );
+            (
+                configuration,
+                vec!["-d".into(), "-c".into(), format!("{folder}/configuration")],
+            )
+        })
+    }
+
+    /// Gives it another zone file, and has it read that.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn rewrite(&self, text: &str) {
+        fs::write(self.folder.path().join("zone"), text).expect("the folder is there");
+        crate::process::send(self.child.id(), rustix::process::Signal::HUP);
+    }
+
     fn start(
         program: &str,
         address: SocketAddr,
+        zone: &str,
+        text: &str,
+        configure: impl FnOnce(&str, SocketAddr) -> (String, Vec<String>),
+    ) -> Self {
+        Self::start_at(free_for_both(), program, zone, text, configure)
+    }
+
+    fn start_at(
+        address: SocketAddr,
+        program: &str,
         zone: &str,
         text: &str,
         configure: impl FnOnce(&str, SocketAddr) -> (String, Vec<String>),
@@ -214,7 +283,7 @@ impl Peer {
         let peer = Self {
             address,
             child,
-            _folder: folder,
+            folder,
         };
         ask_patiently(address, zone, "SOA");
         peer
@@ -229,12 +298,16 @@ impl Drop for Peer {
     }
 }
 
-/// An address that is free for UDP and TCP.
-fn free_for_both() -> SocketAddr {
+/// An address that is free for UDP and TCP, and that nobody gets who asks for any port.
+///
+/// # Panics
+/// When there are no sockets.
+pub fn free_for_both() -> SocketAddr {
     loop {
-        let tcp = TcpListener::bind(("127.0.0.1", 0)).expect("a port is free");
-        let address = tcp.local_addr().expect("it is bound");
-        if UdpSocket::bind(address).is_ok() {
+        // Whoever has port 0 gets one above 32767.
+        let port = 10_000 + (RandomState::new().hash_one(()) % 22_000) as u16;
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        if TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok() {
             return address;
         }
     }

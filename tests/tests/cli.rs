@@ -150,6 +150,8 @@ fn every_configuration_in_the_documentation_is_sound() {
     ] {
         fs::write(file(secret), "hidden well enough").unwrap();
     }
+    let key = "c2VjcmV0IG9mIHRoaXJ0eS10d28gb2N0ZXRzLCBvciBzbw==\n";
+    fs::write(file("secrets/ns2"), key).unwrap();
     let webhook = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n";
     fs::write(file("secrets/webhook"), webhook).unwrap();
     write_maps(&file("maps"));

@@ -99,6 +99,15 @@ impl<'a> Compiler<'a> {
     /// What the names of a zone share.
     fn serve(&mut self) {
         for (number, zone) in self.zones.iter().enumerate() {
+            // Its records have not come: there is no answer.
+            if zone.names.is_empty() {
+                self.served.push(Served {
+                    apex: zone.apex.clone(),
+                    nxdomain: NONE,
+                    nodata: NONE,
+                });
+                continue;
+            }
             let mut negative = |code| {
                 let mut message = Message::new(&zone.apex, Asked::Below);
                 self.within(number).nothing(&mut message);
@@ -134,6 +143,12 @@ impl<'a> Compiler<'a> {
             return Node::NOT_OURS;
         };
         let zone = &self.zones[number];
+        if zone.names.is_empty() {
+            return Node {
+                zone: number as u32,
+                ..Node::NOT_OURS
+            };
+        }
         let mut node = match zone.cut(name) {
             Some(cut) => self.delegated(number, name, cut),
             None => self.authoritative(number, name),

@@ -63,6 +63,8 @@ pub struct Responded {
     pub qtype: u16,
     /// Whether the answer was cut, so that the client asks again over TCP.
     pub truncated: bool,
+    /// Whether it is one for [`crate::transfer`], which may have another answer.
+    pub odd: bool,
     /// Records in the answer section.
     pub answers: u16,
     /// What is thought of the client's cookie.
@@ -70,8 +72,8 @@ pub struct Responded {
     /// The number of the site that a policy chose.
     pub site: Option<u16>,
     /// Octets of the question and of the OPT record, between which the records stand.
-    question: u16,
-    opt: u16,
+    pub(crate) question: u16,
+    pub(crate) opt: u16,
 }
 
 /// What an answer is written with.
@@ -102,15 +104,22 @@ impl Snapshot {
             Parsed::Refused(refused) => {
                 let question = &packet[HEADER..HEADER + refused.question];
                 let reply = Reply::new(refused.header, question, refused.edns, client, limits);
-                reply.error(refused.code, refused.qtype, out)
+                Responded {
+                    odd: refused.odd,
+                    ..reply.error(refused.code, refused.qtype, out)
+                }
             }
             Parsed::Query(query) => {
                 let question = &packet[HEADER..HEADER + query.question];
                 let reply = Reply::new(query.header, question, query.edns, client, limits);
-                if reply.lacks_cookie() {
-                    return reply.error(rcode::BADCOOKIE, query.qtype, out);
+                let responded = match reply.lacks_cookie() {
+                    true => reply.error(rcode::BADCOOKIE, query.qtype, out),
+                    false => self.answer(&query, &reply, client, name, out),
+                };
+                Responded {
+                    odd: query.odd,
+                    ..responded
                 }
-                self.answer(&query, &reply, client, name, out)
             }
         }
     }
@@ -309,6 +318,7 @@ impl<'a> Reply<'a> {
             code,
             qtype,
             truncated: flags.0 & Flags::TC != 0,
+            odd: false,
             answers,
             cookie: self.cookie,
             site: None,

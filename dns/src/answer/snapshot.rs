@@ -102,7 +102,7 @@ impl Given {
     pub(super) const UNKNOWN: Self = Self(NONE - 1);
 
     pub(super) fn fixed(answer: u32) -> Self {
-        debug_assert!(answer < DYNAMIC);
+        debug_assert!(answer < DYNAMIC || answer == NONE);
         Self(answer)
     }
 

@@ -18,6 +18,7 @@ use crate::guard::{CookiesConfig, RateLimitConfig};
 use crate::health::{CheckConfig, HealthConfig};
 use crate::policy::PolicyConfig;
 use crate::querylog::QueryLogConfig;
+use crate::transfer::{TransfersConfig, TsigConfig};
 
 pub use self::listener::{HttpConfig, ListenerConfig, TcpLimitsConfig, TlsConfig, UdpConfig};
 pub use self::zone::{RecordConfig, SoaConfig, ZoneConfig};
@@ -66,6 +67,12 @@ pub struct Config {
     /// Who is asked for the addresses that `ALIAS` records lead to.
     #[serde(default)]
     pub resolver: ResolverConfig,
+    /// Limits of transfers, and where copies are kept.
+    #[serde(default)]
+    pub transfers: TransfersConfig,
+    /// Keys that sign messages between servers, by name.
+    #[serde(default)]
+    pub tsig: BTreeMap<Located<String>, TsigConfig>,
     /// The sites that policies choose among.
     #[serde(default)]
     pub site: Vec<SiteConfig>,

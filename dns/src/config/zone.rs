@@ -7,6 +7,8 @@ use chassis::units::Period;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::transfer::{PeerConfig, TransferRuleConfig};
+
 /// A zone. Its records are those of `file`, and those that are written here.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -28,6 +30,15 @@ pub struct ZoneConfig {
     /// Its records.
     #[serde(default)]
     pub record: Vec<RecordConfig>,
+    /// Where the zone comes from, instead of a `file` and records: servers to ask, in this order.
+    #[serde(default)]
+    pub primary: Vec<PeerConfig>,
+    /// Who may copy the zone (AXFR, IXFR): whom one of the rules allows. Nobody without a rule.
+    #[serde(default)]
+    pub transfer: Vec<TransferRuleConfig>,
+    /// Servers that are told of a new version (NOTIFY).
+    #[serde(default)]
+    pub notify: Vec<PeerConfig>,
 }
 
 /// The SOA record of a zone (RFC 1035, 3.3.13).

@@ -107,8 +107,11 @@ impl Guard {
             _ => Kind::Error,
         };
         let verdict = limiter.judge(client, kind, held.now, &mut held.count);
-        if verdict == Verdict::Slip {
-            answer.cut(out);
+        match verdict {
+            // It has another shape, and nobody is told to ask again.
+            Verdict::Slip if answer.odd => return Verdict::Drop,
+            Verdict::Slip => answer.cut(out),
+            Verdict::Send | Verdict::Drop => {}
         }
         verdict
     }

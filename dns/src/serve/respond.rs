@@ -9,7 +9,8 @@ use crate::answer::Limits;
 use crate::guard::Verdict;
 use crate::metrics::{Tally, Transport};
 use crate::querylog::Event;
-use crate::wire::QueryName;
+use crate::transfer::{Asked, Reply, Transfer, reply};
+use crate::wire::{QueryName, rcode};
 
 /// Who asks, and how.
 #[derive(Clone, Copy, Debug)]
@@ -20,12 +21,22 @@ pub(super) struct Asking {
     pub(super) keepalive: Option<u16>,
 }
 
-/// Answers a query. `take` gets the answer, which is empty when there is to be none.
+/// What a query gets.
+pub(super) enum Answer<'a> {
+    /// Nothing.
+    None,
+    /// A message.
+    One(&'a [u8]),
+    /// A zone.
+    Transfer(Box<Transfer>),
+}
+
+/// Answers a query; `take` gets the answer. There are no transfers over HTTP.
 pub(super) fn respond<T>(
     shared: &Shared,
     query: &[u8],
     asking: &Asking,
-    take: impl FnOnce(&[u8]) -> T,
+    take: impl FnOnce(Answer<'_>) -> T,
 ) -> T {
     thread_local! {
         static SCRATCH: RefCell<(Vec<u8>, QueryName, u32)> =
@@ -41,7 +52,24 @@ pub(super) fn respond<T>(
             ..state.guard.limits(state.largest_udp)
         };
         let client = asking.client.to_canonical();
-        let outcome = state.snapshot.respond(query, client, limits, name, out);
+        let mut outcome = state.snapshot.respond(query, client, limits, name, out);
+        let mut transfer = None;
+        if outcome.odd {
+            let asked = Asked {
+                packet: query,
+                client,
+                limits,
+            };
+            match reply(shared, &state, &asked, name, out) {
+                Reply::Answer(answer) => outcome = answer,
+                Reply::Transfer(_) if asking.transport == Transport::Https => {}
+                Reply::Transfer(begun) => {
+                    // Counted as an answer, and sent as many.
+                    outcome.code = rcode::NOERROR;
+                    transfer = Some(begun);
+                }
+            }
+        }
         let mut tally = Tally::default();
         tally.count(&outcome, Verdict::Send);
         if let Some(log) = &state.query_log {
@@ -58,7 +86,11 @@ pub(super) fn respond<T>(
             });
         }
         shared.counts.add(asking.transport, &mut tally, 0);
-        take(&out[..outcome.len])
+        take(match (transfer, outcome.len) {
+            (Some(transfer), _) => Answer::Transfer(transfer),
+            (None, 0) => Answer::None,
+            (None, len) => Answer::One(&out[..len]),
+        })
     });
     shared.pressure.ended(1, began.elapsed());
     taken

@@ -10,8 +10,9 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Shared;
 use super::leave::take_leave;
-use super::respond::{Asking, respond};
+use super::respond::{Answer, Asking, respond};
 use crate::config::TcpLimitsConfig;
+use crate::transfer::{Outcome, Transfer};
 
 /// What a connection may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,13 +143,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             let end = at + 2 + query.len();
             self.asking.keepalive = Some(self.keepalive());
             let answers = &mut self.answers;
-            respond(&self.shared, query, &self.asking, |answer| {
-                if !answer.is_empty() {
+            let transfer = respond(&self.shared, query, &self.asking, |answer| match answer {
+                Answer::None => None,
+                Answer::One(answer) => {
                     answers.extend_from_slice(&(answer.len() as u16).to_be_bytes());
                     answers.extend_from_slice(answer);
+                    None
                 }
+                Answer::Transfer(transfer) => Some(transfer),
             });
             at = end;
+            if let Some(transfer) = transfer {
+                self.transfer(*transfer).await?;
+            }
             if self.answers.len() >= FLUSH {
                 self.flush().await?;
             }
@@ -163,6 +170,31 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             true => 0,
             false => u16::try_from(self.limits.idle.as_millis() / 100).unwrap_or(u16::MAX),
         }
+    }
+
+    /// Sends a zone after the answers before it.
+    async fn transfer(&mut self, mut transfer: Transfer) -> io::Result<()> {
+        let shared = self.shared.clone();
+        let sent = async {
+            while let Some(message) = transfer.next().map_err(io::Error::other)? {
+                let length = (message.len() as u16).to_be_bytes();
+                self.answers.extend_from_slice(&length);
+                self.answers.extend_from_slice(&message);
+                self.flush().await?;
+                tokio::time::sleep(transfer.pause(message.len())).await;
+            }
+            io::Result::Ok(())
+        };
+        let sent = sent.await;
+        shared.learned.told.count(match &sent {
+            Ok(()) => transfer.sends(),
+            Err(error) => {
+                let client = self.asking.client;
+                tracing::warn!(zone = transfer.zone(), %client, %error, "a transfer was cut");
+                Outcome::Cut
+            }
+        });
+        sent
     }
 
     /// Sends the answers; a client that does not take them in time is given up.

@@ -1,7 +1,7 @@
 //! Answers over UDP: a thread for each socket.
 
 use std::io;
-use std::net::UdpSocket;
+use std::net::{IpAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -11,10 +11,12 @@ use arc_swap::Cache;
 
 use super::Shared;
 use super::mmsg::{BATCH, Batch, LONGEST_ANSWER, travel_whole};
+use crate::answer::{Limits, Responded};
 use crate::guard::{Held, Verdict};
 use crate::metrics::{Tally, Transport};
 use crate::querylog::Event;
 use crate::state::State;
+use crate::transfer::{Asked, Reply, reply};
 use crate::wire::QueryName;
 
 /// Starts the thread of a socket. It ends soon after `closing` is set, and answers what waits first.
@@ -121,6 +123,9 @@ impl Worker {
             }
             let (client, name) = (client.ip(), &mut self.name);
             let mut outcome = state.snapshot.respond(query, client, limits, name, out);
+            if outcome.odd {
+                outcome = odd(&self.shared, state, query, client, limits, name, out);
+            }
             let verdict = guard.judge(&mut outcome, client, &mut self.held, out);
             self.tally.count(&outcome, verdict);
             if let Some(log) = &state.query_log {
@@ -147,6 +152,29 @@ impl Worker {
         self.shared
             .counts
             .add(Transport::Udp, &mut self.tally, sent.failed);
+    }
+}
+
+/// Answers what is not a usual query.
+#[cold]
+fn odd(
+    shared: &Shared,
+    state: &State,
+    packet: &[u8],
+    client: IpAddr,
+    limits: Limits<'_>,
+    name: &mut QueryName,
+    out: &mut [u8],
+) -> Responded {
+    let asked = Asked {
+        packet,
+        client,
+        limits,
+    };
+    match reply(shared, state, &asked, name, out) {
+        Reply::Answer(outcome) => outcome,
+        // Over UDP none begins.
+        Reply::Transfer(_) => Responded::default(),
     }
 }
 

@@ -30,7 +30,7 @@ impl Default for QueryName {
 impl QueryName {
     /// Reads the name at the beginning of `bytes`, which is not compressed; how long it is there.
     /// None when it is not a name.
-    pub(super) fn read(&mut self, bytes: &[u8]) -> Option<usize> {
+    pub(crate) fn read(&mut self, bytes: &[u8]) -> Option<usize> {
         let mut at = 0;
         let mut labels = 0;
         loop {

@@ -24,6 +24,8 @@ pub struct Query {
     pub qtype: u16,
     /// What the client says about itself.
     pub edns: Option<Edns>,
+    /// Whether it is one for [`crate::transfer`]: signed, or for a transfer.
+    pub odd: bool,
 }
 
 /// A packet that gets an error.
@@ -39,10 +41,17 @@ pub struct Refused {
     pub qtype: u16,
     /// What the client says about itself, as far as it can be read.
     pub edns: Option<Edns>,
+    /// Whether it is one for [`crate::transfer`]: signed, or NOTIFY.
+    pub odd: bool,
 }
 
 /// The usual kind of query; any other is an error here.
 const QUERY: u8 = 0;
+
+/// Word of a new version of a zone (RFC 1996).
+const NOTIFY: u8 = 4;
+/// A signature (RFC 8945).
+const TSIG: u16 = 250;
 
 /// Reads a packet. `name` is overwritten.
 pub fn parse(packet: &[u8], name: &mut QueryName) -> Parsed {
@@ -59,16 +68,18 @@ pub fn parse(packet: &[u8], name: &mut QueryName) -> Parsed {
         question: 0,
         qtype: 0,
         edns: None,
+        odd: false,
     };
     if header.flags.opcode() != QUERY {
         refused.code = rcode::NOTIMP;
+        refused.odd = header.flags.opcode() == NOTIFY;
         return Parsed::Refused(refused);
     }
     // Exactly one question (RFC 9619), and no answers in it.
     let [1, 0, authorities, additionals] = header.counts else {
         if let [0, 0, 0, additionals] = header.counts
-            && let Some(Some(edns)) = read_records(packet, HEADER, 0, additionals)
-            && edns.cookie.is_some()
+            && let Some(records) = read_records(packet, HEADER, 0, additionals)
+            && let Some(edns) = records.edns.filter(|edns| edns.cookie.is_some())
         {
             // Whoever has a cookie may ask for the server's part alone (RFC 7873, 5.4).
             refused.code = rcode::NOERROR;
@@ -84,12 +95,13 @@ pub fn parse(packet: &[u8], name: &mut QueryName) -> Parsed {
     if authorities > u16::from(question.qtype == rtype::IXFR) {
         return Parsed::Refused(refused);
     }
-    let Some(edns) = read_records(packet, end, authorities, additionals) else {
+    let Some(Records { edns, signed }) = read_records(packet, end, authorities, additionals) else {
         return Parsed::Refused(refused);
     };
     refused.question = question.length;
     refused.qtype = question.qtype;
     refused.edns = edns;
+    refused.odd = signed;
     if edns.is_some_and(|edns| edns.version != 0) {
         refused.code = rcode::BADVERS;
         return Parsed::Refused(refused);
@@ -101,6 +113,7 @@ pub fn parse(packet: &[u8], name: &mut QueryName) -> Parsed {
             question: question.length,
             qtype: question.qtype,
             edns,
+            odd: signed || matches!(question.qtype, rtype::AXFR | rtype::IXFR),
         }),
     }
 }
@@ -133,6 +146,12 @@ fn read_question(packet: &[u8], name: &mut QueryName) -> Option<Question> {
     })
 }
 
+/// What the records after the question say.
+struct Records {
+    edns: Option<Edns>,
+    signed: bool,
+}
+
 /// Reads the records after the question for the OPT record. None when they are broken: a record
 /// that is cut, a second OPT, octets after the last record.
 fn read_records(
@@ -140,9 +159,10 @@ fn read_records(
     start: usize,
     authorities: u16,
     additionals: u16,
-) -> Option<Option<Edns>> {
+) -> Option<Records> {
     let mut at = start;
     let mut edns = None;
+    let mut signed = false;
     for number in 0..u32::from(authorities) + u32::from(additionals) {
         let owner = at;
         at = skip_name(packet, at)?;
@@ -153,6 +173,7 @@ fn read_records(
         let length = usize::from(u16::from_be_bytes([*l0, *l1]));
         let data = packet.get(at + 10..at + 10 + length)?;
         at += 10 + length;
+        signed |= u16::from_be_bytes([*t0, *t1]) == TSIG;
         if u16::from_be_bytes([*t0, *t1]) == rtype::OPT {
             // Once, among the additional records, and of the root (RFC 6891, 6.1.1 and 6.1.2).
             if edns.is_some() || packet[owner] != 0 || number < u32::from(authorities) {
@@ -162,7 +183,7 @@ fn read_records(
             edns = Some(Edns::read(size, ttl.try_into().ok()?, data)?);
         }
     }
-    (at == packet.len()).then_some(edns)
+    (at == packet.len()).then_some(Records { edns, signed })
 }
 
 /// Where the name at `at` ends. Pointers are not followed: what they point to is of no interest here.

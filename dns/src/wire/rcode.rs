@@ -12,6 +12,8 @@ pub const NXDOMAIN: u16 = 3;
 pub const NOTIMP: u16 = 4;
 /// Not ours to answer.
 pub const REFUSED: u16 = 5;
+/// Not an authority, or a signature is wrong (RFC 8945, 5.2).
+pub const NOTAUTH: u16 = 9;
 /// The version of EDNS is not known (RFC 6891, 6.1.3); its upper bits stand in the OPT record.
 pub const BADVERS: u16 = 16;
 /// The cookie is missing or not ours (RFC 7873, 8).
@@ -26,6 +28,7 @@ pub fn name(code: u16) -> &'static str {
         NXDOMAIN => "NXDOMAIN",
         NOTIMP => "NOTIMP",
         REFUSED => "REFUSED",
+        NOTAUTH => "NOTAUTH",
         BADVERS => "BADVERS",
         BADCOOKIE => "BADCOOKIE",
         _ => "OTHER",

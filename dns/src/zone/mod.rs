@@ -22,6 +22,7 @@ use std::collections::BTreeMap;
 use chassis::config::Place;
 
 pub use self::name::{Name, labels, parent, shown, suffixes};
+pub(crate) use self::read::judge_received;
 pub use self::read::{Read, read};
 pub(crate) use self::set::name_end;
 pub use self::set::{Record, RecordSet};

@@ -35,6 +35,14 @@ pub fn read(configs: &[ZoneConfig], sources: &mut Sources) -> Read {
             read.mistakes.push(mistake);
             continue;
         }
+        if !config.primary.is_empty() {
+            read.zones.push(Zone {
+                apex,
+                place: config.name.place(),
+                names: BTreeMap::new(),
+            });
+            continue;
+        }
         let mistakes = read.mistakes.len();
         let mut collector = Collector {
             apex,
@@ -64,6 +72,24 @@ pub fn read(configs: &[ZoneConfig], sources: &mut Sources) -> Read {
     }
     read
 }
+
+/// Judges a zone that another server has sent.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn judge_received(zone: Zone) -> Result<Zone, String> {
+    let mut read = Read::default();
+    check::judge(&zone, &mut read);
+    let mistakes = read.mistakes.into_iter().map(|mistake| mistake.message);
+    let mistakes: Vec<String> = mistakes.take(MOST_TOLD).collect();
+    match mistakes.is_empty() {
+        true => Ok(zone),
+        false => Err(mistakes.join("; ")),
+    }
+}
+
+/// Mistakes of a zone that are told at a time.
+const MOST_TOLD: usize = 3;
 
 /// When the configuration was changed last, as a serial: seconds since 1970.
 fn last_change(sources: &Sources) -> u32 {

@@ -21,7 +21,7 @@ use super::paced::{Pace, Paced};
 use super::query::{self, Refused};
 use super::reply;
 use crate::metrics::Transport;
-use crate::serve::respond::{Asking, respond};
+use crate::serve::respond::{Answer, Asking, respond};
 use crate::serve::tcp::{LEAVE, QUIET};
 use crate::serve::{Shared, TcpLimits};
 use crate::state::{HttpState, ListenerState};
@@ -168,14 +168,12 @@ impl Answering {
             keepalive: None,
         };
         let differs = self.shared.state.load().chooser.is_some();
-        respond(&self.shared, query, &asking, |answer| {
-            match answer.is_empty() {
-                true => reply::refusal(Refused {
-                    status: StatusCode::BAD_REQUEST,
-                    why: "this is not a DNS query",
-                }),
-                false => reply::with_answer(answer, differs),
-            }
+        respond(&self.shared, query, &asking, |answer| match answer {
+            Answer::None | Answer::Transfer(_) => reply::refusal(Refused {
+                status: StatusCode::BAD_REQUEST,
+                why: "this is not a DNS query",
+            }),
+            Answer::One(answer) => reply::with_answer(answer, differs),
         })
     }
 
