@@ -32,6 +32,16 @@ pub struct Responded {
     pub truncated: bool,
 }
 
+/// A packet that was read.
+pub(super) struct Asked<'a> {
+    pub(super) packet: &'a [u8],
+    pub(super) parsed: &'a Parsed,
+    /// The name of a query.
+    pub(super) name: &'a QueryName,
+    /// The number of that name, where there is such a name.
+    pub(super) exact: Option<u32>,
+}
+
 /// What an answer is written with.
 struct Reply<'a> {
     header: Header,
@@ -51,7 +61,30 @@ impl Snapshot {
         name: &mut QueryName,
         out: &mut [u8],
     ) -> Responded {
-        match parse(packet, name) {
+        let parsed = parse(packet, name);
+        let exact = match parsed {
+            Parsed::Query(_) => self.names.get(name.wire()),
+            Parsed::Refused(_) | Parsed::Silence => None,
+        };
+        let asked = Asked {
+            packet,
+            parsed: &parsed,
+            name,
+            exact,
+        };
+        self.respond_to(&asked, client, limits, out)
+    }
+
+    /// Answers a packet that was read, and its name looked up.
+    pub(super) fn respond_to(
+        &self,
+        asked: &Asked<'_>,
+        client: IpAddr,
+        limits: Limits,
+        out: &mut [u8],
+    ) -> Responded {
+        let packet = asked.packet;
+        match asked.parsed {
             Parsed::Silence => Responded {
                 len: 0,
                 code: rcode::FORMERR,
@@ -74,7 +107,7 @@ impl Snapshot {
                     edns: query.edns,
                     limits,
                 };
-                self.answer(&query, &reply, client, name, out)
+                self.answer(query, &reply, client, asked, out)
             }
         }
     }
@@ -84,14 +117,14 @@ impl Snapshot {
         query: &Query,
         reply: &Reply<'_>,
         client: IpAddr,
-        name: &QueryName,
+        asked: &Asked<'_>,
         out: &mut [u8],
     ) -> Responded {
         let qtype = query.qtype;
         if matches!(qtype, rtype::AXFR | rtype::IXFR) {
             return reply.error(rcode::REFUSED, qtype, out);
         }
-        let found = self.find(name, qtype);
+        let found = self.find_from(asked.exact, asked.name, qtype);
         if found.zone.is_none() {
             return reply.error(rcode::REFUSED, qtype, out);
         }
@@ -107,7 +140,7 @@ impl Snapshot {
             Found { dname: None, .. } => reply.send(answer, scope, qtype, out),
             Found {
                 dname: Some(owner), ..
-            } => reply.send_dname(answer, owner, name, qtype, out),
+            } => reply.send_dname(answer, owner, asked.name, qtype, out),
         }
     }
 

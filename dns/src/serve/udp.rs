@@ -11,9 +11,8 @@ use arc_swap::Cache;
 
 use super::Shared;
 use super::mmsg::{BATCH, Batch, LONGEST_ANSWER, travel_whole};
-use crate::answer::Limits;
+use crate::answer::{Limits, Pending, Snapshot};
 use crate::metrics::{Tally, Transport};
-use crate::wire::QueryName;
 
 /// Starts the thread of a socket. It ends soon after `closing` is set, and answers what waits first.
 pub(super) fn start(
@@ -37,7 +36,7 @@ struct Worker {
     socket: UdpSocket,
     shared: Arc<Shared>,
     batch: Batch,
-    name: QueryName,
+    pending: Box<[Pending]>,
     tally: Tally,
     /// Whether answers are never cut on their way; none when it was not said yet.
     whole: Option<bool>,
@@ -49,7 +48,7 @@ impl Worker {
             socket,
             shared,
             batch,
-            name: QueryName::default(),
+            pending: (0..BATCH).map(|_| Pending::default()).collect(),
             tally: Tally::default(),
             whole: None,
         }
@@ -102,21 +101,23 @@ impl Worker {
         }
     }
 
-    fn answer(&mut self, count: usize, snapshot: &crate::answer::Snapshot, limits: Limits) {
+    fn answer(&mut self, count: usize, snapshot: &Snapshot, limits: Limits) {
+        let pending = &mut self.pending[..count];
+        for (at, one) in pending.iter_mut().enumerate() {
+            match self.batch.query(at) {
+                // Nothing can be sent to port 0.
+                Some((query, client)) if client.port() != 0 => one.read(query),
+                _ => one.clear(),
+            }
+        }
+        let looked_up = snapshot.look_up(pending);
         for at in 0..count {
-            let Some((query, client, out)) = self.batch.query(at) else {
+            let Some((query, client, out)) = self.batch.exchange(at) else {
                 continue;
             };
-            // Nothing can be sent to port 0.
-            let len = match client.port() {
-                0 => 0,
-                _ => {
-                    let outcome = snapshot.respond(query, client.ip(), limits, &mut self.name, out);
-                    self.tally.count(&outcome);
-                    outcome.len
-                }
-            };
-            self.batch.answer(at, len);
+            let outcome = looked_up.respond(at, query, client.ip(), limits, out);
+            self.tally.count(&outcome);
+            self.batch.answer(at, outcome.len);
         }
         let sent = self.batch.send(&self.socket, count);
         self.shared
