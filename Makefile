@@ -87,7 +87,8 @@ setup:
 setup-tests:
 	@$(call install,curl:curl openssl:openssl nginx:nginx-light pebble:pebble mariadbd:mariadb-server \
 		redis-server:redis-server redis-sentinel:redis-sentinel memcached:memcached \
-		dig:bind9-dnsutils kdig:knot-dnsutils nsd:nsd knotd:knot)
+		dig:bind9-dnsutils kdig:knot-dnsutils nsd:nsd knotd:knot gdnsd:gdnsd dnsperf:dnsperf)
+	@ls /usr/lib/*/knot/modules-*/geoip.so >/dev/null 2>&1 || { $(call packages,knot-module-geoip); }
 	@/usr/bin/python3 -c "import grpc, websockets" 2>/dev/null || \
 		{ $(call packages,python3 python3-grpcio python3-websockets); }
 	@/usr/bin/python3 -c "import ensurepip" 2>/dev/null || { $(call packages,python3-venv); }
@@ -95,7 +96,8 @@ setup-tests:
 
 setup-bench:
 	@$(call install,nginx:nginx-light haproxy:haproxy caddy:caddy redis-server:redis-server \
-		dnsperf:dnsperf nsd:nsd knotd:knot gdnsd:gdnsd)
+		dnsperf:dnsperf nsd:nsd knotd:knot gdnsd:gdnsd ldns-signzone:ldnsutils)
+	@ls /usr/lib/*/knot/modules-*/geoip.so >/dev/null 2>&1 || { $(call packages,knot-module-geoip); }
 	@test -e /usr/lib/nginx/modules/ngx_http_js_module.so || { $(call packages,libnginx-mod-http-js); }
 
 setup-dist:

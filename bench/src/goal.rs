@@ -46,7 +46,12 @@ pub(crate) const GOALS: &[Goal] = &[
     goal("users", "login", Of::Peer("parts"), 1.1),
     goal("users", "refresh", Of::CpuMicros, 500.0), // 2,000 a second and core
     goal("dns", "10,000 names", Of::Peer("gdnsd"), 1.0),
+    goal("dns", "100,000 names", Of::Peer("gdnsd"), 1.0),
+    goal("dns", "100,000 names", Of::Itself, 1.1),
     goal("dns", "9 % not there", Of::Peer("gdnsd"), 1.0),
+    goal("dns", "geo by ECS", Of::Peer("gdnsd"), 1.0),
+    goal("dns", "signed", Of::Peer("nsd"), 1.0),
+    goal("dns", "all cores", Of::Peer("gdnsd"), 1.0),
 ];
 
 const fn goal(suite: &'static str, case: &'static str, of: Of, most: f64) -> Goal {

@@ -189,3 +189,41 @@ fn without_redis_user_services_are_left_out_and_it_is_named() {
     assert!(!output.status.success(), "{said}");
     assert!(said.contains("apt-get install redis-server"), "{said}");
 }
+
+#[test]
+fn dns_is_measured_beside_other_servers() {
+    let all = ["tidegate", "nsd", "knot", "gdnsd"];
+    // Every peer has answered a query as it is meant to, or it would not be there.
+    for (case, peers) in [
+        ("9 % not there", &all[..]),
+        ("geo by ECS", &["tidegate", "knot", "gdnsd"]),
+    ] {
+        let folder = tempfile::TempDir::new().expect("temporary folders can be made");
+        let json = folder.path().join("rows.json");
+        let output = Command::new(env!("CARGO_BIN_EXE_tidegate-bench"))
+            .args(["dns", "--case", case, "--seconds", "1", "--rounds", "1"])
+            .arg("--tidegate")
+            .arg(tidegate())
+            .arg("--json")
+            .arg(&json)
+            .output()
+            .expect("the program starts");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}");
+
+        let text = std::fs::read_to_string(json).expect("it was written");
+        let json: Value = serde_json::from_str(&text).expect("it is JSON");
+        let rows = json["rows"].as_array().expect("there are rows");
+        let measured: Vec<_> = rows.iter().filter_map(|row| row["peer"].as_str()).collect();
+        assert_eq!(measured, peers, "{said}");
+        for row in rows {
+            assert_eq!(row["case"], case);
+            for field in ["cpu_us_per_request", "cpu_ratio", "requests_per_second"] {
+                let value = row[field].as_f64();
+                assert!(value.is_some_and(|value| value > 0.0), "{field} in {row}");
+            }
+            // dnsperf does not tell percentiles, and nobody makes them up.
+            assert!(row["p50_us"].is_null() && row["p999_us"].is_null(), "{row}");
+        }
+    }
+}

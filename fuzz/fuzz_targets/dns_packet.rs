@@ -1,12 +1,14 @@
 //! A packet of DNS: any bytes are answered without a panic, never for longer than the client takes,
-//! and what is answered can be read by somebody else.
+//! what is answered can be read by somebody else, and in a batch it is the same.
 #![no_main]
 
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
 use chassis::config::load;
-use dns::answer::{Choice, Choose, Client, Limits, Options, PolicyId, Snapshot, compile};
+use dns::answer::{
+    Choice, Choose, Client, Limits, Options, Pending, PolicyId, Snapshot, compile,
+};
 use dns::guard::{CookieSecret, Cookies};
 use dns::wire::QueryName;
 use dns::{Config, zone};
@@ -94,6 +96,12 @@ fuzz_target!(|packet: &[u8]| {
         let limits = Limits { tcp, padded: tcp, keepalive, options, ..Limits::udp(1232) };
         let client = IpAddr::from([192, 0, 2, 53]);
         let answer = snapshot.respond(packet, client, limits, &mut name, &mut out);
+        let mut batch = [Pending::default(), Pending::default()];
+        batch[1].read(packet);
+        let mut again = vec![0; 65_535];
+        let in_batch = snapshot.look_up(&mut batch).respond(1, packet, client, limits, &mut again);
+        assert_eq!(in_batch, answer);
+        assert_eq!(again[..answer.len], out[..answer.len]);
         if answer.len == 0 {
             assert!(packet.len() < 12 || packet[2] & 0x80 != 0, "only responses get silence");
             continue;

@@ -19,6 +19,15 @@ impl Places {
         Self::split(allowed(), workers, wanted)
     }
 
+    /// Those of both.
+    pub(crate) fn all(&self) -> Vec<usize> {
+        match self.proxy.is_empty() {
+            // Nothing is kept to a part of them.
+            true => allowed(),
+            false => [&self.proxy[..], &self.load].concat(),
+        }
+    }
+
     fn split(mut proxy: Vec<usize>, workers: usize, wanted: bool) -> Self {
         if !wanted || proxy.len() <= workers {
             return Self::default();
@@ -52,6 +61,7 @@ mod tests {
     #[test]
     fn the_load_gets_what_the_proxy_leaves() {
         let places = Places::split(vec![0, 1, 2, 3], 1, true);
+        assert_eq!(places.all(), [0, 1, 2, 3]);
         assert_eq!((places.proxy, places.load), (vec![0], vec![1, 2, 3]));
         let crowded = Places::split(vec![0, 1], 2, true);
         assert!(crowded.proxy.is_empty() && crowded.load.is_empty());

@@ -23,7 +23,11 @@ use crate::load::Certificate;
 use crate::policy::Policy;
 
 pub(crate) use self::behind::Behind;
-pub(crate) use self::dns::{PEERS as DNS_SERVERS, ZONE as DNS_ZONE, name as dns_name};
+pub(crate) use self::dns::{
+    Answers as DnsAnswers, Dns, NETWORKS as DNS_NETWORKS, PEERS as DNS_SERVERS, ZONE as DNS_ZONE,
+    address as dns_address, name as dns_name, network as dns_network, site_of as dns_site_of,
+    zone as dns_zone,
+};
 pub(crate) use self::pingora::{Bare, serve as serve_bare_pingora};
 pub(crate) use self::running::{Launch, Running};
 pub(crate) use self::users::{Cached, PEERS as USER_SERVICES, Users};
@@ -84,8 +88,10 @@ pub(crate) struct Setup {
     pub(crate) policy: Option<Policy>,
     /// How user services are set up, which proxies know nothing of.
     pub(crate) users: Option<Users>,
-    /// How many names the zone of a DNS server has.
-    pub(crate) names: Option<usize>,
+    /// What a DNS server is to serve.
+    pub(crate) dns: Option<Dns>,
+    /// Workers or threads, on all cores, in place of what the run has.
+    pub(crate) workers: Option<usize>,
 }
 
 /// What clients speak.

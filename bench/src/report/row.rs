@@ -114,9 +114,12 @@ impl Row {
         self.cpu_us_per_request = cpu.map(|cpu| cpu.median);
         self.cpu_us_range = cpu.map(|cpu| [cpu.min, cpu.max]);
         self.requests_per_second = median(&|round| requests(round) / seconds(round));
-        self.p50_us = median(&|round| round.sample.micros(0.5));
-        self.p99_us = median(&|round| round.sample.micros(0.99));
-        self.p999_us = median(&|round| round.sample.micros(0.999));
+        // A load that is not ours tells how many were answered, and not after how long.
+        if rounds.iter().any(|round| !round.sample.latency.is_empty()) {
+            self.p50_us = median(&|round| round.sample.micros(0.5));
+            self.p99_us = median(&|round| round.sample.micros(0.99));
+            self.p999_us = median(&|round| round.sample.micros(0.999));
+        }
         self.busy = median(&|round| round.proxy / 1e6 / seconds(round) / workers as f64);
         self.load_us_per_request = median(&|round| round.load / requests(round));
         self.origin_us_per_request = median(&|round| round.origin / requests(round));

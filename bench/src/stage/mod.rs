@@ -70,9 +70,9 @@ impl Context {
     }
 
     /// A file of the load's own.
-    pub(crate) fn file(&self, name: &str, text: &str) -> Result<PathBuf, Error> {
+    pub(crate) fn file(&self, name: &str, content: impl AsRef<[u8]>) -> Result<PathBuf, Error> {
         let path = self.folder.path().join(name);
-        std::fs::write(&path, text).map_err(Error::machine("a file for the load"))?;
+        std::fs::write(&path, content).map_err(Error::machine("a file for the load"))?;
         Ok(path)
     }
 
@@ -171,11 +171,14 @@ impl<'a> Stage<'a> {
                 admin: free()?,
                 origin: stage.behind.address(setup.back),
                 folder: &folder,
-                workers: context.options.workers,
+                workers: setup.workers.unwrap_or(context.options.workers),
                 certificate: &context.certificate,
             };
-            let cpus = &context.places.proxy;
-            match Running::start(peer, program, setup, &place, cpus) {
+            let cpus = match setup.workers {
+                None => context.places.proxy.clone(),
+                Some(_) => context.places.all(),
+            };
+            match Running::start(peer, program, setup, &place, &cpus) {
                 Ok(running) => stage.running.extend(running),
                 Err(error) => stage.leave_out(peer.name, error)?,
             }

@@ -59,7 +59,7 @@ const COUNTS: [usize; 3] = [10, 1_000, 10_000];
 const SPREAD: usize = 500;
 
 /// How many times the CPU time of its own first case a peer needs: the median of the rounds.
-fn compare_with_first_case(rows: &mut [Row], measured: &[Measured], first: &[Measured]) {
+pub(super) fn compare_with_first_case(rows: &mut [Row], measured: &[Measured], first: &[Measured]) {
     let of = |measured: &[Measured], peer| {
         let measured = measured.iter().find(|measured| measured.peer == peer)?;
         Some(measured.cpu())

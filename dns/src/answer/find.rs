@@ -36,7 +36,17 @@ pub enum Why<'a> {
 impl Snapshot {
     /// Finds the answer for a name and type.
     pub fn find<'a>(&'a self, name: &QueryName, qtype: u16) -> Found<'a> {
-        match self.names.get(name.wire()) {
+        self.find_from(self.names.get(name.wire()), name, qtype)
+    }
+
+    /// The same with the number of the name, where there is such a name.
+    pub(super) fn find_from<'a>(
+        &'a self,
+        exact: Option<u32>,
+        name: &QueryName,
+        qtype: u16,
+    ) -> Found<'a> {
+        match exact {
             Some(number) => self.at(number, qtype, Why::Exact),
             None => self.below(self.closest(name), qtype),
         }

@@ -1,6 +1,7 @@
 //! Names to numbers: a table that is built once and only read from then on.
 
 use std::hash::Hasher;
+use std::hint::black_box;
 
 use rustc_hash::FxHasher;
 
@@ -23,6 +24,16 @@ struct Slot {
     number: u32,
 }
 
+/// A look-up under way.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Probe {
+    hash: u32,
+    /// The slot where it begins.
+    at: u32,
+    /// The name with the same hash; [`NONE`] without one.
+    number: u32,
+}
+
 /// A name. Most have room here, so that to compare one costs a single line of the cache.
 #[derive(Clone, Copy, Debug)]
 #[repr(align(64))]
@@ -37,6 +48,13 @@ struct Entry {
 const SHORT: usize = 56;
 
 const NONE: u32 = u32::MAX;
+
+impl Probe {
+    /// The name with the same hash, which may be another.
+    pub(super) fn candidate(self) -> Option<u32> {
+        Some(self.number).filter(|number| *number != NONE)
+    }
+}
 
 impl NameTable {
     /// A table of names that differ, each numbered by its position.
@@ -79,15 +97,57 @@ impl NameTable {
     pub(super) fn get(&self, name: &[u8]) -> Option<u32> {
         let (hash, mut at) = self.start_of(name);
         loop {
+            let number = self.candidate(hash, &mut at)?;
+            if self.name(number) == name {
+                return Some(number);
+            }
+            at = (at + 1) & (self.slots.len() - 1);
+        }
+    }
+
+    /// The first step of a look-up in three, between which others take theirs: its slot comes nearer.
+    pub(super) fn begin(&self, name: &[u8]) -> Probe {
+        let (hash, at) = self.start_of(name);
+        black_box(self.slots[at].number);
+        Probe {
+            hash,
+            at: at as u32,
+            number: NONE,
+        }
+    }
+
+    /// The second step: the name comes nearer that has the same hash.
+    pub(super) fn look(&self, probe: &mut Probe) {
+        let mut at = probe.at as usize;
+        probe.number = NONE;
+        if let Some(number) = self.candidate(probe.hash, &mut at) {
+            black_box(self.entries[number as usize].len);
+            probe.number = number;
+        }
+    }
+
+    /// The last step: the number of the name.
+    pub(super) fn confirm(&self, probe: Probe, name: &[u8]) -> Option<u32> {
+        let number = probe.candidate()?;
+        match self.name(number) == name {
+            true => Some(number),
+            // Another name has the same half of a hash.
+            false => self.get(name),
+        }
+    }
+
+    /// The number in the first slot with this hash, from the slot `at` on, which becomes that slot.
+    fn candidate(&self, hash: u32, at: &mut usize) -> Option<u32> {
+        loop {
             // At least every second slot is empty.
-            let slot = self.slots[at];
+            let slot = self.slots[*at];
             if slot.number == NONE {
                 return None;
             }
-            if slot.hash == hash && self.name(slot.number) == name {
+            if slot.hash == hash {
                 return Some(slot.number);
             }
-            at = (at + 1) & (self.slots.len() - 1);
+            *at = (*at + 1) & (self.slots.len() - 1);
         }
     }
 
@@ -125,9 +185,34 @@ mod tests {
         let table = NameTable::new(names.iter().map(Vec::as_slice));
         for (number, name) in names.iter().enumerate() {
             assert_eq!(table.get(name), Some(number as u32));
+            assert_eq!(in_steps(&table, name), Some(number as u32));
             assert_eq!(table.name(number as u32), name);
         }
         assert_eq!(table.get(b"\x041000\0"), None);
+        assert_eq!(in_steps(&table, b"\x041000\0"), None);
         assert_eq!(NameTable::new([].into_iter()).get(b"\0"), None);
+    }
+
+    fn in_steps(table: &NameTable, name: &[u8]) -> Option<u32> {
+        let mut probe = table.begin(name);
+        table.look(&mut probe);
+        table.confirm(probe, name)
+    }
+
+    #[test]
+    fn a_name_with_the_hash_of_another_is_found_too() {
+        let names: [&[u8]; 2] = [b"\x01a\0", b"\x01b\0"];
+        let mut table = NameTable::new(names.into_iter());
+        let (hash, at) = table.start_of(names[1]);
+        // As if both had this hash, and the first had come first.
+        table.slots.fill(Slot {
+            hash: 0,
+            number: NONE,
+        });
+        table.slots[at] = Slot { hash, number: 0 };
+        let next = (at + 1) & (table.slots.len() - 1);
+        table.slots[next] = Slot { hash, number: 1 };
+        assert_eq!(table.get(names[1]), Some(1));
+        assert_eq!(in_steps(&table, names[1]), Some(1));
     }
 }

@@ -30,13 +30,17 @@ pub struct Limits<'a> {
 
 impl Limits<'_> {
     /// Over UDP, from a server that says nothing of itself.
-    pub fn udp(largest_udp: u16) -> Self {
+    pub const fn udp(largest_udp: u16) -> Self {
         Self {
             largest_udp,
             tcp: false,
             padded: false,
             keepalive: None,
-            options: Options::default(),
+            options: Options {
+                cookies: None,
+                now: 0,
+                identity: &[],
+            },
         }
     }
 }
@@ -76,6 +80,16 @@ pub struct Responded {
     pub(crate) opt: u16,
 }
 
+/// A packet that was read.
+pub(super) struct Asked<'a> {
+    pub(super) packet: &'a [u8],
+    pub(super) parsed: &'a Parsed,
+    /// The name of a query.
+    pub(super) name: &'a QueryName,
+    /// The number of that name, where there is such a name.
+    pub(super) exact: Option<u32>,
+}
+
 /// What an answer is written with.
 struct Reply<'a> {
     header: Header,
@@ -96,7 +110,30 @@ impl Snapshot {
         name: &mut QueryName,
         out: &mut [u8],
     ) -> Responded {
-        match parse(packet, name) {
+        let parsed = parse(packet, name);
+        let exact = match parsed {
+            Parsed::Query(_) => self.names.get(name.wire()),
+            Parsed::Refused(_) | Parsed::Silence => None,
+        };
+        let asked = Asked {
+            packet,
+            parsed: &parsed,
+            name,
+            exact,
+        };
+        self.respond_to(&asked, client, limits, out)
+    }
+
+    /// Answers a packet that was read, and its name looked up.
+    pub(super) fn respond_to(
+        &self,
+        asked: &Asked<'_>,
+        client: IpAddr,
+        limits: Limits<'_>,
+        out: &mut [u8],
+    ) -> Responded {
+        let packet = asked.packet;
+        match asked.parsed {
             Parsed::Silence => Responded {
                 code: rcode::FORMERR,
                 ..Responded::default()
@@ -114,7 +151,7 @@ impl Snapshot {
                 let reply = Reply::new(query.header, question, query.edns, client, limits);
                 let responded = match reply.lacks_cookie() {
                     true => reply.error(rcode::BADCOOKIE, query.qtype, out),
-                    false => self.answer(&query, &reply, client, name, out),
+                    false => self.answer(query, &reply, client, asked, out),
                 };
                 Responded {
                     odd: query.odd,
@@ -129,14 +166,14 @@ impl Snapshot {
         query: &Query,
         reply: &Reply<'_>,
         client: IpAddr,
-        name: &QueryName,
+        asked: &Asked<'_>,
         out: &mut [u8],
     ) -> Responded {
         let qtype = query.qtype;
         if matches!(qtype, rtype::AXFR | rtype::IXFR) {
             return reply.error(rcode::REFUSED, qtype, out);
         }
-        let found = self.find(name, qtype);
+        let found = self.find_from(asked.exact, asked.name, qtype);
         if found.zone.is_none() {
             return reply.error(rcode::REFUSED, qtype, out);
         }
@@ -152,7 +189,10 @@ impl Snapshot {
             Found { dname: None, .. } => reply.send(answer, scope, qtype, out),
             Found {
                 dname: Some(owner), ..
-            } => self.send_moved((reply, query), (&found, owner), answer, name, client, out),
+            } => {
+                let moved = (&found, owner);
+                self.send_moved((reply, query), moved, answer, asked.name, client, out)
+            }
         };
         Responded {
             site: site.or(responded.site),

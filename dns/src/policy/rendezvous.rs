@@ -79,6 +79,13 @@ pub(super) fn lot(hash: u64, per_weight: f64) -> Lot {
     -ln(uniform(hash)) * per_weight
 }
 
+/// Whether the lot of a hash is larger than another for certain. It takes no logarithm: -ln u is 1 - u at least. What
+/// rounding could turn around is left open.
+pub(super) fn is_larger(hash: u64, per_weight: f64, other: Lot) -> bool {
+    const ROUNDING: f64 = 1.0 + 1e-9;
+    (1.0 - uniform(hash)) * per_weight > other * ROUNDING
+}
+
 /// A number between 0 and 1, both excluded.
 #[expect(clippy::cast_precision_loss, reason = "52 bits and a half fit into 53")]
 fn uniform(hash: u64) -> f64 {
@@ -125,6 +132,25 @@ mod tests {
             assert!(lot.is_finite() && lot > 0.0, "{hash}: {lot}");
             assert!((lot + uniform(hash).ln()).abs() < 1e-13, "{hash}");
         }
+    }
+
+    #[test]
+    fn what_is_larger_for_certain_is_larger() {
+        let (mut certain, mut larger) = (0, 0);
+        // Small lots, where the two are all but the same, and all others.
+        let hashes = (0..20_000).map(|number| mix(number) | (u64::MAX << (number % 64)));
+        for hash in hashes.chain((0..20_000).map(mix)) {
+            let other = lot(mix(hash), 0.5).min(lot(mix(!hash), 1.0) / 8.0);
+            let lot = lot(hash, 1.0);
+            assert!(!is_larger(hash, 1.0, other) || lot > other, "{hash}");
+            assert!(!is_larger(hash, 1.0, lot) && !is_larger(hash, 1.0, Lot::INFINITY));
+            certain += usize::from(is_larger(hash, 1.0, other));
+            larger += usize::from(lot > other);
+        }
+        assert!(
+            certain > 0 && certain * 10 > larger * 8,
+            "{certain} of {larger}"
+        );
     }
 
     #[test]

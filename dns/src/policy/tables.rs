@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::compile::{Policy, PoolKind};
 use super::group::{Family, Group, Question, View};
-use super::rendezvous::{Key, lot};
+use super::rendezvous::{Key, Lot, is_larger, lot};
 use super::variants::Numbers;
 use crate::geo::{SiteId, Sites};
 
@@ -247,9 +247,13 @@ impl Choices {
             let best = hashes.reduce(|best, one| if one.0 > best.0 { one } else { best });
             return best.map_or(0, |(_, at)| at);
         }
-        let lots = numbered.map(|(at, member)| (self.lot(key, member), at));
-        let best = lots.reduce(|best, one| if one.0 < best.0 { one } else { best });
-        best.map_or(0, |(_, at)| at)
+        let mut best = (Lot::INFINITY, 0);
+        for (at, member) in numbered {
+            if let Some(lot) = smaller_lot(key, member, best.0) {
+                best = (lot, at);
+            }
+        }
+        best.1
     }
 
     /// The smallest lots in ascending order, by insertion.
@@ -257,8 +261,7 @@ impl Choices {
         let mut lots = [f64::INFINITY; MOST_ANSWERS];
         let last = count.clamp(1, MOST_ANSWERS) - 1;
         for (number, member) in (0u8..).zip(&*self.members) {
-            let lot = self.lot(key, member);
-            if lot < lots[last] {
+            if let Some(lot) = smaller_lot(key, member, lots[last]) {
                 let mut rank = last;
                 while rank > 0 && lots[rank - 1] > lot {
                     (lots[rank], chosen[rank]) = (lots[rank - 1], chosen[rank - 1]);
@@ -268,10 +271,16 @@ impl Choices {
             }
         }
     }
+}
 
-    fn lot(&self, key: Key, member: &Member) -> f64 {
-        lot(key.draw(member.key), member.per_weight)
+/// The lot of a member, when it is smaller than another.
+fn smaller_lot(key: Key, member: &Member, other: Lot) -> Option<Lot> {
+    let hash = key.draw(member.key);
+    // Most are not, and need no logarithm to be told so.
+    if is_larger(hash, member.per_weight, other) {
+        return None;
     }
+    Some(lot(hash, member.per_weight)).filter(|lot| *lot < other)
 }
 
 fn variant(policy: &Policy, family: Family, group: &Group) -> Variant {

@@ -27,7 +27,10 @@ struct Control([u8; CONTROL]);
 /// Buffers for a batch of queries and their answers. Made once a thread.
 pub(super) struct Batch {
     queries: Box<[[u8; LONGEST_QUERY + APART]]>,
-    answers: Box<[[u8; LONGEST_ANSWER + APART]]>,
+    /// One after the other: usual answers are short, and so are the way to the next and what all of them take.
+    answers: Box<[u8]>,
+    /// Where the next answer begins.
+    next_answer: usize,
     clients: Box<[libc::sockaddr_storage]>,
     controls: Box<[Control]>,
     received: [Received; BATCH],
@@ -40,6 +43,7 @@ struct Received {
     query: usize,
     client: libc::socklen_t,
     control: usize,
+    answer_at: usize,
     answer: usize,
 }
 
@@ -59,7 +63,8 @@ impl Batch {
         let no_address: libc::sockaddr_storage = unsafe { mem::zeroed() };
         Ok(Self {
             queries: vec![[0; LONGEST_QUERY + APART]; BATCH].into(),
-            answers: vec![[0; LONGEST_ANSWER + APART]; BATCH].into(),
+            answers: vec![0; LONGEST_ANSWER * BATCH].into(),
+            next_answer: 0,
             clients: vec![no_address; BATCH].into(),
             controls: vec![Control([0; CONTROL]); BATCH].into(),
             received: [Received::default(); BATCH],
@@ -106,22 +111,34 @@ impl Batch {
                 query: (header.msg_len as usize).min(LONGEST_QUERY),
                 client: header.msg_hdr.msg_namelen,
                 control: header.msg_hdr.msg_controllen.min(CONTROL),
+                answer_at: 0,
                 answer: 0,
             };
         }
+        self.next_answer = 0;
         Ok(count)
     }
 
-    /// A query of the batch, who asks, and the room for its answer. None of a client without an address.
-    pub(super) fn query(&mut self, at: usize) -> Option<(&[u8], SocketAddr, &mut [u8])> {
+    /// A query of the batch, and who asks. None of a client without an address.
+    pub(super) fn query(&self, at: usize) -> Option<(&[u8], SocketAddr)> {
         let client = address(&self.clients[at], self.received[at].client)?;
-        let query = &self.queries[at][..self.received[at].query];
-        Some((query, client, &mut self.answers[at][..LONGEST_ANSWER]))
+        Some((&self.queries[at][..self.received[at].query], client))
     }
 
-    /// Says how long the answer to a query is; 0 for none.
+    /// The same with the room for its answer. One after the other, each once: the room is what the answers before have left.
+    pub(super) fn exchange(&mut self, at: usize) -> Option<(&[u8], SocketAddr, &mut [u8])> {
+        let client = address(&self.clients[at], self.received[at].client)?;
+        let query = &self.queries[at][..self.received[at].query];
+        let room = &mut self.answers[self.next_answer..][..LONGEST_ANSWER];
+        Some((query, client, room))
+    }
+
+    /// Says how long the answer is that was written last, and to which query; 0 for none.
     pub(super) fn answer(&mut self, at: usize, len: usize) {
-        self.received[at].answer = len.min(LONGEST_ANSWER);
+        let len = len.min(LONGEST_ANSWER);
+        self.received[at].answer_at = self.next_answer;
+        self.received[at].answer = len;
+        self.next_answer += len;
     }
 
     /// Sends the answers to the first `count` queries.
@@ -134,6 +151,7 @@ impl Batch {
             let Received {
                 client,
                 control,
+                answer_at,
                 answer,
                 ..
             } = self.received[at];
@@ -144,7 +162,7 @@ impl Batch {
                 true => answer_from_asked(&mut self.controls[at], control),
                 false => 0,
             };
-            parts[ready] = part(&mut self.answers[at][..answer]);
+            parts[ready] = part(&mut self.answers[answer_at..][..answer]);
             let message = &mut headers[ready].msg_hdr;
             message.msg_name = (&raw mut self.clients[at]).cast();
             message.msg_namelen = client;

@@ -11,7 +11,7 @@ use arc_swap::Cache;
 
 use super::Shared;
 use super::mmsg::{BATCH, Batch, LONGEST_ANSWER, travel_whole};
-use crate::answer::{Limits, Responded};
+use crate::answer::{Limits, Pending, Responded};
 use crate::guard::{Held, Verdict};
 use crate::metrics::{Tally, Transport};
 use crate::querylog::Event;
@@ -41,7 +41,7 @@ struct Worker {
     socket: UdpSocket,
     shared: Arc<Shared>,
     batch: Batch,
-    name: QueryName,
+    pending: Box<[Pending]>,
     tally: Tally,
     held: Held,
     /// Queries since the last one that was logged.
@@ -56,7 +56,7 @@ impl Worker {
             socket,
             shared,
             batch,
-            name: QueryName::default(),
+            pending: (0..BATCH).map(|_| Pending::default()).collect(),
             tally: Tally::default(),
             held: Held::default(),
             unlogged: 0,
@@ -112,19 +112,23 @@ impl Worker {
         let guard = &state.guard;
         let limits = guard.limits(largest);
         guard.begin(&mut self.held, now);
+        let pending = &mut self.pending[..count];
+        for (at, one) in pending.iter_mut().enumerate() {
+            match self.batch.query(at) {
+                // Nothing can be sent to port 0.
+                Some((query, client)) if client.port() != 0 => one.read(query),
+                _ => one.clear(),
+            }
+        }
+        let looked_up = state.snapshot.look_up(pending);
         for at in 0..count {
-            let Some((query, client, out)) = self.batch.query(at) else {
+            let Some((query, client, out)) = self.batch.exchange(at) else {
                 continue;
             };
-            // Nothing can be sent to port 0.
-            if client.port() == 0 {
-                self.batch.answer(at, 0);
-                continue;
-            }
-            let (client, name) = (client.ip(), &mut self.name);
-            let mut outcome = state.snapshot.respond(query, client, limits, name, out);
+            let client = client.ip();
+            let mut outcome = looked_up.respond(at, query, client, limits, out);
             if outcome.odd {
-                outcome = odd(&self.shared, state, query, client, limits, name, out);
+                outcome = odd(&self.shared, state, query, client, limits, out);
             }
             let verdict = guard.judge(&mut outcome, client, &mut self.held, out);
             self.tally.count(&outcome, verdict);
@@ -163,7 +167,6 @@ fn odd(
     packet: &[u8],
     client: IpAddr,
     limits: Limits<'_>,
-    name: &mut QueryName,
     out: &mut [u8],
 ) -> Responded {
     let asked = Asked {
@@ -171,7 +174,7 @@ fn odd(
         client,
         limits,
     };
-    match reply(shared, state, &asked, name, out) {
+    match reply(shared, state, &asked, &mut QueryName::default(), out) {
         Reply::Answer(outcome) => outcome,
         // Over UDP none begins.
         Reply::Transfer(_) => Responded::default(),
