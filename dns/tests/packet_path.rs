@@ -118,10 +118,7 @@ fn together(
 
 const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(198, 51, 100, 7));
 
-const LIMITS: Limits = Limits {
-    largest_udp: 1232,
-    tcp: false,
-};
+const LIMITS: Limits = Limits::udp(1232);
 
 const CONFIG: &str = r#"
 [admin]
