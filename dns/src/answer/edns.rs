@@ -17,8 +17,10 @@ pub(super) fn write(edns: &Edns, size: u16, code: u16, scope: u8, out: &mut [u8]
     let options = edns
         .subnet
         .map_or(0, |subnet| subnet.write(scope, &mut out[PLAIN..]));
-    // DO is copied (RFC 3225, 3).
-    let flags = if edns.wants_dnssec { 0x80 } else { 0 };
+    // DO is copied (RFC 3225, 3), and CO too (RFC 9824, 5.1).
+    let dnssec = if edns.wants_dnssec { 0x80 } else { 0 };
+    let compact = if edns.takes_compact { 0x40 } else { 0 };
+    let flags = dnssec | compact;
     let [_, kind] = rtype::OPT.to_be_bytes();
     let [size_high, size_low] = size.to_be_bytes();
     let [high, low] = (options as u16).to_be_bytes();

@@ -13,6 +13,8 @@ pub struct Edns {
     pub version: u8,
     /// It wants signatures (RFC 3225).
     pub wants_dnssec: bool,
+    /// It takes NXDOMAIN with a record that says the name is there without types (CO, RFC 9824, 5.1).
+    pub takes_compact: bool,
     /// The network that it asks for.
     pub subnet: Option<Subnet>,
 }
@@ -41,6 +43,8 @@ pub enum Family {
 const SUBNET: u16 = 8;
 /// The bit DO in the flags.
 const DNSSEC_OK: u16 = 0x8000;
+/// The bit CO.
+const COMPACT_OK: u16 = 0x4000;
 
 impl Edns {
     /// Reads the record after its type: the size for a class, the flags for a TTL, then options.
@@ -52,6 +56,7 @@ impl Edns {
             udp_size,
             version,
             wants_dnssec: u16::from_be_bytes([high, low]) & DNSSEC_OK != 0,
+            takes_compact: u16::from_be_bytes([high, low]) & COMPACT_OK != 0,
             subnet: None,
         };
         if version != 0 {
