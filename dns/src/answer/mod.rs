@@ -17,10 +17,11 @@ mod message;
 mod names;
 mod respond;
 mod sets;
+mod signed;
 mod snapshot;
 
 pub use self::choose::{Choice, Choose, Client, NoPolicies, PolicyId};
-pub use self::compile::compile;
+pub use self::compile::{compile, compile_signed};
 pub use self::find::{Found, Why};
 pub use self::respond::{Limits, Responded};
 pub use self::snapshot::Snapshot;

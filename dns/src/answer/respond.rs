@@ -4,7 +4,9 @@ use std::net::IpAddr;
 
 use super::bytes::Answer;
 use super::choose::{Choice, Client};
+use super::signed::OfAsked;
 use super::{Found, Snapshot, edns};
+use crate::dnssec::online::{Online, Refused};
 use crate::wire::{
     Edns, Flags, HEADER, Header, IN, PLAIN_UDP, Parsed, Query, QueryName, TO_QUESTION, parse,
     rcode, rtype,
@@ -30,6 +32,15 @@ pub struct Responded {
     pub qtype: u16,
     /// Whether the answer was cut, so that the client asks again over TCP.
     pub truncated: bool,
+}
+
+/// An answer with signatures.
+struct Signed<'a> {
+    answer: &'a Answer,
+    /// What is signed for the name that is asked, and with what.
+    of_asked: Option<(&'a OfAsked, &'a Online)>,
+    /// The DNAME record's owner, when the answer needs a CNAME record made for this name.
+    dname: Option<&'a [u8]>,
 }
 
 /// What an answer is written with.
@@ -95,10 +106,22 @@ impl Snapshot {
         if found.zone.is_none() {
             return reply.error(rcode::REFUSED, qtype, out);
         }
+        if matches!(qtype, rtype::RRSIG | rtype::NSEC)
+            && found.zone.is_some_and(|zone| self.is_signed(zone))
+        {
+            // They belong to other records; alone they say nothing that can be relied on.
+            return reply.error(rcode::REFUSED, qtype, out);
+        }
         let (number, scope) = match found.given.split() {
             Ok(number) => (Some(number), 0),
             Err(dynamic) => self.choose(dynamic, client, query.edns.as_ref()),
         };
+        if let Some(number) = number
+            && query.edns.is_some_and(|edns| edns.wants_dnssec)
+            && let Some(signed) = self.with_signatures(number, &found)
+        {
+            return reply.send_signed(&signed, scope, name, qtype, out);
+        }
         let answer = number.and_then(|number| self.answers.get(number as usize));
         let Some(answer) = answer else {
             return reply.error(rcode::SERVFAIL, qtype, out);
@@ -109,6 +132,19 @@ impl Snapshot {
                 dname: Some(owner), ..
             } => reply.send_dname(answer, owner, name, qtype, out),
         }
+    }
+
+    /// The answer for clients that want signatures; none where there are none.
+    fn with_signatures<'a>(&'a self, number: u32, found: &Found<'a>) -> Option<Signed<'a>> {
+        let (answer, of_asked) = self.signed(number)?;
+        Some(Signed {
+            answer,
+            dname: found.dname,
+            of_asked: match of_asked {
+                Some(of_asked) => Some((of_asked, self.online(found.zone?)?)),
+                None => None,
+            },
+        })
     }
 
     fn choose(&self, dynamic: u32, client: IpAddr, edns: Option<&Edns>) -> (Option<u32>, u8) {
@@ -170,6 +206,54 @@ impl Reply<'_> {
         self.finish(octets.len(), counts, code, flags, scope, qtype, out)
     }
 
+    /// An answer with signatures, of which some may be made for the name that is asked.
+    fn send_signed(
+        &self,
+        signed: &Signed<'_>,
+        scope: u8,
+        name: &QueryName,
+        qtype: u16,
+        out: &mut [u8],
+    ) -> Responded {
+        let answer = signed.answer;
+        if let Some(owner) = signed.dname {
+            return self.send_dname(answer, owner, name, qtype, out);
+        }
+        let start = HEADER + self.question.len();
+        let room = self.room().min(out.len()) - start - edns::length(self.edns.as_ref());
+        let flags = Flags(if answer.authoritative { Flags::AA } else { 0 });
+        let compact = self.edns.is_some_and(|edns| edns.takes_compact);
+        // To others the name is there, without types: the record that denies is of the name (RFC 9824, 3.1 and 5.1).
+        let code = match answer.code.into() {
+            rcode::NXDOMAIN if !compact => rcode::NOERROR,
+            code => code,
+        };
+        let cut = Flags(flags.0 | Flags::TC);
+        let Some((octets, additional)) = answer.fit(room) else {
+            return self.finish(0, [0; 3], code, cut, scope, qtype, out);
+        };
+        let records = &mut out[start..start + room];
+        answer.copy(octets, self.question.len() - 4, records);
+        let [answers, mut authorities, _] = answer.counts;
+        let mut length = octets.len();
+        if let Some((of_asked, online)) = signed.of_asked {
+            match of_asked.write(online, name.wire(), length, records) {
+                Ok(0) => {}
+                Ok(added) => {
+                    length += added;
+                    authorities += 2;
+                }
+                // Who asks again over TCP is there; an error there is for whoever asks too much.
+                Err(Refused::Busy) if self.limits.tcp => {
+                    return self.error(rcode::SERVFAIL, qtype, out);
+                }
+                Err(_) => return self.finish(0, [0; 3], code, cut, scope, qtype, out),
+            }
+        }
+        let counts = [answers, authorities, additional];
+        self.finish(length, counts, code, flags, scope, qtype, out)
+    }
+
     /// The DNAME record, and the CNAME record that follows from it (RFC 6672, 3.1).
     fn send_dname(
         &self,
@@ -183,9 +267,14 @@ impl Reply<'_> {
         let start = HEADER + self.question.len();
         let space = self.room().min(out.len()) - start - edns::length(self.edns.as_ref());
         let flags = Flags(Flags::AA);
-        // The record's data is the target: it is not compressed, and it is all that follows.
-        let fixed = 2 + 10;
-        let target = answer.bytes().get(fixed..).unwrap_or_default();
+        // The record's data is the target, which is not compressed; its signature may follow.
+        let target = match answer.bytes().get(10..) {
+            Some([high, low, rest @ ..]) => {
+                let length = usize::from(u16::from_be_bytes([*high, *low]));
+                rest.get(..length).unwrap_or_default()
+            }
+            _ => &[],
+        };
         let prefix = name.wire().len() - owner.len();
         let length = prefix + target.len();
         if length > crate::wire::LONGEST_NAME {
@@ -195,7 +284,8 @@ impl Reply<'_> {
                 return self.finish(0, [0; 3], code, Flags(flags.0 | Flags::TC), 0, qtype, out);
             };
             answer.copy(octets, self.question.len() - 4, &mut out[start..]);
-            return self.finish(octets.len(), [1, 0, 0], code, flags, 0, qtype, out);
+            let counts = [answer.counts[0], 0, 0];
+            return self.finish(octets.len(), counts, code, flags, 0, qtype, out);
         }
         let whole = answer.bytes().len() + FIXED + length;
         if whole > space {
@@ -213,7 +303,8 @@ impl Reply<'_> {
         // As the client has written it.
         record[FIXED..FIXED + prefix].copy_from_slice(&self.question[..prefix]);
         record[FIXED + prefix..].copy_from_slice(target);
-        self.finish(whole, [2, 0, 0], rcode::NOERROR, flags, 0, qtype, out)
+        let counts = [answer.counts[0] + 1, 0, 0];
+        self.finish(whole, counts, rcode::NOERROR, flags, 0, qtype, out)
     }
 
     /// Writes what stands around the records, which are in `out` already.
