@@ -11,6 +11,7 @@ use chassis::net::handover::Handover;
 use crate::answer::{self, Choose, NoPolicies, Snapshot};
 use crate::chooser::Chooser;
 use crate::config::{Config, ListenerConfig};
+use crate::dnssec::{SignedZones, Signing, unix_now};
 use crate::learned::Learned;
 use crate::serve::TcpLimits;
 use crate::state::{ListenerState, State};
@@ -47,12 +48,13 @@ pub(crate) fn compile(file: &Path, learned: &Learned) -> Result<Compiled, Report
         mistakes.push(mistake);
         None
     });
+    let signing = Signing::compile(config, &loaded.sources, &mut mistakes);
     let policies = Policies::compile(config, &mut loaded.sources);
     let compiled = policies.and_then(|policies| {
-        let snapshot = answers(&read.zones, policies.chooser.as_ref(), learned)?;
-        Ok((policies, snapshot))
+        let answers = answers(&read.zones, policies.chooser.as_ref(), &signing, learned)?;
+        Ok((policies, answers))
     });
-    let (policies, snapshot) = match compiled {
+    let (policies, (snapshot, signed)) = match compiled {
         Ok(compiled) if mistakes.is_empty() => compiled,
         outcome => {
             mistakes.extend(outcome.err().into_iter().flatten());
@@ -64,15 +66,11 @@ pub(crate) fn compile(file: &Path, learned: &Learned) -> Result<Compiled, Report
     let state = State {
         snapshot: snapshot.into(),
         zones: read.zones.into(),
+        signing,
+        signed: signed.into(),
         chooser: policies.chooser.clone(),
         listeners,
-        tcp: TcpLimits {
-            connections: *config.tcp.connections,
-            connections_per_client: *config.tcp.connections_per_client,
-            idle: *config.tcp.idle,
-            progress: *config.tcp.progress,
-            queries: *config.tcp.queries,
-        },
+        tcp: tcp(config),
         largest_udp: *config.udp.largest,
         receive_buffer: usize::try_from(config.udp.receive_buffer.bytes()).unwrap_or(usize::MAX),
         handover,
@@ -97,9 +95,11 @@ pub(crate) fn compile(file: &Path, learned: &Learned) -> Result<Compiled, Report
 /// # Errors
 /// What cannot be answered; the places are those of the state's configuration.
 pub(crate) fn renew(state: &State, learned: &Learned) -> Result<State, Vec<Diagnostic>> {
-    let snapshot = answers(&state.zones, state.chooser.as_ref(), learned)?;
+    let chooser = state.chooser.as_ref();
+    let (snapshot, signed) = answers(&state.zones, chooser, &state.signing, learned)?;
     Ok(State {
         snapshot: snapshot.into(),
+        signed: signed.into(),
         ..state.clone()
     })
 }
@@ -108,13 +108,21 @@ pub(crate) fn renew(state: &State, learned: &Learned) -> Result<State, Vec<Diagn
 fn answers(
     zones: &[Zone],
     chooser: Option<&Arc<Chooser>>,
-    _learned: &Learned,
-) -> Result<Snapshot, Vec<Diagnostic>> {
+    signing: &Signing,
+    learned: &Learned,
+) -> Result<(Snapshot, SignedZones), Vec<Diagnostic>> {
     let chooser: Arc<dyn Choose> = match chooser {
         Some(chooser) => chooser.clone(),
         None => Arc::new(NoPolicies),
     };
-    answer::compile(zones, chooser)
+    if signing.parts().is_none() {
+        return Ok((answer::compile(zones, chooser)?, SignedZones::default()));
+    }
+    let signed = signing.apply(zones, &learned.keys, unix_now())?;
+    learned.keys.begin();
+    let snapshot = answer::compile_signed(&signed.zones, &signed.signers, chooser)?;
+    learned.keys.sweep();
+    Ok((snapshot, signed.state))
 }
 
 fn listeners(configs: &[ListenerConfig], mistakes: &mut Vec<Diagnostic>) -> Vec<ListenerState> {
@@ -144,6 +152,17 @@ fn listeners(configs: &[ListenerConfig], mistakes: &mut Vec<Diagnostic>) -> Vec<
         });
     }
     listeners
+}
+
+fn tcp(config: &Config) -> TcpLimits {
+    let tcp = &config.tcp;
+    TcpLimits {
+        connections: *tcp.connections,
+        connections_per_client: *tcp.connections_per_client,
+        idle: *tcp.idle,
+        progress: *tcp.progress,
+        queries: *tcp.queries,
+    }
 }
 
 fn limits(config: &Config, mistakes: &mut Vec<Diagnostic>) {

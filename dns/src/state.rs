@@ -8,6 +8,7 @@ use chassis::net::handover::Handover;
 
 use crate::answer::Snapshot;
 use crate::chooser::Chooser;
+use crate::dnssec::{SignedZones, Signing};
 use crate::serve::TcpLimits;
 use crate::zone::Zone;
 
@@ -17,6 +18,10 @@ pub(crate) struct State {
     pub(crate) snapshot: Arc<Snapshot>,
     /// The zones as they are configured.
     pub(crate) zones: Arc<[Zone]>,
+    /// How zones are signed.
+    pub(crate) signing: Signing,
+    /// What is known of the zones that are.
+    pub(crate) signed: Arc<SignedZones>,
     /// Chooses for the snapshot; none without sites.
     pub(crate) chooser: Option<Arc<Chooser>>,
     pub(crate) listeners: Vec<ListenerState>,

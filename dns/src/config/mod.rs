@@ -12,6 +12,7 @@ use chassis::telemetry::LogConfig;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::dnssec::DnssecConfig;
 use crate::geo::{GeoConfig, SiteConfig};
 use crate::health::{CheckConfig, HealthConfig};
 use crate::policy::PolicyConfig;
@@ -47,6 +48,9 @@ pub struct Config {
     /// What is answered.
     #[serde(default)]
     pub zone: Vec<ZoneConfig>,
+    /// What signed zones share; a zone is signed that has a `dnssec` of its own.
+    #[serde(default)]
+    pub dnssec: Option<DnssecConfig>,
     /// The sites that policies choose among.
     #[serde(default)]
     pub site: Vec<SiteConfig>,

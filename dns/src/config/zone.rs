@@ -7,6 +7,8 @@ use chassis::units::Period;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::dnssec::ZoneDnssecConfig;
+
 /// A zone. Its records are those of `file`, and those that are written here.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -25,6 +27,9 @@ pub struct ZoneConfig {
     /// Its SOA record, where there is no `file`.
     #[serde(default)]
     pub soa: SoaConfig,
+    /// How it is signed; it is not when this is not set.
+    #[serde(default)]
+    pub dnssec: Option<Located<ZoneDnssecConfig>>,
     /// Its records.
     #[serde(default)]
     pub record: Vec<RecordConfig>,

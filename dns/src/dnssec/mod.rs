@@ -12,14 +12,21 @@
 //! This module knows no sockets; `answer` knows of it only [`ZoneSigner`] and what signs for queries (`online`).
 
 pub(crate) mod canonical;
+mod config;
+mod file;
 mod key;
 pub(crate) mod online;
+mod roll;
+mod settings;
 mod sign;
 mod signers;
+mod zones;
 
+pub use self::config::{DnssecConfig, ZoneDnssecConfig};
 pub use self::key::{Algorithm, Key, KeyError, Role};
 pub use self::sign::{Signatures, Times, ZoneSigner};
 pub use self::signers::Signers;
 
 pub(crate) use self::key::SIGNATURE;
 pub(crate) use self::sign::Job;
+pub(crate) use self::zones::{Keys, SignedZones, Signing, unix_now};
