@@ -1,5 +1,6 @@
 //! What was answered, counted in each thread and summed when somebody asks.
 
+mod dnssec;
 mod policies;
 
 use std::sync::Arc;
@@ -183,6 +184,7 @@ impl Collector for DnsCollector {
             one("tidegate_dns_names", "Names that are known", names as f64),
         ];
         families.extend(policies::families(&self.0));
+        families.extend(dnssec::families(&state.signed));
         families
     }
 }

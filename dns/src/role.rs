@@ -18,6 +18,7 @@ use tokio::sync::Mutex;
 
 use crate::compile::{Compiled, compile, renew};
 use crate::config::Config;
+use crate::dnssec::{self, KeysArgs};
 use crate::explain::{self, ExplainArgs};
 use crate::following;
 use crate::health::{self, Health};
@@ -44,12 +45,16 @@ pub struct DnsArgs {
 enum DnsCommand {
     /// Say which answer a client gets, and why.
     Explain(ExplainArgs),
+    /// Show and replace the keys of signed zones.
+    #[command(subcommand)]
+    Keys(KeysArgs),
 }
 
 /// Runs the role until it is told to stop.
 pub fn main(args: &DnsArgs) -> ExitCode {
     let args = match (&args.command, &args.role) {
         (Some(DnsCommand::Explain(args)), _) => return explain::main(args),
+        (Some(DnsCommand::Keys(args)), _) => return dnssec::main(args),
         (None, Some(args)) => args,
         (None, None) => return ExitCode::FAILURE,
     };
@@ -97,7 +102,7 @@ struct Running<'a> {
 }
 
 async fn serve(args: &RoleArgs, systemd: Inherited) -> Result<(), StartError> {
-    let learned = Arc::new(Learned::default());
+    let learned = Arc::new(Learned::serving());
     let Compiled {
         state,
         loaded,
@@ -133,7 +138,7 @@ async fn serve(args: &RoleArgs, systemd: Inherited) -> Result<(), StartError> {
         tracing::error!(%error, "what was set last is not known");
     }
     following::follow_now(&running.shared.state.load(), &running.shared);
-    tokio::spawn(following::follow(running.shared.clone()));
+    running.attend();
     running
         .listeners
         .apply(plan, running.threads, &running.shared);
@@ -208,6 +213,12 @@ impl<'a> Running<'a> {
             shared,
             learned,
         })
+    }
+
+    /// Lets what is answered follow health, keys and signatures.
+    fn attend(&self) {
+        tokio::spawn(following::follow(self.shared.clone()));
+        tokio::spawn(dnssec::keep(self.shared.clone(), self.learned.clone()));
     }
 
     /// Binds everything.

@@ -12,8 +12,10 @@
 //! This module knows no sockets; `answer` knows of it only [`ZoneSigner`] and what signs for queries (`online`).
 
 pub(crate) mod canonical;
+mod command;
 mod config;
 mod file;
+mod keeper;
 mod key;
 pub(crate) mod online;
 mod roll;
@@ -27,6 +29,8 @@ pub use self::key::{Algorithm, Key, KeyError, Role};
 pub use self::sign::{Signatures, Times, ZoneSigner};
 pub use self::signers::Signers;
 
+pub(crate) use self::command::{KeysArgs, main};
+pub(crate) use self::keeper::keep;
 pub(crate) use self::key::SIGNATURE;
 pub(crate) use self::sign::Job;
 pub(crate) use self::zones::{Keys, SignedZones, Signing, unix_now};
