@@ -87,7 +87,8 @@ setup:
 setup-tests:
 	@$(call install,curl:curl openssl:openssl nginx:nginx-light pebble:pebble mariadbd:mariadb-server \
 		redis-server:redis-server redis-sentinel:redis-sentinel memcached:memcached \
-		dig:bind9-dnsutils kdig:knot-dnsutils nsd:nsd knotd:knot)
+		dig:bind9-dnsutils kdig:knot-dnsutils nsd:nsd knotd:knot \
+		delv:bind9-dnsutils unbound:unbound)
 	@/usr/bin/python3 -c "import grpc, websockets" 2>/dev/null || \
 		{ $(call packages,python3 python3-grpcio python3-websockets); }
 	@/usr/bin/python3 -c "import ensurepip" 2>/dev/null || { $(call packages,python3-venv); }

@@ -206,7 +206,7 @@ impl Drop for Peer {
 }
 
 /// An address that is free for UDP and TCP.
-fn free_for_both() -> SocketAddr {
+pub(crate) fn free_for_both() -> SocketAddr {
     loop {
         let tcp = TcpListener::bind(("127.0.0.1", 0)).expect("a port is free");
         let address = tcp.local_addr().expect("it is bound");
