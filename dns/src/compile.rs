@@ -14,6 +14,7 @@ use crate::alias::{self, Resolving};
 use crate::answer::{self, Choose, NoPolicies, Snapshot};
 use crate::chooser::Chooser;
 use crate::config::Config;
+use crate::dnssec::{SignedZones, Signing, unix_now};
 use crate::guard;
 use crate::learned::Learned;
 use crate::querylog::QueryLog;
@@ -60,6 +61,7 @@ pub(crate) fn compile(file: &Path, learned: &Learned) -> Result<Compiled, Report
         None
     });
     let transfers = Transfers::compile(config, &loaded.sources, &mut mistakes);
+    let signing = Signing::compile(config, &loaded.sources, &mut mistakes);
     let policies = Policies::compile(config, &mut loaded.sources);
     let unreadable = learned.secondaries.restore(&transfers);
     let chooser = match &policies {
@@ -67,12 +69,12 @@ pub(crate) fn compile(file: &Path, learned: &Learned) -> Result<Compiled, Report
         // What else is wrong is told too.
         Err(_) => Arc::new(policies::OnlyNames::of(config)),
     };
-    let snapshot = answers(&read.zones, chooser, learned);
-    let (policies, snapshot) = match (policies, snapshot) {
-        (Ok(policies), Ok(snapshot)) if mistakes.is_empty() => (policies, snapshot),
-        (policies, snapshot) => {
+    let answers = answers(&read.zones, chooser, &signing, learned);
+    let (policies, (snapshot, signed)) = match (policies, answers) {
+        (Ok(policies), Ok(answers)) if mistakes.is_empty() => (policies, answers),
+        (policies, answers) => {
             mistakes.extend(policies.err().into_iter().flatten());
-            mistakes.extend(snapshot.err().into_iter().flatten());
+            mistakes.extend(answers.err().into_iter().flatten());
             return Err(loaded.report(mistakes));
         }
     };
@@ -84,6 +86,8 @@ pub(crate) fn compile(file: &Path, learned: &Learned) -> Result<Compiled, Report
     let state = State {
         snapshot: snapshot.into(),
         zones: read.zones.into(),
+        signing,
+        signed: signed.into(),
         resolving: resolving.into(),
         chooser: policies.chooser.clone(),
         transfers: Arc::new(transfers),
@@ -116,9 +120,10 @@ pub(crate) fn compile(file: &Path, learned: &Learned) -> Result<Compiled, Report
 /// What cannot be answered; the places are those of the state's configuration.
 pub(crate) fn renew(state: &State, learned: &Learned) -> Result<State, Vec<Diagnostic>> {
     let chooser = choosing(state.chooser.as_ref());
-    let snapshot = answers(&state.zones, chooser, learned)?;
+    let (snapshot, signed) = answers(&state.zones, chooser, &state.signing, learned)?;
     Ok(State {
         snapshot: snapshot.into(),
+        signed: signed.into(),
         ..state.clone()
     })
 }
@@ -127,11 +132,19 @@ pub(crate) fn renew(state: &State, learned: &Learned) -> Result<State, Vec<Diagn
 fn answers(
     zones: &[Zone],
     chooser: Arc<dyn Choose>,
+    signing: &Signing,
     learned: &Learned,
-) -> Result<Snapshot, Vec<Diagnostic>> {
+) -> Result<(Snapshot, SignedZones), Vec<Diagnostic>> {
     let zones = secondary(zones, learned);
     let zones = alias::place(&zones, &learned.aliases.known());
-    answer::compile(&zones, chooser)
+    if signing.parts().is_none() {
+        return Ok((answer::compile(&zones, chooser)?, SignedZones::default()));
+    }
+    let signed = signing.apply(&zones, &learned.keys, unix_now())?;
+    learned.keys.begin();
+    let snapshot = answer::compile_signed(&signed.zones, &signed.signers, chooser)?;
+    learned.keys.sweep();
+    Ok((snapshot, signed.state))
 }
 
 /// The zones with the records that have come from primaries, which have none in the configuration. A zone without any

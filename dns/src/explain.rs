@@ -173,6 +173,9 @@ fn explain(
     ));
     let found = snapshot.find(name, kind);
     match found.zone {
+        Some(zone) if snapshot.is_signed(zone) => {
+            step(format!("zone      {}, signed", shown(zone)))
+        }
         Some(zone) => step(format!("zone      {}", shown(zone))),
         None => step("zone      none of ours".to_owned()),
     }

@@ -4,6 +4,7 @@ use chassis::net::handover::{Kept, TakeOver};
 use tokio::sync::Notify;
 
 use crate::alias::Aliases;
+use crate::dnssec::Keys;
 use crate::guard;
 use crate::tls::Memory;
 use crate::transfer::{Secondaries, Told};
@@ -22,9 +23,19 @@ pub(crate) struct Learned {
     pub(crate) secondaries: Secondaries,
     /// Zones that others copy.
     pub(crate) told: Told,
+    /// Keys of signed zones, and the signatures that were made with them.
+    pub(crate) keys: Keys,
 }
 
 impl Learned {
+    /// For a process that serves, and keeps what it decides.
+    pub(crate) fn serving() -> Self {
+        Self {
+            keys: Keys::writing(),
+            ..Self::default()
+        }
+    }
+
     /// Has the answers compiled anew, soon. Many calls may lead to one compilation.
     pub(crate) fn tell(&self) {
         self.news.notify_one();

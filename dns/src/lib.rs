@@ -8,6 +8,7 @@
 //! - [`wire`] reads packets, and knows no zone.
 //! - [`zone`] reads what owners write, and judges it.
 //! - [`answer`] compiles zones to what is sent, and sends nothing itself.
+//! - [`dnssec`] has the keys of signed zones, and signs.
 //! - [`geo`] knows where clients are, [`health`] which endpoints are well, [`policy`] which addresses follow; [`chooser`]
 //!   puts the three together for the packet path.
 //! - `guard` keeps the server from being used against others, `querylog` writes down what was asked.
@@ -19,6 +20,7 @@ pub mod answer;
 pub mod chooser;
 mod compile;
 pub mod config;
+pub mod dnssec;
 mod explain;
 mod following;
 pub mod geo;

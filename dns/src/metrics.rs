@@ -1,6 +1,7 @@
 //! What was answered, counted in each thread and summed when somebody asks.
 
 mod aliases;
+mod dnssec;
 mod guard;
 mod policies;
 mod secure;
@@ -239,6 +240,7 @@ impl Collector for DnsCollector {
         families.extend(guard::families(&self.0));
         families.extend(aliases::families(&self.0));
         families.extend(transfers::families(&self.0));
+        families.extend(dnssec::families(&state.signed));
         families
     }
 }

@@ -19,6 +19,7 @@ use tokio::sync::Mutex;
 use crate::alias;
 use crate::compile::{Compiled, Policies, compile, renew};
 use crate::config::Config;
+use crate::dnssec::{self, KeysArgs};
 use crate::explain::{self, ExplainArgs};
 use crate::following;
 use crate::health::{self, Health};
@@ -46,12 +47,16 @@ pub struct DnsArgs {
 enum DnsCommand {
     /// Say which answer a client gets, and why.
     Explain(ExplainArgs),
+    /// Show and replace the keys of signed zones.
+    #[command(subcommand)]
+    Keys(KeysArgs),
 }
 
 /// Runs the role until it is told to stop.
 pub fn main(args: &DnsArgs) -> ExitCode {
     let args = match (&args.command, &args.role) {
         (Some(DnsCommand::Explain(args)), _) => return explain::main(args),
+        (Some(DnsCommand::Keys(args)), _) => return dnssec::main(args),
         (None, Some(args)) => args,
         (None, None) => return ExitCode::FAILURE,
     };
@@ -98,7 +103,7 @@ struct Running<'a> {
 }
 
 async fn serve(args: &RoleArgs, systemd: Inherited) -> Result<(), StartError> {
-    let learned = Arc::new(Learned::default());
+    let learned = Arc::new(Learned::serving());
     let Compiled {
         state,
         loaded,
@@ -127,7 +132,7 @@ async fn serve(args: &RoleArgs, systemd: Inherited) -> Result<(), StartError> {
     let state = with_aliases(State::clone(&state), &running.shared.learned);
     running.shared.state.store(Arc::new(state));
     following::follow_now(&running.shared.state.load(), &running.shared);
-    tokio::spawn(following::follow(running.shared.clone()));
+    running.attend();
     running
         .listeners
         .apply(plan, running.threads, &running.shared);
@@ -226,6 +231,13 @@ impl<'a> Running<'a> {
             fixed: fixed(config),
             shared,
         })
+    }
+
+    /// Lets what is answered follow health, keys and signatures.
+    fn attend(&self) {
+        let shared = &self.shared;
+        tokio::spawn(following::follow(shared.clone()));
+        tokio::spawn(dnssec::keep(shared.clone(), shared.learned.clone()));
     }
 
     /// Binds everything, and learns what answers need; none when the process is to leave meanwhile.

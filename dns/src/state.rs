@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use crate::alias::Resolving;
 use crate::answer::Snapshot;
 use crate::chooser::Chooser;
+use crate::dnssec::{SignedZones, Signing};
 use crate::guard::Guard;
 use crate::metrics::Transport;
 use crate::querylog::QueryLog;
@@ -27,6 +28,10 @@ pub(crate) struct State {
     pub(crate) zones: Arc<[Zone]>,
     /// How targets of aliases are asked for.
     pub(crate) resolving: Arc<Resolving>,
+    /// How zones are signed.
+    pub(crate) signing: Signing,
+    /// What is known of the zones that are.
+    pub(crate) signed: Arc<SignedZones>,
     /// Chooses for the snapshot; none without sites.
     pub(crate) chooser: Option<Arc<Chooser>>,
     /// Who copies zones, and where they come from.

@@ -7,8 +7,9 @@ use std::sync::{Arc, OnceLock};
 
 use chassis::config::load;
 use dns::answer::{
-    Choice, Choose, Client, Limits, Options, Pending, PolicyId, Snapshot, compile,
+    Choice, Choose, Client, Limits, Options, Pending, PolicyId, Snapshot, compile_signed,
 };
+use dns::dnssec::{Algorithm, Key, Role, Signatures, Signers, Times, ZoneSigner};
 use dns::guard::{CookieSecret, Cookies};
 use dns::wire::QueryName;
 use dns::{Config, zone};
@@ -77,7 +78,18 @@ fn snapshot() -> Snapshot {
     let mut loaded = load::<Config>(&path).expect("it is sound");
     let read = zone::read(&loaded.config.zone, &mut loaded.sources);
     assert!(read.mistakes.is_empty(), "{:?}", read.mistakes);
-    compile(&read.zones, Arc::new(Any)).expect("it is sound")
+    let key = |role| {
+        let pkcs8 = Algorithm::Ed25519.generate().expect("there are random numbers");
+        Arc::new(Key::new(role, Algorithm::Ed25519, &pkcs8).expect("it was just made"))
+    };
+    let times = Times { now: 1_800_000_000, validity: 1000, refresh: 100 };
+    // The first zone is signed; the one below it is not.
+    let made = Arc::new(Signatures::default());
+    let apex = read.zones[0].apex.clone();
+    let signer = ZoneSigner::new(apex, vec![key(Role::Ksk)], key(Role::Zsk), times, made);
+    // Few enough for the limit to be met too.
+    let signers = Signers::new(vec![Some(Arc::new(signer)), None], 20_000);
+    compile_signed(&read.zones, &signers, Arc::new(Any)).expect("it is sound")
 }
 
 fuzz_target!(|packet: &[u8]| {

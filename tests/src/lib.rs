@@ -21,6 +21,7 @@
 //!   wire, load       requests byte by byte, and many of them without a pause
 //!   http1            conversations to the byte, from the files of tests/http1/
 //!   api, admin       the user API and the admin listener as their clients see them
+//!   validator        validators of signed zones of other makes
 //!   versions         configurations that replace each other at one stroke
 //!   tokens           access tokens, sound and forged
 //!   authority        certificates of an authority of the test's own
@@ -57,5 +58,6 @@ pub mod tokens;
 pub mod transfers;
 pub mod upstream;
 pub mod user_services;
+pub mod validator;
 pub mod versions;
 pub mod wire;

@@ -1,5 +1,6 @@
 //! Zones to a [`Snapshot`].
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use chassis::config::Diagnostic;
@@ -9,8 +10,10 @@ use super::bytes::Answer;
 use super::choose::Choose;
 use super::message::{Asked, Message, Section};
 use super::names::NameTable;
-use super::sets::{Chain, End, Tree, Within, add, tree};
+use super::sets::{Chain, End, Tree, Within, add, add_unsigned, tree};
+use super::signed::{self, Both, Denied, OfAsked, Pair};
 use super::snapshot::{Below, Dynamic, Given, Kind, NONE, Node, Served, Snapshot};
+use crate::dnssec::{Signers, ZoneSigner};
 use crate::wire::{rcode, rtype};
 use crate::zone::{Name, Record, RecordSet, Zone, parent, suffixes};
 
@@ -19,21 +22,38 @@ use crate::zone::{Name, Record, RecordSet, Zone, parent, suffixes};
 /// # Errors
 /// Policies that are not known, and sets that are longer than a message.
 pub fn compile(zones: &[Zone], chooser: Arc<dyn Choose>) -> Result<Snapshot, Vec<Diagnostic>> {
+    compile_signed(zones, &Signers::default(), chooser)
+}
+
+/// Compiles every answer that the zones hold, those of signed zones also with signatures.
+///
+/// # Errors
+/// Policies that are not known, sets that are longer than a message, and when signing fails.
+pub fn compile_signed(
+    zones: &[Zone],
+    signers: &Signers,
+    chooser: Arc<dyn Choose>,
+) -> Result<Snapshot, Vec<Diagnostic>> {
     let tree = tree(zones);
     let mut names: Vec<&Name> = tree.keys().collect();
     // In an order that does not depend on hashes.
     names.sort_unstable();
     let mut compiler = Compiler {
         zones,
+        signers,
         tree: &tree,
         chooser: &*chooser,
         served: Vec::new(),
         kinds: Vec::new(),
         answers: Vec::new(),
+        pairs: Vec::new(),
+        signed: Vec::new(),
+        of_asked: Vec::new(),
         dynamics: Vec::new(),
         referrals: FxHashMap::default(),
         mistakes: Vec::new(),
     };
+    compiler.prepare();
     compiler.serve();
     let table = NameTable::new(names.iter().map(|name| &***name));
     let nodes = names.iter().map(|name| {
@@ -49,10 +69,14 @@ pub fn compile(zones: &[Zone], chooser: Arc<dyn Choose>) -> Result<Snapshot, Vec
         served,
         kinds,
         answers,
+        pairs,
+        signed,
+        of_asked,
         dynamics,
-        mistakes,
+        mut mistakes,
         ..
     } = compiler;
+    mistakes.extend(signers.failures(zones));
     if !mistakes.is_empty() {
         return Err(mistakes);
     }
@@ -61,6 +85,9 @@ pub fn compile(zones: &[Zone], chooser: Arc<dyn Choose>) -> Result<Snapshot, Vec
         nodes,
         kinds,
         answers,
+        pairs,
+        signed,
+        of_asked,
         dynamics,
         zones: served,
         chooser,
@@ -69,11 +96,15 @@ pub fn compile(zones: &[Zone], chooser: Arc<dyn Choose>) -> Result<Snapshot, Vec
 
 struct Compiler<'a> {
     zones: &'a [Zone],
+    signers: &'a Signers,
     tree: &'a Tree,
     chooser: &'a dyn Choose,
     served: Vec<Served>,
     kinds: Vec<Kind>,
     answers: Vec<Answer>,
+    pairs: Vec<Pair>,
+    signed: Vec<Answer>,
+    of_asked: Vec<OfAsked>,
     dynamics: Vec<Dynamic>,
     /// The answer for all that a delegation takes over, by its name.
     referrals: FxHashMap<Name, u32>,
@@ -96,6 +127,19 @@ impl<'a> Compiler<'a> {
         }
     }
 
+    fn signer(&self, number: usize) -> Option<&'a ZoneSigner> {
+        self.signers.of(number)
+    }
+
+    /// Signs what can be signed ahead, on all cores.
+    fn prepare(&self) {
+        for number in 0..self.zones.len() {
+            if let Some(signer) = self.signer(number) {
+                signed::prepare(self.within(number), signer, self.chooser);
+            }
+        }
+    }
+
     /// What the names of a zone share.
     fn serve(&mut self) {
         for (number, zone) in self.zones.iter().enumerate() {
@@ -105,40 +149,85 @@ impl<'a> Compiler<'a> {
                     apex: zone.apex.clone(),
                     nxdomain: NONE,
                     nodata: NONE,
+                    online: None,
                 });
                 continue;
             }
+            let (within, signer) = (self.within(number), self.signer(number));
             let mut negative = |code| {
-                let mut message = Message::new(&zone.apex, Asked::Below);
-                self.within(number).nothing(&mut message);
-                self.keep(message, code, true, zone)
+                let both = Both::build(signer, |signer| {
+                    let mut message = Message::new(&zone.apex, Asked::Below, signer);
+                    within.nothing(&Denied::Asked, &mut message);
+                    message
+                });
+                self.keep(both, code, true, zone)
             };
             let nxdomain = negative(rcode::NXDOMAIN);
             let nodata = negative(rcode::NOERROR);
+            let ttl = within.negative_ttl();
             self.served.push(Served {
                 apex: zone.apex.clone(),
                 nxdomain,
                 nodata,
+                online: signer.and_then(|signer| self.signers.online(signer, ttl)),
             });
         }
     }
 
     /// The number of a finished answer.
-    fn keep(&mut self, message: Message<'_>, code: u16, authoritative: bool, zone: &Zone) -> u32 {
-        match message.finish(code, authoritative) {
-            Some(answer) => self.answers.push(answer),
-            None => {
-                let what = format!(
-                    "a set of records of `{}` is longer than a message",
-                    zone.apex
-                );
-                self.mistakes.push(Diagnostic::new(zone.place, what));
+    fn keep(&mut self, both: Both<'_>, code: u16, authoritative: bool, zone: &Zone) -> u32 {
+        let number = self.answers.len() as u32;
+        let Both { plain, signed } = both;
+        let plain = plain.finish(code, authoritative);
+        let signed = signed.map(|mut message| {
+            let of_asked = std::mem::take(&mut message.of_asked);
+            (message.finish(code, authoritative), of_asked)
+        });
+        let (Some(plain), true) = (plain, !matches!(signed, Some((None, _)))) else {
+            let what = format!(
+                "a set of records of `{}` is longer than a message",
+                zone.apex
+            );
+            self.mistakes.push(Diagnostic::new(zone.place, what));
+            return 0;
+        };
+        self.answers.push(plain);
+        if let Some((Some(answer), of_asked)) = signed {
+            let mut pair = Pair::NONE;
+            pair.answer = self.signed.len() as u32;
+            self.signed.push(answer);
+            if !of_asked.is_empty() {
+                pair.of_asked = self.of_asked.len() as u32;
+                self.of_asked.push(of_asked);
             }
+            self.pairs.resize(number as usize, Pair::NONE);
+            self.pairs.push(pair);
         }
-        self.answers.len().saturating_sub(1) as u32
+        number
     }
 
-    fn node(&mut self, name: &Name) -> Node {
+    /// The answer for the types that a name does not have.
+    fn nodata(
+        &mut self,
+        number: usize,
+        base: &'a Name,
+        asked: Asked,
+        denied: impl FnOnce(Within<'a>) -> Denied,
+    ) -> Given {
+        let Some(signer) = self.signer(number) else {
+            return Given::fixed(self.served[number].nodata);
+        };
+        let within = self.within(number);
+        let denied = denied(within);
+        let both = Both::build(Some(signer), |signer| {
+            let mut message = Message::new(base, asked, signer);
+            within.nothing(&denied, &mut message);
+            message
+        });
+        Given::fixed(self.keep(both, rcode::NOERROR, true, within.zone))
+    }
+
+    fn node(&mut self, name: &'a Name) -> Node {
         let Some(number) = self.tree[name] else {
             return Node::NOT_OURS;
         };
@@ -163,7 +252,7 @@ impl<'a> Compiler<'a> {
     }
 
     /// What the parent zone says of the DS records of a zone that is served too.
-    fn delegation_of(&mut self, over: usize, name: &Name) -> Given {
+    fn delegation_of(&mut self, over: usize, name: &'a Name) -> Given {
         match self.zones[over].set(name, rtype::DS) {
             Some(set) => {
                 let route = Route {
@@ -171,21 +260,25 @@ impl<'a> Compiler<'a> {
                     asked: Asked::Same,
                     chain: &NO_CHAIN,
                 };
-                self.set(over, &route, name, set)
+                self.set(over, &route, [name; 2], set)
             }
-            None => Given::fixed(self.served[over].nodata),
+            None => self.nodata(over, name, Asked::Same, |within| within.no_ds(name)),
         }
     }
 
     /// A name at or below a delegation.
-    fn delegated(&mut self, number: usize, name: &Name, cut: &[u8]) -> Node {
-        let zone = &self.zones[number];
+    fn delegated(&mut self, number: usize, name: &'a Name, cut: &'a [u8]) -> Node {
+        let (within, signer) = (self.within(number), self.signer(number));
+        let zone = within.zone;
         let referral = match self.referrals.get(cut) {
             Some(referral) => *referral,
             None => {
-                let mut message = Message::new(cut, Asked::Below);
-                self.within(number).referral(cut, &mut message);
-                let referral = self.keep(message, rcode::NOERROR, false, zone);
+                let both = Both::build(signer, |signer| {
+                    let mut message = Message::new(cut, Asked::Below, signer);
+                    within.referral(cut, &mut message);
+                    message
+                });
+                let referral = self.keep(both, rcode::NOERROR, false, zone);
                 self.referrals.insert(Name::from(cut), referral);
                 referral
             }
@@ -193,10 +286,7 @@ impl<'a> Compiler<'a> {
         let mut kinds = Vec::new();
         if **name == *cut {
             // The parent's own (RFC 4035, 3.1.4.1).
-            let given = match zone.set(cut, rtype::DS) {
-                Some(_) => self.delegation_of(number, name),
-                None => Given::fixed(self.served[number].nodata),
-            };
+            let given = self.delegation_of(number, name);
             let rtype = rtype::DS;
             kinds.push(Kind { rtype, given });
         }
@@ -209,7 +299,7 @@ impl<'a> Compiler<'a> {
         }
     }
 
-    fn authoritative(&mut self, number: usize, name: &Name) -> Node {
+    fn authoritative(&mut self, number: usize, name: &'a Name) -> Node {
         let within = self.within(number);
         let zone = within.zone;
         let asked = match name.is_wildcard() {
@@ -228,7 +318,7 @@ impl<'a> Compiler<'a> {
                 chain: &NO_CHAIN,
                 ..route
             };
-            let given = self.set(number, &own, name, alias);
+            let given = self.set(number, &own, [name; 2], alias);
             kinds.push(Kind {
                 rtype: rtype::CNAME,
                 given,
@@ -241,18 +331,19 @@ impl<'a> Compiler<'a> {
                 .into_iter()
                 .flat_map(|sets| sets.values())
             {
-                let given = self.set(number, &route, owner, set);
+                let given = self.set(number, &route, [owner, records], set);
                 let rtype = set.rtype;
                 kinds.push(Kind { rtype, given });
             }
         }
-        let nodata = Given::fixed(self.served[number].nodata);
         let other = match chain.is_empty() {
-            true => nodata,
+            true => self.nodata(number, name, asked, |within| {
+                Denied::Types(name.clone(), within.types(name))
+            }),
             false => Given::fixed(self.end_of_chain(number, &route, &end)),
         };
         // ANY is answered with one of the sets (RFC 8482, 4.1).
-        let any = kinds.first().map_or(nodata, |kind| kind.given);
+        let any = kinds.first().map_or(other, |kind| kind.given);
         let below = match zone.set(name, rtype::DNAME) {
             Some(set) => Below::Dname(self.dname(number, name, set)),
             None => Below::Nothing,
@@ -269,24 +360,36 @@ impl<'a> Compiler<'a> {
     /// A chain of aliases that leads to nothing of the type that is asked for.
     fn end_of_chain(&mut self, number: usize, route: &Route<'_>, end: &End) -> u32 {
         let within = self.within(number);
-        let mut message = route.message();
-        let mut code = rcode::NOERROR;
-        match end {
-            End::Outside | End::Moved(..) => {}
-            End::Delegated(cut) => within.referral(cut, &mut message),
-            End::At(..) => within.nothing(&mut message),
-            End::Nowhere => {
-                // It is about the last name (RFC 6604, 3).
-                code = rcode::NXDOMAIN;
-                within.nothing(&mut message);
+        let both = Both::build(self.signer(number), |signer| {
+            let mut message = route.message(signer);
+            match end {
+                End::Outside | End::Moved(..) => {}
+                End::Delegated(cut) => within.referral(cut, &mut message),
+                End::At(owner, records) => {
+                    let denied = Denied::Types(owner.clone(), within.types(records));
+                    within.nothing(&denied, &mut message);
+                }
+                End::Nowhere(name) => within.nothing(&Denied::Name(name.clone()), &mut message),
             }
-        }
-        self.keep(message, code, true, within.zone)
+            message
+        });
+        // It is about the last name (RFC 6604, 3).
+        let code = match end {
+            End::Nowhere(_) => rcode::NXDOMAIN,
+            _ => rcode::NOERROR,
+        };
+        self.keep(both, code, true, within.zone)
     }
 
-    /// The answer with the records of a set, or those that its policy may choose.
-    fn set(&mut self, number: usize, route: &Route<'_>, owner: &Name, set: &RecordSet) -> Given {
-        let zone = &self.zones[number];
+    /// The answer with the records of a set, or those that its policy may choose. They are the second name's, which is
+    /// another for a wildcard.
+    fn set(
+        &mut self,
+        number: usize,
+        route: &Route<'_>,
+        [owner, records]: [&Name; 2],
+        set: &RecordSet,
+    ) -> Given {
         let Some(policy) = &set.policy else {
             // Nobody knows its records now.
             if set.records.is_empty() {
@@ -310,9 +413,7 @@ impl<'a> Compiler<'a> {
         let count = variants.len() as u32;
         for variant in variants {
             if variant.is_empty() {
-                let mut message = route.message();
-                self.within(number).nothing(&mut message);
-                self.keep(message, rcode::NOERROR, true, zone);
+                self.empty(number, route, [owner, records], set.rtype);
                 continue;
             }
             let place = set.place;
@@ -333,18 +434,44 @@ impl<'a> Compiler<'a> {
         Given::dynamic(self.dynamics.len() as u32 - 1)
     }
 
+    /// A policy's answer without records of a type that others get.
+    fn empty(
+        &mut self,
+        number: usize,
+        route: &Route<'_>,
+        [owner, records]: [&Name; 2],
+        rtype: u16,
+    ) {
+        let within = self.within(number);
+        let mut types = within.types(records);
+        types.retain(|kind| *kind != rtype);
+        let denied = Denied::Types(owner.clone(), types);
+        let both = Both::build(self.signer(number), |signer| {
+            let mut message = route.message(signer);
+            within.nothing(&denied, &mut message);
+            message
+        });
+        self.keep(both, rcode::NOERROR, true, within.zone);
+    }
+
     fn records(&mut self, number: usize, route: &Route<'_>, owner: &Name, set: &RecordSet) -> u32 {
         let within = self.within(number);
-        let mut message = route.message();
-        add(&mut message, Section::Answer, owner, set);
-        within.additional(owner, set, &mut message);
-        self.keep(message, rcode::NOERROR, true, within.zone)
+        let both = Both::build(self.signer(number), |signer| {
+            let mut message = route.message(signer);
+            add(&mut message, Section::Answer, owner, set);
+            within.additional(owner, set, &mut message);
+            message
+        });
+        self.keep(both, rcode::NOERROR, true, within.zone)
     }
 
     fn dname(&mut self, number: usize, name: &Name, set: &RecordSet) -> u32 {
-        let mut message = Message::new(name, Asked::Below);
-        add(&mut message, Section::Answer, name, set);
-        self.keep(message, rcode::NOERROR, true, &self.zones[number])
+        let both = Both::build(self.signer(number), |signer| {
+            let mut message = Message::new(name, Asked::Below, signer);
+            add(&mut message, Section::Answer, name, set);
+            message
+        });
+        self.keep(both, rcode::NOERROR, true, &self.zones[number])
     }
 
     fn node_from(&mut self, kinds: &[Kind]) -> Node {
@@ -380,10 +507,17 @@ impl Node {
 
 impl<'a> Route<'a> {
     /// A message that begins with the aliases.
-    fn message(&self) -> Message<'a> {
-        let mut message = Message::new(self.base, self.asked);
+    fn message<'m>(&self, signer: Option<&'m ZoneSigner>) -> Message<'m>
+    where
+        'a: 'm,
+    {
+        let mut message = Message::new(self.base, self.asked, signer);
         for (owner, alias) in self.chain {
-            add(&mut message, Section::Answer, owner, alias);
+            match alias {
+                Cow::Borrowed(alias) => add(&mut message, Section::Answer, owner, alias),
+                // What a DNAME record makes follows from it, and is not signed (RFC 6672, 5.3.1).
+                Cow::Owned(made) => add_unsigned(&mut message, Section::Answer, owner, made),
+            }
         }
         message
     }

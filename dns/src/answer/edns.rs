@@ -110,8 +110,10 @@ impl Opt<'_> {
             options.pad(before + PLAIN);
         }
         let options = options.at;
-        // DO is copied (RFC 3225, 3).
-        let flags = if self.query.wants_dnssec { 0x80 } else { 0 };
+        // DO is copied (RFC 3225, 3), and CO too (RFC 9824, 5.1).
+        let dnssec = if self.query.wants_dnssec { 0x80 } else { 0 };
+        let compact = if self.query.takes_compact { 0x40 } else { 0 };
+        let flags = dnssec | compact;
         let [_, kind] = rtype::OPT.to_be_bytes();
         let [size_high, size_low] = size.to_be_bytes();
         let [high, low] = (options as u16).to_be_bytes();
@@ -165,6 +167,7 @@ mod tests {
                 udp_size: 1232,
                 version: 0,
                 wants_dnssec: false,
+                takes_compact: false,
                 subnet: None,
                 cookie: None,
                 wants_identity: false,

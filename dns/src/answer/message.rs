@@ -3,6 +3,8 @@
 use rustc_hash::FxHashMap;
 
 use super::bytes::Answer;
+use super::signed::OfAsked;
+use crate::dnssec::ZoneSigner;
 use crate::wire::{HEADER, IN, TO_QUESTION, rtype};
 use crate::zone::suffixes;
 
@@ -27,8 +29,12 @@ pub(super) enum Section {
 
 /// Builds the records of one answer, with compressed names (RFC 1035, 4.1.4).
 pub(super) struct Message<'a> {
-    asked: Asked,
-    base: &'a [u8],
+    pub(super) asked: Asked,
+    pub(super) base: &'a [u8],
+    /// What signs its sets; none without signatures.
+    pub(super) signer: Option<&'a ZoneSigner>,
+    /// What is signed for each query.
+    pub(super) of_asked: OfAsked,
     bytes: Vec<u8>,
     /// Where names stand in the message.
     known: FxHashMap<Box<[u8]>, u16>,
@@ -47,7 +53,7 @@ const LONGEST: usize = 0xFFFF - HEADER - 259 - 64;
 
 impl<'a> Message<'a> {
     /// An answer that is built for the name `base`.
-    pub(super) fn new(base: &'a [u8], asked: Asked) -> Self {
+    pub(super) fn new(base: &'a [u8], asked: Asked, signer: Option<&'a ZoneSigner>) -> Self {
         let mut known = FxHashMap::default();
         for suffix in suffixes(base).filter(|suffix| suffix.len() > 1) {
             let at = HEADER + base.len() - suffix.len();
@@ -59,6 +65,8 @@ impl<'a> Message<'a> {
         Self {
             asked,
             base,
+            signer,
+            of_asked: OfAsked::default(),
             bytes: Vec::new(),
             known,
             moving: Vec::new(),
@@ -95,6 +103,11 @@ impl<'a> Message<'a> {
         self.bytes.extend_from_slice(rest);
         let length = (self.bytes.len() - length_at - 2) as u16;
         self.bytes[length_at..length_at + 2].copy_from_slice(&length.to_be_bytes());
+    }
+
+    /// Octets of its records so far.
+    pub(super) fn length(&self) -> usize {
+        self.bytes.len()
     }
 
     fn name(&mut self, name: &[u8], compress: bool) {

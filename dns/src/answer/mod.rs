@@ -20,11 +20,12 @@ mod names;
 mod pending;
 mod respond;
 mod sets;
+mod signed;
 mod snapshot;
 
 pub use self::age::age;
 pub use self::choose::{Choice, Choose, Client, NoPolicies, PolicyId};
-pub use self::compile::compile;
+pub use self::compile::{compile, compile_signed};
 pub use self::find::{Found, Why};
 pub use self::pending::{LookedUp, Pending};
 pub use self::respond::{Limits, Options, Responded};

@@ -1,13 +1,14 @@
 //! From packet to packet: the path of every query.
 
 mod moved;
+mod signed;
 
 use std::net::IpAddr;
 
+use super::Snapshot;
 use super::bytes::Answer;
 use super::choose::{Choice, Client};
 use super::edns::{Opt, Reason};
-use super::{Found, Snapshot};
 use crate::guard::{CookieState, Cookies};
 use crate::wire::{
     Edns, Flags, HEADER, Header, PLAIN_UDP, Parsed, Query, QueryName, parse, rcode, rtype,
@@ -177,20 +178,29 @@ impl Snapshot {
         if found.zone.is_none() {
             return reply.error(rcode::REFUSED, qtype, out);
         }
+        if matches!(qtype, rtype::RRSIG | rtype::NSEC)
+            && found.zone.is_some_and(|zone| self.is_signed(zone))
+        {
+            // They belong to other records; alone they say nothing that can be relied on.
+            return reply.error(rcode::REFUSED, qtype, out);
+        }
         let (number, scope, site) = match found.given.split() {
             Ok(number) => (Some(number), 0, None),
             Err(dynamic) => self.choose(dynamic, client, query.edns.as_ref()),
         };
-        let answer = number.and_then(|number| self.answers.get(number as usize));
-        let Some(answer) = answer else {
+        let signed = number
+            .filter(|_| query.edns.is_some_and(|edns| edns.wants_dnssec))
+            .and_then(|number| self.with_signatures(number, &found));
+        let plain = number.and_then(|number| self.answers.get(number as usize));
+        let Some(answer) = signed.as_ref().map(|signed| signed.answer).or(plain) else {
             return reply.error(rcode::SERVFAIL, qtype, out);
         };
-        let responded = match found {
-            Found { dname: None, .. } => reply.send(answer, scope, qtype, out),
-            Found {
-                dname: Some(owner), ..
-            } => {
-                let moved = (&found, owner);
+        let responded = match (found.dname, &signed) {
+            (None, None) => reply.send(answer, scope, qtype, out),
+            (None, Some(signed)) => reply.send_signed(signed, scope, asked.name, qtype, out),
+            // What it leads to is a resolver's to ask for, where all of it is to be signed.
+            (Some(owner), _) => {
+                let moved = (&found, owner, signed.is_none());
                 self.send_moved((reply, query), moved, answer, asked.name, client, out)
             }
         };

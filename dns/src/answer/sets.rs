@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use rustc_hash::FxHashMap;
 
 use super::message::{Message, Section};
-use crate::wire::rtype::{A, AAAA, CNAME, DNAME, HTTPS, MX, NS, SOA, SRV, SVCB};
+use super::signed::Denied;
+use crate::wire::rtype::{A, AAAA, CNAME, DNAME, DS, HTTPS, MX, NS, SOA, SRV, SVCB};
 use crate::zone::{Name, Record, RecordSet, Zone, parent, suffixes};
 
 /// All names, each with the number of its zone; those above all zones have none.
@@ -18,8 +19,8 @@ pub(super) enum End {
     Outside,
     /// At a delegation.
     Delegated(Name),
-    /// At a name that is not there.
-    Nowhere,
+    /// At this name, which is not there.
+    Nowhere(Name),
     /// At the first name, which is below the DNAME record of the second.
     Moved(Name, Name),
     /// At this name; its records are those of the second, which is another for a wildcard.
@@ -62,7 +63,7 @@ impl<'a> Within<'a> {
         let wildcard = Name::from(closest).child(b"*");
         match wildcard.filter(|wildcard| self.zone.names.contains_key(wildcard)) {
             Some(wildcard) => End::At(name.clone(), wildcard),
-            None => End::Nowhere,
+            None => End::Nowhere(name.clone()),
         }
     }
 
@@ -123,21 +124,31 @@ impl<'a> Within<'a> {
         ]
     }
 
-    /// Adds the SOA record that says how long nothing may be kept (RFC 2308, 3).
-    pub(super) fn nothing(&self, message: &mut Message<'_>) {
-        let Some((soa, record)) = self
-            .zone
-            .set(&self.zone.apex, SOA)
-            .and_then(|soa| Some((soa, soa.records.first()?)))
-        else {
+    /// Adds the SOA record that says how long nothing may be kept (RFC 2308, 3), and what denies in a signed zone.
+    pub(super) fn nothing(&self, denied: &Denied, message: &mut Message<'_>) {
+        let (apex, ttl) = (&self.zone.apex, self.negative_ttl());
+        let Some((soa, record)) = self.soa() else {
             return;
         };
-        let minimum = record
-            .data
-            .last_chunk::<4>()
-            .map_or(0, |end| u32::from_be_bytes(*end));
-        let ttl = soa.ttl.min(minimum);
-        message.record(Section::Authority, &self.zone.apex, SOA, ttl, &record.data);
+        message.record(Section::Authority, apex, SOA, ttl, &record.data);
+        let records = [&*record.data].into_iter();
+        message.signatures(Section::Authority, apex, SOA, [ttl, soa.ttl], records);
+        message.deny(denied, ttl);
+    }
+
+    /// How long may be kept that something is not there, in seconds (RFC 2308, 5; RFC 9077, 3).
+    pub(super) fn negative_ttl(&self) -> u32 {
+        let Some((soa, record)) = self.soa() else {
+            return 0;
+        };
+        let minimum = record.data.last_chunk::<4>();
+        let minimum = minimum.map_or(0, |end| u32::from_be_bytes(*end));
+        soa.ttl.min(minimum)
+    }
+
+    fn soa(&self) -> Option<(&'a RecordSet, &'a Record)> {
+        let soa = self.zone.set(&self.zone.apex, SOA)?;
+        Some((soa, soa.records.first()?))
     }
 
     /// Adds the servers of a delegation, and their addresses as far as this zone has them.
@@ -145,7 +156,14 @@ impl<'a> Within<'a> {
         let Some(servers) = self.zone.set(cut, NS) else {
             return;
         };
-        add(message, Section::Authority, cut, servers);
+        add_unsigned(message, Section::Authority, cut, servers);
+        match self.zone.set(cut, DS) {
+            Some(keys) if message.signer.is_some() => {
+                add(message, Section::Authority, cut, keys);
+            }
+            Some(_) => {}
+            None => message.deny(&self.no_ds(&Name::from(cut)), self.negative_ttl()),
+        }
         let targets = distinct(servers);
         // Who asks cannot find the others without these (RFC 9471).
         let (inside, outside): (Vec<_>, Vec<_>) =
@@ -176,24 +194,36 @@ impl<'a> Within<'a> {
         }
     }
 
-    /// Adds addresses also of names below delegations, which are of no other use.
+    /// Adds addresses also of names below delegations, which are of no other use, and not signed.
     fn glue(&self, names: &[Name], message: &mut Message<'_>) {
         for name in names {
-            self.addresses(name, name, message);
+            for set in self.addresses_of(name) {
+                add_unsigned(message, Section::Additional, name, set);
+            }
         }
     }
 
     fn addresses(&self, owner: &Name, records: &Name, message: &mut Message<'_>) {
-        for kind in [A, AAAA] {
-            if let Some(set) = self.zone.set(records, kind) {
-                add(message, Section::Additional, owner, set);
-            }
+        for set in self.addresses_of(records) {
+            add(message, Section::Additional, owner, set);
         }
+    }
+
+    fn addresses_of(&self, records: &[u8]) -> impl Iterator<Item = &'a RecordSet> {
+        let sets = [A, AAAA].map(|kind| self.zone.set(records, kind));
+        sets.into_iter().flatten()
     }
 }
 
-/// Adds all records of a set.
+/// Adds all records of a set, with its signatures.
 pub(super) fn add(message: &mut Message<'_>, to: Section, owner: &[u8], set: &RecordSet) {
+    add_unsigned(message, to, owner, set);
+    let records = set.records.iter().map(|record| &*record.data);
+    message.signatures(to, owner, set.rtype, [set.ttl; 2], records);
+}
+
+/// Adds all records of a set for which this zone is no authority.
+pub(super) fn add_unsigned(message: &mut Message<'_>, to: Section, owner: &[u8], set: &RecordSet) {
     for record in &set.records {
         message.record(to, owner, set.rtype, set.ttl, &record.data);
     }

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use super::bytes::Answer;
 use super::choose::{Choose, PolicyId};
 use super::names::NameTable;
+use super::signed::{OfAsked, Pair};
+use crate::dnssec::online::Online;
 
 /// Every answer of one configuration.
 #[derive(Debug)]
@@ -15,6 +17,12 @@ pub struct Snapshot {
     /// The types of all nodes; each node has some that stand together.
     pub(super) kinds: Vec<Kind>,
     pub(super) answers: Vec<Answer>,
+    /// By the numbers of answers, those with signatures in their place; shorter where there are none.
+    pub(super) pairs: Vec<Pair>,
+    /// Answers with signatures.
+    pub(super) signed: Vec<Answer>,
+    /// What is signed for the name that is asked.
+    pub(super) of_asked: Vec<OfAsked>,
     pub(super) dynamics: Vec<Dynamic>,
     pub(super) zones: Vec<Served>,
     pub(super) chooser: Arc<dyn Choose>,
@@ -81,6 +89,8 @@ pub(super) struct Served {
     pub(super) nxdomain: u32,
     /// There is no such type.
     pub(super) nodata: u32,
+    /// What signs for the name that is asked; none in a zone that is not signed.
+    pub(super) online: Option<Online>,
 }
 
 /// No number.
@@ -124,6 +134,25 @@ impl Snapshot {
     /// How many zones it serves.
     pub fn zones(&self) -> usize {
         self.zones.len()
+    }
+
+    /// The answer with signatures in place of one without, and what of it is signed for the name that is asked.
+    pub(super) fn signed(&self, answer: u32) -> Option<(&Answer, Option<&OfAsked>)> {
+        let pair = self.pairs.get(answer as usize)?;
+        let answer = self.signed.get(pair.answer as usize)?;
+        Some((answer, self.of_asked.get(pair.of_asked as usize)))
+    }
+
+    /// What signs for the names that are asked in a zone.
+    pub(super) fn online(&self, apex: &[u8]) -> Option<&Online> {
+        let zone = self.names.get(apex)?;
+        let zone = self.nodes.get(zone as usize)?.zone;
+        self.zones.get(zone as usize)?.online.as_ref()
+    }
+
+    /// Whether the zone of this name is signed.
+    pub fn is_signed(&self, apex: &[u8]) -> bool {
+        self.online(apex).is_some()
     }
 
     /// How many names it knows, with those between and above.

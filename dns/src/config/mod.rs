@@ -13,6 +13,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::alias::ResolverConfig;
+use crate::dnssec::DnssecConfig;
 use crate::geo::{GeoConfig, SiteConfig};
 use crate::guard::{CookiesConfig, RateLimitConfig};
 use crate::health::{CheckConfig, HealthConfig};
@@ -73,6 +74,9 @@ pub struct Config {
     /// Keys that sign messages between servers, by name.
     #[serde(default)]
     pub tsig: BTreeMap<Located<String>, TsigConfig>,
+    /// What signed zones share; a zone is signed that has a `dnssec` of its own.
+    #[serde(default)]
+    pub dnssec: Option<DnssecConfig>,
     /// The sites that policies choose among.
     #[serde(default)]
     pub site: Vec<SiteConfig>,

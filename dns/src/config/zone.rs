@@ -7,6 +7,7 @@ use chassis::units::Period;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::dnssec::ZoneDnssecConfig;
 use crate::transfer::{PeerConfig, TransferRuleConfig};
 
 /// A zone. Its records are those of `file`, and those that are written here.
@@ -27,6 +28,9 @@ pub struct ZoneConfig {
     /// Its SOA record, where there is no `file`.
     #[serde(default)]
     pub soa: SoaConfig,
+    /// How it is signed; it is not when this is not set.
+    #[serde(default)]
+    pub dnssec: Option<Located<ZoneDnssecConfig>>,
     /// Its records.
     #[serde(default)]
     pub record: Vec<RecordConfig>,

@@ -14,6 +14,8 @@ pub struct Edns {
     pub version: u8,
     /// It wants signatures (RFC 3225).
     pub wants_dnssec: bool,
+    /// It takes NXDOMAIN with a record that says the name is there without types (CO, RFC 9824, 5.1).
+    pub takes_compact: bool,
     /// The network that it asks for.
     pub subnet: Option<Subnet>,
     /// Its cookie.
@@ -64,6 +66,8 @@ pub mod option {
 
 /// The bit DO in the flags.
 const DNSSEC_OK: u16 = 0x8000;
+/// The bit CO.
+const COMPACT_OK: u16 = 0x4000;
 
 impl Edns {
     /// Reads the record after its type: the size for a class, the flags for a TTL, then options.
@@ -75,6 +79,7 @@ impl Edns {
             udp_size,
             version,
             wants_dnssec: u16::from_be_bytes([high, low]) & DNSSEC_OK != 0,
+            takes_compact: u16::from_be_bytes([high, low]) & COMPACT_OK != 0,
             subnet: None,
             cookie: None,
             wants_identity: false,

@@ -127,8 +127,8 @@ struct Question {
 /// Whether it is a question that nobody can answer; the response code.
 fn judge(question: &Question) -> Option<u16> {
     match question.qtype {
-        // OPT and TSIG are no questions, and 0 is no type.
-        0 | rtype::OPT | 250 => return Some(rcode::FORMERR),
+        // OPT and TSIG are no questions, 0 is no type, and nobody asks for NXNAME (RFC 9824, 3.5).
+        0 | rtype::OPT | rtype::NXNAME | 250 => return Some(rcode::FORMERR),
         // Mail agents have been gone since 1986 (RFC 1035, 3.2.3), and TKEY is not served.
         249 | 253 | 254 => return Some(rcode::NOTIMP),
         _ => {}

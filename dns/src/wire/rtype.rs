@@ -30,6 +30,18 @@ pub const DS: u16 = 43;
 pub const RRSIG: u16 = 46;
 /// The next name.
 pub const NSEC: u16 = 47;
+/// The keys of a zone (RFC 4034, 2).
+pub const DNSKEY: u16 = 48;
+/// The next hash of a name (RFC 5155).
+pub const NSEC3: u16 = 50;
+/// How names are hashed (RFC 5155).
+pub const NSEC3PARAM: u16 = 51;
+/// What the parent's DS records should be (RFC 7344).
+pub const CDS: u16 = 59;
+/// The same, as keys (RFC 7344).
+pub const CDNSKEY: u16 = 60;
+/// In the list of an NSEC record: there is no such name (RFC 9824, 3.1). No record is of this type.
+pub const NXNAME: u16 = 128;
 /// How to reach a service (RFC 9460).
 pub const SVCB: u16 = 64;
 /// The same for HTTP.

@@ -31,11 +31,12 @@ struct Records<'a, 's> {
 }
 
 impl Snapshot {
-    /// Answers for a name that `found` says to be below the DNAME record of `owner`.
+    /// Answers for a name that `found` says to be below the DNAME record of `owner`; `further` when what that leads to is
+    /// to follow.
     pub(super) fn send_moved<'s>(
         &'s self,
         (reply, query): (&Reply<'_>, &Query),
-        (found, owner): (&Found<'s>, &'s [u8]),
+        (found, owner, further): (&Found<'s>, &'s [u8], bool),
         answer: &Answer,
         name: &QueryName,
         client: IpAddr,
@@ -61,7 +62,7 @@ impl Snapshot {
             Err(Unwritten::TooLong) => outcome.code = YXDOMAIN,
             Err(Unwritten::NoRoom) => outcome.flags = Flags(Flags::AA | Flags::TC),
             // A CNAME record was asked for, or anything: here it is.
-            Ok(_) if [rtype::CNAME, rtype::ANY].contains(&query.qtype) => {}
+            Ok(_) if !further || [rtype::CNAME, rtype::ANY].contains(&query.qtype) => {}
             Ok(next) => self.follow(next, (found, query), client, &mut records, &mut outcome),
         }
         let Outcome {
@@ -148,9 +149,14 @@ impl Records<'_, '_> {
             return Err(Unwritten::NoRoom);
         }
         answer.copy(bytes, asked.len(), self.out);
-        (self.len, self.counts) = (bytes.len(), [1, 0, 0]);
-        // A pointer to the owner stands before the rest; the data is the target, and not compressed.
+        (self.len, self.counts) = (bytes.len(), [answer.counts[0], 0, 0]);
+        // A pointer to the owner stands before the rest; the data is the target, and not compressed. A signature may follow.
         let (fixed, target) = bytes.split_at((2 + FIXED).min(bytes.len()));
+        let length = match fixed.last_chunk() {
+            Some(length) => usize::from(u16::from_be_bytes(*length)),
+            None => 0,
+        };
+        let target = target.get(..length).unwrap_or_default();
         let made = self.cname(&TO_QUESTION.to_be_bytes(), fixed, asked, owner, target);
         // Half of it is of no use.
         if matches!(made, Err(Unwritten::NoRoom)) {

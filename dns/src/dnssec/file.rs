@@ -1,0 +1,243 @@
+//! The files that keep keys: one for each zone, with what each key is at.
+//!
+//! A file is replaced as a whole: written beside, synced, renamed, and the folder synced. Several processes may use the
+//! folder, as two do during a hand-over: a lock of the kernel, which ends with its holder, says who may change a file.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::roll::Ring;
+use crate::zone::Name;
+
+/// The folder of all key files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Folder(PathBuf);
+
+/// Held by the one who may change files; ends when it is dropped, or with the process.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    _file: File,
+}
+
+/// A key file cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {why}", .path.display())]
+pub(crate) struct FileError {
+    path: PathBuf,
+    why: String,
+}
+
+/// What a file holds.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written<'a> {
+    version: u32,
+    zone: String,
+    ring: std::borrow::Cow<'a, Ring>,
+}
+
+const VERSION: u32 = 1;
+/// More than any zone's keys need.
+const LARGEST: u64 = 1 << 20;
+
+impl Folder {
+    pub(crate) fn new(path: PathBuf) -> Self {
+        Self(path)
+    }
+
+    /// Makes the folder if it is missing, and takes the lock.
+    ///
+    /// # Errors
+    /// When it cannot be made, or others may write there.
+    pub(crate) fn lock(&self) -> Result<Lock, FileError> {
+        let taken = || {
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&self.0)?;
+            self.judge()?;
+            let path = self.0.join(".lock");
+            let mut options = OpenOptions::new();
+            let file = options.create(true).write(true).truncate(false);
+            let file = file.mode(0o600).open(path)?;
+            self.own(&file)?;
+            file.lock()?;
+            Ok(file)
+        };
+        match taken() {
+            Ok(file) => Ok(Lock { _file: file }),
+            Err(error) => Err(wrong(&self.0, &error)),
+        }
+    }
+
+    /// The keys of a zone; none when there is no file yet.
+    ///
+    /// # Errors
+    /// When the file cannot be read, others may read it, or it is not what was written.
+    pub(crate) fn read(&self, zone: &Name) -> Result<Option<Ring>, FileError> {
+        let path = self.path(zone);
+        let read = || -> io::Result<Option<Ring>> {
+            let file = match File::open(&path) {
+                Ok(file) => file,
+                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+                Err(error) => return Err(error),
+            };
+            let mode = file.metadata()?.permissions().mode() & 0o7777;
+            if mode & 0o077 != 0 {
+                let why = format!("others may read these keys (mode {mode:04o}): make it 0600");
+                return Err(io::Error::new(ErrorKind::PermissionDenied, why));
+            }
+            let mut text = String::new();
+            file.take(LARGEST).read_to_string(&mut text)?;
+            parse(&text, zone).map(Some).map_err(io::Error::other)
+        };
+        read().map_err(|error| wrong(&path, &error))
+    }
+
+    /// Replaces the file of a zone. The lock shows that nobody else does.
+    ///
+    /// # Errors
+    /// When it cannot be written; then the old one is still there.
+    pub(crate) fn write(&self, zone: &Name, ring: &Ring, _lock: &Lock) -> Result<(), FileError> {
+        let path = self.path(zone);
+        let written = || -> io::Result<()> {
+            let text = serde_json::to_vec_pretty(&Written {
+                version: VERSION,
+                zone: zone.to_string(),
+                ring: std::borrow::Cow::Borrowed(ring),
+            })?;
+            let beside = path.with_added_extension("new");
+            let mut options = OpenOptions::new();
+            let file = options.create(true).write(true).truncate(true);
+            let mut file = file.mode(0o600).open(&beside)?;
+            // It may have been left by somebody else.
+            file.set_permissions(fs::Permissions::from_mode(0o600))?;
+            self.own(&file)?;
+            file.write_all(&text)?;
+            file.sync_all()?;
+            fs::rename(&beside, &path)?;
+            File::open(&self.0)?.sync_all()
+        };
+        written().map_err(|error| wrong(&path, &error))
+    }
+
+    /// When a file was last replaced or added; none when there is no folder.
+    pub(crate) fn changed(&self) -> Option<std::time::SystemTime> {
+        fs::metadata(&self.0).ok()?.modified().ok()
+    }
+
+    /// Where the keys of a zone are.
+    pub(crate) fn path(&self, zone: &Name) -> PathBuf {
+        let mut file = String::new();
+        for byte in zone.to_string().bytes() {
+            match byte {
+                b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' => file.push(char::from(byte)),
+                other => file += &format!("%{other:02x}"),
+            }
+        }
+        self.0.join(file + "keys.json")
+    }
+
+    /// Gives a file to the owner of the folder: a command may run as another user than the server.
+    fn own(&self, file: &File) -> io::Result<()> {
+        let (folder, mine) = (fs::metadata(&self.0)?, file.metadata()?);
+        if folder.uid() == mine.uid() {
+            return Ok(());
+        }
+        fchown(file, Some(folder.uid()), Some(folder.gid()))
+    }
+
+    fn judge(&self) -> io::Result<()> {
+        let mode = fs::metadata(&self.0)?.permissions().mode() & 0o7777;
+        match mode & 0o022 {
+            0 => Ok(()),
+            _ => {
+                let why = format!("others may write to this folder (mode {mode:04o})");
+                Err(io::Error::new(ErrorKind::PermissionDenied, why))
+            }
+        }
+    }
+}
+
+fn parse(text: &str, zone: &Name) -> Result<Ring, String> {
+    // Its text is not in the message: it is secret.
+    let written: Written<'_> = serde_json::from_str(text).map_err(|error| {
+        format!(
+            "not a file of keys: line {}, column {}",
+            error.line(),
+            error.column()
+        )
+    })?;
+    if written.version != VERSION {
+        return Err(format!("version {} is not known here", written.version));
+    }
+    if written.zone != zone.to_string() {
+        return Err(format!("these are the keys of `{}`", written.zone));
+    }
+    Ok(written.ring.into_owned())
+}
+
+fn wrong(path: &Path, error: &io::Error) -> FileError {
+    FileError {
+        path: path.to_owned(),
+        why: error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::key::Algorithm;
+    use super::*;
+
+    #[test]
+    fn files_are_for_nobody_else_and_what_is_broken_is_told_without_secrets() {
+        let folder = tempfile::tempdir().unwrap();
+        let keys = Folder::new(folder.path().join("keys"));
+        let zone = Name::from_text("a/b.example").unwrap();
+        assert_eq!(keys.read(&zone).unwrap(), None);
+        let lock = keys.lock().unwrap();
+        let ring = Ring::new(Algorithm::Ed25519, 7);
+        keys.write(&zone, &ring, &lock).unwrap();
+        assert_eq!(keys.read(&zone).unwrap(), Some(ring));
+        let path = keys.path(&zone);
+        assert_eq!(path.file_name().unwrap(), "a%2fb.example.keys.json");
+        let mode = fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600);
+        let told = |text: Option<&str>, mode| {
+            if let Some(text) = text {
+                fs::write(&path, text).unwrap();
+            }
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            keys.read(&zone).unwrap_err().to_string()
+        };
+        assert!(told(None, 0o640).contains("others may read these keys (mode 0640)"));
+        let text = fs::read_to_string(&path).unwrap();
+        let other = told(Some(&text.replace("a/b", "c")), 0o600);
+        assert!(
+            other.ends_with("these are the keys of `c.example.`"),
+            "{other}"
+        );
+        let newer = told(
+            Some(&text.replace("\"version\": 1", "\"version\": 2")),
+            0o600,
+        );
+        assert!(newer.ends_with("version 2 is not known here"), "{newer}");
+        let broken = told(
+            Some(&text.replace("\"keys\": []", "\"keys\": [\"c2VjcmV0\"]")),
+            0o600,
+        );
+        assert!(broken.contains("not a file of keys: line"), "{broken}");
+        assert!(!broken.contains("c2VjcmV0"), "{broken}");
+        fs::set_permissions(
+            folder.path().join("keys"),
+            fs::Permissions::from_mode(0o777),
+        )
+        .unwrap();
+        let open = keys.lock().unwrap_err().to_string();
+        assert!(open.contains("others may write to this folder"), "{open}");
+    }
+}

@@ -1,0 +1,49 @@
+//! Has the answers compiled anew when keys or signatures are to be replaced, or when somebody else changed key files.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::zones::{SignedZone, SignedZones, unix_now};
+use crate::learned::Learned;
+use crate::serve::Shared;
+
+/// How often is looked.
+const TICK: Duration = Duration::from_secs(1);
+/// After what had to be done was told and nothing came of it.
+const AGAIN: Duration = Duration::from_secs(30);
+/// Signatures that are old are made anew together: at most so often while they hold.
+const PASSES: u32 = 200;
+
+/// Looks for ever.
+pub(crate) async fn keep(shared: Arc<Shared>, learned: Arc<Learned>) {
+    let mut told: Option<(Arc<SignedZones>, Instant)> = None;
+    loop {
+        let signed = shared.state.load().signed.clone();
+        let already = told
+            .as_ref()
+            .is_some_and(|(for_these, at)| Arc::ptr_eq(for_these, &signed) && at.elapsed() < AGAIN);
+        if !already && is_due(&signed, unix_now()) {
+            learned.tell();
+            told = Some((signed, Instant::now()));
+        }
+        tokio::time::sleep(TICK).await;
+    }
+}
+
+fn is_due(signed: &SignedZones, now: u64) -> bool {
+    let Some(folder) = &signed.folder else {
+        return false;
+    };
+    signed.zones.iter().any(|zone| zone.is_due(now)) || folder.changed() != signed.seen
+}
+
+impl SignedZone {
+    /// Whether its keys or signatures are to be looked at.
+    fn is_due(&self, now: u64) -> bool {
+        let times = self.signer.times();
+        let since = now.saturating_sub(times.now.into());
+        let old = u64::from(self.signer.first_end()) <= now + u64::from(times.refresh);
+        let rested = since >= u64::from((times.validity / PASSES).max(1));
+        self.wake.is_some_and(|wake| wake <= now) || old && rested
+    }
+}

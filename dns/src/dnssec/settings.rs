@@ -1,0 +1,235 @@
+//! How one zone is signed: its keys now, and the records that tell of them.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use chassis::config::Place;
+
+use super::config::ZoneDnssecConfig;
+use super::file::Folder;
+use super::key::{Algorithm, Key, KeyError, Role};
+use super::roll::{Entry, Made, Ring, Secret, Stage, Timing, next};
+use super::sign::{Times, ZoneSigner};
+use super::zones::{Keys, SignedZone};
+use crate::wire::rtype;
+use crate::zone::{Name, Record, RecordSet, Zone};
+
+/// How a zone is signed. Times are in seconds.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) algorithm: Algorithm,
+    validity: u32,
+    refresh: u32,
+    key_ttl: u32,
+    /// But for its longest TTL.
+    timing: Timing,
+    withdraw: bool,
+    pub(super) place: Place,
+}
+
+impl Settings {
+    pub(super) fn new(config: &ZoneDnssecConfig, place: Place) -> Self {
+        let seconds = |period: &chassis::units::Period| period.as_secs() as u32;
+        let lifetime = |period: &chassis::units::Period| Some(period.as_secs()).filter(|s| *s > 0);
+        Self {
+            algorithm: *config.algorithm,
+            validity: seconds(&config.validity),
+            refresh: seconds(&config.refresh),
+            key_ttl: seconds(&config.key_ttl),
+            timing: Timing {
+                zsk_lifetime: lifetime(&config.zsk_lifetime),
+                ksk_lifetime: lifetime(&config.ksk_lifetime),
+                propagation: config.propagation.as_secs(),
+                ds_ttl: config.ds_ttl.as_secs(),
+                longest_ttl: seconds(&config.key_ttl),
+            },
+            withdraw: config.withdraw,
+            place,
+        }
+    }
+
+    /// The times of a zone with these records.
+    pub(crate) fn timing(&self, zone: &Zone) -> Timing {
+        let longest = zone.sets().map(|(_, set)| set.ttl).max();
+        let mut timing = self.timing;
+        timing.longest_ttl = timing.longest_ttl.max(longest.unwrap_or(0));
+        timing
+    }
+
+    /// Lets the keys of a zone follow each other, and adds the records that tell of them.
+    pub(super) fn apply(
+        &self,
+        zone: &mut Zone,
+        folder: &Folder,
+        keys: &Keys,
+        now: u64,
+    ) -> Result<SignedZone, String> {
+        let timing = self.timing(zone);
+        let (ring, wake) = self.advance(&zone.apex, &timing, folder, keys, now)?;
+        let parsed = |entry: &Entry| parse(entry, ring.algorithm).map_err(|why| why.to_string());
+        let mut ksks = Vec::new();
+        let mut zsk = None;
+        let mut published = Vec::new();
+        for entry in ring.published() {
+            let key = Arc::new(parsed(entry)?);
+            published.push(key.dnskey());
+            match entry.role {
+                Role::Ksk => ksks.push(key),
+                Role::Zsk if entry.stage == Stage::Active => zsk = Some(key),
+                Role::Zsk => {}
+            }
+        }
+        let Some(zsk) = zsk.filter(|_| !ksks.is_empty()) else {
+            return Err("its file has no active key of each role".into());
+        };
+        let mut told = Vec::new();
+        for entry in ring.announced(now, &timing) {
+            let key = parsed(entry)?;
+            told.push((key.ds(&zone.apex), key.dnskey()));
+        }
+        if self.withdraw {
+            // RFC 8078, 4.
+            told = vec![(vec![0; 5], vec![0, 0, 3, 0, 0])];
+        }
+        let (cds, cdnskey) = told.into_iter().unzip();
+        self.add(zone, rtype::DNSKEY, published);
+        self.add(zone, rtype::CDS, cds);
+        self.add(zone, rtype::CDNSKEY, cdnskey);
+        let times = Times {
+            now: now as u32,
+            validity: self.validity,
+            refresh: self.refresh,
+        };
+        let apex = zone.apex.clone();
+        let signer = ZoneSigner::new(apex.clone(), ksks, zsk, times, keys.signatures.clone());
+        Ok(SignedZone {
+            zone: apex,
+            ring,
+            timing,
+            signer: Arc::new(signer),
+            wake,
+        })
+    }
+
+    /// The keys as they are at `now`, also in their file when this process keeps it.
+    fn advance(
+        &self,
+        apex: &Name,
+        timing: &Timing,
+        folder: &Folder,
+        keys: &Keys,
+        now: u64,
+    ) -> Result<(Ring, Option<u64>), String> {
+        let lock = match keys.writes {
+            true => Some(folder.lock().map_err(|error| error.to_string())?),
+            false => None,
+        };
+        let read = folder.read(apex).map_err(|error| error.to_string())?;
+        if let Some(other) = read
+            .as_ref()
+            .filter(|ring| ring.algorithm != self.algorithm)
+        {
+            return Err(format!(
+                "its keys are of the algorithm \"{}\", and that cannot be changed while it is signed",
+                other.algorithm.name()
+            ));
+        }
+        let before = read
+            .clone()
+            .unwrap_or_else(|| Ring::new(self.algorithm, now));
+        let mut tags: Vec<u16> = before.keys.iter().map(|key| key.tag).collect();
+        let mut make = |role| {
+            let made = make(role, self.algorithm, &tags)?;
+            tags.push(made.0);
+            Ok::<_, KeyError>(made)
+        };
+        let (ring, wake) = next(&before, now, timing, &mut make).map_err(|why| why.to_string())?;
+        let Some(lock) = lock.filter(|_| read.as_ref() != Some(&ring)) else {
+            return Ok((ring, wake));
+        };
+        match (folder.write(apex, &ring, &lock), read) {
+            (Ok(()), _) => {
+                tell(apex, &before, &ring);
+                Ok((ring, wake))
+            }
+            // The keys that are in the file serve on.
+            (Err(error), Some(read)) => {
+                tracing::error!(zone = %apex, %error, "keys are not replaced");
+                Ok((read, Some(now + AGAIN)))
+            }
+            (Err(error), None) => Err(error.to_string()),
+        }
+    }
+
+    fn add(&self, zone: &mut Zone, kind: u16, data: Vec<Vec<u8>>) {
+        if data.is_empty() {
+            return;
+        }
+        let place = self.place;
+        let records = data.into_iter().map(|data| Record { data, place });
+        let set = RecordSet {
+            rtype: kind,
+            ttl: self.key_ttl,
+            place,
+            records: records.collect(),
+            policy: None,
+        };
+        let sets = zone.names.entry(zone.apex.clone()).or_default();
+        sets.insert(kind, set);
+    }
+}
+
+/// After a file could not be written, in seconds.
+const AGAIN: u64 = 60;
+
+/// The key of an entry.
+pub(crate) fn parse(entry: &Entry, algorithm: Algorithm) -> Result<Key, ParseError> {
+    let pkcs8 = STANDARD
+        .decode(&entry.private.0)
+        .map_err(|_| ParseError::NotBase64(entry.tag))?;
+    let key = Key::new(entry.role, algorithm, &pkcs8)?;
+    match key.tag() == entry.tag {
+        true => Ok(key),
+        false => Err(ParseError::Another(entry.tag)),
+    }
+}
+
+/// An entry of a key file holds no key.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ParseError {
+    #[error("the key {0} of its file is not base64")]
+    NotBase64(u16),
+    #[error("the key {0} of its file has another tag")]
+    Another(u16),
+    #[error(transparent)]
+    Key(#[from] KeyError),
+}
+
+/// Another key, whose tag is none of these: validators try every key of a tag.
+fn make(role: Role, algorithm: Algorithm, tags: &[u16]) -> Result<Made, KeyError> {
+    loop {
+        let pkcs8 = algorithm.generate()?;
+        let key = Key::new(role, algorithm, &pkcs8)?;
+        if !tags.contains(&key.tag()) {
+            return Ok((key.tag(), Secret(STANDARD.encode(pkcs8))));
+        }
+    }
+}
+
+/// Says what became of keys.
+fn tell(apex: &Name, before: &Ring, after: &Ring) {
+    for key in &after.keys {
+        let same = |other: &&Entry| other.private == key.private;
+        let was = before.keys.iter().find(same).map(|other| other.stage);
+        if was != Some(key.stage) {
+            let (role, tag, stage) = (key.role, key.tag, key.stage);
+            tracing::info!(zone = %apex, ?role, tag, ?stage, "a key");
+        }
+    }
+    for key in &before.keys {
+        if !after.keys.iter().any(|other| other.private == key.private) {
+            tracing::info!(zone = %apex, role = ?key.role, tag = key.tag, "a key is gone");
+        }
+    }
+}

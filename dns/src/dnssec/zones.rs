@@ -1,0 +1,201 @@
+//! The signed zones of a configuration: which keys they have now, and the records that tell of them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use chassis::config::{Diagnostic, Sources};
+
+use super::file::Folder;
+use super::online::Counts;
+use super::roll::{Ring, Timing};
+use super::settings::Settings;
+use super::sign::{Signatures, ZoneSigner};
+use super::signers::Signers;
+use crate::config::Config;
+use crate::wire::rtype;
+use crate::zone::{Name, Zone};
+
+/// How the zones of a configuration are signed.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Signing {
+    folder: Option<Folder>,
+    zones: Arc<BTreeMap<Name, Settings>>,
+    online: u32,
+}
+
+/// What outlives reloads of signing.
+#[derive(Debug, Default)]
+pub(crate) struct Keys {
+    pub(super) signatures: Arc<Signatures>,
+    pub(crate) counts: Arc<Counts>,
+    /// Whether it makes and changes key files; else it only reads them.
+    pub(super) writes: bool,
+}
+
+/// Zones with what signs them.
+#[derive(Debug, Default)]
+pub(crate) struct Signed {
+    /// All zones, with the records that tell of keys.
+    pub(crate) zones: Vec<Zone>,
+    /// What signs them.
+    pub(crate) signers: Signers,
+    pub(crate) state: SignedZones,
+}
+
+/// What is known of the signed zones of a compilation.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SignedZones {
+    pub(crate) zones: Vec<SignedZone>,
+    /// Where their keys are; none without signed zones.
+    pub(crate) folder: Option<Folder>,
+    /// When somebody had changed files there, before they were read.
+    pub(crate) seen: Option<SystemTime>,
+    /// What was signed for queries.
+    pub(crate) counts: Arc<Counts>,
+}
+
+/// What is known of a signed zone.
+#[derive(Clone, Debug)]
+pub(crate) struct SignedZone {
+    pub(crate) zone: Name,
+    pub(crate) ring: Ring,
+    pub(crate) timing: Timing,
+    pub(crate) signer: Arc<ZoneSigner>,
+    /// When its keys are to be looked at again, in seconds since 1970.
+    pub(crate) wake: Option<u64>,
+}
+
+impl Keys {
+    /// For a process that serves, and keeps what it decides.
+    pub(crate) fn writing() -> Self {
+        Self {
+            writes: true,
+            ..Self::default()
+        }
+    }
+
+    /// Begins a compilation.
+    pub(crate) fn begin(&self) {
+        self.signatures.begin();
+    }
+
+    /// Forgets the signatures that no zone needs any more.
+    pub(crate) fn sweep(&self) {
+        self.signatures.sweep();
+    }
+}
+
+impl Signing {
+    /// Judges what is written. With mistakes nothing is signed: key files are not changed for what will not serve.
+    pub(crate) fn compile(
+        config: &Config,
+        sources: &Sources,
+        mistakes: &mut Vec<Diagnostic>,
+    ) -> Self {
+        let mut zones = BTreeMap::new();
+        for zone in &config.zone {
+            let Some(dnssec) = &zone.dnssec else {
+                continue;
+            };
+            if config.dnssec.is_none() {
+                let what = "there is no folder for the keys of signed zones";
+                let help = "add `[dnssec]` with `keys = \"/var/lib/tidegate/keys\"`";
+                mistakes.push(dnssec.wrong(what).help(help));
+            }
+            dnssec.judge(mistakes);
+            if let Some(apex) = Name::from_text(&zone.name) {
+                zones.insert(apex, Settings::new(dnssec, dnssec.place()));
+            }
+        }
+        let shared = config.dnssec.as_ref();
+        if let Some(none) = shared.filter(|shared| *shared.online_signatures == 0) {
+            mistakes.push(none.online_signatures.wrong("must be 1 at least"));
+        }
+        if !mistakes.is_empty() {
+            return Self::default();
+        }
+        let folder = shared.map(|shared| sources.resolve(&shared.keys, shared.keys.place()));
+        Self {
+            folder: folder.map(Folder::new),
+            zones: Arc::new(zones),
+            online: shared.map_or(0, |shared| *shared.online_signatures),
+        }
+    }
+
+    /// The folder with the keys, and the zones that are signed.
+    pub(crate) fn parts(&self) -> Option<(&Folder, &BTreeMap<Name, Settings>)> {
+        let folder = self.folder.as_ref()?;
+        (!self.zones.is_empty()).then_some((folder, &*self.zones))
+    }
+
+    /// Reads the keys, lets them follow each other, and adds the records that tell of them.
+    ///
+    /// # Errors
+    /// Keys that cannot be used, and records that only the server makes.
+    pub(crate) fn apply(
+        &self,
+        zones: &[Zone],
+        keys: &Keys,
+        now: u64,
+    ) -> Result<Signed, Vec<Diagnostic>> {
+        let mut signed = Signed {
+            zones: zones.to_vec(),
+            ..Signed::default()
+        };
+        signed.state.folder = self.folder.clone();
+        signed.state.seen = self.folder.as_ref().and_then(Folder::changed);
+        signed.state.counts = keys.counts.clone();
+        let mut signers = Vec::with_capacity(zones.len());
+        let mut mistakes = Vec::new();
+        for zone in &mut signed.zones {
+            let settings = self.zones.get(&zone.apex);
+            let (Some(settings), Some(folder)) = (settings, &self.folder) else {
+                signers.push(None);
+                continue;
+            };
+            made_here(zone, &mut mistakes);
+            match settings.apply(zone, folder, keys, now) {
+                Ok(report) => {
+                    signers.push(Some(report.signer.clone()));
+                    signed.state.zones.push(report);
+                }
+                Err(why) => {
+                    let what = format!("`{}` cannot be signed: {why}", zone.apex);
+                    mistakes.push(Diagnostic::new(settings.place, what));
+                    signers.push(None);
+                }
+            }
+        }
+        signed.signers = Signers::counted(signers, self.online, keys.counts.clone());
+        match mistakes.is_empty() {
+            true => Ok(signed),
+            false => Err(mistakes),
+        }
+    }
+}
+
+/// Seconds since 1970.
+pub(crate) fn unix_now() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
+}
+
+/// Records that only the server makes.
+fn made_here(zone: &Zone, mistakes: &mut Vec<Diagnostic>) {
+    const MADE: [u16; 7] = [
+        rtype::RRSIG,
+        rtype::NSEC,
+        rtype::DNSKEY,
+        rtype::NSEC3,
+        rtype::NSEC3PARAM,
+        rtype::CDS,
+        rtype::CDNSKEY,
+    ];
+    for (name, set) in zone.sets().filter(|(_, set)| MADE.contains(&set.rtype)) {
+        let kind = rtype::name(set.rtype);
+        let what = format!("the {kind} records of `{name}` are the server's to make");
+        let help = "this zone is signed here: remove them, or `dnssec` of the zone";
+        mistakes.push(Diagnostic::new(set.place, what).help(help));
+    }
+}
