@@ -1,7 +1,7 @@
 //! Reload: every cause ends in the one function of the role, one at a time.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use prometheus::{IntCounterVec, IntGauge, Opts};
 use tokio::sync::{mpsc, oneshot};
@@ -88,13 +88,19 @@ impl Life {
             while let Ok(request) = requests.try_recv() {
                 waiting.push(request);
             }
+            let began = SystemTime::now();
             let reloaded = tokio::select! {
                 biased;
                 // Who waits learns it, because the requests are dropped.
                 () = self.leaving() => return Ok(()),
                 reloaded = reload() => reloaded,
             };
-            metrics.count(reloaded.mistakes.is_empty());
+            let succeeded = reloaded.mistakes.is_empty();
+            changes = match succeeded {
+                true => changes.watch_instead(reloaded.watched, began),
+                false => changes.watch_also(reloaded.watched, began),
+            };
+            metrics.count(succeeded);
             for line in &reloaded.mistakes {
                 tracing::error!("reload failed, the old configuration serves on: {line}");
             }
@@ -107,10 +113,6 @@ impl Life {
                     lines => Err(NotReloaded::Mistakes(lines.join("\n"))),
                 });
             }
-            changes = match reloaded.mistakes.is_empty() {
-                true => changes.watch_instead(reloaded.watched),
-                false => changes.watch_also(reloaded.watched),
-            };
         }
     }
 }
