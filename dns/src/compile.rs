@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 
-use chassis::config::{Diagnostic, Loaded, Report, load};
+use chassis::config::{Diagnostic, Loaded, Report, Sources, load};
 use chassis::net::handover::Handover;
 
 use crate::alias::{self, Resolving};
@@ -42,24 +42,20 @@ pub(crate) fn compile(file: &Path, learned: &Learned) -> Result<Compiled, Report
     let mut loaded = load::<Config>(file)?;
     let mut mistakes = Vec::new();
     let config = &loaded.config;
-    mistakes.extend(config.admin.validate().err());
-    mistakes.extend(config.log.validate().err());
     let read = zone::read(&config.zone, &mut loaded.sources);
     mistakes.extend(read.mistakes);
     let mut warnings = read.warnings;
     let listeners = listeners::compile(&config.listener, &loaded.sources, &learned.tls);
     mistakes.extend(listeners.mistakes);
     warnings.extend(listeners.warnings);
+    for file in listeners.files {
+        loaded.sources.add(file, "");
+    }
     limits(config, &mut mistakes);
     let guard = guard::compile(config, &learned.guard, &mut mistakes);
     let query_log = QueryLog::compile(config, &loaded.sources, &mut mistakes);
     let resolving = Resolving::compile(&config.resolver, &mut mistakes);
-    let handover = config.handover.as_ref();
-    let handover = handover.map(|config| Handover::compile(config, &loaded.sources));
-    let handover = handover.transpose().unwrap_or_else(|mistake| {
-        mistakes.push(mistake);
-        None
-    });
+    let handover = handover(config, &loaded.sources, &mut mistakes);
     let transfers = Transfers::compile(config, &loaded.sources, &mut mistakes);
     let signing = Signing::compile(config, &loaded.sources, &mut mistakes);
     let policies = Policies::compile(config, &mut loaded.sources);
@@ -78,9 +74,6 @@ pub(crate) fn compile(file: &Path, learned: &Learned) -> Result<Compiled, Report
             return Err(loaded.report(mistakes));
         }
     };
-    for file in listeners.files {
-        loaded.sources.add(file, "");
-    }
     warnings.extend(alias::warnings(&read.zones));
     warnings.extend(policies::unused(config, &read.zones));
     let state = State {
@@ -99,18 +92,30 @@ pub(crate) fn compile(file: &Path, learned: &Learned) -> Result<Compiled, Report
         receive_buffer: usize::try_from(config.udp.receive_buffer.bytes()).unwrap_or(usize::MAX),
         handover,
     };
-    let place = |warning: &Diagnostic| {
-        format!(
-            "{}: {}",
-            loaded.sources.locate(warning.place),
-            warning.message
-        )
-    };
+    let warnings = warnings.iter().map(|warning| in_words(warning, &loaded));
     Ok(Compiled {
-        warnings: warnings.iter().map(place).chain(unreadable).collect(),
+        warnings: warnings.chain(unreadable).collect(),
         state,
         loaded,
         policies,
+    })
+}
+
+fn in_words(warning: &Diagnostic, loaded: &Loaded<Config>) -> String {
+    let place = loaded.sources.locate(warning.place);
+    format!("{place}: {}", warning.message)
+}
+
+fn handover(
+    config: &Config,
+    sources: &Sources,
+    mistakes: &mut Vec<Diagnostic>,
+) -> Option<Handover> {
+    let handover = config.handover.as_ref();
+    let handover = handover.map(|config| Handover::compile(config, sources));
+    handover.transpose().unwrap_or_else(|mistake| {
+        mistakes.push(mistake);
+        None
     })
 }
 
@@ -174,6 +179,8 @@ fn choosing(chooser: Option<&Arc<Chooser>>) -> Arc<dyn Choose> {
 }
 
 fn limits(config: &Config, mistakes: &mut Vec<Diagnostic>) {
+    mistakes.extend(config.admin.validate().err());
+    mistakes.extend(config.log.validate().err());
     if !(512..=4096).contains(&*config.udp.largest) {
         let what = "an answer over UDP has from 512 to 4096 octets";
         mistakes.push(config.udp.largest.wrong(what));

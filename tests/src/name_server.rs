@@ -153,7 +153,7 @@ impl Peer {
     /// # Panics
     /// When it is not installed or does not answer.
     pub fn nsd_at(address: SocketAddr, zone: &str, text: &str) -> Self {
-        Self::start("nsd", address, zone, text, |folder, address| {
+        Self::start(address, "nsd", zone, text, |folder, address| {
             let configuration = format!(
                 "server:\n ip-address: {}@{}\n do-ip6: no\n username: \"\"\n chroot: \"\"\n zonesdir: \"{folder}\"\n \
                  database: \"\"\n pidfile: \"{folder}/pid\"\n xfrdfile: \"{folder}/xfrd\"\n xfrdir: \"{folder}\"\n \
@@ -176,7 +176,7 @@ impl Peer {
     /// # Panics
     /// When it is not installed or does not answer.
     pub fn knot(zone: &str, text: &str) -> Self {
-        Self::start("knotd", free_for_both(), zone, text, |folder, address| {
+        Self::start(free_for_both(), "knotd", zone, text, |folder, address| {
             let configuration = format!(
                 "server:\n  rundir: \"{folder}\"\n  listen: {}@{}\n  udp-workers: 1\n  tcp-workers: 1\n  background-workers: 1\n\
                  database:\n  storage: \"{folder}\"\n\
@@ -196,14 +196,14 @@ impl Peer {
     ///
     /// # Panics
     /// When it is not installed or does not answer.
-    pub fn knot_at(
+    pub fn knot_with(
         address: SocketAddr,
         zone: &str,
         text: &str,
         sections: &str,
         lines: &str,
     ) -> Self {
-        Self::start_at(address, "knotd", zone, text, |folder, address| {
+        Self::start(address, "knotd", zone, text, |folder, address| {
             let configuration = format!(
                 "server:\n  rundir: \"{folder}\"\n  listen: {}@{}\n  udp-workers: 1\n  tcp-workers: 1\n  background-workers: 1\n\
                  database:\n  storage: \"{folder}\"\n{sections}\
@@ -223,8 +223,8 @@ impl Peer {
     ///
     /// # Panics
     /// When it is not installed or does not answer.
-    pub fn nsd_at(address: SocketAddr, zone: &str, sections: &str, lines: &str) -> Self {
-        Self::start_at(address, "nsd", zone, "", |folder, address| {
+    pub fn nsd_with(address: SocketAddr, zone: &str, sections: &str, lines: &str) -> Self {
+        Self::start(address, "nsd", zone, "", |folder, address| {
             let configuration = format!(
                 "server:\n ip-address: {}@{}\n do-ip6: no\n username: \"\"\n chroot: \"\"\n zonesdir: \"{folder}\"\n \
                  database: \"\"\n pidfile: \"{folder}/pid\"\n xfrdfile: \"{folder}/xfrd\"\n xfrdir: \"{folder}\"\n \
@@ -251,16 +251,6 @@ impl Peer {
     }
 
     fn start(
-        program: &str,
-        address: SocketAddr,
-        zone: &str,
-        text: &str,
-        configure: impl FnOnce(&str, SocketAddr) -> (String, Vec<String>),
-    ) -> Self {
-        Self::start_at(free_for_both(), program, zone, text, configure)
-    }
-
-    fn start_at(
         address: SocketAddr,
         program: &str,
         zone: &str,

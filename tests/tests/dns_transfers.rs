@@ -78,7 +78,7 @@ async fn a_zone_that_knot_signs_is_followed() {
     let (ours, theirs) = (free_for_both(), free_for_both());
     let (sections, lines) = knot_primary(ours, true);
     let lines = format!("{lines}    dnssec-signing: on\n");
-    let knot = Peer::knot_at(theirs, "example.test.", &text(1, ""), &sections, &lines);
+    let knot = Peer::knot_with(theirs, "example.test.", &text(1, ""), &sections, &lines);
     let server = NameServer::start(&secondary(ours, theirs, true, ""), |_| {}).await;
     let same = async |what: &str| {
         eventually(what, WITHIN, async || {
@@ -109,7 +109,7 @@ async fn a_zone_that_knot_signs_is_followed() {
 async fn a_copy_can_be_copied_on() {
     let (first, second, third) = (free_for_both(), free_for_both(), free_for_both());
     let (sections, lines) = knot_primary(second, true);
-    let knot = Peer::knot_at(first, "example.test.", &text(1, ""), &sections, &lines);
+    let knot = Peer::knot_with(first, "example.test.", &text(1, ""), &sections, &lines);
     let told = format!("notify = [{{ address = \"{third}\" }}]");
     let server = NameServer::start(&secondary(second, first, true, &told), |_| {}).await;
     let lines = format!(
@@ -117,7 +117,7 @@ async fn a_copy_can_be_copied_on() {
         second.ip(),
         second.port()
     );
-    let _nsd = Peer::nsd_at(third, "example.test.", "", &lines);
+    let _nsd = Peer::nsd_with(third, "example.test.", "", &lines);
     has_serial(third, 1).await;
     knot.rewrite(&text(2, "new TXT \"it is new\""));
     has_serial(third, 2).await;
@@ -129,7 +129,7 @@ async fn a_copy_can_be_copied_on() {
 async fn follows_knot(key: bool) {
     let (ours, theirs) = (free_for_both(), free_for_both());
     let (sections, lines) = knot_primary(ours, key);
-    let knot = Peer::knot_at(theirs, "example.test.", &text(1, ""), &sections, &lines);
+    let knot = Peer::knot_with(theirs, "example.test.", &text(1, ""), &sections, &lines);
     let mut server = NameServer::start(&secondary(ours, theirs, key, ""), |_| {}).await;
     has_serial(ours, 1).await;
     let dig_key = key.then_some(KEY);
@@ -223,7 +223,7 @@ async fn knot_follows(key: bool) {
     );
     let lines = "    master: primary\n    acl: [told, all]\n";
     is_followed(ours, theirs, key, || {
-        Peer::knot_at(theirs, "example.test.", "", &sections, lines)
+        Peer::knot_with(theirs, "example.test.", "", &sections, lines)
     })
     .await;
 }
@@ -249,7 +249,7 @@ async fn nsd_follows(key: bool) {
         ours.port()
     );
     is_followed(ours, theirs, key, || {
-        Peer::nsd_at(theirs, "example.test.", &sections, &lines)
+        Peer::nsd_with(theirs, "example.test.", &sections, &lines)
     })
     .await;
 }
