@@ -240,7 +240,7 @@ fn query(line: &str) -> (Vec<u8>, Limits<'static>, IpAddr) {
         let (word, value) = word.split_once('=').unwrap_or((word, ""));
         let number = || number(value);
         match word {
-            "+tcp" => limits.tcp = true,
+            "+tcp" => (limits.tcp, limits.keepalive) = (true, Some(100)),
             "+require" => limits.options.cookies = Some(&COOKIES[1]),
             "+norec" => flags &= !0x0100,
             "+cd" => flags |= 0x0010,

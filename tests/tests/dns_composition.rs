@@ -193,7 +193,13 @@ async fn site_pool_failover_weight_and_health_are_combined() {
     })
     .await;
 
-    // More spill moves the difference, into the public pool alone; a drained endpoint is left by its own clients.
+    assert_spill_and_drain_move_their_share(&server, &all).await;
+}
+
+/// More spill moves the difference, into the public pool alone; a drained endpoint is left by its own clients.
+async fn assert_spill_and_drain_move_their_share(server: &NameServer, all: &[String]) {
+    let at = server.address;
+    let [light, heavy] = FRA;
     let patched = server
         .admin
         .patch("/policies/api", r#"{"spill": 0.5}"#)
