@@ -75,6 +75,7 @@ pub(crate) fn compile(file: &Path, learned: &Learned) -> Result<Compiled, Report
         }
     };
     warnings.extend(alias::warnings(&read.zones));
+    warnings.extend(transfers.warnings(config, &read.zones));
     warnings.extend(policies::unused(config, &read.zones));
     let state = State {
         snapshot: snapshot.into(),

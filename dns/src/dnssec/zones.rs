@@ -103,6 +103,10 @@ impl Signing {
                 let help = "add `[dnssec]` with `keys = \"/var/lib/tidegate/keys\"`";
                 mistakes.push(dnssec.wrong(what).help(help));
             }
+            if !zone.primary.is_empty() {
+                let what = "a zone that comes from a primary is served as it comes";
+                mistakes.push(dnssec.wrong(what).help("sign it at its primary"));
+            }
             dnssec.judge(mistakes);
             if let Some(apex) = Name::from_text(&zone.name) {
                 zones.insert(apex, Settings::new(dnssec, dnssec.place()));

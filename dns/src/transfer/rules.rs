@@ -14,7 +14,8 @@ use super::key::{self, Key, Keys};
 use super::receive::Limits;
 use super::store;
 use crate::config::{Config, ZoneConfig};
-use crate::zone::Name;
+use crate::wire::rtype::ALIAS;
+use crate::zone::{Name, Zone};
 
 /// Keys, who may copy which zone, and where copies come from.
 #[derive(Clone, Debug, Default)]
@@ -163,6 +164,26 @@ impl Transfers {
             },
             journal: *limits.journal as usize,
         }
+    }
+
+    /// What other servers do not get with a zone, which is probably not known.
+    pub(crate) fn warnings(&self, config: &Config, zones: &[Zone]) -> Vec<Diagnostic> {
+        let is_told = |apex: &Name| self.zones.get(apex).is_some_and(Rules::is_told);
+        let signed = config.zone.iter().filter_map(|zone| {
+            let dnssec = zone.dnssec.as_ref()?;
+            Name::from_text(&zone.name).filter(|apex| is_told(apex))?;
+            let what = "other servers get this zone without signatures, which validators do not take from them";
+            Some(dnssec.wrong(what))
+        });
+        let copied = zones.iter().filter(|zone| is_told(&zone.apex));
+        let aliases = copied
+            .flat_map(Zone::sets)
+            .filter(|(_, set)| set.rtype == ALIAS);
+        let aliases = aliases.map(|(owner, set)| {
+            let what = format!("other servers get this zone without the ALIAS record of `{owner}`, and its addresses");
+            Diagnostic::new(set.place, what)
+        });
+        signed.chain(aliases).collect()
     }
 
     /// The zones that come from primaries, with the files of their copies.

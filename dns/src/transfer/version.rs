@@ -7,7 +7,7 @@ use std::sync::Arc;
 use chassis::config::Place;
 
 use crate::answer::Choose;
-use crate::wire::rtype::SOA;
+use crate::wire::rtype::{ALIAS, SOA};
 use crate::zone::{Name, Record, RecordSet, Zone};
 
 /// A record.
@@ -108,11 +108,13 @@ impl Version {
         }
     }
 
-    /// A zone as it is told to other servers: where a policy chooses, all that it may choose. None without SOA record.
+    /// A zone as it is told to other servers: where a policy chooses, all that it may choose; without `ALIAS`
+    /// records. None without SOA record.
     pub fn of(zone: &Zone, chooser: &dyn Choose) -> Option<Self> {
         let mut soa = None;
         let mut records = Vec::new();
-        for (owner, set) in zone.sets() {
+        // Nobody else knows what an alias is.
+        for (owner, set) in zone.sets().filter(|(_, set)| set.rtype != ALIAS) {
             let chosen = set
                 .policy
                 .as_ref()
