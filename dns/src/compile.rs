@@ -62,15 +62,14 @@ pub(crate) fn compile(file: &Path, learned: &Learned) -> Result<Compiled, Report
     let unreadable = learned.secondaries.restore(&transfers);
     let chooser = match &policies {
         Ok(policies) => choosing(policies.chooser.as_ref()),
-        // What else is wrong is told too.
         Err(_) => Arc::new(policies::OnlyNames::of(config)),
     };
-    let answers = answers(&read.zones, chooser, &signing, learned);
+    let sound = mistakes.is_empty() && policies.is_ok();
+    let answers = judged(&read.zones, chooser, &signing, learned, sound);
     let (policies, (snapshot, signed)) = match (policies, answers) {
         (Ok(policies), Ok(answers)) if mistakes.is_empty() => (policies, answers),
         (policies, answers) => {
-            mistakes.extend(policies.err().into_iter().flatten());
-            mistakes.extend(answers.err().into_iter().flatten());
+            mistakes.extend(policies.err().into_iter().chain(answers.err()).flatten());
             return Err(loaded.report(mistakes));
         }
     };
@@ -132,6 +131,22 @@ pub(crate) fn renew(state: &State, learned: &Learned) -> Result<State, Vec<Diagn
         signed: signed.into(),
         ..state.clone()
     })
+}
+
+/// The same as [`answers`], signed once it is known that there are any and that all else is sound: signing makes and
+/// replaces keys, and what does not serve must not.
+fn judged(
+    zones: &[Zone],
+    chooser: Arc<dyn Choose>,
+    signing: &Signing,
+    learned: &Learned,
+    sound: bool,
+) -> Result<(Snapshot, SignedZones), Vec<Diagnostic>> {
+    let unsigned = answers(zones, chooser.clone(), &Signing::default(), learned)?;
+    match sound && signing.parts().is_some() {
+        true => answers(zones, chooser, signing, learned),
+        false => Ok(unsigned),
+    }
 }
 
 /// Every answer, from the zones as they are configured and what was learned.

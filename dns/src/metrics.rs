@@ -101,6 +101,7 @@ const LIMITS: [(Refusal, &str); 3] = [
     (Refusal::ProxyHeader, "proxy_header"),
 ];
 const STATUSES_AT: usize = REFUSALS + LIMITS.len();
+const PANICS: usize = STATUSES_AT + secure::STATUSES.len();
 
 /// What was answered, since the start.
 #[derive(Debug)]
@@ -144,7 +145,7 @@ impl Tally {
 
 impl Default for Counts {
     fn default() -> Self {
-        Self(Cells::new(STATUSES_AT + secure::STATUSES.len()))
+        Self(Cells::new(PANICS + 1))
     }
 }
 
@@ -170,6 +171,11 @@ impl Counts {
     pub(crate) fn refuse(&self, refusal: Refusal) {
         let at = LIMITS.iter().position(|(limit, _)| *limit == refusal);
         self.0.add(REFUSALS + at.unwrap_or_default(), 1);
+    }
+
+    /// Counts a panic of a thread.
+    pub(crate) fn panicked(&self) {
+        self.0.add(PANICS, 1);
     }
 
     /// Counts a response over HTTP.

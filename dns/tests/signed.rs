@@ -36,6 +36,9 @@ wild CNAME x.w
 *.w A 192.0.2.7
 *.c CNAME a
 x.y.z TXT "deep"
+*.h HTTPS 1 . alpn=h2
+*.h A 192.0.2.4
+*.h AAAA 2001:db8::4
 d NS ns.d
 ns.d A 192.0.2.3
 s NS ns.s
@@ -430,4 +433,41 @@ proptest! {
             prop_assert_eq!(message.header_counts().nscount(), 4);
         }
     }
+}
+
+/// Additional records of a wildcard are signed for the name that is asked, and may be left out.
+#[test]
+fn what_is_cut_from_an_answer_needs_no_signature() {
+    let world = world(Algorithm::EcdsaP256);
+    let mut cut = 0;
+    for length in (1..=180).step_by(7) {
+        let mut name = Vec::new();
+        for label in vec![b'n'; length].chunks(60) {
+            name.push(label.len() as u8);
+            name.extend_from_slice(label);
+        }
+        name.extend_from_slice(b"\x01h\x07example\0");
+        let packet = query(&name, 65, Some([0x80, 0]));
+        for size in (512..=1232).step_by(3) {
+            let mut out = vec![0; usize::from(size)];
+            let client = IpAddr::from([192, 0, 2, 1]);
+            let limits = Limits::udp(size);
+            let mut name = QueryName::default();
+            let answer = world
+                .signed
+                .respond(&packet, client, limits, &mut name, &mut out);
+            assert!(answer.len <= usize::from(size));
+            let counted =
+                Message::from_octets(&out[..answer.len]).map(|message| message.header_counts());
+            let counts = counted.expect("it is a message");
+            // The record and its signature, or neither; of both families with theirs, one, or none.
+            assert!([0, 2].contains(&counts.ancount()), "{counts:?} in {size}");
+            assert!(
+                [1, 3, 5].contains(&counts.arcount()),
+                "{counts:?} in {size}"
+            );
+            cut += u32::from(counts.arcount() < 5);
+        }
+    }
+    assert!(cut > 100, "only {cut} were cut");
 }

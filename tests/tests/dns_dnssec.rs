@@ -491,6 +491,31 @@ async fn keys_are_kept_over_restarts_and_files_that_others_may_read_are_refused(
     assert!(said.contains("fully validated"), "{said}");
 }
 
+#[tokio::test]
+async fn a_configuration_that_is_refused_makes_no_keys() {
+    let server = server("ed25519").await;
+    let file = server.folder.path().join("keys/other.test.keys.json");
+    let other = |more: &str| {
+        let sound = zones("ed25519", "", "");
+        format!(
+            "{sound}\n[[zone]]\nname = \"other.test\"\nns = [\"ns1.example.net.\"]\ndnssec = {{}}\n{more}"
+        )
+    };
+    let text = |number| format!("\"{number:0255}\"");
+    let long = (0..300).map(text).collect::<Vec<_>>().join(", ");
+    for wrong in [
+        "record = [{ name = \"www\", type = \"A\", policy = \"nowhere\" }]\n".to_owned(),
+        format!("record = [{{ name = \"www\", type = \"TXT\", values = [{long}] }}]\n"),
+    ] {
+        server.configure(&other(&wrong));
+        assert_eq!(server.admin.reload().await.status, 422);
+        assert!(!file.exists(), "with {}", &wrong[..60]);
+    }
+    server.configure(&other(""));
+    assert_eq!(server.admin.reload().await.status, 200);
+    assert!(file.exists());
+}
+
 /// What an operator does with the keys of a server.
 struct Operator(PathBuf);
 

@@ -215,6 +215,25 @@ async fn records_of_another_zone_are_refused() {
 }
 
 #[tokio::test]
+async fn a_set_that_no_message_can_hold_is_refused() {
+    is_refused("longer than a message", "", |request, stream| {
+        let mut records = good(1);
+        let end = records.pop();
+        let text = |number: u16| {
+            let mut data = vec![b'x'; 256];
+            data[0] = 255;
+            data[1..3].copy_from_slice(&number.to_be_bytes());
+            (WWW, 16, data)
+        };
+        records.extend((0..150).map(text));
+        stream.write_all(&framed(request, &records))?;
+        let rest = (150..300).map(text).chain(end).collect();
+        stream.write_all(&framed(request, &rest))
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_broken_version_is_refused_and_the_one_before_serves_on() {
     let asked = std::sync::atomic::AtomicU32::new(0);
     let primary = primary(move |request, stream| {

@@ -46,7 +46,9 @@ impl OfAsked {
         length: usize,
         records: &mut [u8],
     ) -> Result<usize, Refused> {
-        for hole in &self.holes {
+        // What there was no room for has none.
+        let there = |hole: &&Hole| usize::from(hole.at) < length;
+        for hole in self.holes.iter().filter(there) {
             online.fill(hole, name, records)?;
         }
         match &self.denial {

@@ -108,9 +108,11 @@ impl Online {
     /// Signs what stands in a hole of the answer `bytes` for the name that was asked.
     ///
     /// # Errors
-    /// When there may be no signature now.
+    /// When there may be no signature now, or there is no room.
     pub(crate) fn fill(&self, hole: &Hole, name: &[u8], bytes: &mut [u8]) -> Result<(), Refused> {
-        let data = &mut bytes[usize::from(hole.at)..][..self.denial.len() + SIGNATURE];
+        let at = usize::from(hole.at);
+        let data = bytes.get_mut(at..at + self.denial.len() + SIGNATURE);
+        let data = data.ok_or(Refused::Long)?;
         let (head, signature) = data.split_at_mut(self.denial.len());
         head[LABELS] = signed_labels(name);
         let made = DESK.with_borrow_mut(|desk| {

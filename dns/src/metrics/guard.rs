@@ -1,9 +1,9 @@
-//! Cookies, answers beyond the limit, and lines that were not logged.
+//! Cookies, answers beyond the limit, lines that were not logged, and faults of ours.
 
 use chassis::telemetry::{counter, family};
 use prometheus::proto::{MetricFamily, MetricType};
 
-use super::{COOKIES, COOKIES_AT, LIMITED, LIMITED_AT};
+use super::{COOKIES, COOKIES_AT, LIMITED, LIMITED_AT, PANICS};
 use crate::serve::Shared;
 
 pub(super) fn families(shared: &Shared) -> Vec<MetricFamily> {
@@ -23,6 +23,12 @@ pub(super) fn families(shared: &Shared) -> Vec<MetricFamily> {
                 .into_iter()
                 .map(|(at, action)| counter(&[("action", action)], counts.0.sum(at)))
                 .collect(),
+        ),
+        family(
+            "tidegate_dns_panics_total",
+            "Faults of ours that cost a batch of answers over UDP",
+            MetricType::COUNTER,
+            vec![counter(&[], counts.0.sum(PANICS))],
         ),
     ];
     families.extend(shared.state.load().query_log.as_ref().map(|log| {

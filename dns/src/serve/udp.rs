@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, UdpSocket};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -28,9 +29,16 @@ pub(super) fn start(
 ) -> io::Result<JoinHandle<()>> {
     let any_address = socket.local_addr()?.ip().is_unspecified();
     let thread = std::thread::Builder::new().name(format!("udp-{number}"));
-    thread.spawn(move || match Batch::new(&socket, any_address) {
-        Ok(batch) => Worker::new(socket, shared, batch).run(&closing),
-        Err(error) => tracing::error!(%error, "no answers over UDP"),
+    thread.spawn(move || {
+        let work = || match (Batch::new(&socket, any_address), socket.try_clone()) {
+            (Ok(batch), Ok(socket)) => Worker::new(socket, shared.clone(), batch).run(&closing),
+            (Err(error), _) | (_, Err(error)) => tracing::error!(%error, "no answers over UDP"),
+        };
+        // A fault of ours that a packet finds costs its batch, and not every later one: nothing outlives the worker.
+        while catch_unwind(AssertUnwindSafe(&work)).is_err() {
+            tracing::error!("a thread that answers over UDP has panicked, and begins anew");
+            shared.counts.panicked();
+        }
     })
 }
 

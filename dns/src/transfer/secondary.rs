@@ -15,6 +15,7 @@ use super::rules::{IncomingLimits, Peer, Source, Transfers};
 use super::schedule::Schedule;
 use super::store;
 use super::version::{Version, is_newer};
+use crate::answer::{self, NoPolicies};
 use crate::learned::Learned;
 use crate::zone::{self, Name, Zone};
 
@@ -195,7 +196,7 @@ impl Secondary {
         let Some((version, heard)) = read else {
             return Ok(());
         };
-        let zone = zone::judge_received(version.to_zone(Default::default()))?;
+        let zone = judge(&version)?;
         let mut held = self.lock();
         held.schedule = Schedule {
             times: version.soa.times(),
@@ -370,7 +371,7 @@ impl Secondary {
         let version = Arc::new(version);
         let (judged, path) = (version.clone(), file.to_owned());
         let zone = tokio::task::spawn_blocking(move || {
-            let zone = zone::judge_received(judged.to_zone(Default::default()))?;
+            let zone = judge(&judged)?;
             let kept = store::write(&path, &judged);
             Ok::<_, String>((zone, kept))
         });
@@ -440,4 +441,13 @@ async fn keep(secondary: Arc<Secondary>, learned: Weak<Learned>, looks: Arc<Sema
         tokio::time::sleep(SPACING).await;
         next = secondary.next_look();
     }
+}
+/// The records of a version, when all of them can be answered: a set that is longer than a message cannot.
+fn judge(version: &Version) -> Result<Zone, String> {
+    let zone = zone::judge_received(version.to_zone(Default::default()))?;
+    answer::compile(std::slice::from_ref(&zone), Arc::new(NoPolicies)).map_err(|mistakes| {
+        let first = mistakes.into_iter().next();
+        first.map_or_else(String::new, |mistake| mistake.message)
+    })?;
+    Ok(zone)
 }
