@@ -156,7 +156,7 @@ fn answers(
     signing: &Signing,
     learned: &Learned,
 ) -> Result<(Snapshot, SignedZones), Vec<Diagnostic>> {
-    let zones = secondary(zones, learned);
+    let zones = with_copies(zones, learned);
     let zones = alias::place(&zones, &learned.aliases.known());
     if signing.parts().is_none() {
         return Ok((answer::compile(&zones, chooser)?, SignedZones::default()));
@@ -170,7 +170,7 @@ fn answers(
 
 /// The zones with the records that have come from primaries, which have none in the configuration. A zone without any
 /// is answered with SERVFAIL.
-fn secondary<'a>(zones: &'a [Zone], learned: &Learned) -> Cow<'a, [Zone]> {
+pub(crate) fn with_copies<'a>(zones: &'a [Zone], learned: &Learned) -> Cow<'a, [Zone]> {
     if zones.iter().all(|zone| !zone.names.is_empty()) {
         return Cow::Borrowed(zones);
     }

@@ -16,7 +16,7 @@ use self::live::Live;
 use crate::alias::Zones;
 use crate::answer::{Found, Limits, Why};
 use crate::chooser::family;
-use crate::compile::{Compiled, compile, renew};
+use crate::compile::{Compiled, compile, renew, with_copies};
 use crate::health;
 use crate::learned::Learned;
 use crate::policy::View;
@@ -70,7 +70,8 @@ pub(crate) fn main(args: &ExplainArgs) -> ExitCode {
 fn said(args: &ExplainArgs, name: &QueryName, kind: u16) -> Result<String, String> {
     let learned = Learned::default();
     let mut compiled = compile(&args.config, &learned).map_err(|report| report.to_string())?;
-    let zones = compiled.state.zones.clone();
+    let configured = compiled.state.zones.clone();
+    let zones = with_copies(&configured, &learned);
     let way = Zones::new(&zones).follow(&Name::from(name.wire()), kind);
     let mut steps: Vec<String> = way.steps.iter().map(steps::in_words).collect();
     steps.extend(steps::end(&way));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use chassis::life::Life;
 
 use crate::alias;
-use crate::compile::Policies;
+use crate::compile::{Policies, with_copies};
 use crate::serve::Shared;
 use crate::state::State;
 
@@ -17,7 +17,7 @@ const FIRST_OUTCOMES: Duration = Duration::from_secs(5);
 /// first outcomes. Until then nobody knows which answer is a good one. False when the process is to leave meanwhile.
 pub(crate) async fn begin(shared: &Shared, next: &State, policies: Policies, life: &Life) -> bool {
     let (health, learned) = (&shared.health, &shared.learned);
-    alias::want(learned, &alias::outside(&next.zones), &next.resolving);
+    ask(next, shared);
     health.apply(policies.plan, policies.state).await;
     let settled = async {
         tokio::join!(
@@ -37,6 +37,12 @@ pub(crate) async fn begin(shared: &Shared, next: &State, policies: Policies, lif
         }
         () = life.leaving() => false,
     }
+}
+
+/// Asks for the names of others that aliases lead to, also through copies of zones.
+pub(crate) fn ask(state: &State, shared: &Shared) {
+    let zones = with_copies(&state.zones, &shared.learned);
+    alias::want(&shared.learned, &alias::outside(&zones), &state.resolving);
 }
 
 /// Lets a state answer by what is well now.

@@ -129,7 +129,7 @@ async fn serve(args: &RoleArgs, systemd: Inherited) -> Result<(), StartError> {
         tracing::error!(%error, "what was set last is not known");
     }
     let state = running.shared.state.load_full();
-    let state = with_aliases(State::clone(&state), &running.shared.learned);
+    let state = with_news(State::clone(&state), &running.shared.learned, taking_over);
     running.shared.state.store(Arc::new(state));
     following::follow_now(&running.shared.state.load(), &running.shared);
     running.attend();
@@ -169,9 +169,10 @@ fn told(file: &Path, mistake: Diagnostic) -> StartError {
     }
 }
 
-/// The state with the addresses that were learned while it was waited for them.
-fn with_aliases(state: State, learned: &Learned) -> State {
-    if alias::aliases(&state.zones).next().is_none() {
+/// The state with what was learned since it was compiled: addresses, and copies that a predecessor has left.
+fn with_news(state: State, learned: &Learned, taking_over: bool) -> State {
+    let copies = taking_over && state.transfers.has_copies();
+    if !copies && alias::aliases(&state.zones).next().is_none() {
         return state;
     }
     renew(&state, learned).unwrap_or_else(|mistakes| {
@@ -267,6 +268,8 @@ impl<'a> Running<'a> {
         self.shared.learned.inherit(Some(&take_over));
         let preparing = async { self.prepare(config, &mut theirs, true) };
         let prepared = succession::settle(Some(take_over), preparing, Some(within), life).await?;
+        // Newer copies may have come while this process began.
+        self.shared.learned.secondaries.reread(&state.transfers);
         *inherited = theirs;
         Ok(Some(prepared))
     }
@@ -362,7 +365,7 @@ impl<'a> Running<'a> {
                 let watched = Watched::new(&loaded.sources, Vec::new());
                 // Meanwhile the old state serves, and follows what both have in common.
                 following::begin(&self.shared, &state, policies, life).await;
-                let state = with_aliases(state, &self.shared.learned);
+                let state = with_news(state, &self.shared.learned, false);
                 following::follow_now(&state, &self.shared);
                 self.shared.learned.tls.remember(&state.listeners);
                 self.shared.state.store(Arc::new(state));
@@ -388,6 +391,7 @@ impl<'a> Running<'a> {
     fn renew(&self) {
         match renew(&self.shared.state.load(), &self.shared.learned) {
             Ok(state) => {
+                following::ask(&state, &self.shared);
                 self.shared.state.store(Arc::new(state));
                 following::follow_now(&self.shared.state.load(), &self.shared);
                 self.publish();

@@ -21,6 +21,8 @@ pub(crate) enum End<'a> {
     Nowhere,
     /// Back to where it has been, or too far.
     Circle,
+    /// Into a zone whose records have not come from its primary.
+    Unknown,
 }
 
 /// A step on the way.
@@ -79,6 +81,9 @@ impl<'a> Zones<'a> {
         let Some(zone) = suffixes(at).find_map(|above| self.by_apex.get(above)) else {
             return Err(End::Outside(at.clone()));
         };
+        if zone.names.is_empty() {
+            return Err(End::Unknown);
+        }
         if let Some(cut) = zone.cut(at) {
             let dname = zone
                 .set(cut, DNAME)

@@ -34,7 +34,7 @@ pub(crate) fn warnings(zones: &[Zone]) -> Vec<Diagnostic> {
     let warning = |(owner, set): (&Name, &RecordSet)| {
         let to = target(set)?;
         let why = match ways.follow(&to, A).end {
-            End::Outside(_) => return None,
+            End::Outside(_) | End::Unknown => return None,
             End::Here(sets) if sets.contains_key(&A) || sets.contains_key(&AAAA) => return None,
             End::Here(_) => "has no address",
             End::Nowhere => "is not there",
@@ -91,7 +91,7 @@ fn addresses(alias: &RecordSet, ways: &Zones<'_>, known: &Known) -> Vec<RecordSe
             ..set(rtype)
         }),
         End::Nowhere => None,
-        End::Circle => Some(set(rtype)),
+        End::Circle | End::Unknown => Some(set(rtype)),
         End::Outside(name) => match known.get(&(name.clone(), rtype)) {
             Some(addresses) if addresses.is_empty() => None,
             known => Some(RecordSet {

@@ -196,3 +196,18 @@ fn what_leads_to_others_is_asked_for_and_unknown_until_then() {
         "a delegation"
     );
 }
+
+#[test]
+fn what_leads_into_a_zone_that_has_not_come_is_not_known() {
+    let more = "[[zone.record]]\nname = \"@\"\ntype = \"ALIAS\"\nvalues = [\"a.copy.test.\"]\n\
+        [[zone]]\nname = \"copy.test\"\nns = [\"ns.provider.test.\"]\n\
+        [[zone.record]]\nname = \"a\"\ntype = \"CNAME\"\nvalues = [\"b.provider.test.\"]\n";
+    let come = zones(more);
+    let mut awaited = come.clone();
+    awaited[1].names.clear();
+    let placed = place(&awaited, &Known::new());
+    assert_eq!(set(&placed, "", A), Some((0, 60, None)), "SERVFAIL");
+    assert!(warnings(&awaited).is_empty());
+    assert!(outside(&awaited).is_empty());
+    assert_eq!(outside(&come), [name("b.provider.test.")].into());
+}

@@ -75,7 +75,7 @@ pub(super) fn end(way: &Way<'_>) -> Option<String> {
         Step::Wildcard(..) => None,
     })?;
     match &way.end {
-        End::Here(_) => None,
+        End::Here(_) | End::Unknown => None,
         End::Outside(name) => Some(format!("end       {name} is not in a zone of this server")),
         End::Nowhere => Some(format!("end       {last} is not there")),
         End::Circle => Some(format!(

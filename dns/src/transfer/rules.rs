@@ -166,6 +166,11 @@ impl Transfers {
         }
     }
 
+    /// Whether a zone comes from a primary.
+    pub(crate) fn has_copies(&self) -> bool {
+        self.sources().next().is_some()
+    }
+
     /// What other servers do not get with a zone, which is probably not known.
     pub(crate) fn warnings(&self, config: &Config, zones: &[Zone]) -> Vec<Diagnostic> {
         let is_told = |apex: &Name| self.zones.get(apex).is_some_and(Rules::is_told);

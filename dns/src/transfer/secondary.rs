@@ -133,6 +133,16 @@ impl Secondaries {
         unreadable
     }
 
+    /// Reads the copies of zones again; what cannot be read is as it was.
+    pub(crate) fn reread(&self, transfers: &Transfers) {
+        for (apex, source) in transfers.sources() {
+            let known = self.get(apex);
+            if let Some(Err(error)) = known.map(|secondary| secondary.restore(&source.file)) {
+                tracing::error!(zone = %apex, %error, "a newer copy may be there");
+            }
+        }
+    }
+
     /// Has a configuration's zones looked after from now on, and no others.
     pub(crate) fn apply(&self, transfers: &Transfers, learned: &Arc<Learned>) {
         let mut known = self.lock();
