@@ -1,6 +1,7 @@
 //! What every role stands on: configuration files, telemetry, life cycle and health checks. Knows no role.
 
 pub mod config;
+pub mod files;
 pub mod health;
 pub mod life;
 pub mod net;

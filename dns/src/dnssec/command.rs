@@ -127,7 +127,8 @@ fn change(
         return Err(format!("`{zone}` is not signed: it has no `dnssec`"));
     }
     let lock = folder.lock().map_err(|error| error.to_string())?;
-    let ring = folder.read(&zone).map_err(|error| error.to_string())?;
+    let ring = folder.read_to_change(&zone, &lock);
+    let ring = ring.map_err(|error| error.to_string())?;
     let mut ring =
         ring.ok_or_else(|| format!("`{zone}` has no keys yet: the server makes them"))?;
     let said = change(&mut ring, unix_now())?;

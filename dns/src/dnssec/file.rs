@@ -1,13 +1,16 @@
 //! The files that keep keys: one for each zone, with what each key is at.
 //!
-//! A file is replaced as a whole: written beside, synced, renamed, and the folder synced. Several processes may use the
-//! folder, as two do during a hand-over: a lock of the kernel, which ends with its holder, says who may change a file.
+//! A file is replaced as a whole ([`chassis::files`]). Several processes may use the folder, as two do during a hand-over: a
+//! lock of the kernel, which ends with its holder, says who may change a file. A command of root may be one of them, in a
+//! folder of the server's user: what it opens to write, or to write again elsewhere, is no link.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::ffi::OsStr;
+use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use chassis::files;
 use serde::{Deserialize, Serialize};
 
 use super::roll::Ring;
@@ -21,6 +24,7 @@ pub(crate) struct Folder(PathBuf);
 #[derive(Debug)]
 pub(crate) struct Lock {
     _file: File,
+    folder: files::Folder,
 }
 
 /// A key file cannot be used.
@@ -29,6 +33,14 @@ pub(crate) struct Lock {
 pub(crate) struct FileError {
     path: PathBuf,
     why: String,
+    is_read_only: bool,
+}
+
+impl FileError {
+    /// Whether this process may not write there, or nobody may; what is there can serve.
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.is_read_only
+    }
 }
 
 /// What a file holds.
@@ -55,23 +67,17 @@ impl Folder {
     /// When it cannot be made, or others may write there.
     pub(crate) fn lock(&self) -> Result<Lock, FileError> {
         let taken = || {
-            DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(&self.0)?;
-            self.judge()?;
-            let path = self.0.join(".lock");
-            let mut options = OpenOptions::new();
-            let file = options.create(true).write(true).truncate(false);
-            let file = file.mode(0o600).open(path)?;
-            self.own(&file)?;
+            let folder = files::Folder::make(&self.0)?;
+            judge(&folder)?;
+            let file = folder.keep(OsStr::new(".lock"), 0o600)?;
+            folder.give(&file)?;
             file.lock()?;
-            Ok(file)
+            Ok(Lock {
+                _file: file,
+                folder,
+            })
         };
-        match taken() {
-            Ok(file) => Ok(Lock { _file: file }),
-            Err(error) => Err(wrong(&self.0, &error)),
-        }
+        taken().map_err(|error| wrong(&self.0, &error))
     }
 
     /// The keys of a zone; none when there is no file yet.
@@ -80,29 +86,29 @@ impl Folder {
     /// When the file cannot be read, others may read it, or it is not what was written.
     pub(crate) fn read(&self, zone: &Name) -> Result<Option<Ring>, FileError> {
         let path = self.path(zone);
-        let read = || -> io::Result<Option<Ring>> {
-            let file = match File::open(&path) {
-                Ok(file) => file,
-                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-                Err(error) => return Err(error),
-            };
-            let mode = file.metadata()?.permissions().mode() & 0o7777;
-            if mode & 0o077 != 0 {
-                let why = format!("others may read these keys (mode {mode:04o}): make it 0600");
-                return Err(io::Error::new(ErrorKind::PermissionDenied, why));
-            }
-            let mut text = String::new();
-            file.take(LARGEST).read_to_string(&mut text)?;
-            parse(&text, zone).map(Some).map_err(io::Error::other)
-        };
-        read().map_err(|error| wrong(&path, &error))
+        read(File::open(&path), zone).map_err(|error| wrong(&path, &error))
+    }
+
+    /// The same, of somebody who writes them again. They are in this folder: root does not take them from elsewhere for
+    /// whoever owns it.
+    ///
+    /// # Errors
+    /// As there, and when the file is a link.
+    pub(crate) fn read_to_change(
+        &self,
+        zone: &Name,
+        lock: &Lock,
+    ) -> Result<Option<Ring>, FileError> {
+        let path = self.path(zone);
+        let file = lock.folder.read(name(&path));
+        read(file, zone).map_err(|error| wrong(&path, &error))
     }
 
     /// Replaces the file of a zone. The lock shows that nobody else does.
     ///
     /// # Errors
     /// When it cannot be written; then the old one is still there.
-    pub(crate) fn write(&self, zone: &Name, ring: &Ring, _lock: &Lock) -> Result<(), FileError> {
+    pub(crate) fn write(&self, zone: &Name, ring: &Ring, lock: &Lock) -> Result<(), FileError> {
         let path = self.path(zone);
         let written = || -> io::Result<()> {
             let text = serde_json::to_vec_pretty(&Written {
@@ -110,17 +116,12 @@ impl Folder {
                 zone: zone.to_string(),
                 ring: std::borrow::Cow::Borrowed(ring),
             })?;
-            let beside = path.with_added_extension("new");
-            let mut options = OpenOptions::new();
-            let file = options.create(true).write(true).truncate(true);
-            let mut file = file.mode(0o600).open(&beside)?;
-            // It may have been left by somebody else.
-            file.set_permissions(fs::Permissions::from_mode(0o600))?;
-            self.own(&file)?;
-            file.write_all(&text)?;
-            file.sync_all()?;
-            fs::rename(&beside, &path)?;
-            File::open(&self.0)?.sync_all()
+            // What stays does no harm.
+            let _ = lock.folder.sweep();
+            lock.folder.replace(name(&path), 0o600, |mut file| {
+                lock.folder.give(file)?;
+                file.write_all(&text)
+            })
         };
         written().map_err(|error| wrong(&path, &error))
     }
@@ -141,26 +142,37 @@ impl Folder {
         }
         self.0.join(file + "keys.json")
     }
+}
 
-    /// Gives a file to the owner of the folder: a command may run as another user than the server.
-    fn own(&self, file: &File) -> io::Result<()> {
-        let (folder, mine) = (fs::metadata(&self.0)?, file.metadata()?);
-        if folder.uid() == mine.uid() {
-            return Ok(());
-        }
-        fchown(file, Some(folder.uid()), Some(folder.gid()))
-    }
-
-    fn judge(&self) -> io::Result<()> {
-        let mode = fs::metadata(&self.0)?.permissions().mode() & 0o7777;
-        match mode & 0o022 {
-            0 => Ok(()),
-            _ => {
-                let why = format!("others may write to this folder (mode {mode:04o})");
-                Err(io::Error::new(ErrorKind::PermissionDenied, why))
-            }
+fn judge(folder: &files::Folder) -> io::Result<()> {
+    let mode = folder.metadata()?.permissions().mode() & 0o7777;
+    match mode & 0o022 {
+        0 => Ok(()),
+        _ => {
+            let why = format!("others may write to this folder (mode {mode:04o})");
+            Err(io::Error::new(ErrorKind::PermissionDenied, why))
         }
     }
+}
+
+fn name(path: &Path) -> &OsStr {
+    path.file_name().expect("a path of `Folder::path`")
+}
+
+fn read(file: io::Result<File>, zone: &Name) -> io::Result<Option<Ring>> {
+    let file = match file {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mode = file.metadata()?.permissions().mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        let why = format!("others may read these keys (mode {mode:04o}): make it 0600");
+        return Err(io::Error::new(ErrorKind::PermissionDenied, why));
+    }
+    let mut text = String::new();
+    file.take(LARGEST).read_to_string(&mut text)?;
+    parse(&text, zone).map(Some).map_err(io::Error::other)
 }
 
 fn parse(text: &str, zone: &Name) -> Result<Ring, String> {
@@ -185,11 +197,15 @@ fn wrong(path: &Path, error: &io::Error) -> FileError {
     FileError {
         path: path.to_owned(),
         why: error.to_string(),
+        // Of the system: what this module denies has no number.
+        is_read_only: matches!(error.raw_os_error(), Some(libc::EACCES | libc::EROFS)),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
+
     use super::super::key::Algorithm;
     use super::*;
 
@@ -237,7 +253,40 @@ mod tests {
             fs::Permissions::from_mode(0o777),
         )
         .unwrap();
-        let open = keys.lock().unwrap_err().to_string();
+        let open = keys.lock().unwrap_err();
+        assert!(!open.is_read_only());
+        let open = open.to_string();
         assert!(open.contains("others may write to this folder"), "{open}");
+    }
+
+    /// As the server's user would, to have root change files elsewhere.
+    #[test]
+    fn links_in_the_folder_lead_nowhere() {
+        let folder = tempfile::tempdir().unwrap();
+        let theirs = folder.path().join("theirs");
+        fs::write(&theirs, "theirs").unwrap();
+        fs::set_permissions(&theirs, fs::Permissions::from_mode(0o644)).unwrap();
+        let keys = Folder::new(folder.path().join("keys"));
+        let zone = Name::from_text("example").unwrap();
+        let ring = Ring::new(Algorithm::Ed25519, 7);
+        let lock = keys.lock().unwrap();
+        symlink(&theirs, keys.path(&zone).with_added_extension("new")).unwrap();
+        keys.write(&zone, &ring, &lock).unwrap();
+        assert_eq!(keys.read_to_change(&zone, &lock).unwrap(), Some(ring));
+        fs::rename(keys.path(&zone), folder.path().join("elsewhere")).unwrap();
+        symlink(folder.path().join("elsewhere"), keys.path(&zone)).unwrap();
+        let refused = keys.read_to_change(&zone, &lock).unwrap_err().to_string();
+        assert!(refused.contains("is a link"), "{refused}");
+        drop(lock);
+        let lock = folder.path().join("keys/.lock");
+        for link in [symlink::<&Path, &Path>, |from, to| fs::hard_link(from, to)] {
+            fs::remove_file(&lock).unwrap();
+            link(&theirs, &lock).unwrap();
+            let refused = keys.lock().unwrap_err().to_string();
+            assert!(refused.contains("is a link"), "{refused}");
+        }
+        assert_eq!(fs::read_to_string(&theirs).unwrap(), "theirs");
+        let mode = fs::metadata(&theirs).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o644, "nor did it get the mode of keys");
     }
 }

@@ -121,9 +121,10 @@ impl Settings {
         keys: &Keys,
         now: u64,
     ) -> Result<(Ring, Option<u64>), String> {
-        let lock = match keys.writes {
-            true => Some(folder.lock().map_err(|error| error.to_string())?),
-            false => None,
+        let lock = match keys.writes.then(|| folder.lock()) {
+            // Keys that are there can serve where nothing can be written.
+            Some(Err(error)) if !error.is_read_only() => return Err(error.to_string()),
+            lock => lock,
         };
         let read = folder.read(apex).map_err(|error| error.to_string())?;
         if let Some(other) = read
@@ -148,7 +149,8 @@ impl Settings {
         let Some(lock) = lock.filter(|_| read.as_ref() != Some(&ring)) else {
             return Ok((ring, wake));
         };
-        match (folder.write(apex, &ring, &lock), read) {
+        let written = lock.and_then(|lock| folder.write(apex, &ring, &lock));
+        match (written, read) {
             (Ok(()), _) => {
                 tell(apex, &before, &ring);
                 Ok((ring, wake))
@@ -231,5 +233,57 @@ fn tell(apex: &Name, before: &Ring, after: &Ring) {
         if !after.keys.iter().any(|other| other.private == key.private) {
             tracing::info!(zone = %apex, role = ?key.role, tag = key.tag, "a key is gone");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
+
+    use super::*;
+
+    const NOW: u64 = 1_800_000_000;
+
+    fn advanced(folder: &Folder, now: u64) -> Result<(Ring, Option<u64>), String> {
+        let settings = Settings::new(&ZoneDnssecConfig::default(), Place::default());
+        let apex = Name::from_text("example.test").expect("a name");
+        settings.advance(&apex, &settings.timing, folder, &Keys::writing(), now)
+    }
+
+    /// Root may write anywhere; this thread may no longer.
+    fn as_nobody_special() {
+        let mut mine = capabilities(None).expect("the kernel says");
+        mine.effective -= CapabilitySet::DAC_OVERRIDE;
+        set_capabilities(None, mine).expect("less is allowed");
+    }
+
+    #[test]
+    fn keys_of_a_folder_that_cannot_be_written_serve_on() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("keys");
+        let folder = Folder::new(path.clone());
+        let (made, _) = advanced(&folder, NOW).unwrap();
+        fs::remove_file(path.join(".lock")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o500)).unwrap();
+        let empty = scratch.path().join("empty");
+        fs::create_dir(&empty).unwrap();
+        fs::set_permissions(&empty, fs::Permissions::from_mode(0o500)).unwrap();
+        std::thread::spawn(move || {
+            as_nobody_special();
+            assert_eq!(advanced(&folder, NOW + 1).unwrap().0, made);
+            // By then it would be replaced.
+            let later = NOW + 10 * 365 * 86_400;
+            assert_eq!(
+                advanced(&folder, later).unwrap(),
+                (made, Some(later + AGAIN))
+            );
+            let none = advanced(&Folder::new(empty), NOW).unwrap_err();
+            assert!(none.contains("ermission denied"), "{none}");
+        })
+        .join()
+        .unwrap();
     }
 }

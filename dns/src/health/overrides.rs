@@ -1,14 +1,15 @@
 //! What operators and `control` have set, and the file that keeps it.
 //!
-//! The file is replaced as a whole: written beside, synced, renamed, and the folder synced. So a crash leaves
-//! the old one or the new one. What is acknowledged is in the file.
+//! The file is replaced as a whole ([`chassis::files`]): a crash leaves the old one or the new one. What is acknowledged
+//! is in the file.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use chassis::files;
 use serde::{Deserialize, Serialize};
 
 use crate::policy::LARGEST_WEIGHT;
@@ -131,15 +132,7 @@ impl Overrides {
     pub(super) fn write(&self, path: &Path) -> Result<(), StateFileError> {
         let written = || -> io::Result<()> {
             let text = serde_json::to_vec_pretty(self)?;
-            let beside = path.with_added_extension("new");
-            let mut file = File::create(&beside)?;
-            file.write_all(&text)?;
-            file.sync_all()?;
-            fs::rename(&beside, path)?;
-            let folder = path
-                .parent()
-                .filter(|folder| !folder.as_os_str().is_empty());
-            File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+            files::replace(path, 0o644, |mut file| file.write_all(&text))
         };
         written().map_err(|error| StateFileError {
             path: path.to_owned(),

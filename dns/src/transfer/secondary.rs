@@ -145,6 +145,7 @@ impl Secondaries {
 
     /// Has a configuration's zones looked after from now on, and no others.
     pub(crate) fn apply(&self, transfers: &Transfers, learned: &Arc<Learned>) {
+        store::sweep(transfers.sources().map(|(_, source)| &*source.file));
         let mut known = self.lock();
         known.retain(|apex, secondary| {
             let stays = transfers.sources().any(|(other, _)| other == apex);

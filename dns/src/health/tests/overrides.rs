@@ -104,8 +104,10 @@ async fn what_cannot_be_kept_does_not_hold() {
         .await
         .unwrap();
     let epoch = health.snapshot().epoch;
-    let blocked = folder.path().join("state.json.new");
-    fs::create_dir(&blocked).unwrap();
+    let file = folder.path().join("state.json");
+    let aside = folder.path().join("aside");
+    fs::rename(&file, &aside).unwrap();
+    fs::create_dir(&file).unwrap();
     let refused = health.set_policy("api", policy(r#"{"spill":0.9}"#)).await;
     assert!(matches!(refused, Err(NotSet::NotKept(_))));
     let snapshot = health.snapshot();
@@ -113,7 +115,8 @@ async fn what_cannot_be_kept_does_not_hold() {
         (snapshot.epoch, snapshot.policies["api"].view.spill),
         (epoch, Some(0.1))
     );
-    fs::remove_dir(&blocked).unwrap();
+    fs::remove_dir(&file).unwrap();
+    fs::rename(&aside, &file).unwrap();
     health
         .set_policy("api", policy(r#"{"spill":0.9}"#))
         .await
