@@ -456,6 +456,14 @@ async fn keys_are_kept_over_restarts_and_files_that_others_may_read_are_refused(
     let before = ds(&server);
     server.restart().await;
     assert_eq!(ds(&server), before);
+    // Keys that are lost while they serve are not replaced by others.
+    let file = server.folder.path().join("keys/example.test.keys.json");
+    fs::remove_file(&file).unwrap();
+    eventually("the file is there again", SOON, async || {
+        file.exists().then_some(())
+    })
+    .await;
+    assert_eq!(ds(&server), before);
     // The algorithm of keys that the parent knows cannot be another.
     server.configure(&zones("ecdsa-p256", "", ""));
     let answer = server.admin.reload().await;
@@ -470,7 +478,6 @@ async fn keys_are_kept_over_restarts_and_files_that_others_may_read_are_refused(
     assert_eq!(cdnskey, "0 3 0 AA==\n");
     server.configure(&zones("ed25519", "", ""));
     assert_eq!(server.admin.reload().await.status, 200);
-    let file = server.folder.path().join("keys/example.test.keys.json");
     use std::os::unix::fs::PermissionsExt;
     fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
     let answer = server.admin.reload().await;

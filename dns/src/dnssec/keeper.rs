@@ -13,6 +13,8 @@ const TICK: Duration = Duration::from_secs(1);
 const AGAIN: Duration = Duration::from_secs(30);
 /// Signatures that are old are made anew together: at most so often while they hold.
 const PASSES: u32 = 200;
+/// So far a clock may be put back without a new signature, in seconds.
+const SKEW: u64 = 60;
 
 /// Looks for ever.
 pub(crate) async fn keep(shared: Arc<Shared>, learned: Arc<Learned>) {
@@ -44,6 +46,8 @@ impl SignedZone {
         let since = now.saturating_sub(times.now.into());
         let old = u64::from(self.signer.first_end()) <= now + u64::from(times.refresh);
         let rested = since >= u64::from((times.validity / PASSES).max(1));
-        self.wake.is_some_and(|wake| wake <= now) || old && rested
+        // By a clock that was ahead: signatures of tomorrow hold for nobody.
+        let ahead = u64::from(times.now) > now + SKEW;
+        ahead || self.wake.is_some_and(|wake| wake <= now) || old && rested
     }
 }

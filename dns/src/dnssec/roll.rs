@@ -174,6 +174,10 @@ pub(crate) fn next<E>(
     make: &mut dyn FnMut(Role) -> Result<Made, E>,
 ) -> Result<(Ring, Option<u64>), E> {
     let mut ring = ring.clone();
+    // What a clock that was ahead has written counts from now on.
+    for key in &mut ring.keys {
+        key.since = key.since.min(now);
+    }
     ring.longest = ring.longest.at(now, timing);
     let wait = ring.wait(timing);
     let mut wakes = vec![ring.announced_from(timing), ring.longest.forgotten(timing)];

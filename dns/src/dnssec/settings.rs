@@ -126,7 +126,11 @@ impl Settings {
             Some(Err(error)) if !error.is_read_only() => return Err(error.to_string()),
             lock => lock,
         };
-        let read = folder.read(apex).map_err(|error| error.to_string())?;
+        let in_file = folder.read(apex).map_err(|error| error.to_string())?;
+        let read = in_file.clone().or_else(|| keys.ring(apex));
+        if in_file.is_none() && read.is_some() {
+            tracing::error!(zone = %apex, "its file of keys was gone: the keys that serve are written again");
+        }
         if let Some(other) = read
             .as_ref()
             .filter(|ring| ring.algorithm != self.algorithm)
@@ -146,7 +150,7 @@ impl Settings {
             Ok::<_, KeyError>(made)
         };
         let (ring, wake) = next(&before, now, timing, &mut make).map_err(|why| why.to_string())?;
-        let Some(lock) = lock.filter(|_| read.as_ref() != Some(&ring)) else {
+        let Some(lock) = lock.filter(|_| in_file.as_ref() != Some(&ring)) else {
             return Ok((ring, wake));
         };
         let written = lock.and_then(|lock| folder.write(apex, &ring, &lock));

@@ -1,7 +1,7 @@
 //! The signed zones of a configuration: which keys they have now, and the records that tell of them.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use chassis::config::{Diagnostic, Sources};
@@ -31,6 +31,8 @@ pub(crate) struct Keys {
     pub(crate) counts: Arc<Counts>,
     /// Whether it makes and changes key files; else it only reads them.
     pub(super) writes: bool,
+    /// The keys that this process serves with: a file that is gone is written again.
+    rings: Mutex<BTreeMap<Name, Ring>>,
 }
 
 /// Zones with what signs them.
@@ -73,6 +75,20 @@ impl Keys {
             writes: true,
             ..Self::default()
         }
+    }
+
+    /// The keys that a zone was last signed with by this process.
+    pub(super) fn ring(&self, apex: &Name) -> Option<Ring> {
+        let rings = self.rings.lock().unwrap_or_else(PoisonError::into_inner);
+        rings.get(apex).cloned()
+    }
+
+    /// Remembers the keys of the zones that are signed, and no others.
+    fn remember(&self, zones: &[SignedZone]) {
+        let rings = zones
+            .iter()
+            .map(|zone| (zone.zone.clone(), zone.ring.clone()));
+        *self.rings.lock().unwrap_or_else(PoisonError::into_inner) = rings.collect();
     }
 
     /// Begins a compilation.
@@ -173,7 +189,10 @@ impl Signing {
         }
         signed.signers = Signers::counted(signers, self.online, keys.counts.clone());
         match mistakes.is_empty() {
-            true => Ok(signed),
+            true => {
+                keys.remember(&signed.state.zones);
+                Ok(signed)
+            }
             false => Err(mistakes),
         }
     }
