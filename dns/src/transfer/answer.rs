@@ -23,6 +23,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) packet: &'a [u8],
     pub(crate) client: IpAddr,
     pub(crate) limits: Limits<'a>,
+    /// Whether a transfer can be sent where it comes from.
+    pub(crate) takes_transfers: bool,
 }
 
 /// What a packet gets.
@@ -75,6 +77,7 @@ struct Slow<'a> {
     state: &'a State,
     client: IpAddr,
     limits: Limits<'a>,
+    takes_transfers: bool,
     /// Of a signed packet.
     chain: Option<Chain>,
 }
@@ -107,6 +110,7 @@ pub(crate) fn reply(
         state,
         client: asked.client,
         limits: asked.limits,
+        takes_transfers: asked.takes_transfers,
         chain,
     };
     let packet = stripped.as_deref().unwrap_or(asked.packet);
@@ -210,7 +214,8 @@ impl Slow<'_> {
         let apex = name.wire().to_vec();
         let rules = self.state.transfers.zones.get(&apex[..]);
         let key = self.chain.as_ref().map(|chain| &chain.key().name);
-        if !rules.is_some_and(|rules| rules.may_copy(self.client, key)) {
+        let may_copy = rules.is_some_and(|rules| rules.may_copy(self.client, key));
+        if !may_copy || !self.takes_transfers {
             told.count(Outcome::Refused);
             // As for any name that is nobody's business.
             return Reply::Answer(self.respond(packet, name, out));
