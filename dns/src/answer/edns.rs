@@ -1,7 +1,7 @@
 //! The OPT record of an answer (RFC 6891, 6.1.1).
 
 use crate::guard::Baked;
-use crate::wire::{Edns, option, rcode, rtype};
+use crate::wire::{Edns, WANTS_DNSSEC, opt_record, option, rcode, rtype};
 
 /// What stands in the OPT record of an answer.
 #[derive(Clone, Copy)]
@@ -125,16 +125,13 @@ impl Opt<'_> {
         }
         let options = options.at;
         // DO is copied (RFC 3225, 3), and CO too (RFC 9824, 5.1).
-        let dnssec = if self.query.wants_dnssec { 0x80 } else { 0 };
+        let dnssec = if self.query.wants_dnssec {
+            WANTS_DNSSEC
+        } else {
+            0
+        };
         let compact = if self.query.takes_compact { 0x40 } else { 0 };
-        let flags = dnssec | compact;
-        let [_, kind] = rtype::OPT.to_be_bytes();
-        let [size_high, size_low] = size.to_be_bytes();
-        let [high, low] = (options as u16).to_be_bytes();
-        let code = (code >> 4) as u8;
-        let record = [
-            0, 0, kind, size_high, size_low, code, 0, flags, 0, high, low,
-        ];
+        let record = opt_record(size, code, dnssec | compact, options as u16);
         out[..PLAIN].copy_from_slice(&record);
         PLAIN + options
     }
