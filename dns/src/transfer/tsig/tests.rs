@@ -93,7 +93,8 @@ fn their_requests_and_our_answers_are_understood() {
         let key = ours(algorithm);
         let keys = Keys::from([(key.name.clone(), key)]);
         let (request, theirs) = their_request(&theirs(other), NOW);
-        let Ok(Some((mut chain, stripped))) = verify_request(&keys, &request, 1232, NOW + 299) else {
+        let Ok(Some((mut chain, stripped))) = verify_request(&keys, &request, 1232, NOW + 299)
+        else {
             panic!("it is accepted");
         };
         assert_eq!(stripped, plain(4711, 0));
