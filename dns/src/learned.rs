@@ -1,4 +1,5 @@
-//! What a process learns while it serves, and compiles its answers anew for.
+//! What a process learns or makes up while it serves, and keeps over reloads. For addresses of aliases, zones from primaries and keys
+//! answers are compiled anew ([`Learned::tell`]); the rest is none of their business.
 
 use chassis::net::handover::{Kept, TakeOver};
 use tokio::sync::Notify;

@@ -471,3 +471,21 @@ fn what_is_cut_from_an_answer_needs_no_signature() {
     }
     assert!(cut > 100, "only {cut} were cut");
 }
+
+#[test]
+fn signatures_alone_are_refused_for_what_they_are() {
+    for world in worlds() {
+        for qtype in [46, 47] {
+            let answer = ask(
+                &world.signed,
+                &query(&wire(&["a"]), qtype, Some([0, 0])),
+                1,
+                true,
+            );
+            let message = Message::from_octets(&*answer).expect("an answer can be read");
+            assert_eq!(message.header().rcode().to_string(), "REFUSED");
+            // The option stands last: it is not supported (RFC 8914, 4.22), and not somebody else's zone.
+            assert!(answer.ends_with(&[0, 15, 0, 2, 0, 21]), "{answer:?}");
+        }
+    }
+}

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use tidegate_tests::binary::run;
 use tidegate_tests::eventually::{SOON, eventually};
@@ -147,7 +146,11 @@ async fn what_is_not_for_clients_is_not_taken() {
         "NOERROR qr aa"
     );
     fs::write(upstream.folder.path().join("zone"), provider("10.0.0.1")).unwrap();
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    eventually("the private one is refused", SOON, async || {
+        let aliases = server.admin.get("/aliases").await;
+        aliases.text().contains("10.0.0.1").then_some(())
+    })
+    .await;
     assert_eq!(
         answer(&server, "example.test", "A").head,
         "SERVFAIL qr",

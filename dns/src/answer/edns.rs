@@ -1,7 +1,7 @@
 //! The OPT record of an answer (RFC 6891, 6.1.1).
 
 use crate::guard::Baked;
-use crate::wire::{Edns, option, rcode, rtype};
+use crate::wire::{Edns, WANTS_DNSSEC, opt_record, option, rcode, rtype};
 
 /// What stands in the OPT record of an answer.
 #[derive(Clone, Copy)]
@@ -31,20 +31,34 @@ const HEAD: usize = 4;
 const BLOCK: usize = 468;
 
 impl Reason {
-    /// Why a query of this type gets a code.
+    /// The records of the zone have not come, or are too old.
+    pub(super) const NOT_READY: Self = Self { code: 14, text: "" };
+    /// Not supported.
+    pub(super) const NOT_SUPPORTED: Self = Self { code: 21, text: "" };
+    /// A policy has nothing to choose.
+    pub(super) const NO_ENDPOINT: Self = Self::other("no endpoint is up");
+    /// Nobody knows the addresses of the target, or there are none because it leads in a circle.
+    pub(super) const ALIAS: Self = Self::other("alias not known");
+    /// Signatures for the names that are asked are limited.
+    pub(super) const BUSY: Self = Self::other("too many queries");
+
+    /// Another error. The text is of 17 octets at most: what is sent beyond a limit is not to be much longer than
+    /// queries.
+    const fn other(text: &'static str) -> Self {
+        Self { code: 0, text }
+    }
+
+    /// Why a query of this type gets a code, where the code alone says it.
     pub(super) fn of(code: u16, qtype: u16) -> Option<Self> {
-        let (code, text) = match (code, qtype) {
+        let code = match (code, qtype) {
             // Prohibited.
-            (rcode::REFUSED, rtype::AXFR | rtype::IXFR) => (18, ""),
+            (rcode::REFUSED, rtype::AXFR | rtype::IXFR) => 18,
             // Not authoritative.
-            (rcode::REFUSED, _) => (20, ""),
-            // Not supported.
-            (rcode::NOTIMP, _) => (21, ""),
-            // Another error.
-            (rcode::SERVFAIL, _) => (0, "no endpoint is up"),
+            (rcode::REFUSED, _) => 20,
+            (rcode::NOTIMP, _) => return Some(Self::NOT_SUPPORTED),
             _ => return None,
         };
-        Some(Self { code, text })
+        Some(Self { code, text: "" })
     }
 
     fn len(self) -> usize {
@@ -111,16 +125,13 @@ impl Opt<'_> {
         }
         let options = options.at;
         // DO is copied (RFC 3225, 3), and CO too (RFC 9824, 5.1).
-        let dnssec = if self.query.wants_dnssec { 0x80 } else { 0 };
+        let dnssec = if self.query.wants_dnssec {
+            WANTS_DNSSEC
+        } else {
+            0
+        };
         let compact = if self.query.takes_compact { 0x40 } else { 0 };
-        let flags = dnssec | compact;
-        let [_, kind] = rtype::OPT.to_be_bytes();
-        let [size_high, size_low] = size.to_be_bytes();
-        let [high, low] = (options as u16).to_be_bytes();
-        let code = (code >> 4) as u8;
-        let record = [
-            0, 0, kind, size_high, size_low, code, 0, flags, 0, high, low,
-        ];
+        let record = opt_record(size, code, dnssec | compact, options as u16);
         out[..PLAIN].copy_from_slice(&record);
         PLAIN + options
     }

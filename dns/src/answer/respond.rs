@@ -9,6 +9,7 @@ use super::Snapshot;
 use super::bytes::Answer;
 use super::choose::{Choice, Client};
 use super::edns::{Opt, Reason};
+use super::snapshot::Given;
 use crate::guard::{CookieState, Cookies};
 use crate::wire::{
     Edns, Flags, HEADER, Header, PLAIN_UDP, Parsed, Query, QueryName, parse, rcode, rtype,
@@ -70,6 +71,8 @@ pub struct Responded {
     pub truncated: bool,
     /// Whether it is one for [`crate::transfer`], which may have another answer.
     pub odd: bool,
+    /// Whether a key has shown who asks.
+    pub verified: bool,
     /// Records in the answer section.
     pub answers: u16,
     /// What is thought of the client's cookie.
@@ -92,12 +95,15 @@ pub(super) struct Asked<'a> {
 }
 
 /// What an answer is written with.
+#[derive(Clone, Copy)]
 struct Reply<'a> {
     header: Header,
     question: &'a [u8],
     opt: Option<Opt<'a>>,
     cookie: CookieState,
     limits: Limits<'a>,
+    /// What it is about, where its code does not say it.
+    reason: Option<Reason>,
 }
 
 impl Snapshot {
@@ -182,7 +188,7 @@ impl Snapshot {
             && found.zone.is_some_and(|zone| self.is_signed(zone))
         {
             // They belong to other records; alone they say nothing that can be relied on.
-            return reply.error(rcode::REFUSED, qtype, out);
+            return reply.fail(rcode::REFUSED, Reason::NOT_SUPPORTED, qtype, out);
         }
         let (number, scope, site) = match found.given.split() {
             Ok(number) => (Some(number), 0, None),
@@ -193,7 +199,7 @@ impl Snapshot {
             .and_then(|number| self.with_signatures(number, &found));
         let plain = number.and_then(|number| self.answers.get(number as usize));
         let Some(answer) = signed.as_ref().map(|signed| signed.answer).or(plain) else {
-            return reply.error(rcode::SERVFAIL, qtype, out);
+            return reply.fail(rcode::SERVFAIL, found.given.lacks(), qtype, out);
         };
         let responded = match (found.dname, &signed) {
             (None, None) => reply.send(answer, scope, qtype, out),
@@ -275,6 +281,7 @@ impl<'a> Reply<'a> {
             opt,
             cookie: judged.map_or(CookieState::Absent, |(state, _)| state),
             limits,
+            reason: None,
         }
     }
 
@@ -307,6 +314,12 @@ impl<'a> Reply<'a> {
     /// An answer without records.
     fn error(&self, code: u16, qtype: u16, out: &mut [u8]) -> Responded {
         self.finish(0, [0; 3], code, Flags::default(), 0, qtype, out)
+    }
+
+    /// An answer without records, and why.
+    fn fail(&self, code: u16, reason: Reason, qtype: u16, out: &mut [u8]) -> Responded {
+        let reason = Some(reason);
+        Reply { reason, ..*self }.error(code, qtype, out)
     }
 
     /// An answer, or as much of it as there is room for.
@@ -345,7 +358,7 @@ impl<'a> Reply<'a> {
         let mut len = start + records;
         let mut octets = 0;
         if let Some(opt) = &self.opt {
-            let reason = Reason::of(code, qtype);
+            let reason = self.reason.or_else(|| Reason::of(code, qtype));
             let size = self.limits.largest_udp;
             let room = out.len().min(usize::from(u16::MAX));
             octets = opt.write(len, size, code, scope, reason, &mut out[len..room]);
@@ -369,11 +382,23 @@ impl<'a> Reply<'a> {
             qtype,
             truncated: flags.0 & Flags::TC != 0,
             odd: false,
+            verified: false,
             answers,
             cookie: self.cookie,
             site: None,
             question: self.question.len() as u16,
             opt: octets as u16,
+        }
+    }
+}
+
+impl Given {
+    /// Why there is no answer where this leads to none.
+    fn lacks(self) -> Reason {
+        match self {
+            Self::NOTHING => Reason::NOT_READY,
+            Self::UNKNOWN => Reason::ALIAS,
+            _ => Reason::NO_ENDPOINT,
         }
     }
 }

@@ -9,7 +9,8 @@
 //! Names are denied compactly (RFC 9824): an NSEC record of the name itself says which types it has, and tells of no other
 //! name. For names of the zone it is signed with the rest; for names that are not there, when they are asked for.
 //!
-//! This module knows no sockets; `answer` knows of it only [`ZoneSigner`] and what signs for queries (`online`).
+//! This module knows no sockets. `answer` knows of it who signs ([`Signers`], [`ZoneSigner`], and `online` for queries) and the
+//! canonical forms that are signed, and nothing of keys and when they change.
 
 pub(crate) mod canonical;
 mod command;

@@ -98,7 +98,7 @@ impl Guard {
         let Some(limiter) = &self.limiter else {
             return Verdict::Send;
         };
-        if answer.cookie == CookieState::Valid || answer.len == 0 {
+        if answer.cookie == CookieState::Valid || answer.verified || answer.len == 0 {
             return Verdict::Send;
         }
         let kind = match answer.code {

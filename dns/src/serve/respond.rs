@@ -59,10 +59,10 @@ pub(super) fn respond<T>(
                 packet: query,
                 client,
                 limits,
+                takes_transfers: asking.transport != Transport::Https,
             };
             match reply(shared, &state, &asked, name, out) {
                 Reply::Answer(answer) => outcome = answer,
-                Reply::Transfer(_) if asking.transport == Transport::Https => {}
                 Reply::Transfer(begun) => {
                     // Counted as an answer, and sent as many.
                     outcome.code = rcode::NOERROR;

@@ -181,7 +181,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 self.answers.extend_from_slice(&length);
                 self.answers.extend_from_slice(&message);
                 self.flush().await?;
-                tokio::time::sleep(transfer.pause(message.len())).await;
+                let pause = transfer.pause(message.len());
+                // Timers are of whole milliseconds, also one of nothing.
+                if !pause.is_zero() {
+                    tokio::time::sleep(pause).await;
+                }
             }
             io::Result::Ok(())
         };

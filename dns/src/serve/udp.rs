@@ -181,6 +181,8 @@ fn odd(
         packet,
         client,
         limits,
+        // Those over UDP are of one message.
+        takes_transfers: true,
     };
     match reply(shared, state, &asked, &mut QueryName::default(), out) {
         Reply::Answer(outcome) => outcome,

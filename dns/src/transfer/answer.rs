@@ -16,13 +16,18 @@ use crate::answer::{Limits, Responded};
 use crate::serve::Shared;
 use crate::state::State;
 use crate::wire::rtype::{AXFR, IXFR, SOA};
-use crate::wire::{Edns, Flags, HEADER, Header, PLAIN_UDP, Parsed, Query, QueryName, parse, rcode};
+use crate::wire::{
+    Edns, Flags, HEADER, Header, PLAIN_UDP, Parsed, Query, QueryName, WANTS_DNSSEC, opt_record,
+    parse, rcode,
+};
 
 /// A packet, and who has sent it.
 pub(crate) struct Asked<'a> {
     pub(crate) packet: &'a [u8],
     pub(crate) client: IpAddr,
     pub(crate) limits: Limits<'a>,
+    /// Whether a transfer can be sent where it comes from.
+    pub(crate) takes_transfers: bool,
 }
 
 /// What a packet gets.
@@ -75,6 +80,7 @@ struct Slow<'a> {
     state: &'a State,
     client: IpAddr,
     limits: Limits<'a>,
+    takes_transfers: bool,
     /// Of a signed packet.
     chain: Option<Chain>,
 }
@@ -88,7 +94,12 @@ pub(crate) fn reply(
     out: &mut [u8],
 ) -> Reply {
     let keys = &state.transfers.keys;
-    let (chain, stripped) = match verify_request(keys, asked.packet, now()) {
+    let (chain, stripped) = match verify_request(
+        keys,
+        asked.packet,
+        asked.limits.largest_udp,
+        now(),
+    ) {
         Ok(None) => (None, None),
         Ok(Some((chain, stripped))) => (Some(chain), Some(stripped)),
         Err(rejected) => {
@@ -99,7 +110,11 @@ pub(crate) fn reply(
                     rcode::NOTAUTH
                 }
             };
-            return Reply::Answer(put(&rejected.answer(asked.packet), code, out));
+            return Reply::Answer(put(
+                &rejected.answer(asked.packet, asked.limits.largest_udp),
+                code,
+                out,
+            ));
         }
     };
     let slow = Slow {
@@ -107,10 +122,18 @@ pub(crate) fn reply(
         state,
         client: asked.client,
         limits: asked.limits,
+        takes_transfers: asked.takes_transfers,
         chain,
     };
     let packet = stripped.as_deref().unwrap_or(asked.packet);
-    slow.reply(packet, name, out)
+    let verified = slow.chain.is_some();
+    match slow.reply(packet, name, out) {
+        Reply::Answer(outcome) => Reply::Answer(Responded {
+            verified,
+            ..outcome
+        }),
+        transfer => transfer,
+    }
 }
 
 impl Slow<'_> {
@@ -152,7 +175,7 @@ impl Slow<'_> {
         };
         let mut truncated = outcome.truncated;
         if answer.len() + chain.key().record_length() > room.min(out.len()) {
-            answer = error_answer(packet, outcome.code);
+            answer = error_answer(packet, outcome.code, self.limits.largest_udp);
             answer[2] |= (Flags::TC >> 8) as u8;
             truncated = true;
         }
@@ -176,7 +199,7 @@ impl Slow<'_> {
 
     /// Word of a new version (RFC 1996, 3.11).
     fn notified(&self, packet: &[u8], name: &mut QueryName) -> (Vec<u8>, u16) {
-        let error = |code| (error_answer(packet, code), code);
+        let error = |code| (self.error(packet, code), code);
         let asked = question(packet).filter(|asked| asked.ends_with(&[0, SOA as u8, 0, 1]));
         let Some(asked) = asked else {
             return error(rcode::FORMERR);
@@ -210,7 +233,8 @@ impl Slow<'_> {
         let apex = name.wire().to_vec();
         let rules = self.state.transfers.zones.get(&apex[..]);
         let key = self.chain.as_ref().map(|chain| &chain.key().name);
-        if !rules.is_some_and(|rules| rules.may_copy(self.client, key)) {
+        let may_copy = rules.is_some_and(|rules| rules.may_copy(self.client, key));
+        if !may_copy || !self.takes_transfers {
             told.count(Outcome::Refused);
             // As for any name that is nobody's business.
             return Reply::Answer(self.respond(packet, name, out));
@@ -228,9 +252,13 @@ impl Slow<'_> {
         };
         let question = &packet[HEADER..HEADER + query.question];
         let zone = version.soa.owner.to_string();
+        let size = self.limits.largest_udp;
         let outgoing = |since, chain| {
-            let Query { header, edns, .. } = *query;
-            Outgoing::new(header, question, edns, &version, since, chain)
+            let opt = query.edns.map(|edns| {
+                let flags = if edns.wants_dnssec { WANTS_DNSSEC } else { 0 };
+                opt_record(size, rcode::NOERROR, flags, 0)
+            });
+            Outgoing::new(query.header, question, opt, &version, since, chain)
         };
         if !self.limits.tcp {
             // With its SOA record alone whoever has an earlier version comes over TCP (RFC 1995, 2).
@@ -264,7 +292,13 @@ impl Slow<'_> {
     /// No transfer.
     fn refuse(mut self, packet: &[u8], code: u16, out: &mut [u8]) -> Reply {
         self.shared.learned.told.count(Outcome::Refused);
-        Reply::Answer(self.send(error_answer(packet, code), code, out))
+        let answer = self.error(packet, code);
+        Reply::Answer(self.send(answer, code, out))
+    }
+
+    /// An answer without records.
+    fn error(&self, packet: &[u8], code: u16) -> Vec<u8> {
+        error_answer(packet, code, self.limits.largest_udp)
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::journal::Since;
 use super::tsig::Chain;
 use super::version::{Entry, Version};
-use crate::wire::{Edns, Flags, HEADER, Header, IN, TO_QUESTION};
+use crate::wire::{Flags, HEADER, Header, IN, TO_QUESTION};
 use crate::zone::Name;
 
 /// The messages that answer a request. Each is made when it is asked for.
@@ -13,7 +13,7 @@ pub struct Outgoing {
     header: Header,
     question: Box<[u8]>,
     apex: Name,
-    edns: Option<Edns>,
+    opt: Option<[u8; 11]>,
     chain: Option<Chain>,
     pieces: std::vec::IntoIter<Piece>,
     /// The piece that was begun, and how many of its records were sent.
@@ -48,11 +48,11 @@ impl Piece {
 pub struct TooLong;
 
 impl Outgoing {
-    /// The messages with a version, or with what has changed; `question` stands in each of them.
+    /// The messages with a version, or with what has changed; `question` stands in each of them, `opt` in the first.
     pub fn new(
         header: Header,
         question: &[u8],
-        edns: Option<Edns>,
+        opt: Option<[u8; 11]>,
         version: &Version,
         since: Since,
         chain: Option<Chain>,
@@ -77,7 +77,7 @@ impl Outgoing {
             header,
             question: question.into(),
             apex: version.soa.owner.clone(),
-            edns,
+            opt,
             chain,
             pieces: pieces.into_iter(),
             begun: None,
@@ -139,16 +139,13 @@ impl Outgoing {
         if count == 0 {
             return Ok(None);
         }
-        let edns = self.edns.filter(|_| self.messages == 0);
-        if edns.is_some() {
-            // The longest message that is taken over UDP stands where other records have their class.
-            message.extend_from_slice(&[0, 0, 41, 0x04, 0xD0, 0, 0, 0, 0, 0, 0]);
-        }
+        let opt = self.opt.filter(|_| self.messages == 0);
+        message.extend(opt.iter().flatten());
         self.messages += 1;
         let header = Header {
             id: self.header.id,
             flags: Flags(self.header.flags.echoed().0 | Flags::AA),
-            counts: [1, count, 0, u16::from(edns.is_some())],
+            counts: [1, count, 0, u16::from(opt.is_some())],
         };
         header.write(&mut message);
         if let Some(chain) = &mut self.chain {

@@ -12,7 +12,7 @@ use domain::rdata::AllRecordData;
 
 use super::tsig::{Why, question};
 use super::version::{Entry, Misfit, Step, Version};
-use crate::wire::rtype::{self, SOA};
+use crate::wire::rtype::{self, ALIAS, SOA};
 use crate::zone::Name;
 
 /// Reads the answer to one request.
@@ -142,7 +142,10 @@ impl Receiver {
             if self.records > self.limits.records.saturating_mul(2) {
                 return Err(Wrong::TooLarge("records"));
             }
-            self.record(entry)?;
+            // Elsewhere the number may mean something else, and its data would be acted on as a name here.
+            if entry.rtype != ALIAS {
+                self.record(entry)?;
+            }
         }
         if empty {
             return Err(Wrong::Broken("a message without records"));

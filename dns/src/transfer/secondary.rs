@@ -17,6 +17,7 @@ use super::store;
 use super::version::{Version, is_newer};
 use crate::answer::{self, NoPolicies};
 use crate::learned::Learned;
+use crate::wire::rtype::DNSKEY;
 use crate::zone::{self, Name, Zone};
 
 /// The zones that come from primaries. They outlive reloads.
@@ -392,6 +393,9 @@ impl Secondary {
         }
         let (serial, records) = (version.serial(), version.records.len() + 1);
         tracing::info!(zone = %self.apex, primary = %peer.address, serial, records, "a new version");
+        if zone.set(&self.apex, DNSKEY).is_some() {
+            tracing::warn!(zone = %self.apex, "the zone is signed, and served without signatures in answers: validators refuse them if its parent has DS records");
+        }
         self.heard(Some((version, zone, form)));
         Ok(())
     }

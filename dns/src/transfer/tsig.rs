@@ -13,7 +13,7 @@ use ring::hmac;
 use subtle::ConstantTimeEq;
 
 use super::key::{Key, Keys};
-use crate::wire::{HEADER, Header, rcode};
+use crate::wire::{HEADER, Header, WANTS_DNSSEC, opt_record, rcode};
 use crate::zone::Name;
 
 /// The type of the record.
@@ -209,9 +209,11 @@ impl Chain {
 }
 
 /// Verifies a request: the chain of its answers, and the message without the record. None when it is not signed.
+/// `size` is what we take over UDP, in octets, and `now` in seconds since 1970.
 pub(super) fn verify_request(
     keys: &Keys,
     message: &[u8],
+    size: u16,
     now: u64,
 ) -> Result<Option<(Chain, Vec<u8>)>, Rejected> {
     let Some(signature) = find(message).map_err(|_| Rejected::Malformed)? else {
@@ -240,7 +242,7 @@ pub(super) fn verify_request(
         Err(Why::Cut) => Why::Cut,
         Err(why) => return Err(signature.rejected_unsigned(why)),
     };
-    Err(signature.rejected_signed(key, message, why, now))
+    Err(signature.rejected_signed(key, message, (size, now), why))
 }
 
 impl Signature {
@@ -263,7 +265,13 @@ impl Signature {
         Rejected::Wrong(record, why)
     }
 
-    fn rejected_signed(self, key: &Arc<Key>, request: &[u8], why: Why, now: u64) -> Rejected {
+    fn rejected_signed(
+        self,
+        key: &Arc<Key>,
+        request: &[u8],
+        (size, now): (u16, u64),
+        why: Why,
+    ) -> Rejected {
         let variables = Variables {
             error: why.code(),
             other: match why {
@@ -272,7 +280,7 @@ impl Signature {
             },
             ..self.variables
         };
-        let answer = error_answer(request, rcode::NOTAUTH);
+        let answer = error_answer(request, rcode::NOTAUTH, size);
         let mac = Chain::after(key, &self.mac).mac_of(&[&answer], &variables);
         let mut record = Vec::new();
         let id = self.original_id;
@@ -288,14 +296,14 @@ impl Signature {
 }
 
 impl Rejected {
-    /// The whole answer to the request.
-    pub(super) fn answer(self, request: &[u8]) -> Vec<u8> {
+    /// The whole answer to the request; `size` as before.
+    pub(super) fn answer(self, request: &[u8], size: u16) -> Vec<u8> {
         match self {
-            Self::Malformed => error_answer(request, rcode::FORMERR),
+            Self::Malformed => error_answer(request, rcode::FORMERR, size),
             Self::Wrong(record, _) => {
-                let mut answer = error_answer(request, rcode::NOTAUTH);
+                let mut answer = error_answer(request, rcode::NOTAUTH, size);
                 answer.extend_from_slice(&record);
-                answer[11] = 1;
+                answer[11] += 1;
                 answer
             }
         }
@@ -438,18 +446,27 @@ fn write(
     }
 }
 
-/// An answer without records, with the question where there is one that can be read.
-pub(super) fn error_answer(request: &[u8], code: u16) -> Vec<u8> {
+/// An answer without records, with the question where there is one that can be read, and an OPT record where the request
+/// has one (RFC 6891, 7). `size` is what we take over UDP, in octets.
+pub(super) fn error_answer(request: &[u8], code: u16, size: u16) -> Vec<u8> {
     let Some(mut header) = Header::read(request) else {
         return Vec::new();
     };
     let question = question(request).unwrap_or_default();
     header.flags = header.flags.echoed();
     header.flags.0 |= code & 0x0F;
-    header.counts = [u16::from(!question.is_empty()), 0, 0, 0];
+    let opt = Message::from_octets(request)
+        .ok()
+        .and_then(|message| message.opt());
+    let additionals = u16::from(opt.is_some());
+    header.counts = [u16::from(!question.is_empty()), 0, 0, additionals];
     let mut answer = vec![0; HEADER];
     header.write(&mut answer);
     answer.extend_from_slice(question);
+    if let Some(opt) = opt {
+        let flags = if opt.dnssec_ok() { WANTS_DNSSEC } else { 0 };
+        answer.extend_from_slice(&opt_record(size, code, flags, 0));
+    }
     answer
 }
 

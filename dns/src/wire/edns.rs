@@ -28,6 +28,21 @@ pub struct Edns {
     pub padding: bool,
 }
 
+/// DO, in the flags of an OPT record (RFC 3225).
+pub const WANTS_DNSSEC: u8 = 0x80;
+
+/// An OPT record of our own before its options, of which there are so many octets. `size` is what we take over UDP, in
+/// octets, `code` the whole response code.
+pub fn opt_record(size: u16, code: u16, flags: u8, options: u16) -> [u8; 11] {
+    let [_, kind] = super::rtype::OPT.to_be_bytes();
+    let [size_high, size_low] = size.to_be_bytes();
+    let [high, low] = options.to_be_bytes();
+    let code = (code >> 4) as u8;
+    [
+        0, 0, kind, size_high, size_low, code, 0, flags, 0, high, low,
+    ]
+}
+
 /// A client's network (RFC 7871, 6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Subnet {

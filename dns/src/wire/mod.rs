@@ -16,7 +16,7 @@ pub mod rcode;
 pub mod rtype;
 
 pub use self::cookie::{Cookie, ServerPart};
-pub use self::edns::{Edns, Family, Subnet, option};
+pub use self::edns::{Edns, Family, Subnet, WANTS_DNSSEC, opt_record, option};
 pub use self::header::{Flags, Header};
 pub use self::name::QueryName;
 pub(crate) use self::query::skip_name;

@@ -12,6 +12,8 @@ pub const NXDOMAIN: u16 = 3;
 pub const NOTIMP: u16 = 4;
 /// Not ours to answer.
 pub const REFUSED: u16 = 5;
+/// The name that a DNAME record makes is too long (RFC 6672, 2.2).
+pub const YXDOMAIN: u16 = 6;
 /// Not an authority, or a signature is wrong (RFC 8945, 5.2).
 pub const NOTAUTH: u16 = 9;
 /// The version of EDNS is not known (RFC 6891, 6.1.3); its upper bits stand in the OPT record.
@@ -28,6 +30,7 @@ pub fn name(code: u16) -> &'static str {
         NXDOMAIN => "NXDOMAIN",
         NOTIMP => "NOTIMP",
         REFUSED => "REFUSED",
+        YXDOMAIN => "YXDOMAIN",
         NOTAUTH => "NOTAUTH",
         BADVERS => "BADVERS",
         BADCOOKIE => "BADCOOKIE",

@@ -8,12 +8,11 @@ use std::net::IpAddr;
 
 use super::{Reply, Responded};
 use crate::answer::bytes::Answer;
+use crate::answer::edns::Reason;
 use crate::answer::{Found, Snapshot};
 use crate::wire::{Flags, HEADER, IN, LONGEST_NAME, Query, QueryName, TO_QUESTION, rcode, rtype};
 use crate::zone::name_end;
 
-/// The name is there, and too long (RFC 6672, 2.2).
-const YXDOMAIN: u16 = 6;
 /// DNAME records are followed so often; a resolver asks for the rest.
 const MOST_MOVES: usize = 4;
 /// What leads to longer answers is not followed: a resolver asks for it.
@@ -55,11 +54,12 @@ impl Snapshot {
             flags: Flags(Flags::AA),
             scope: 0,
             site: None,
+            lacks: None,
         };
         // The name as the client has written it.
         let asked = &reply.question[..name.wire().len()];
         match records.first(answer, asked, owner) {
-            Err(Unwritten::TooLong) => outcome.code = YXDOMAIN,
+            Err(Unwritten::TooLong) => outcome.code = rcode::YXDOMAIN,
             Err(Unwritten::NoRoom) => outcome.flags = Flags(Flags::AA | Flags::TC),
             // A CNAME record was asked for, or anything: here it is.
             Ok(_) if !further || [rtype::CNAME, rtype::ANY].contains(&query.qtype) => {}
@@ -70,9 +70,10 @@ impl Snapshot {
             flags,
             scope,
             site,
+            lacks,
         } = outcome;
-        if code == rcode::SERVFAIL {
-            return reply.error(code, query.qtype, out);
+        if let Some(reason) = lacks {
+            return reply.fail(rcode::SERVFAIL, reason, query.qtype, out);
         }
         let (len, counts) = (records.len, records.counts);
         let responded = reply.finish(len, counts, code, flags, scope, query.qtype, out);
@@ -100,7 +101,7 @@ impl Snapshot {
             };
             let answer = number.and_then(|number| self.answers.get(number as usize));
             let Some(answer) = answer else {
-                outcome.code = rcode::SERVFAIL;
+                outcome.lacks = Some(found.given.lacks());
                 return;
             };
             let Some(owner) = found.dname else {
@@ -115,7 +116,7 @@ impl Snapshot {
                     records.owners[moves] = owner;
                     next = further;
                 }
-                Err(Unwritten::TooLong) => return outcome.code = YXDOMAIN,
+                Err(Unwritten::TooLong) => return outcome.code = rcode::YXDOMAIN,
                 _ => return,
             }
         }
@@ -128,6 +129,8 @@ struct Outcome {
     flags: Flags,
     scope: u8,
     site: Option<u16>,
+    /// Why there is no answer at all.
+    lacks: Option<Reason>,
 }
 
 /// Why a CNAME record was not made.

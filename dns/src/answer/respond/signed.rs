@@ -2,6 +2,7 @@
 
 use super::{Reply, Responded};
 use crate::answer::bytes::Answer;
+use crate::answer::edns::Reason;
 use crate::answer::signed::OfAsked;
 use crate::answer::{Found, Snapshot};
 use crate::dnssec::online::{Online, Refused};
@@ -69,7 +70,7 @@ impl Reply<'_> {
                 }
                 // Who asks again over TCP is there; an error there is for whoever asks too much.
                 Err(Refused::Busy) if self.limits.tcp => {
-                    return self.error(rcode::SERVFAIL, qtype, out);
+                    return self.fail(rcode::SERVFAIL, Reason::BUSY, qtype, out);
                 }
                 Err(_) => return self.finish(0, [0; 3], code, cut, scope, qtype, out),
             }

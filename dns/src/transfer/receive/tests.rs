@@ -3,6 +3,7 @@
 use super::super::journal::Since;
 use super::super::out::Outgoing;
 use super::*;
+use crate::wire::rtype::ALIAS;
 use crate::wire::{Flags, Header};
 
 const ROOM: Limits = Limits {
@@ -89,6 +90,42 @@ fn a_zone_may_come_in_any_number_of_messages() {
         panic!("it is complete");
     };
     assert_eq!((version.serial(), version.records.len()), (3, 2));
+}
+
+#[test]
+fn a_type_of_ours_alone_does_not_come_from_elsewhere() {
+    // Its data would be read as a name: nothing in it is believed.
+    let alias = |last| record("example.test", ALIAS, &[200, last]);
+    let mut whole = receiver(ROOM);
+    let entries = [soa(3), alias(1), address(1), alias(2), soa(3)];
+    let Some(Got::Whole(version)) = take(&mut whole, &entries).unwrap() else {
+        panic!("it is complete");
+    };
+    assert_eq!(*version.records, [address(1)]);
+    // Nor do changes of it matter.
+    let mut changes = for_changes();
+    let entries = [
+        soa(3),
+        soa(1),
+        alias(1),
+        soa(3),
+        alias(2),
+        address(2),
+        soa(3),
+    ];
+    let Some(Got::Changed(version)) = take(&mut changes, &entries).unwrap() else {
+        panic!("they are complete");
+    };
+    assert_eq!(*version.records, [address(1), address(2)]);
+    // They count all the same.
+    let mut endless = receiver(Limits {
+        records: 5,
+        octets: 1 << 20,
+    });
+    take(&mut endless, &[soa(1)]).unwrap();
+    let mut taken = (0..100).map(|last| take(&mut endless, &[alias(last)]));
+    let why = taken.find_map(Result::err).unwrap();
+    assert!(why.contains("transfers.records"), "{why}");
 }
 
 #[test]

@@ -64,14 +64,14 @@ fn plain(id: u16, flags: u16) -> Vec<u8> {
 }
 
 fn rejected(message: &[u8], now: u64) -> (Vec<u8>, Option<Why>) {
-    match verify_request(&keys(), message, now) {
+    match verify_request(&keys(), message, 1232, now) {
         Ok(accepted) => panic!("accepted: signed {}", accepted.is_some()),
         Err(rejected) => {
             let why = match &rejected {
                 Rejected::Malformed => None,
                 Rejected::Wrong(_, why) => Some(*why),
             };
-            (rejected.answer(message), why)
+            (rejected.answer(message, 1232), why)
         }
     }
 }
@@ -93,7 +93,8 @@ fn their_requests_and_our_answers_are_understood() {
         let key = ours(algorithm);
         let keys = Keys::from([(key.name.clone(), key)]);
         let (request, theirs) = their_request(&theirs(other), NOW);
-        let Ok(Some((mut chain, stripped))) = verify_request(&keys, &request, NOW + 299) else {
+        let Ok(Some((mut chain, stripped))) = verify_request(&keys, &request, 1232, NOW + 299)
+        else {
             panic!("it is accepted");
         };
         assert_eq!(stripped, plain(4711, 0));
@@ -148,7 +149,7 @@ fn sequences_are_understood_both_ways() {
         .unwrap();
     let mut builder = builder.additional();
     let mut client = ClientSequence::request(store, &mut builder, time(NOW)).unwrap();
-    let Ok(Some((mut chain, _))) = verify_request(&keys(), builder.as_slice(), NOW) else {
+    let Ok(Some((mut chain, _))) = verify_request(&keys(), builder.as_slice(), 1232, NOW) else {
         panic!("it is accepted");
     };
     for _ in 0..4 {
@@ -164,7 +165,7 @@ fn sequences_are_understood_both_ways() {
 fn begun() -> (Chain, Chain) {
     let mut request = plain(1, 0);
     let client = Chain::request(&ours(TsigAlgorithm::HmacSha256), &mut request, NOW);
-    match verify_request(&keys(), &request, NOW) {
+    match verify_request(&keys(), &request, 1232, NOW) {
         Ok(Some((server, _))) => (client, server),
         _ => panic!("it is accepted"),
     }
@@ -281,7 +282,22 @@ fn what_cannot_be_a_signature_is_a_format_error() {
     assert_eq!((answer[3] & 0x0F, answer[11], why), (1, 0, None));
     for end in plain(0, 0).len()..request.len() {
         // What is cut has no signature that anybody accepts.
-        let accepted = verify_request(&keys(), &request[..end], NOW);
+        let accepted = verify_request(&keys(), &request[..end], 1232, NOW);
         assert!(!matches!(accepted, Ok(Some(_))));
     }
+}
+
+#[test]
+fn whoever_speaks_edns_is_answered_so() {
+    let mut request = vec![0, 7, 0x24, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+    request.extend(b"\x07example\0\0\x06\0\x01");
+    let plain = error_answer(&request, rcode::NOTAUTH, 1400);
+    assert_eq!((plain.len(), &plain[8..12]), (request.len(), &[0; 4][..]));
+    request[11] = 1;
+    request.extend([0, 0, 41, 0x10, 0, 0, 0, 0x80, 0, 0, 0]);
+    let answer = error_answer(&request, rcode::NOTAUTH, 1400);
+    let message = Message::from_octets(&*answer).unwrap();
+    let opt = message.opt().expect("the request has one");
+    assert_eq!((opt.udp_payload_size(), opt.dnssec_ok()), (1400, true));
+    assert_eq!(answer.len(), request.len());
 }
