@@ -5,8 +5,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use rustix::process::Signal;
-
 use crate::Error;
 use crate::process::{Process, write_private};
 
@@ -141,10 +139,7 @@ impl MariaDb {
 
     /// Stops it in its tracks, or lets it go on.
     pub fn freeze(&self, frozen: bool) {
-        self.process.signal(match frozen {
-            true => Signal::STOP,
-            false => Signal::CONT,
-        });
+        self.process.freeze(frozen);
     }
 }
 

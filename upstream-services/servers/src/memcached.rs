@@ -3,8 +3,6 @@
 use std::net::TcpStream;
 use std::path::Path;
 
-use rustix::process::Signal;
-
 use crate::Error;
 use crate::process::Process;
 
@@ -45,9 +43,6 @@ impl Memcached {
 
     /// Stops and resumes it: it takes connections and answers nothing.
     pub fn freeze(&self, frozen: bool) {
-        self.process.signal(match frozen {
-            true => Signal::STOP,
-            false => Signal::CONT,
-        });
+        self.process.freeze(frozen);
     }
 }

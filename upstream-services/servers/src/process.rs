@@ -120,6 +120,30 @@ impl Process {
         }
     }
 
+    /// Stops all of its threads, and waits until they stand; or lets them go on.
+    pub(crate) fn freeze(&self, frozen: bool) {
+        if !frozen {
+            return self.signal(Signal::CONT);
+        }
+        self.signal(Signal::STOP);
+        let end = Instant::now() + PATIENCE;
+        while !self.stands() && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Whether every thread is stopped; also when nothing is known of them.
+    fn stands(&self) -> bool {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.child.id()));
+        let mut threads = threads.into_iter().flatten().flatten();
+        threads.all(|thread| {
+            let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+            // After the name in parentheses (proc_pid_stat(5)).
+            let state = stat.rsplit_once(") ").map(|(_, rest)| rest);
+            state.is_none_or(|rest| rest.starts_with(['T', 't', 'Z', 'X']))
+        })
+    }
+
     /// Asks it to end, and waits.
     pub(crate) fn stop(&mut self) {
         self.signal(Signal::TERM);

@@ -6,8 +6,6 @@ use std::net::TcpStream;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
-
 use crate::Error;
 use crate::process::{Process, free_port, write_private};
 
@@ -148,10 +146,7 @@ impl Redis {
 
     /// Stops and resumes it: it takes connections and answers nothing.
     pub fn freeze(&self, frozen: bool) {
-        self.process.signal(match frozen {
-            true => Signal::STOP,
-            false => Signal::CONT,
-        });
+        self.process.freeze(frozen);
     }
 
     /// Starts it again, empty.
