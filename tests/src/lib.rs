@@ -53,6 +53,7 @@ pub mod pebble;
 pub mod process;
 pub mod question;
 pub mod script;
+pub mod signed_zones;
 pub mod succession;
 pub mod tokens;
 pub mod transfers;

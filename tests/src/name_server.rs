@@ -127,6 +127,38 @@ fn address(ready: &Value, name: &str) -> SocketAddr {
     address.parse().expect("it is an address")
 }
 
+/// A zone with its name server and an address, `www`.
+pub const ZONE: &str = r#"
+[[zone]]
+name = "example.test"
+ns = ["ns1"]
+soa = { serial = 1 }
+
+[[zone.record]]
+name = "ns1"
+type = "A"
+values = ["192.0.2.53"]
+
+[[zone.record]]
+name = "www"
+type = "A"
+values = ["192.0.2.1"]
+"#;
+
+/// What a client such as `dig` prints when it asks a server.
+///
+/// # Panics
+/// When it is not installed.
+pub fn said(program: &str, server: SocketAddr, args: &[&str]) -> String {
+    let output = Command::new(program)
+        .arg(format!("@{}", server.ip()))
+        .args(["-p", &server.port().to_string()])
+        .args(args)
+        .output()
+        .unwrap_or_else(|error| panic!("{program}: {error}: make setup-tests"));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
 /// What NSD signs cookies with.
 pub const COOKIE_SECRET: &str = "e5e973e5a6b2a43f48e7dc849e37bfcf";
 

@@ -3,44 +3,16 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use tidegate_tests::binary::run;
 use tidegate_tests::edge::Home;
 use tidegate_tests::eventually::{SOON, eventually};
-use tidegate_tests::name_server::NameServer;
+use tidegate_tests::name_server::{NameServer, ZONE, said};
 use tidegate_tests::question::{ask, query, read};
-
-const ZONE: &str = r#"
-[[zone]]
-name = "example.test"
-ns = ["ns1"]
-soa = { serial = 1 }
-
-[[zone.record]]
-name = "ns1"
-type = "A"
-values = ["192.0.2.53"]
-
-[[zone.record]]
-name = "www"
-type = "A"
-values = ["192.0.2.1"]
-"#;
 
 async fn server() -> NameServer {
     NameServer::start(ZONE, |_| {}).await
-}
-
-fn said(program: &str, server: SocketAddr, args: &[&str]) -> String {
-    let output = Command::new(program)
-        .arg(format!("@{}", server.ip()))
-        .args(["-p", &server.port().to_string()])
-        .args(args)
-        .output()
-        .unwrap_or_else(|error| panic!("{program}: {error}: make setup-tests"));
-    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 fn address_of_www(server: &NameServer) -> Option<String> {

@@ -1,43 +1,15 @@
 //! The DNS server among those who would use it against others.
 
 use std::net::{SocketAddr, UdpSocket};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tidegate_tests::eventually::{SOON, eventually};
-use tidegate_tests::name_server::{COOKIE_SECRET, NameServer, Peer};
+use tidegate_tests::name_server::{COOKIE_SECRET, NameServer, Peer, ZONE, said};
 use tidegate_tests::question::{ask, query, read};
-
-const ZONE: &str = r#"
-[[zone]]
-name = "example.test"
-ns = ["ns1"]
-soa = { serial = 1 }
-
-[[zone.record]]
-name = "ns1"
-type = "A"
-values = ["192.0.2.53"]
-
-[[zone.record]]
-name = "www"
-type = "A"
-values = ["192.0.2.1"]
-"#;
 
 async fn server(guard: &str) -> NameServer {
     NameServer::start(&format!("{guard}\n{ZONE}"), |_| {}).await
-}
-
-fn said(program: &str, server: SocketAddr, args: &[&str]) -> String {
-    let output = Command::new(program)
-        .arg(format!("@{}", server.ip()))
-        .args(["-p", &server.port().to_string()])
-        .args(args)
-        .output()
-        .unwrap_or_else(|error| panic!("{program}: {error}: make setup-tests"));
-    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// The cookie that dig has got, as hexadecimal digits.
