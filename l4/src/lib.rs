@@ -2,4 +2,5 @@
 //! bytes or by address and port.
 
 pub mod balance;
+pub mod relay;
 pub mod sniff;
