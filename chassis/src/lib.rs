@@ -9,4 +9,5 @@ pub mod problem;
 pub mod reference;
 pub mod telemetry;
 pub mod tls;
+pub mod turns;
 pub mod units;

@@ -8,7 +8,6 @@
 mod check;
 mod endpoint;
 mod introduce;
-mod schedule;
 mod tls_target;
 
 use std::sync::Arc;
@@ -16,10 +15,11 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use arc_swap::ArcSwap;
 
-pub(crate) use self::check::CheckSettings;
+pub(crate) use chassis::turns::turns;
+
+use self::check::CheckSettings;
 use self::endpoint::health_epoch;
 pub(crate) use self::endpoint::{Count, Endpoint, PeerHttp, PeerSettings, PeerTls, Target};
-use self::schedule::schedule;
 pub(crate) use self::tls_target::TlsTarget;
 
 /// A named set of endpoints.
@@ -90,7 +90,7 @@ impl Cluster {
         let weights: Vec<u32> = self.members.iter().map(weight_now).collect();
         Schedule {
             epoch,
-            turns: schedule(&weights),
+            turns: turns(&weights),
         }
     }
 

@@ -1,5 +1,13 @@
 //! Which endpoint a connection gets.
+//!
+//! ```text
+//! weight, health, slow start --> shares --> Table (turns, or a Maglev table) --> pick(hash, tried) --> endpoint
+//! ```
 
+mod cluster;
+mod endpoint;
 mod maglev;
 
+pub use self::cluster::{Cluster, Scheduler};
+pub use self::endpoint::{Endpoint, Lease};
 pub use self::maglev::{Maglev, stable_hash};

@@ -9,7 +9,7 @@
 const MAX_TURNS: u64 = 4096;
 
 /// The turns of members with these weights; weight 0 gets none.
-pub(super) fn schedule(weights: &[u32]) -> Box<[u32]> {
+pub fn turns(weights: &[u32]) -> Box<[u32]> {
     let weights = reduce(weights);
     let total: i64 = weights.iter().sum();
     let mut gained = vec![0i64; weights.len()];
@@ -64,31 +64,31 @@ mod tests {
 
     #[test]
     fn heavy_members_are_spread() {
-        assert_eq!(*schedule(&[5, 1, 1]), [0, 0, 1, 0, 2, 0, 0]);
-        assert_eq!(*schedule(&[500, 100, 100]), [0, 0, 1, 0, 2, 0, 0]);
-        assert_eq!(*schedule(&[1, 1]), [0, 1]);
-        assert_eq!(*schedule(&[0, 3]), [1]);
-        assert!(schedule(&[0, 0]).is_empty());
-        assert!(schedule(&[]).is_empty());
+        assert_eq!(*turns(&[5, 1, 1]), [0, 0, 1, 0, 2, 0, 0]);
+        assert_eq!(*turns(&[500, 100, 100]), [0, 0, 1, 0, 2, 0, 0]);
+        assert_eq!(*turns(&[1, 1]), [0, 1]);
+        assert_eq!(*turns(&[0, 3]), [1]);
+        assert!(turns(&[0, 0]).is_empty());
+        assert!(turns(&[]).is_empty());
     }
 
     proptest! {
         #[test]
         fn everyone_gets_the_own_share(weights in prop::collection::vec(0u32..30, 1..8)) {
-            let turns = schedule(&weights);
+            let list = turns(&weights);
             let divisor = weights.iter().copied().fold(0, gcd).max(1);
             for (member, weight) in weights.iter().enumerate() {
-                let count = turns.iter().filter(|turn| **turn as usize == member).count();
+                let count = list.iter().filter(|turn| **turn as usize == member).count();
                 prop_assert_eq!(count, (weight / divisor) as usize);
             }
         }
 
         #[test]
         fn the_list_stays_short(weights in prop::collection::vec(0u32..1_000_000, 1..50)) {
-            let turns = schedule(&weights);
-            prop_assert!(turns.len() <= MAX_TURNS as usize + weights.len());
+            let list = turns(&weights);
+            prop_assert!(list.len() <= MAX_TURNS as usize + weights.len());
             for (member, weight) in weights.iter().enumerate() {
-                prop_assert_eq!(*weight > 0, turns.contains(&u32::try_from(member).unwrap()));
+                prop_assert_eq!(*weight > 0, list.contains(&u32::try_from(member).unwrap()));
             }
         }
     }
