@@ -88,7 +88,8 @@ setup-tests:
 	@$(call install,curl:curl openssl:openssl nginx:nginx-light pebble:pebble mariadbd:mariadb-server \
 		redis-server:redis-server redis-sentinel:redis-sentinel memcached:memcached \
 		dig:bind9-dnsutils delv:bind9-dnsutils kdig:knot-dnsutils nsd:nsd knotd:knot unbound:unbound \
-		gdnsd:gdnsd dnsperf:dnsperf)
+		gdnsd:gdnsd dnsperf:dnsperf ip:iproute2 nft:nftables conntrack:conntrack ethtool:ethtool \
+		clang:clang keepalived:keepalived haproxy:haproxy)
 	@ls /usr/lib/*/knot/modules-*/geoip.so >/dev/null 2>&1 || { $(call packages,knot-module-geoip); }
 	@/usr/bin/python3 -c "import grpc, websockets" 2>/dev/null || \
 		{ $(call packages,python3 python3-grpcio python3-websockets); }

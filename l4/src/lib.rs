@@ -2,5 +2,6 @@
 //! bytes or by address and port.
 
 pub mod balance;
+pub mod forward;
 pub mod relay;
 pub mod sniff;
