@@ -70,6 +70,13 @@ impl Collector for L4Collector {
                 ended.push(counter(&labels, counts.sum(ending as usize)));
             }
         }
+        let mut handshakes = Vec::new();
+        for listener in &state.listeners {
+            for (outcome, count) in listener.handshakes.counted() {
+                let labels = [("listener", &*listener.name), ("outcome", outcome)];
+                handshakes.push(counter(&labels, count));
+            }
+        }
         let mut failures = Vec::new();
         for listener in &state.listeners {
             let failed = listener.counts.0.sum(NOT_ACCEPTED);
@@ -107,6 +114,12 @@ impl Collector for L4Collector {
                 octets,
             ),
         ];
+        families.push(family(
+            "tidegate_l4_tls_handshakes_total",
+            "Handshakes of TLS that ends here, by how they ended",
+            MetricType::COUNTER,
+            handshakes,
+        ));
         families.extend(endpoints(&self.0));
         families
     }
