@@ -104,6 +104,8 @@ async fn serve(args: &RoleArgs, systemd: Inherited) -> Result<(), StartError> {
     let Some((admin, plan)) = started.await? else {
         return Ok(());
     };
+    // Before the first connection: what follows by itself may be late for it.
+    running.shared.state.load().follow(Instant::now());
     tokio::spawn(following::follow(running.shared.clone()));
     running.open(plan);
     inherited.close_unclaimed();
