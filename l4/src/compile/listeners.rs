@@ -157,19 +157,8 @@ fn only_for_proxies(config: &ListenerConfig, mistakes: &mut Vec<Diagnostic>) {
             .wrong("no PROXY header would be read: the listener trusts nobody");
         mistakes.push(wrong.help("add the balancers' networks: `trusted = [\"10.0.0.0/8\"]`"));
     }
-    if header != ProxyHeader::Off && *config.protocol == Transport::Udp {
-        mistakes.push(
-            config
-                .proxy_protocol
-                .wrong("datagrams never begin with a PROXY header"),
-        );
-    }
-    if let Some(tls) = config
-        .tls
-        .as_ref()
-        .filter(|_| *config.protocol == Transport::Udp)
-    {
-        mistakes.push(tls.wrong("datagrams hold no TLS that could end here"));
+    if *config.protocol == Transport::Udp {
+        only_for_connections(config, mistakes);
     }
     if *config.mode == Mode::Proxy {
         return;
@@ -212,6 +201,16 @@ fn only_for_proxies(config: &ListenerConfig, mistakes: &mut Vec<Diagnostic>) {
         .flatten()
     {
         mistakes.push(own(limit.place(), "limits"));
+    }
+}
+
+fn only_for_connections(config: &ListenerConfig, mistakes: &mut Vec<Diagnostic>) {
+    let header = &config.proxy_protocol;
+    if **header != ProxyHeader::Off {
+        mistakes.push(header.wrong("datagrams never begin with a PROXY header"));
+    }
+    if let Some(tls) = &config.tls {
+        mistakes.push(tls.wrong("datagrams hold no TLS that could end here"));
     }
 }
 
