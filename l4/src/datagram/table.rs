@@ -1,40 +1,40 @@
 //! Which sessions there are, and which has been quiet for too long. Pure: it knows neither sockets nor a clock.
 //!
 //! ```text
-//! flow (client, our address) --> the youngest session --> older ones of the same flow, to other endpoints
+//! path (client, our address) --> the youngest session --> older ones of the same path, to other endpoints
 //!
 //! unanswered: oldest <-> ... <-> youngest      until an endpoint has answered
 //! answered:   oldest <-> ... <-> youngest      from then on
 //! ```
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use slab::Slab;
 
-/// Both ends of what a client sends. The port of our address is that of the listener.
+/// Both ends of what a client sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Flow {
+pub struct Path {
     /// The client.
     pub client: SocketAddr,
     /// The address that it has sent to.
-    pub local: IpAddr,
+    pub service: SocketAddr,
 }
 
 /// The sessions of a thread. `S` is what a session is besides.
 #[derive(Debug)]
 pub(super) struct Table<S> {
     sessions: Slab<Entry<S>>,
-    /// The youngest session of each flow. Clients choose their addresses: the map's hashes are keyed.
-    youngest: HashMap<Flow, usize>,
+    /// The youngest session of each path. Clients choose their addresses: the map's hashes are keyed.
+    youngest: HashMap<Path, usize>,
     lists: [List; 2],
 }
 
 #[derive(Debug)]
 struct Entry<S> {
-    flow: Flow,
-    /// An older session of the same flow.
+    path: Path,
+    /// An older session of the same path.
     older: Option<usize>,
     answered: bool,
     last: Instant,
@@ -63,19 +63,19 @@ impl<S> Table<S> {
         self.sessions.is_empty()
     }
 
-    /// The youngest session of a flow.
-    pub(super) fn find(&self, flow: &Flow) -> Option<usize> {
-        self.youngest.get(flow).copied()
+    /// The youngest session of a path.
+    pub(super) fn find(&self, path: &Path) -> Option<usize> {
+        self.youngest.get(path).copied()
     }
 
-    /// Whether the flow of this session, which is its youngest, has others.
+    /// Whether the path of this session, which is its youngest, has others.
     pub(super) fn has_older(&self, at: usize) -> bool {
         self.sessions[at].older.is_some()
     }
 
-    /// The session of a flow that this is true for.
-    pub(super) fn find_where(&self, flow: &Flow, is: impl Fn(&S) -> bool) -> Option<usize> {
-        let mut next = self.find(flow);
+    /// The session of a path that this is true for.
+    pub(super) fn find_where(&self, path: &Path, is: impl Fn(&S) -> bool) -> Option<usize> {
+        let mut next = self.find(path);
         while let Some(at) = next {
             if is(&self.sessions[at].session) {
                 return Some(at);
@@ -93,15 +93,15 @@ impl<S> Table<S> {
         self.sessions.get_mut(at).map(|entry| &mut entry.session)
     }
 
-    pub(super) fn flow(&self, at: usize) -> Flow {
-        self.sessions[at].flow
+    pub(super) fn path(&self, at: usize) -> Path {
+        self.sessions[at].path
     }
 
-    /// Adds a session, which becomes the youngest of its flow.
-    pub(super) fn insert(&mut self, flow: Flow, session: S, now: Instant) -> usize {
-        let older = self.find(&flow);
+    /// Adds a session, which becomes the youngest of its path.
+    pub(super) fn insert(&mut self, path: Path, session: S, now: Instant) -> usize {
+        let older = self.find(&path);
         let at = self.sessions.insert(Entry {
-            flow,
+            path,
             older,
             answered: false,
             last: now,
@@ -109,7 +109,7 @@ impl<S> Table<S> {
             after: None,
             session,
         });
-        self.youngest.insert(flow, at);
+        self.youngest.insert(path, at);
         self.append(at);
         at
     }
@@ -119,14 +119,14 @@ impl<S> Table<S> {
         self.sessions.get(at)?;
         self.unlink(at);
         let entry = self.sessions.remove(at);
-        if self.youngest.get(&entry.flow) == Some(&at) {
+        if self.youngest.get(&entry.path) == Some(&at) {
             match entry.older {
-                Some(older) => self.youngest.insert(entry.flow, older),
-                None => self.youngest.remove(&entry.flow),
+                Some(older) => self.youngest.insert(entry.path, older),
+                None => self.youngest.remove(&entry.path),
             };
             return Some(entry.session);
         }
-        let mut next = self.find(&entry.flow);
+        let mut next = self.find(&entry.path);
         while let Some(younger) = next {
             next = self.sessions[younger].older;
             if next == Some(at) {
@@ -151,11 +151,6 @@ impl<S> Table<S> {
         entry.last = now;
         entry.answered |= answered;
         self.append(at);
-    }
-
-    /// Whether an endpoint has ever answered.
-    pub(super) fn is_answered(&self, at: usize) -> bool {
-        self.sessions.get(at).is_some_and(|entry| entry.answered)
     }
 
     /// A session that was quiet for `unanswered` when its endpoint has never answered, for `idle` when it has.
@@ -221,10 +216,10 @@ mod tests {
 
     use super::*;
 
-    fn flow(number: u8) -> Flow {
-        Flow {
+    fn path(number: u8) -> Path {
+        Path {
             client: ([192, 0, 2, number], 9).into(),
-            local: [192, 0, 2, 200].into(),
+            service: ([192, 0, 2, 200], 443).into(),
         }
     }
 
@@ -237,8 +232,8 @@ mod tests {
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut table = Table::new();
         let (one, other) = (
-            table.insert(flow(1), 'a', start),
-            table.insert(flow(2), 'b', start),
+            table.insert(path(1), 'a', start),
+            table.insert(path(2), 'b', start),
         );
         table.touch(one, true, at(1));
         assert_eq!(table.stale(UNANSWERED, IDLE, at(4)), None);
@@ -262,21 +257,21 @@ mod tests {
         let mut table = Table::new();
         let all: Vec<_> = "abc"
             .chars()
-            .map(|name| table.insert(flow(1), name, now))
+            .map(|name| table.insert(path(1), name, now))
             .collect();
-        assert_eq!(table.find(&flow(1)), Some(all[2]));
+        assert_eq!(table.find(&path(1)), Some(all[2]));
         assert_eq!(
-            table.find_where(&flow(1), |name| *name == 'a'),
+            table.find_where(&path(1), |name| *name == 'a'),
             Some(all[0])
         );
         table.remove(all[1]);
         assert_eq!(
-            table.find_where(&flow(1), |name| *name == 'a'),
+            table.find_where(&path(1), |name| *name == 'a'),
             Some(all[0])
         );
-        assert_eq!(table.find_where(&flow(1), |name| *name == 'b'), None);
+        assert_eq!(table.find_where(&path(1), |name| *name == 'b'), None);
         table.remove(all[2]);
-        assert_eq!(table.find(&flow(1)), Some(all[0]));
+        assert_eq!(table.find(&path(1)), Some(all[0]));
         assert!(!table.has_older(all[0]));
     }
 
@@ -300,7 +295,7 @@ mod tests {
         prop::collection::vec(step, 0..80)
     }
 
-    /// A session of the model: where it is, its flow, whether it was answered, its last datagram.
+    /// A session of the model: where it is, its path, whether it was answered, its last datagram.
     type Known = (usize, u8, bool, Instant);
 
     fn is_stale(known: &Known, now: Instant) -> bool {
@@ -317,7 +312,7 @@ mod tests {
             for step in steps {
                 match step {
                     Step::Insert(number) => {
-                        model.push((table.insert(flow(number), (), now), number, false, now));
+                        model.push((table.insert(path(number), (), now), number, false, now));
                     }
                     Step::Remove(at) if !model.is_empty() => {
                         let known = model.remove(at % model.len());
@@ -344,7 +339,7 @@ mod tests {
                 }
                 for number in 0..4 {
                     let youngest = model.iter().rev().find(|known| known.1 == number);
-                    prop_assert_eq!(table.find(&flow(number)), youngest.map(|known| known.0));
+                    prop_assert_eq!(table.find(&path(number)), youngest.map(|known| known.0));
                 }
                 let oldest = model.iter().filter(|known| !known.2).map(|known| known.3).min();
                 let found = table.oldest_unanswered().and_then(|at| model.iter().find(|known| known.0 == at));

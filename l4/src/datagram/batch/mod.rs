@@ -114,6 +114,14 @@ impl Batch {
         length.div_ceil(segment.max(1)).max(1) as u64
     }
 
+    /// How many datagrams and octets are in some slots.
+    pub(super) fn amount(&self, outgoing: &[Outgoing]) -> (u64, u64) {
+        let amount = outgoing
+            .iter()
+            .map(|Outgoing { slot, .. }| (self.count(*slot), self.slots[*slot].length as u64));
+        amount.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
+    }
+
     /// Who has sent it; none when that has no address or no port, or when it did not fit.
     pub(super) fn sender(&self, slot: usize) -> Option<SocketAddr> {
         let Slot { name, cut, .. } = self.slots[slot];
