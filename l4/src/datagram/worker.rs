@@ -129,6 +129,7 @@ impl Worker {
             }
             for event in &events {
                 match event.data.u64() {
+                    LISTENER if moment.stage == Stage::Replaced => {}
                     LISTENER => self.from_clients(moment),
                     token => self.from_endpoint(token, moment),
                 }
