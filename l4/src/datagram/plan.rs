@@ -22,7 +22,7 @@ pub struct Plan {
     pub unanswered: Duration,
     /// So long a QUIC client may take for its ClientHello.
     pub opening: Duration,
-    /// So long sessions are kept after the listener is closed.
+    /// So long sessions are kept after the listener is closed, unless a successor has it: then until they end.
     pub drain: Duration,
 }
 
@@ -36,9 +36,6 @@ pub trait Steer: Send + Sync {
 
     /// Who gets the sessions for a name, or for none; none when nobody does.
     fn cluster(&self, name: Option<&ServerName>) -> Option<Arc<Cluster>>;
-
-    /// What the endpoint of a path is found by.
-    fn hash(&self, cluster: &Cluster, path: &Path) -> u64;
 
     /// A session has ended.
     fn ended(&self, _ended: &Ended<'_>) {}

@@ -4,8 +4,8 @@
 use super::counts::Counter;
 use super::ids::Id;
 use super::openings::Progress;
-use super::session::Target;
-use super::sessions::{Moment, Sessions};
+use super::session::{Session, Target};
+use super::sessions::{Moment, Sessions, lease};
 use super::table::Path;
 use crate::sniff::{LongHeader, ServerName, long_header};
 
@@ -122,11 +122,14 @@ impl Sessions {
 
     /// The session of a path with this endpoint, which begins when there is none.
     fn session_with(&mut self, path: Path, target: Target, moment: Moment<'_>) -> Option<usize> {
-        let is_with = |session: &super::session::Session| session.target == target;
+        let is_with = |session: &Session| session.target == target;
         if let Some(at) = self.table.find_where(&path, is_with) {
             return Some(at);
         }
-        let lease = target.endpoint.lease();
+        let Some(lease) = lease(&target.endpoint) else {
+            self.count(Counter::NoEndpoint, 1);
+            return None;
+        };
         self.begin(path, target, lease, moment)
     }
 
@@ -143,7 +146,7 @@ impl Sessions {
         };
         let (mut target, lease) = self.choose(&cluster, path, None, moment)?;
         target.name = name;
-        let is_with = |session: &super::session::Session| session.target == target;
+        let is_with = |session: &Session| session.target == target;
         match self.table.find_where(&path, is_with) {
             Some(at) => Some(at),
             None => self.begin(path, target, lease, moment),

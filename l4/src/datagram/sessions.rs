@@ -18,7 +18,8 @@ use super::plan::{Denial, End, Ended, Plan};
 use super::session::{Connecting, Session, Target};
 use super::table::{Path, Table};
 use super::{Shared, Stage};
-use crate::balance::{Cluster, Lease};
+use crate::balance::{Cluster, Counted, Endpoint, Flow, Lease};
+use crate::forward::Transport;
 
 /// What holds for a batch.
 #[derive(Clone, Copy)]
@@ -89,7 +90,11 @@ impl Sessions {
         other_than: Option<SocketAddr>,
         moment: Moment<'_>,
     ) -> Option<(Target, Lease)> {
-        let hash = moment.plan.steer.hash(cluster, &path);
+        let hash = cluster.hash(|| Flow {
+            transport: Transport::Udp,
+            client: path.client,
+            service: path.service,
+        });
         let mut tried = Vec::new();
         let mut last_resort = None;
         let lease = loop {
@@ -101,14 +106,16 @@ impl Sessions {
             if other_than == Some(endpoint.address) {
                 continue;
             }
-            if self.shared.refusals.has(endpoint.address, moment.now) {
-                // To go from one that refuses to another that does is in vain.
-                if other_than.is_none() && last_resort.is_none() {
-                    last_resort = Some(endpoint.lease());
-                }
+            let refuses = self.shared.refusals.has(endpoint.address, moment.now);
+            // To go from one that refuses to another that does is in vain.
+            if refuses && (other_than.is_some() || last_resort.is_some()) {
                 continue;
             }
-            break Some(endpoint.lease());
+            match lease(endpoint) {
+                Some(lease) if refuses => last_resort = Some(lease),
+                Some(lease) => break Some(lease),
+                None => {}
+            }
         };
         let Some(lease) = lease else {
             if other_than.is_none() {
@@ -163,6 +170,7 @@ impl Sessions {
             _permit: permit,
         };
         self.shared.open.fetch_add(1, Relaxed);
+        session.target.endpoint.counts.add(Counted::Connected, 1);
         self.shared.clients.begin(client, &session.target);
         let at = self.table.insert(path, session, moment.now);
         self.count(Counter::Sessions, 1);
@@ -251,8 +259,9 @@ impl Sessions {
         let Some(session) = self.table.get(at) else {
             return;
         };
-        let endpoint = session.target.endpoint.address;
-        self.shared.refusals.note(endpoint, moment.now);
+        let endpoint = &session.target.endpoint;
+        endpoint.counts.add(Counted::Failed, 1);
+        self.shared.refusals.note(endpoint.address, moment.now);
         self.count(Counter::Refused, 1);
         self.move_on(at, moment);
     }
@@ -292,6 +301,7 @@ impl Sessions {
         for id in session.ids.drain(..) {
             self.shared.ids.unpin(&id);
         }
+        target.endpoint.counts.add(Counted::Connected, 1);
         (session.socket, session.target, session.lease) = (socket, target, lease);
         self.count(Counter::Moved, 1);
         if let Err(error) = self.listen(at) {
@@ -352,6 +362,9 @@ impl Sessions {
         }
         self.shared.clients.end(path.client.ip());
         self.shared.open.fetch_sub(1, Relaxed);
+        let counts = &session.target.endpoint.counts;
+        counts.add(Counted::Up, session.up);
+        counts.add(Counted::Down, session.down);
         plan.steer.ended(&Ended {
             path,
             endpoint: session.target.endpoint.address,
@@ -372,6 +385,15 @@ impl Drop for Sessions {
             self.end(at, End::Closed, &plan, now);
         }
     }
+}
+
+/// Counts a session of an endpoint; none when it has as many as it may have.
+pub(super) fn lease(endpoint: &Arc<Endpoint>) -> Option<Lease> {
+    let lease = endpoint.lease();
+    if lease.is_none() {
+        endpoint.counts.add(Counted::Full, 1);
+    }
+    lease
 }
 
 fn connecting(target: &Target, path: Path, plan: &Plan) -> Connecting {

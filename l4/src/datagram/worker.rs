@@ -152,8 +152,10 @@ impl Worker {
             // What waits is the successor's. It fails when it was done before.
             let _ = epoll::delete(&*self.epoll, &self.socket);
         }
-        self.sessions.table.is_empty()
-            || moment.now.saturating_duration_since(since) >= moment.plan.drain
+        // A successor may be there for long, and nobody minds the predecessor.
+        let late = moment.stage == Stage::Draining
+            && moment.now.saturating_duration_since(since) >= moment.plan.drain;
+        late || self.sessions.table.is_empty()
     }
 
     /// Takes what clients have sent.

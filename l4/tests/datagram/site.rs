@@ -8,9 +8,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use chassis::net::{BoundDatagram, Inherited, ListenOptions, bind_datagram};
-use tidegate_l4::balance::{Cluster, Endpoint, Scheduler, stable_hash};
+use tidegate_l4::balance::{Cluster, Endpoint, Scheduler};
 use tidegate_l4::datagram::{
-    Counter, Counts, Denial, End, Ended, Path, Plan, Shared, Steer, start,
+    Counter, Counts, Denial, End, Ended, Plan, Shared, Steer, start,
 };
 use tidegate_l4::sniff::ServerName;
 
@@ -65,10 +65,6 @@ impl Steer for Leads {
         let clusters = &self.wanted.clusters;
         let named = clusters.get(&name.map(ServerName::as_str));
         named.or_else(|| clusters.get(&None)).cloned()
-    }
-
-    fn hash(&self, _: &Cluster, path: &Path) -> u64 {
-        stable_hash(path.client.to_string().as_bytes(), 2)
     }
 
     fn ended(&self, ended: &Ended<'_>) {

@@ -17,10 +17,6 @@ impl Steer for ToAll {
     fn cluster(&self, _: Option<&ServerName>) -> Option<Arc<Cluster>> {
         Some(self.0.clone())
     }
-
-    fn hash(&self, _: &Cluster, _: &Path) -> u64 {
-        0
-    }
 }
 
 #[test]
