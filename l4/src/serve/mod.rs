@@ -4,13 +4,17 @@
 //! a thread for each core, with sockets of its own (SO_REUSEPORT) and a runtime of its own:
 //! accept -> limits -> PROXY header -> name -> cluster -> connect -> PROXY header -> relay
 //! ```
+//!
+//! Datagrams have threads of their own: see [`crate::datagram`].
 
 mod accept;
 mod connect;
 mod connection;
+mod datagrams;
 mod ending;
 mod first_bytes;
 mod listeners;
+mod sockets;
 mod workers;
 
 use std::sync::Arc;

@@ -9,9 +9,7 @@ use std::time::{Duration, Instant};
 
 use chassis::net::{BoundDatagram, Inherited, ListenOptions, bind_datagram};
 use tidegate_l4::balance::{Cluster, Endpoint, Scheduler};
-use tidegate_l4::datagram::{
-    Counter, Counts, Denial, End, Ended, Plan, Shared, Steer, start,
-};
+use tidegate_l4::datagram::{Counter, Counts, Denial, End, Ended, Plan, Shared, Steer, start};
 use tidegate_l4::sniff::ServerName;
 
 /// Long enough for anything that is to happen.
