@@ -11,9 +11,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// The clients that have sessions. Shared by all threads of a listener; asked when a session begins or ends.
 #[derive(Debug)]
 pub(super) struct Clients<T> {
-    shards: Box<[Mutex<HashMap<IpAddr, Client<T>>>]>,
+    shards: Box<[Mutex<Shard<T>>]>,
     hasher: RandomState,
 }
+
+type Shard<T> = HashMap<IpAddr, Client<T>>;
 
 #[derive(Debug)]
 struct Client<T> {
@@ -61,7 +63,7 @@ impl<T: Clone> Clients<T> {
         Some(self.shard(&client).get(&client)?.latest.clone())
     }
 
-    fn shard(&self, client: &IpAddr) -> MutexGuard<'_, HashMap<IpAddr, Client<T>>> {
+    fn shard(&self, client: &IpAddr) -> MutexGuard<'_, Shard<T>> {
         let hash = self.hasher.hash_one(client) as usize;
         self.shards[hash % SHARDS]
             .lock()

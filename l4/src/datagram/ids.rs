@@ -35,11 +35,13 @@ impl Id {
 /// Connection ids and what they lead to.
 #[derive(Debug)]
 pub(super) struct Ids<T> {
-    shards: Box<[RwLock<HashMap<Id, Pin<T>>>]>,
+    shards: Box<[RwLock<Shard<T>>]>,
     /// How many ids of each length endpoints have chosen: in a short header nothing says how long its id is.
     lengths: [AtomicU32; LONGEST_ID + 1],
     count: AtomicUsize,
 }
+
+type Shard<T> = HashMap<Id, Pin<T>>;
 
 #[derive(Debug)]
 struct Pin<T> {
@@ -132,7 +134,7 @@ impl<T: Clone + PartialEq> Ids<T> {
             .find_map(|id| Some((id, self.get(&id)?)))
     }
 
-    fn shard(&self, id: &Id) -> &RwLock<HashMap<Id, Pin<T>>> {
+    fn shard(&self, id: &Id) -> &RwLock<Shard<T>> {
         // The maps have keyed hashes; here nothing is at stake but how often threads meet.
         let sum = id.octets.iter().fold(0usize, |sum, octet| {
             sum.wrapping_mul(31).wrapping_add(usize::from(*octet))

@@ -134,8 +134,8 @@ impl Worker {
             for event in &events {
                 match event.data.u64() {
                     LISTENER if moment.stage == Stage::Replaced => {}
-                    LISTENER => self.from_clients(moment),
-                    token => self.from_endpoint(token, moment),
+                    LISTENER => self.take_up(moment),
+                    token => self.take_down(token, moment),
                 }
             }
             self.answer();
@@ -163,7 +163,7 @@ impl Worker {
     }
 
     /// Takes what clients have sent.
-    fn from_clients(&mut self, moment: Moment<'_>) {
+    fn take_up(&mut self, moment: Moment<'_>) {
         self.answer();
         let slots = match self.batch.receive(&self.socket) {
             Ok(slots) => slots,
@@ -236,7 +236,7 @@ impl Worker {
     }
 
     /// Takes what an endpoint has sent.
-    fn from_endpoint(&mut self, token: u64, moment: Moment<'_>) {
+    fn take_down(&mut self, token: u64, moment: Moment<'_>) {
         let Some(at) = self.sessions.of_token(token) else {
             return;
         };

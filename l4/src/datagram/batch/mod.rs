@@ -169,10 +169,9 @@ impl Batch {
             )
         };
         let count = usize::try_from(outcome).map_err(|_| io::Error::last_os_error())?;
-        for slot in from..from + count {
-            let header = &headers[slot];
+        for (slot, header) in headers.iter().enumerate().skip(from).take(count) {
             let length = (header.msg_len as usize).min(LONGEST);
-            let control = header.msg_hdr.msg_controllen as usize;
+            let control = header.msg_hdr.msg_controllen;
             self.slots[slot] = Slot {
                 length,
                 name: header.msg_hdr.msg_namelen as usize,

@@ -54,7 +54,7 @@ fn a_batch_of_known_sessions_allocates_nothing() {
             stage: Stage::Open,
             now: now + Duration::from_secs(round),
         };
-        let up = allocation_counter::measure(|| worker.from_clients(moment));
+        let up = allocation_counter::measure(|| worker.take_up(moment));
         let mut buffer = [0; 100];
         for _ in &clients {
             let (length, session) = endpoint.recv_from(&mut buffer).unwrap();
@@ -65,7 +65,7 @@ fn a_batch_of_known_sessions_allocates_nothing() {
             .collect();
         let down = allocation_counter::measure(|| {
             for token in &tokens {
-                worker.from_endpoint(*token, moment);
+                worker.take_down(*token, moment);
             }
             worker.answer();
         });
