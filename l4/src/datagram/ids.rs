@@ -30,6 +30,10 @@ impl Id {
         id.octets.get_mut(..octets.len())?.copy_from_slice(octets);
         Some(id)
     }
+
+    pub(super) fn octets(&self) -> &[u8] {
+        &self.octets[..usize::from(self.length)]
+    }
 }
 
 /// Connection ids and what they lead to.

@@ -17,6 +17,7 @@ mod batch;
 mod clients;
 mod counts;
 mod ids;
+mod legacy;
 mod openings;
 mod plan;
 mod quic;
@@ -26,18 +27,23 @@ mod sessions;
 mod table;
 mod worker;
 
-use std::sync::Arc;
+use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
+use rustix::event::{EventfdFlags, eventfd};
 
 pub use self::counts::{Counter, Counts};
+pub use self::legacy::Bequest;
 pub use self::plan::{Denial, End, Ended, Plan, Steer};
 pub use self::table::Path;
 pub use self::worker::start;
 
 use self::clients::Clients;
 use self::ids::Ids;
+use self::legacy::{Legacy, Told};
 use self::refusals::Refusals;
 use self::session::Target;
 
@@ -52,6 +58,11 @@ pub struct Shared {
     ids: Ids<Target>,
     clients: Clients<Target>,
     refusals: Refusals,
+    legacy: Legacy,
+    told: Mutex<Told>,
+    threads: AtomicUsize,
+    /// Threads are told through it that the stage has changed.
+    changed: OwnedFd,
 }
 
 /// Whether a listener takes datagrams.
@@ -67,8 +78,11 @@ pub enum Stage {
 
 impl Shared {
     /// Of a listener without sessions.
-    pub fn new(plan: Plan, counts: Arc<Counts>) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// When there are no descriptors left.
+    pub fn new(plan: Plan, counts: Arc<Counts>) -> io::Result<Self> {
+        Ok(Self {
             plan: ArcSwap::from_pointee(plan),
             counts,
             stage: (Stage::Open as u8).into(),
@@ -76,7 +90,11 @@ impl Shared {
             ids: Ids::new(),
             clients: Clients::new(),
             refusals: Refusals::default(),
-        }
+            legacy: Legacy::default(),
+            told: Mutex::default(),
+            threads: 0.into(),
+            changed: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+        })
     }
 
     /// How many sessions there are.
@@ -96,5 +114,7 @@ impl Shared {
     /// Closes the listener; its threads end after their sessions.
     pub fn close(&self, stage: Stage) {
         self.stage.fetch_max(stage as u8, Relaxed);
+        // It fails when it was told before.
+        let _ = rustix::io::write(&self.changed, &1u64.to_ne_bytes());
     }
 }

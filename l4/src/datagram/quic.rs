@@ -113,6 +113,9 @@ impl Sessions {
     /// A session for a packet of a connection that nobody here knows: to where the client was led last, else to where
     /// those without a name go.
     fn of_nobody(&mut self, path: Path, moment: Moment<'_>) -> Option<usize> {
+        if let Some((target, lease)) = self.inherited(&path) {
+            return self.begin(path, target, lease, moment);
+        }
         self.count(Counter::UnknownId, 1);
         match self.shared.clients.latest(path.client.ip()) {
             Some(target) => self.session_with(path, target, moment),

@@ -3,8 +3,8 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use chassis::net::is_exhaustion;
@@ -13,6 +13,7 @@ use rustix::event::epoll;
 use super::batch::{Batch, Outgoing};
 use super::counts::Counter;
 use super::ids::Id;
+use super::legacy::Bequest;
 use super::openings::Openings;
 use super::plan::{Denial, End, Ended, Plan};
 use super::session::{Connecting, Session, Target};
@@ -44,7 +45,7 @@ const TRIES: usize = 3;
 /// The most connections that one session is for: a client may have them all from one port.
 const MOST_IDS: usize = 256;
 /// The most connection ids of a listener.
-const MOST_IDS_IN_ALL: usize = 1 << 18;
+pub(super) const MOST_IDS_IN_ALL: usize = 1 << 18;
 /// Sessions that are ended at a time, so that datagrams do not wait for long.
 const SWEPT: usize = 256;
 
@@ -74,12 +75,36 @@ impl Sessions {
 
     /// Begins a session of a path with an endpoint of the cluster for no name.
     pub(super) fn begin_default(&mut self, path: Path, moment: Moment<'_>) -> Option<usize> {
+        if let Some((target, lease)) = self.inherited(&path) {
+            return self.begin(path, target, lease, moment);
+        }
         let Some(cluster) = moment.plan.steer.cluster(None) else {
             self.count(Counter::NoRoute, 1);
             return None;
         };
         let (target, lease) = self.choose(&cluster, path, None, moment)?;
         self.begin(path, target, lease, moment)
+    }
+
+    /// Where a predecessor has led a path, while its endpoint is well.
+    pub(super) fn inherited(&self, path: &Path) -> Option<(Target, Lease)> {
+        let target = self.shared.legacy.claim(path)?;
+        let lease = lease(&target.endpoint).filter(|_| target.endpoint.is_well())?;
+        Some((target, lease))
+    }
+
+    /// Says what a successor is to know.
+    pub(super) fn bequeath(&self) {
+        let sessions = self.table.iter().map(|(path, session)| Bequest {
+            client: path.client,
+            service: path.service,
+            endpoint: session.target.endpoint.address,
+            name: session.target.name.as_ref().map(ToString::to_string),
+            ids: session.ids.iter().map(|id| id.octets().to_vec()).collect(),
+        });
+        let told = &self.shared.told;
+        let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.add(sessions);
     }
 
     /// An endpoint of a cluster for a session.
@@ -338,6 +363,7 @@ impl Sessions {
     pub(super) fn sweep(&mut self, moment: Moment<'_>) {
         let slow = self.openings.expire(moment.now);
         self.count(Counter::Slow, slow);
+        self.shared.forget_legacy(moment.now);
         let Plan {
             unanswered, idle, ..
         } = *moment.plan;

@@ -174,6 +174,19 @@ impl<S> Table<S> {
         self.lists[0].oldest
     }
 
+    /// All sessions; of those of one path, the youngest is not before others.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Path, &S)> {
+        let is_youngest = |at: usize| self.find(&self.sessions[at].path) == Some(at);
+        let older = self
+            .sessions
+            .iter()
+            .filter(move |(at, _)| !is_youngest(*at));
+        let youngest = self.youngest.values().map(|at| (*at, &self.sessions[*at]));
+        older
+            .chain(youngest)
+            .map(|(_, entry)| (entry.path, &entry.session))
+    }
+
     /// Any session.
     pub(super) fn any(&self) -> Option<usize> {
         self.lists.iter().find_map(|list| list.oldest)

@@ -5,6 +5,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -29,6 +30,7 @@ use super::{Shared, Stage};
 pub fn start(number: usize, socket: UdpSocket, shared: Arc<Shared>) -> io::Result<JoinHandle<()>> {
     // Without it the kernel only merges nothing.
     let _ = receive_merged(&socket);
+    shared.threads.fetch_add(1, Relaxed);
     let thread = std::thread::Builder::new().name(format!("datagram-{number}"));
     thread.spawn(move || {
         let work = || match Worker::new(&socket, shared.clone()) {
@@ -58,11 +60,15 @@ struct Worker {
     whole: bool,
     /// Since when the listener is closed.
     closed: Option<Instant>,
+    /// Whether a successor knows of the sessions.
+    told: bool,
     swept: Instant,
 }
 
 /// The listener's socket among those that have events; others have numbers of sessions.
 const LISTENER: u64 = 0;
+/// That the listener's stage has changed.
+const CHANGED: u64 = u32::MAX as u64;
 /// Events that are taken at a time.
 const EVENTS: usize = 64;
 /// So often the thread looks up when nothing happens.
@@ -88,6 +94,8 @@ impl Worker {
         let epoll = Arc::new(epoll::create(epoll::CreateFlags::CLOEXEC)?);
         let data = epoll::EventData::new_u64(LISTENER);
         epoll::add(&*epoll, socket, data, epoll::EventFlags::IN)?;
+        let data = epoll::EventData::new_u64(CHANGED);
+        epoll::add(&*epoll, &shared.changed, data, epoll::EventFlags::IN)?;
         Ok(Self {
             socket: socket.try_clone()?,
             bound,
@@ -99,6 +107,7 @@ impl Worker {
             any_address,
             whole: false,
             closed: None,
+            told: false,
             swept: Instant::now(),
         })
     }
@@ -133,6 +142,7 @@ impl Worker {
             }
             for event in &events {
                 match event.data.u64() {
+                    CHANGED => {}
                     LISTENER if moment.stage == Stage::Replaced => {}
                     LISTENER => self.take_up(moment),
                     token => self.take_down(token, moment),
@@ -151,10 +161,14 @@ impl Worker {
         if moment.stage == Stage::Open {
             return false;
         }
+        // It was heard. Where this was done before, it fails.
+        let _ = epoll::delete(&*self.epoll, &self.shared.changed);
         let since = *self.closed.get_or_insert(moment.now);
-        if moment.stage == Stage::Replaced {
-            // What waits is the successor's. It fails when it was done before.
+        if moment.stage == Stage::Replaced && !self.told {
+            self.told = true;
+            // What waits is the successor's.
             let _ = epoll::delete(&*self.epoll, &self.socket);
+            self.sessions.bequeath();
         }
         // A successor may be there for long, and nobody minds the predecessor.
         let late = moment.stage == Stage::Draining

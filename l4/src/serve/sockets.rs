@@ -156,7 +156,7 @@ fn open_udp(
     // A smaller one than was asked for does as well.
     let _ = bound.set_receive_buffer(RECEIVE_BUFFER);
     let plan = datagrams::plan(listener, shared);
-    let datagrams = Arc::new(datagram::Shared::new(plan, listener.datagrams.clone()));
+    let datagrams = Arc::new(datagram::Shared::new(plan, listener.datagrams.clone())?);
     for (number, socket) in bound.for_workers(workers.count())?.into_iter().enumerate() {
         // It ends by itself, after the listener.
         drop(datagram::start(number, socket, datagrams.clone())?);

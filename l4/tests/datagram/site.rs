@@ -113,7 +113,7 @@ impl Wanted {
             opening: self.opening,
             drain: self.drain,
         };
-        let shared = Arc::new(Shared::new(plan, Arc::new(Counts::default())));
+        let shared = Arc::new(Shared::new(plan, Arc::new(Counts::default())).unwrap());
         let sockets = bound.for_workers(2).unwrap().into_iter().enumerate();
         let threads = sockets
             .map(|(number, socket)| start(number, socket, shared.clone()).unwrap())

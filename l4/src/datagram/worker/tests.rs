@@ -36,7 +36,7 @@ fn a_batch_of_known_sessions_allocates_nothing() {
         opening: minute,
         drain: minute,
     };
-    let shared = Arc::new(Shared::new(plan, Arc::new(Counts::default())));
+    let shared = Arc::new(Shared::new(plan, Arc::new(Counts::default())).unwrap());
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let mut worker = Worker::new(&socket, shared.clone()).unwrap();
     let clients: Vec<_> = (0..BATCH)
