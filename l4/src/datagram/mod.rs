@@ -14,10 +14,10 @@
 //! So the endpoint sees that the client has moved, and makes sure that it is there (RFC 9000, 8.2).
 
 mod batch;
+mod bequest;
 mod clients;
 mod counts;
 mod ids;
-mod legacy;
 mod openings;
 mod plan;
 mod quic;
@@ -29,21 +29,21 @@ mod worker;
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 use rustix::event::{EventfdFlags, eventfd};
 
+pub use self::bequest::Bequest;
 pub use self::counts::{Counter, Counts};
-pub use self::legacy::Bequest;
 pub use self::plan::{Denial, End, Ended, Plan, Steer};
 pub use self::table::Path;
 pub use self::worker::start;
 
+use self::bequest::Bequests;
 use self::clients::Clients;
 use self::ids::Ids;
-use self::legacy::{Legacy, Told};
 use self::refusals::Refusals;
 use self::session::Target;
 
@@ -55,11 +55,15 @@ pub struct Shared {
     pub counts: Arc<Counts>,
     stage: AtomicU8,
     open: AtomicUsize,
-    ids: Ids<Target>,
-    clients: Clients<Target>,
+    ids: Ids<Arc<Target>>,
+    clients: Clients<Arc<Target>>,
     refusals: Refusals,
-    legacy: Legacy,
-    told: Mutex<Told>,
+    /// Of a predecessor, until threads take them.
+    inherited: Mutex<Bequests>,
+    /// Whether a session could not begin because there are too many.
+    short: AtomicBool,
+    /// For a successor.
+    bequests: Mutex<Bequests>,
     threads: AtomicUsize,
     /// Threads are told through it that the stage has changed.
     changed: OwnedFd,
@@ -72,7 +76,7 @@ pub enum Stage {
     Open,
     /// Only those of sessions that are there, until all have ended or the time for it is over.
     Draining,
-    /// None: a successor has the sockets. Endpoints' datagrams still go on to clients.
+    /// None: a successor has the sockets, and gets the sessions.
     Replaced,
 }
 
@@ -90,8 +94,9 @@ impl Shared {
             ids: Ids::new(),
             clients: Clients::new(),
             refusals: Refusals::default(),
-            legacy: Legacy::default(),
-            told: Mutex::default(),
+            inherited: Mutex::default(),
+            short: false.into(),
+            bequests: Mutex::default(),
             threads: 0.into(),
             changed: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
         })

@@ -22,17 +22,19 @@ pub struct Plan {
     pub unanswered: Duration,
     /// So long a QUIC client may take for its ClientHello.
     pub opening: Duration,
-    /// So long sessions are kept after the listener is closed, unless a successor has it: then until they end.
+    /// So long sessions are kept after the listener is closed.
     pub drain: Duration,
 }
 
 /// What is asked once a session.
 pub trait Steer: Send + Sync {
-    /// Lets a client have one more session, which counts until what is given is dropped.
+    /// Lets a client have one more session, which counts until what is given is dropped. One that is `inherited` from
+    /// a predecessor is not new.
     ///
     /// # Errors
     /// Why it may not.
-    fn admit(&self, client: IpAddr, now: Instant) -> Result<Box<dyn Send>, Denial>;
+    fn admit(&self, client: IpAddr, inherited: bool, now: Instant)
+    -> Result<Box<dyn Send>, Denial>;
 
     /// Who gets the sessions for a name, or for none; none when nobody does.
     fn cluster(&self, name: Option<&ServerName>) -> Option<Arc<Cluster>>;
@@ -78,4 +80,6 @@ pub enum End {
     Evicted,
     /// The listener was closed.
     Closed,
+    /// It goes on in a successor.
+    HandedOver,
 }

@@ -1,6 +1,8 @@
 //! Where the datagrams of a QUIC client go: by connection id, else by the name in its first packets, else by its
 //! addresses.
 
+use std::sync::Arc;
+
 use super::counts::Counter;
 use super::ids::Id;
 use super::openings::Progress;
@@ -10,16 +12,29 @@ use super::table::Path;
 use crate::sniff::{LongHeader, ServerName, long_header};
 
 impl Sessions {
-    /// Whether all of these datagrams go to the youngest session of their path, because they are of connections that
-    /// are established, and it has no other.
-    pub(super) fn goes_on<'a>(
+    /// Whether these datagrams, which came as one, are of one connection that is established.
+    pub(super) fn are_of_one<'a>(
         &self,
         path: &Path,
         mut datagrams: impl Iterator<Item = &'a [u8]>,
-    ) -> Option<usize> {
-        let at = self.table.find(path)?;
-        let is_short = |datagram: &[u8]| datagram.first().is_some_and(|first| first & 0x80 == 0);
-        (!self.table.has_older(at) && datagrams.all(is_short)).then_some(at)
+    ) -> bool {
+        let Some(first) = datagrams.next().filter(|first| is_short(first)) else {
+            return false;
+        };
+        let mut length = None;
+        datagrams.all(|datagram| {
+            let length = *length.get_or_insert_with(|| self.id_length(path, first));
+            is_short(datagram) && datagram.get(1..=length) == first.get(1..=length)
+        })
+    }
+
+    /// How long the connection id in a short header is; where nobody knows, what is usual.
+    fn id_length(&self, path: &Path, datagram: &[u8]) -> usize {
+        let at = self.table.find(path);
+        let session = at.and_then(|at| self.table.get(at));
+        let own = session.and_then(|session| session.id_of(datagram));
+        let id = own.or_else(|| Some(self.shared.ids.get_short(datagram)?.0));
+        id.map_or(USUAL_LENGTH, |id| id.octets().len())
     }
 
     /// Sends a datagram to where it belongs.
@@ -95,27 +110,30 @@ impl Sessions {
         }
     }
 
-    fn of_short_header(
+    /// The session of a packet of a connection that is established.
+    pub(super) fn of_short_header(
         &mut self,
         path: Path,
         datagram: &[u8],
         moment: Moment<'_>,
     ) -> Option<usize> {
+        let youngest = self.table.find(&path);
+        let session = youngest.and_then(|at| self.table.get(at));
+        if session.is_some_and(|session| session.id_of(datagram).is_some()) {
+            return youngest;
+        }
+        // A client may have connections with several endpoints from one port.
         if let Some((id, target)) = self.shared.ids.get_short(datagram) {
             let at = self.session_with(path, target, moment)?;
             self.pin(at, id, true);
             return Some(at);
         }
-        let youngest = self.table.find(&path);
         youngest.or_else(|| self.of_nobody(path, moment))
     }
 
     /// A session for a packet of a connection that nobody here knows: to where the client was led last, else to where
     /// those without a name go.
     fn of_nobody(&mut self, path: Path, moment: Moment<'_>) -> Option<usize> {
-        if let Some((target, lease)) = self.inherited(&path) {
-            return self.begin(path, target, lease, moment);
-        }
         self.count(Counter::UnknownId, 1);
         match self.shared.clients.latest(path.client.ip()) {
             Some(target) => self.session_with(path, target, moment),
@@ -124,7 +142,12 @@ impl Sessions {
     }
 
     /// The session of a path with this endpoint, which begins when there is none.
-    fn session_with(&mut self, path: Path, target: Target, moment: Moment<'_>) -> Option<usize> {
+    fn session_with(
+        &mut self,
+        path: Path,
+        target: Arc<Target>,
+        moment: Moment<'_>,
+    ) -> Option<usize> {
         let is_with = |session: &Session| session.target == target;
         if let Some(at) = self.table.find_where(&path, is_with) {
             return Some(at);
@@ -149,6 +172,7 @@ impl Sessions {
         };
         let (mut target, lease) = self.choose(&cluster, path, None, moment)?;
         target.name = name;
+        let target = Arc::new(target);
         let is_with = |session: &Session| session.target == target;
         match self.table.find_where(&path, is_with) {
             Some(at) => Some(at),
@@ -167,4 +191,11 @@ impl Sessions {
             }
         }
     }
+}
+
+/// The length of connection ids that most servers choose.
+const USUAL_LENGTH: usize = 8;
+
+fn is_short(datagram: &[u8]) -> bool {
+    datagram.first().is_some_and(|first| first & 0x80 == 0)
 }

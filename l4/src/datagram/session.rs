@@ -10,7 +10,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::ids::Id;
 use crate::balance::{Endpoint, Lease};
-use crate::sniff::ServerName;
+use crate::sniff::{ServerName, short_header};
 
 /// Where sessions go.
 #[derive(Clone, Debug)]
@@ -31,7 +31,7 @@ impl PartialEq for Target {
 pub(super) struct Session {
     /// Connected to the endpoint.
     pub(super) socket: UdpSocket,
-    pub(super) target: Target,
+    pub(super) target: Arc<Target>,
     /// Of the events of its socket.
     pub(super) token: u64,
     /// Connection ids that lead to its endpoint because of it.
@@ -42,6 +42,21 @@ pub(super) struct Session {
     pub(super) lease: Lease,
     pub(super) _permit: Box<dyn Send>,
 }
+
+impl Session {
+    /// The connection id of a datagram with a short header, when it is known to be of this session.
+    pub(super) fn id_of(&self, datagram: &[u8]) -> Option<Id> {
+        // The latest: connections that have begun before may have ended.
+        let latest = self.ids.iter().rev().take(LOOKED_AT);
+        latest.copied().find(|id| {
+            let octets = id.octets();
+            short_header(datagram, octets.len()) == Some(octets)
+        })
+    }
+}
+
+/// So many of a session's connection ids are looked at for each datagram; others are found where all are.
+const LOOKED_AT: usize = 8;
 
 /// How the socket of a session is to be.
 #[derive(Clone, Copy, Debug)]

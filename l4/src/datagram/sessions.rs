@@ -1,10 +1,10 @@
 //! The sessions of a thread: how they begin, go on elsewhere, and end.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use chassis::net::is_exhaustion;
@@ -13,7 +13,6 @@ use rustix::event::epoll;
 use super::batch::{Batch, Outgoing};
 use super::counts::Counter;
 use super::ids::Id;
-use super::legacy::Bequest;
 use super::openings::Openings;
 use super::plan::{Denial, End, Ended, Plan};
 use super::session::{Connecting, Session, Target};
@@ -45,7 +44,7 @@ const TRIES: usize = 3;
 /// The most connections that one session is for: a client may have them all from one port.
 const MOST_IDS: usize = 256;
 /// The most connection ids of a listener.
-pub(super) const MOST_IDS_IN_ALL: usize = 1 << 18;
+const MOST_IDS_IN_ALL: usize = 1 << 18;
 /// Sessions that are ended at a time, so that datagrams do not wait for long.
 const SWEPT: usize = 256;
 
@@ -75,36 +74,12 @@ impl Sessions {
 
     /// Begins a session of a path with an endpoint of the cluster for no name.
     pub(super) fn begin_default(&mut self, path: Path, moment: Moment<'_>) -> Option<usize> {
-        if let Some((target, lease)) = self.inherited(&path) {
-            return self.begin(path, target, lease, moment);
-        }
         let Some(cluster) = moment.plan.steer.cluster(None) else {
             self.count(Counter::NoRoute, 1);
             return None;
         };
         let (target, lease) = self.choose(&cluster, path, None, moment)?;
-        self.begin(path, target, lease, moment)
-    }
-
-    /// Where a predecessor has led a path, while its endpoint is well.
-    pub(super) fn inherited(&self, path: &Path) -> Option<(Target, Lease)> {
-        let target = self.shared.legacy.claim(path)?;
-        let lease = lease(&target.endpoint).filter(|_| target.endpoint.is_well())?;
-        Some((target, lease))
-    }
-
-    /// Says what a successor is to know.
-    pub(super) fn bequeath(&self) {
-        let sessions = self.table.iter().map(|(path, session)| Bequest {
-            client: path.client,
-            service: path.service,
-            endpoint: session.target.endpoint.address,
-            name: session.target.name.as_ref().map(ToString::to_string),
-            ids: session.ids.iter().map(|id| id.octets().to_vec()).collect(),
-        });
-        let told = &self.shared.told;
-        let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
-        told.add(sessions);
+        self.begin(path, Arc::new(target), lease, moment)
     }
 
     /// An endpoint of a cluster for a session.
@@ -159,7 +134,7 @@ impl Sessions {
     pub(super) fn begin(
         &mut self,
         path: Path,
-        target: Target,
+        target: Arc<Target>,
         lease: Lease,
         moment: Moment<'_>,
     ) -> Option<usize> {
@@ -169,13 +144,18 @@ impl Sessions {
         }
         let steer = &moment.plan.steer;
         let client = path.client.ip();
-        let permit = match steer.admit(client, moment.now) {
-            Err(Denial::Full) if self.evict(moment) => steer.admit(client, moment.now),
+        let permit = match steer.admit(client, false, moment.now) {
+            Err(Denial::Full) if self.evict(moment) => steer.admit(client, false, moment.now),
             outcome => outcome,
         };
-        let Ok(permit) = permit else {
-            self.count(Counter::NotAdmitted, 1);
-            return None;
+        let permit = match permit {
+            Ok(permit) => permit,
+            Err(denial) => {
+                self.count(Counter::NotAdmitted, 1);
+                // Others may have sessions that can go; the client tries again.
+                self.shared.short.fetch_or(denial == Denial::Full, Relaxed);
+                return None;
+            }
         };
         let connecting = connecting(&target, path, moment.plan);
         let socket = match connecting.connect() {
@@ -183,6 +163,21 @@ impl Sessions {
             outcome => outcome,
         };
         let socket = socket.map_err(|error| self.no_socket(&error)).ok()?;
+        self.count(Counter::Sessions, 1);
+        target.endpoint.counts.add(Counted::Connected, 1);
+        self.insert(path, target, socket, lease, permit, moment)
+    }
+
+    /// Has a session, with everything that it needs.
+    pub(super) fn insert(
+        &mut self,
+        path: Path,
+        target: Arc<Target>,
+        socket: UdpSocket,
+        lease: Lease,
+        permit: Box<dyn Send>,
+        moment: Moment<'_>,
+    ) -> Option<usize> {
         let session = Session {
             socket,
             target,
@@ -195,10 +190,8 @@ impl Sessions {
             _permit: permit,
         };
         self.shared.open.fetch_add(1, Relaxed);
-        session.target.endpoint.counts.add(Counted::Connected, 1);
-        self.shared.clients.begin(client, &session.target);
+        self.shared.clients.begin(path.client.ip(), &session.target);
         let at = self.table.insert(path, session, moment.now);
-        self.count(Counter::Sessions, 1);
         if let Err(error) = self.listen(at) {
             self.no_socket(&error);
             self.end(at, End::Closed, moment.plan, moment.now);
@@ -327,7 +320,7 @@ impl Sessions {
             self.shared.ids.unpin(&id);
         }
         target.endpoint.counts.add(Counted::Connected, 1);
-        (session.socket, session.target, session.lease) = (socket, target, lease);
+        (session.socket, session.target, session.lease) = (socket, Arc::new(target), lease);
         self.count(Counter::Moved, 1);
         if let Err(error) = self.listen(at) {
             self.no_socket(&error);
@@ -359,11 +352,17 @@ impl Sessions {
         true
     }
 
+    /// Ends a session for one that another thread could not begin.
+    pub(super) fn make_room(&mut self, moment: Moment<'_>) {
+        if self.shared.short.load(Relaxed) && self.evict(moment) {
+            self.shared.short.store(false, Relaxed);
+        }
+    }
+
     /// Ends what was quiet for too long.
     pub(super) fn sweep(&mut self, moment: Moment<'_>) {
         let slow = self.openings.expire(moment.now);
         self.count(Counter::Slow, slow);
-        self.shared.forget_legacy(moment.now);
         let Plan {
             unanswered, idle, ..
         } = *moment.plan;
@@ -375,14 +374,17 @@ impl Sessions {
         }
     }
 
-    fn end(&mut self, at: usize, end: End, plan: &Plan, now: Instant) {
-        let path = match self.table.get(at) {
-            Some(_) => self.table.path(at),
-            None => return,
-        };
-        let Some(session) = self.table.remove(at) else {
-            return;
-        };
+    /// Ends a session; what it was.
+    pub(super) fn end(
+        &mut self,
+        at: usize,
+        end: End,
+        plan: &Plan,
+        now: Instant,
+    ) -> Option<Session> {
+        self.table.get(at)?;
+        let path = self.table.path(at);
+        let session = self.table.remove(at)?;
         for id in &session.ids {
             self.shared.ids.unpin(id);
         }
@@ -400,6 +402,7 @@ impl Sessions {
             lasted: now.saturating_duration_since(session.begun),
             end,
         });
+        Some(session)
     }
 }
 

@@ -68,11 +68,6 @@ impl<S> Table<S> {
         self.youngest.get(path).copied()
     }
 
-    /// Whether the path of this session, which is its youngest, has others.
-    pub(super) fn has_older(&self, at: usize) -> bool {
-        self.sessions[at].older.is_some()
-    }
-
     /// The session of a path that this is true for.
     pub(super) fn find_where(&self, path: &Path, is: impl Fn(&S) -> bool) -> Option<usize> {
         let mut next = self.find(path);
@@ -174,17 +169,17 @@ impl<S> Table<S> {
         self.lists[0].oldest
     }
 
-    /// All sessions; of those of one path, the youngest is not before others.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (Path, &S)> {
-        let is_youngest = |at: usize| self.find(&self.sessions[at].path) == Some(at);
-        let older = self
-            .sessions
-            .iter()
-            .filter(move |(at, _)| !is_youngest(*at));
-        let youngest = self.youngest.values().map(|at| (*at, &self.sessions[*at]));
-        older
-            .chain(youngest)
-            .map(|(_, entry)| (entry.path, &entry.session))
+    /// Where all sessions are; of those of one path, the youngest comes last.
+    pub(super) fn places(&self) -> impl Iterator<Item = usize> {
+        let is_youngest = |at: &usize| self.find(&self.path(*at)) == Some(*at);
+        let all = self.sessions.iter().map(|(at, _)| at);
+        let older = all.filter(move |at| !is_youngest(at));
+        older.chain(self.youngest.values().copied())
+    }
+
+    /// Whether an endpoint has ever answered.
+    pub(super) fn is_answered(&self, at: usize) -> bool {
+        self.sessions.get(at).is_some_and(|entry| entry.answered)
     }
 
     /// Any session.
@@ -285,7 +280,6 @@ mod tests {
         assert_eq!(table.find_where(&path(1), |name| *name == 'b'), None);
         table.remove(all[2]);
         assert_eq!(table.find(&path(1)), Some(all[0]));
-        assert!(!table.has_older(all[0]));
     }
 
     #[derive(Clone, Debug)]

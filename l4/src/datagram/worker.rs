@@ -33,7 +33,7 @@ pub fn start(number: usize, socket: UdpSocket, shared: Arc<Shared>) -> io::Resul
     shared.threads.fetch_add(1, Relaxed);
     let thread = std::thread::Builder::new().name(format!("datagram-{number}"));
     thread.spawn(move || {
-        let work = || match Worker::new(&socket, shared.clone()) {
+        let work = || match Worker::new(number, &socket, shared.clone()) {
             Ok(worker) => worker.run(),
             Err(error) => tracing::error!(%error, "no datagrams are taken"),
         };
@@ -45,6 +45,7 @@ pub fn start(number: usize, socket: UdpSocket, shared: Arc<Shared>) -> io::Resul
 }
 
 struct Worker {
+    number: usize,
     socket: UdpSocket,
     /// What it is bound to.
     bound: SocketAddr,
@@ -82,7 +83,7 @@ const SWEEP: Duration = Duration::from_millis(100);
 const PAUSE: Duration = Duration::from_millis(10);
 
 impl Worker {
-    fn new(socket: &UdpSocket, shared: Arc<Shared>) -> io::Result<Self> {
+    fn new(number: usize, socket: &UdpSocket, shared: Arc<Shared>) -> io::Result<Self> {
         let bound = socket.local_addr()?;
         let any_address = bound.ip().is_unspecified() || shared.plan.load().transparent;
         if any_address {
@@ -96,10 +97,19 @@ impl Worker {
         epoll::add(&*epoll, socket, data, epoll::EventFlags::IN)?;
         let data = epoll::EventData::new_u64(CHANGED);
         epoll::add(&*epoll, &shared.changed, data, epoll::EventFlags::IN)?;
+        let mut sessions = Sessions::new(shared.clone(), epoll.clone());
+        let plan = shared.plan.load_full();
+        let moment = Moment {
+            plan: &plan,
+            stage: Stage::Open,
+            now: Instant::now(),
+        };
+        sessions.adopt(number, moment);
         Ok(Self {
+            number,
             socket: socket.try_clone()?,
             bound,
-            sessions: Sessions::new(shared.clone(), epoll.clone()),
+            sessions,
             shared,
             epoll,
             batch: Batch::new(),
@@ -149,6 +159,7 @@ impl Worker {
                 }
             }
             self.answer();
+            self.sessions.make_room(moment);
             if moment.now.saturating_duration_since(self.swept) >= SWEEP {
                 self.swept = moment.now;
                 self.sessions.sweep(moment);
@@ -168,12 +179,10 @@ impl Worker {
             self.told = true;
             // What waits is the successor's.
             let _ = epoll::delete(&*self.epoll, &self.socket);
-            self.sessions.bequeath();
+            self.sessions.bequeath(self.number, moment);
         }
-        // A successor may be there for long, and nobody minds the predecessor.
-        let late = moment.stage == Stage::Draining
-            && moment.now.saturating_duration_since(since) >= moment.plan.drain;
-        late || self.sessions.table.is_empty()
+        self.sessions.table.is_empty()
+            || moment.now.saturating_duration_since(since) >= moment.plan.drain
     }
 
     /// Takes what clients have sent.
@@ -232,19 +241,17 @@ impl Worker {
             sessions.count(Counter::Stray, batch.count(slot));
             return None;
         };
-        let found = match moment.plan.quic {
-            true => sessions.goes_on(&path, batch.datagrams(slot)),
-            false => sessions.table.find(&path),
-        };
-        let at = match found {
-            Some(at) => at,
-            None if moment.plan.quic => {
-                for datagram in batch.datagrams(slot) {
-                    sessions.steer(path, datagram, moment);
-                }
-                return None;
+        let at = if !moment.plan.quic {
+            let known = sessions.table.find(&path);
+            known.or_else(|| sessions.begin_default(path, moment))?
+        } else if sessions.are_of_one(&path, batch.datagrams(slot)) {
+            let first = batch.datagrams(slot).next()?;
+            sessions.of_short_header(path, first, moment)?
+        } else {
+            for datagram in batch.datagrams(slot) {
+                sessions.steer(path, datagram, moment);
             }
-            None => sessions.begin_default(path, moment)?,
+            return None;
         };
         sessions.table.get(at).map(|session| session.token)
     }

@@ -55,16 +55,19 @@ impl Drop for Admitted {
 }
 
 impl Leads {
-    fn let_in(&self, client: IpAddr, now: Instant) -> Result<Admitted, Ending> {
+    fn let_in(&self, client: IpAddr, inherited: bool, now: Instant) -> Result<Admitted, Ending> {
         let Self { listener, shared } = self;
         if !listener.lets_in(client) {
             return Err(Ending::Denied);
         }
         let seat = shared.open.take(shared.state.load().connections);
         let seat = seat.ok_or(Ending::ProcessFull)?;
-        let limits = &listener.limits;
-        let mut permit = listener.admission.admit(limits, now)?;
-        permit.claim(client, limits)?;
+        let mut limits = listener.limits;
+        if inherited {
+            limits.accept_rate = None;
+        }
+        let mut permit = listener.admission.admit(&limits, now)?;
+        permit.claim(client, &limits)?;
         listener.counts.accepted();
         shared.pressure.begin();
         Ok(Admitted {
@@ -76,8 +79,13 @@ impl Leads {
 }
 
 impl Steer for Leads {
-    fn admit(&self, client: IpAddr, now: Instant) -> Result<Box<dyn Send>, Denial> {
-        match self.let_in(client, now) {
+    fn admit(
+        &self,
+        client: IpAddr,
+        inherited: bool,
+        now: Instant,
+    ) -> Result<Box<dyn Send>, Denial> {
+        match self.let_in(client, inherited, now) {
             Ok(admitted) => Ok(Box::new(admitted)),
             Err(ending) if [Ending::ProcessFull, Full::Listener.into()].contains(&ending) => {
                 Err(Denial::Full)
@@ -95,7 +103,7 @@ impl Steer for Leads {
         let ending = match ended.end {
             End::Idle => Ending::Idle,
             End::Evicted => Ending::ListenerFull,
-            End::Closed => Ending::Drained,
+            End::Closed | End::HandedOver => Ending::Drained,
         };
         let listener = &self.listener;
         listener.counts.ended(ending, ended.up, ended.down);

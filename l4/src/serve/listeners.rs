@@ -10,9 +10,11 @@ use chassis::net::handover::Offered;
 use chassis::net::{Address, Inherited};
 
 use super::accept::Closing;
+use super::estate::Sessions;
 use super::sockets::{Sockets, Takers};
 use super::{Shared, Workers};
 use crate::config::Mode;
+use crate::datagram::{self, Bequest};
 use crate::state::ListenerState;
 
 /// The listeners that are open.
@@ -29,12 +31,23 @@ struct Open {
 }
 
 /// What becomes of the sockets when a state comes into force.
-pub(crate) struct Plan(Vec<(ListenerState, Planned)>);
+pub(crate) struct Plan {
+    listeners: Vec<(ListenerState, Planned)>,
+    /// What a predecessor has told.
+    sessions: Sessions,
+}
 
 enum Planned {
     /// The one at this place among the open ones stays.
     Keep(usize),
     Open(Sockets),
+}
+
+impl Plan {
+    /// Goes on with the sessions of a predecessor.
+    pub(crate) fn inherit(&mut self, sessions: Sessions) {
+        self.sessions = sessions;
+    }
 }
 
 impl Listeners {
@@ -73,17 +86,23 @@ impl Listeners {
             };
             planned.push((listener.clone(), plan));
         }
-        Ok(Plan(planned))
+        Ok(Plan {
+            listeners: planned,
+            sessions: Sessions::new(),
+        })
     }
 
     /// Opens, keeps and closes.
-    pub(crate) fn apply(&mut self, plan: Plan, workers: &Workers, shared: &Arc<Shared>) {
+    pub(crate) fn apply(&mut self, mut plan: Plan, workers: &Workers, shared: &Arc<Shared>) {
         let mut before: Vec<Option<Open>> = self.open.drain(..).map(Some).collect();
-        for (listener, planned) in plan.0 {
+        for (listener, planned) in plan.listeners {
             let name = listener.name.clone();
             let opened = match planned {
                 Planned::Keep(at) => before[at].take().map(|kept| kept.keep(listener, shared)),
-                Planned::Open(bound) => Some(Open::start(listener, bound, workers, shared)),
+                Planned::Open(bound) => {
+                    let sessions = plan.sessions.remove(&*name).unwrap_or_default();
+                    Some(Open::start(listener, bound, workers, shared, sessions))
+                }
             };
             match opened {
                 Some(Ok(open)) => self.open.push(open),
@@ -107,6 +126,16 @@ impl Listeners {
     /// Names, for [`Self::offered`].
     pub(crate) fn names(&self) -> Vec<Arc<str>> {
         self.addresses().map(|(name, _)| name).collect()
+    }
+
+    /// Those of datagrams, by name.
+    pub(crate) fn datagrams(&self) -> Vec<(Arc<str>, Arc<datagram::Shared>)> {
+        let open = self.open.iter();
+        let shared = |open: &Open| match &open.takers {
+            Takers::Udp(shared) => Some((open.wanted.load().name.clone(), shared.clone())),
+            Takers::Tcp(_) => None,
+        };
+        open.filter_map(shared).collect()
     }
 
     /// Every socket, for a successor, with the names of the listeners.
@@ -147,9 +176,10 @@ impl Open {
         sockets: Sockets,
         workers: &Workers,
         shared: &Arc<Shared>,
+        sessions: Vec<Bequest>,
     ) -> io::Result<Self> {
         let wanted = Arc::new(ArcSwap::from_pointee(wanted));
-        let takers = sockets.open(&wanted, workers, shared)?;
+        let takers = sockets.open(&wanted, workers, shared, sessions)?;
         tracing::info!(listener = &*wanted.load().name, address = %sockets.address(), "listening");
         Ok(Self {
             wanted,

@@ -12,6 +12,7 @@ mod connect;
 mod connection;
 mod datagrams;
 mod ending;
+mod estate;
 mod first_bytes;
 mod listeners;
 mod sockets;
@@ -24,6 +25,7 @@ use arc_swap::ArcSwap;
 use chassis::telemetry::Pressure;
 
 pub(crate) use self::ending::Ending;
+pub(crate) use self::estate::{Estate, SESSIONS, ask};
 pub(crate) use self::listeners::{Listeners, Plan};
 pub(crate) use self::workers::Workers;
 

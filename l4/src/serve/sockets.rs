@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use super::accept::{Closing, accept};
 use super::{Shared, Workers, datagrams};
-use crate::datagram::{self, Stage};
+use crate::datagram::{self, Bequest, Stage};
 use crate::forward::Transport;
 use crate::state::ListenerState;
 
@@ -85,10 +85,14 @@ impl Sockets {
         wanted: &Arc<ArcSwap<ListenerState>>,
         workers: &Workers,
         shared: &Arc<Shared>,
+        sessions: Vec<Bequest>,
     ) -> io::Result<Takers> {
         match self {
             Self::Tcp(bound) => open_tcp(bound, wanted, workers, shared).map(Takers::Tcp),
-            Self::Udp(bound) => open_udp(bound, &wanted.load(), workers, shared).map(Takers::Udp),
+            Self::Udp(bound) => {
+                let opened = open_udp(bound, &wanted.load(), workers, shared, sessions);
+                opened.map(Takers::Udp)
+            }
         }
     }
 
@@ -152,11 +156,15 @@ fn open_udp(
     listener: &ListenerState,
     workers: &Workers,
     shared: &Arc<Shared>,
+    sessions: Vec<Bequest>,
 ) -> io::Result<Arc<datagram::Shared>> {
     // A smaller one than was asked for does as well.
     let _ = bound.set_receive_buffer(RECEIVE_BUFFER);
     let plan = datagrams::plan(listener, shared);
     let datagrams = Arc::new(datagram::Shared::new(plan, listener.datagrams.clone())?);
+    if !sessions.is_empty() {
+        datagrams.inherit(sessions);
+    }
     for (number, socket) in bound.for_workers(workers.count())?.into_iter().enumerate() {
         // It ends by itself, after the listener.
         drop(datagram::start(number, socket, datagrams.clone())?);

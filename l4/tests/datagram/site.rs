@@ -7,9 +7,13 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use chassis::net::{BoundDatagram, Inherited, ListenOptions, bind_datagram};
+use chassis::net::{
+    BoundDatagram, Inherited, InheritedSocket, ListenOptions, Source, bind_datagram,
+};
 use tidegate_l4::balance::{Cluster, Endpoint, Scheduler};
-use tidegate_l4::datagram::{Counter, Counts, Denial, End, Ended, Plan, Shared, Steer, start};
+use tidegate_l4::datagram::{
+    Bequest, Counter, Counts, Denial, End, Ended, Plan, Shared, Stage, Steer, start,
+};
 use tidegate_l4::sniff::ServerName;
 
 /// Long enough for anything that is to happen.
@@ -50,7 +54,7 @@ impl Drop for Permit {
 }
 
 impl Steer for Leads {
-    fn admit(&self, _: IpAddr, _: Instant) -> Result<Box<dyn Send>, Denial> {
+    fn admit(&self, _: IpAddr, _: bool, _: Instant) -> Result<Box<dyn Send>, Denial> {
         let open = self.open.fetch_add(1, Relaxed);
         let permit = Permit(self.open.clone());
         match open < self.wanted.most {
@@ -93,11 +97,29 @@ impl Wanted {
             false,
             &mut Inherited::default(),
         );
-        self.serve(bound.unwrap())
+        self.serve(bound.unwrap(), Vec::new())
     }
 
-    /// Serves sockets that somebody else has bound.
-    pub(crate) fn serve(self, bound: BoundDatagram) -> Site {
+    /// Takes the place of another: its sockets, and what it tells of its sessions.
+    pub(crate) fn succeed(self, old: &Site) -> Site {
+        let passed = old.bound.descriptors().map(|socket| {
+            let socket = socket.try_clone_to_owned().unwrap();
+            InheritedSocket::new("test", None, socket, Source::Predecessor, false).unwrap()
+        });
+        let mut inherited: Inherited = passed.collect();
+        let address = old.bound.address().tcp().unwrap();
+        let options = ListenOptions::default();
+        let bound = bind_datagram("test", address, &options, 2, false, &mut inherited).unwrap();
+        old.shared.close(Stage::Replaced);
+        let mut sessions = None;
+        let begun = Instant::now();
+        while sessions.is_none() && begun.elapsed() < PATIENCE {
+            sessions = old.shared.bequeath();
+        }
+        self.serve(bound, sessions.expect("every thread says what it has"))
+    }
+
+    fn serve(self, bound: BoundDatagram, sessions: Vec<Bequest>) -> Site {
         let ended = Arc::default();
         let steer = Leads {
             wanted: self.clone(),
@@ -114,6 +136,7 @@ impl Wanted {
             drain: self.drain,
         };
         let shared = Arc::new(Shared::new(plan, Arc::new(Counts::default())).unwrap());
+        shared.inherit(sessions);
         let sockets = bound.for_workers(2).unwrap().into_iter().enumerate();
         let threads = sockets
             .map(|(number, socket)| start(number, socket, shared.clone()).unwrap())

@@ -10,7 +10,7 @@ use crate::sniff::ServerName;
 struct ToAll(Arc<Cluster>);
 
 impl Steer for ToAll {
-    fn admit(&self, _: IpAddr, _: Instant) -> Result<Box<dyn Send>, Denial> {
+    fn admit(&self, _: IpAddr, _: bool, _: Instant) -> Result<Box<dyn Send>, Denial> {
         Ok(Box::new(()))
     }
 
@@ -38,7 +38,7 @@ fn a_batch_of_known_sessions_allocates_nothing() {
     };
     let shared = Arc::new(Shared::new(plan, Arc::new(Counts::default())).unwrap());
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let mut worker = Worker::new(&socket, shared.clone()).unwrap();
+    let mut worker = Worker::new(0, &socket, shared.clone()).unwrap();
     let clients: Vec<_> = (0..BATCH)
         .map(|_| UdpSocket::bind("127.0.0.1:0").unwrap())
         .collect();
