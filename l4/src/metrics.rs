@@ -1,5 +1,7 @@
 //! What has happened, for Prometheus.
 
+mod datagrams;
+
 use std::sync::Arc;
 
 use chassis::telemetry::{Cells, counter, family, gauge};
@@ -99,6 +101,7 @@ impl Collector for L4Collector {
                 octets,
             ),
         ];
+        families.extend(datagrams::families(&state));
         families.extend(endpoints(&self.0));
         families
     }
