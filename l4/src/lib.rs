@@ -3,5 +3,6 @@
 
 pub mod balance;
 pub mod forward;
+pub mod nat;
 pub mod relay;
 pub mod sniff;
