@@ -47,6 +47,15 @@ fn is_set(name: &'static str, want: &'static str, why: &'static str) -> Result<(
 
 /// Has `nft` do everything that a script says, in one transaction.
 pub(super) fn run(script: &str) -> Result<(), Error> {
+    nft(&["-f", "/dev/stdin"], script)
+}
+
+/// Whether `nft` and the kernel would take a script.
+pub(super) fn judge(script: &str) -> Result<(), Error> {
+    nft(&["-c", "-f", "/dev/stdin"], script)
+}
+
+fn nft(words: &[&str], script: &str) -> Result<(), Error> {
     // Not a pipe: nft says where a mistake is while it still reads, and both would wait for each other.
     let input =
         memfd_create("nft", MemfdFlags::CLOEXEC).map_err(|error| Error::Nft(error.into()))?;
@@ -54,7 +63,7 @@ pub(super) fn run(script: &str) -> Result<(), Error> {
     input.write_all(script.as_bytes()).map_err(Error::Nft)?;
     input.rewind().map_err(Error::Nft)?;
     let mut command = Command::new("nft");
-    command.args(["-f", "/dev/stdin"]).stdin(Stdio::from(input));
+    command.args(words).stdin(Stdio::from(input));
     let output = command.output().map_err(|error| match error.kind() {
         ErrorKind::NotFound => Error::NoNft,
         _ => Error::Nft(error),

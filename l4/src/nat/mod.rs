@@ -7,7 +7,7 @@
 //! ```
 //!
 //! The slots are a Maglev table, so that another balancer with the same endpoints leads a flow to the same one. One
-//! table of nftables holds all there is; it stays when the process ends, and goes by [`Nat::remove`] or [`remove`].
+//! table of nftables holds all there is; it stays when the process ends, and goes by [`Nat::stop`] or [`remove`].
 //! Everything here blocks.
 
 mod config;
@@ -18,7 +18,7 @@ mod netlink;
 mod ruleset;
 mod script;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -130,16 +130,30 @@ impl Nat {
         })
     }
 
-    /// Whether this can be forwarded by this machine, without a change to it.
+    /// With other options from the next [`Self::apply`] on.
     ///
     /// # Errors
-    /// When it cannot, with the reason.
-    pub fn check(config: &NatConfig, services: &[Service]) -> Result<(), Error> {
-        if let Some(fault) = config.fault() {
-            return Err(Error::Config(fault));
+    /// When options are wrong, or the old table cannot be removed.
+    pub fn with(self, config: NatConfig) -> Result<Self, Error> {
+        let next = Self::new(config)?;
+        if next.place.table != self.place.table {
+            remove(&self.config)?;
         }
-        Ruleset::new(config, services)?;
-        kernel::check(config, services)
+        Ok(Self {
+            loads: self.loads,
+            again: self.again,
+            ..next
+        })
+    }
+
+    /// Its options.
+    pub fn config(&self) -> &NatConfig {
+        &self.config
+    }
+
+    /// What the kernel forwards.
+    pub fn services(&self) -> &[Service] {
+        &self.services
     }
 
     /// Makes the kernel forward exactly this, at one stroke, and takes flows from endpoints that are gone or not well. The
@@ -183,30 +197,6 @@ impl Nat {
         Ok(missing)
     }
 
-    /// What the endpoints have got since the rules were first loaded.
-    ///
-    /// # Errors
-    /// When the kernel does not tell.
-    pub fn traffic(&self) -> Result<Vec<Traffic>, Error> {
-        let counts = counters::read(&mut Netlink::open()?, &self.place.table)?;
-        let count = |name: String| counts.get(&name).copied().unwrap_or_default();
-        let mut traffic = Vec::new();
-        for service in &self.services {
-            for member in &service.members {
-                let name = |what| ruleset::counter(service, member.address, what);
-                let (received, sent) = (count(name("in")), count(name("out")));
-                traffic.push(Traffic {
-                    service: service.name.clone(),
-                    endpoint: member.address,
-                    flows: count(name("flows")).packets,
-                    received: (received.packets, received.bytes),
-                    sent: (sent.packets, sent.bytes),
-                });
-            }
-        }
-        Ok(traffic)
-    }
-
     /// How often this process has loaded rules.
     pub fn loads(&self) -> Loads {
         self.loads
@@ -217,10 +207,21 @@ impl Nat {
     /// # Errors
     /// When they cannot be removed.
     pub fn stop(self) -> Result<(), Error> {
-        if self.config.keep || self.applied.is_none() {
+        if self.config.keep {
             return Ok(());
         }
-        remove(&self.config)
+        self.remove()
+    }
+
+    /// Removes the rules of this process.
+    ///
+    /// # Errors
+    /// When they cannot be removed.
+    pub fn remove(self) -> Result<(), Error> {
+        match self.applied {
+            Some(_) => remove(&self.config),
+            None => Ok(()),
+        }
     }
 
     fn load(&mut self, next: Ruleset) -> Result<(), Error> {
@@ -252,6 +253,41 @@ impl Nat {
         }
         Ok(())
     }
+}
+
+/// Whether this machine can forward this, without a change to it.
+///
+/// # Errors
+/// When it cannot, with the reason.
+pub fn check(config: &NatConfig, services: &[Service]) -> Result<(), Error> {
+    let nat = Nat::new(config.clone())?;
+    let ruleset = Ruleset::new(config, services)?;
+    kernel::check(config, services)?;
+    kernel::judge(&nat.place.whole(&ruleset, &BTreeMap::new()))
+}
+
+/// What the endpoints have got since the rules were first loaded, by whichever process.
+///
+/// # Errors
+/// When the kernel does not tell.
+pub fn traffic(config: &NatConfig, services: &[Service]) -> Result<Vec<Traffic>, Error> {
+    let counts = counters::read(&mut Netlink::open()?, &config.table)?;
+    let count = |name: String| counts.get(&name).copied().unwrap_or_default();
+    let mut traffic = Vec::new();
+    for service in services {
+        for member in &service.members {
+            let name = |what| ruleset::counter(service, member.address, what);
+            let (received, sent) = (count(name("in")), count(name("out")));
+            traffic.push(Traffic {
+                service: service.name.clone(),
+                endpoint: member.address,
+                flows: count(name("flows")).packets,
+                received: (received.packets, received.bytes),
+                sent: (sent.packets, sent.bytes),
+            });
+        }
+    }
+    Ok(traffic)
 }
 
 /// Removes the rules of whoever had this configuration.
