@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::slice;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,7 @@ use tokio::sync::Notify;
 
 use crate::compile::compile;
 use crate::config::Mode;
+use crate::forward::Service;
 use crate::nat::{self, Loads, Nat};
 use crate::serve::Shared;
 use crate::state::State;
@@ -72,13 +74,27 @@ impl Forwarding {
     /// The reason, at the first listener that the kernel is to serve.
     pub(crate) async fn check(state: &State) -> Result<(), Diagnostic> {
         let services = state.services(Mode::Nat);
-        let mut listeners = state.listeners.iter();
-        let Some(first) = listeners.find(|one| one.mode == Mode::Nat) else {
+        if services.is_empty() {
             return Ok(());
-        };
+        }
         let config = state.nat.clone();
-        let checked = blocking(move || nat::check(&config, &services)).await;
-        checked.map_err(|error| Diagnostic::new(first.place, error.to_string()))
+        let judge = move || {
+            let whole = nat::check(&config, &services);
+            whole.map_err(|error| {
+                let fails = |one: &&Service| nat::check(&config, slice::from_ref(*one)).is_err();
+                let culprit = services.iter().find(fails).unwrap_or(&services[0]);
+                (culprit.name.clone(), error)
+            })
+        };
+        blocking(judge).await.map_err(|(name, error)| {
+            let mut listeners = state.listeners.iter();
+            let place = listeners.find(|one| one.name == name).map(|one| one.place);
+            let wrong = Diagnostic::new(place.unwrap_or_default(), error.to_string());
+            match error.help() {
+                Some(help) => wrong.help(help),
+                None => wrong,
+            }
+        })
     }
 
     /// Tells the kernel what a state says, if it does not know it yet.

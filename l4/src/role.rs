@@ -255,6 +255,7 @@ impl<'a> Running<'a> {
     /// Tells the kernel what it is to forward. What fails is tried again.
     async fn forward(&self) -> Result<(), StartError> {
         let state = self.shared.state.load_full();
+        state.follow(Instant::now());
         let told = self.shared.forwarding.tell(state).await;
         told.map_err(|error| {
             tracing::error!(%error, "the kernel does not forward");

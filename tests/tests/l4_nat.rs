@@ -3,130 +3,82 @@
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use l4::forward::{Member, Service, Transport};
-use l4::nat::{Nat, NatConfig, Traffic};
-use tidegate_tests::byte_peers::{Client, Server, ask};
-use tidegate_tests::lab::{Host, Lab, VIP, VIP6};
+use rustix::process::Signal;
+use tidegate_tests::byte_peers::ask;
+use tidegate_tests::eventually::{SOON, eventually};
+use tidegate_tests::lab::Host;
+use tidegate_tests::nat_site::{NatSite, vip};
 
 const GIB: u64 = 1 << 30;
 
-/// A laboratory with a server on every endpoint, and a balancer.
-struct Site {
-    lab: Lab,
-    servers: Vec<Server>,
-    nat: Arc<Mutex<Nat>>,
-}
-
-impl Site {
-    fn new(endpoints: u8, config: NatConfig) -> Self {
-        let lab = Lab::routed(endpoints);
-        let servers = lab.endpoints().iter().enumerate().map(|(at, host)| {
-            let any: IpAddr = "::".parse().unwrap();
-            let mut server = Server::start(host, &format!("e{}", at + 1), SocketAddr::new(any, 80));
-            server.address.set_ip(host.address());
-            server
-        });
-        let servers = servers.collect();
-        let nat = Arc::new(Mutex::new(Nat::new(config).unwrap()));
-        Self { lab, servers, nat }
-    }
-
-    /// Services over TCP and UDP on port 443 whose endpoints have these shares; those of `dead` are not well.
-    fn services(&self, shares: &[u32], dead: &[usize]) -> Vec<Service> {
-        let kinds = [
-            (Transport::Tcp, false),
-            (Transport::Udp, false),
-            (Transport::Tcp, true),
-            (Transport::Udp, true),
-        ];
-        let service = |(transport, v6): (Transport, bool)| Service {
-            name: format!("{transport:?}{v6}").into(),
-            transport,
-            address: vip(v6),
-            by_source: false,
-            members: (0..)
-                .zip(shares)
-                .zip(self.lab.endpoints())
-                .map(|((at, share), host)| Member {
-                    address: SocketAddr::new(if v6 { host.address6() } else { host.address() }, 80),
-                    share: *share,
-                    well: !dead.contains(&at),
-                })
-                .collect(),
-        };
-        kinds.into_iter().map(service).collect()
-    }
-
-    fn apply(&self, services: Vec<Service>) {
-        self.with(move |nat| nat.apply(&services)).unwrap();
-    }
-
-    fn with<T: Send + 'static>(&self, work: impl FnOnce(&mut Nat) -> T + Send + 'static) -> T {
-        let nat = self.nat.clone();
-        self.lab
-            .balancer()
-            .on(move || work(&mut nat.lock().unwrap()))
-    }
-
-    fn traffic(&self) -> Vec<Traffic> {
-        self.with(|nat| nat.traffic()).unwrap()
-    }
-
-    fn client(&self) -> Client {
-        Client::connect(self.lab.client(), vip(false)).unwrap()
-    }
-}
-
-fn vip(v6: bool) -> SocketAddr {
-    let ip = if v6 { VIP6.into() } else { VIP.into() };
-    SocketAddr::new(ip, 443)
-}
-
 fn socket(host: &Host, port: u16) -> UdpSocket {
     let address = SocketAddr::new(host.address(), port);
-    host.on(move || UdpSocket::bind(address)).unwrap()
+    let socket = host.on(move || UdpSocket::bind(address));
+    socket.expect("the port is free")
 }
 
 /// Which endpoint answers a datagram from each port of the client.
-fn owners(site: &Site, ports: impl Iterator<Item = u16> + Send + 'static) -> BTreeMap<u16, String> {
+fn owners(
+    site: &NatSite,
+    ports: impl Iterator<Item = u16> + Send + 'static,
+) -> BTreeMap<u16, String> {
     let from = site.lab.client().address();
     site.lab.client().on(move || {
         let owner = |port| {
-            let socket = UdpSocket::bind((from, port)).unwrap();
-            let (name, ..) = ask(&socket, vip(false), b"whose").unwrap();
+            let socket = UdpSocket::bind((from, port)).expect("the port is free");
+            let (name, ..) = ask(&socket, vip(false), b"whose").expect("there is an answer");
             (port, name)
         };
         ports.map(owner).collect()
     })
 }
 
-fn refused(site: &Site) -> bool {
-    match Client::connect(site.lab.client(), vip(false)) {
-        Ok(_) => false,
-        Err(error) => error.kind() == ErrorKind::ConnectionRefused,
-    }
-}
-
-#[test]
-fn streams_are_byte_exact_and_come_from_the_client() {
-    let site = Site::new(3, NatConfig::default());
-    site.apply(site.services(&[1, 1, 1], &[]));
+#[tokio::test]
+async fn streams_are_byte_exact_and_need_no_time_of_the_process() {
+    let site = NatSite::new(3, "").balanced(&[1, 1, 1]).await;
     let (_, seen) = site.client().who().unwrap();
     assert_eq!(seen.ip().to_canonical(), site.lab.client().address());
+    let before = user_time(&site);
     site.client().both(GIB).unwrap();
+    let spent = user_time(&site) - before;
+    assert!(spent < Duration::from_millis(300), "{spent:?}");
     site.client().with_slow_reader(64 << 20).unwrap();
-    let six = || Client::connect(site.lab.client(), vip(true)).unwrap();
-    assert_eq!(six().who().unwrap().1.ip(), site.lab.client().address6());
-    six().both(64 << 20).unwrap();
+    assert_eq!(
+        site.client6().who().unwrap().1.ip(),
+        site.lab.client().address6()
+    );
+    site.client6().both(64 << 20).unwrap();
+    // What passed, with headers, each way.
+    for direction in ["up", "down"] {
+        let octets = site.metric("tidegate_l4_forwarded_octets_total", direction);
+        assert!(
+            (GIB + (128 << 20)..GIB * 3 / 2).contains(&octets),
+            "{direction}: {octets}"
+        );
+    }
+    assert_eq!(
+        site.metric("tidegate_l4_forwarded_flows_total", "tcp-four"),
+        3
+    );
 }
 
-#[test]
-fn resets_reach_the_other_side() {
-    let site = Site::new(1, NatConfig::default());
-    site.apply(site.services(&[1], &[]));
+/// CPU time that the balancer has spent outside of the kernel.
+fn user_time(site: &NatSite) -> Duration {
+    let id = site.balancer.as_ref().expect("it runs").id();
+    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).expect("it runs");
+    let (_, fields) = stat.rsplit_once(')').expect("its name is in parentheses");
+    let ticks = fields
+        .split_whitespace()
+        .nth(11)
+        .expect("utime is the 14th field");
+    Duration::from_millis(ticks.parse::<u64>().expect("it is a number") * 10)
+}
+
+#[tokio::test]
+async fn resets_and_half_closes_reach_the_other_side() {
+    let site = NatSite::new(1, "").balanced(&[1]).await;
     let client = site.client();
     let mut stream = client.stream();
     stream.write_all(b"reset\n").unwrap();
@@ -134,24 +86,28 @@ fn resets_reach_the_other_side() {
     assert_eq!(error.kind(), ErrorKind::ConnectionReset);
     let client = site.client();
     let mut stream = client.stream();
+    stream.write_all(b"echo\nall of it").unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert_eq!(answer, "all of it");
+    let client = site.client();
+    let mut stream = client.stream();
     stream.write_all(b"hold\n").unwrap();
     stream.read_exact(&mut [0; 3]).unwrap();
     rustix::net::sockopt::set_socket_linger(stream, Some(Duration::ZERO)).unwrap();
     drop(client);
-    let deadline = Instant::now() + Duration::from_secs(5);
-    while site.servers[0].endings().is_empty() && Instant::now() < deadline {
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    assert_eq!(site.servers[0].endings(), ["ConnectionReset"]);
+    let ending = eventually("the server hears of the reset", SOON, async || {
+        site.servers[0].endings().pop()
+    });
+    assert_eq!(ending.await, "ConnectionReset");
 }
 
-#[test]
-fn datagrams_come_from_the_client_and_answers_from_the_service() {
-    let site = Site::new(3, NatConfig::default());
-    site.apply(site.services(&[1, 1, 1], &[]));
-    for v6 in [false, true] {
-        let host = site.lab.client();
-        let own = if v6 { host.address6() } else { host.address() };
+#[tokio::test]
+async fn datagrams_come_from_the_client_and_answers_from_the_service() {
+    let site = NatSite::new(3, "").balanced(&[1, 1, 1]).await;
+    let host = site.lab.client();
+    for (own, v6) in [(host.address(), false), (host.address6(), true)] {
         let own = SocketAddr::new(own, 5_000);
         let socket = host.on(move || UdpSocket::bind(own)).unwrap();
         let bytes = vec![7; 1_400];
@@ -161,10 +117,9 @@ fn datagrams_come_from_the_client_and_answers_from_the_service() {
     }
 }
 
-#[test]
-fn flows_follow_the_weights() {
-    let site = Site::new(3, NatConfig::default());
-    site.apply(site.services(&[1, 2, 3], &[]));
+#[tokio::test]
+async fn flows_follow_the_weights() {
+    let site = NatSite::new(3, "").balanced(&[1, 2, 3]).await;
     let owners = owners(&site, 10_000..40_000);
     for (name, weight) in [("e1", 1.0), ("e2", 2.0), ("e3", 3.0)] {
         let share = owners.values().filter(|owner| *owner == name).count() as f64 / 30_000.0;
@@ -174,27 +129,23 @@ fn flows_follow_the_weights() {
             "{name}: {share} of flows, not {want}"
         );
     }
-    let traffic = site.traffic();
-    let counted = traffic.iter().filter(|one| &*one.service == "Udpfalse");
-    let flows: u64 = counted.map(|one| one.flows).sum();
-    assert_eq!(flows, 30_000);
+    let counted = site.metric("tidegate_l4_forwarded_flows_total", "udp-four");
+    assert_eq!(counted, 30_000);
 }
 
-#[test]
-fn other_flows_stay_when_an_endpoint_goes() {
-    let site = Site::new(10, NatConfig::default());
-    site.apply(site.services(&[1; 10], &[]));
+#[tokio::test]
+async fn other_flows_stay_when_an_endpoint_goes() {
+    let site = NatSite::new(10, "").balanced(&[1; 10]).await;
     let ports = || 20_000..26_000;
     let before = owners(&site, ports());
-    let mut fewer = site.services(&[1; 10], &[]);
-    for service in &mut fewer {
-        service.members.remove(3);
-    }
-    site.apply(fewer);
+    let rest: Vec<_> = (0..10).filter(|at| *at != 3).map(|at| (at, 1)).collect();
+    site.write(&rest);
+    site.reload();
     let moved = |after: &BTreeMap<u16, String>| {
         let others = before.iter().filter(|(_, owner)| *owner != "e4");
-        let moved = others.filter(|(port, owner)| after[*port] != **owner);
-        moved.count()
+        others
+            .filter(|(port, owner)| after[*port] != **owner)
+            .count()
     };
     let under_way = owners(&site, ports());
     assert_eq!(
@@ -207,30 +158,32 @@ fn other_flows_stay_when_an_endpoint_goes() {
     let others = before.values().filter(|owner| *owner != "e4").count();
     let anew = moved(&owners(&site, ports()));
     assert!(anew * 50 <= others, "{anew} of {others} flows moved");
+    assert_eq!(site.metric("tidegate_l4_rule_loads_total", "whole"), 1);
 }
 
-#[test]
-fn datagrams_leave_a_dead_endpoint_at_once() {
-    let site = Site::new(2, NatConfig::default());
-    site.apply(site.services(&[1, 1], &[]));
+#[tokio::test]
+async fn datagrams_leave_a_dead_endpoint() {
+    let mut site = NatSite::new(2, "").balanced(&[1, 1]).await;
     let socket = socket(site.lab.client(), 5_001);
     let (first, ..) = ask(&socket, vip(false), b"1").unwrap();
     assert_eq!(ask(&socket, vip(false), b"2").unwrap().0, first);
-    let dead = usize::from(first == "e2");
-    site.apply(site.services(&[1, 1], &[dead]));
-    assert_ne!(ask(&socket, vip(false), b"3").unwrap().0, first);
+    site.kill(usize::from(first == "e2"));
+    eventually("another endpoint answers", SOON, async || {
+        let owner = ask(&socket, vip(false), b"3").ok()?.0;
+        (owner != first).then_some(())
+    })
+    .await;
 }
 
-#[test]
-fn weight_0_drains() {
-    let site = Site::new(2, NatConfig::default());
-    site.apply(site.services(&[1, 0], &[]));
+#[tokio::test]
+async fn weight_0_drains() {
+    let site = NatSite::new(2, "").balanced(&[1, 0]).await;
     let held = site.client();
     let mut stream = held.stream();
     stream.write_all(b"echo\n").unwrap();
     let socket = socket(site.lab.client(), 5_002);
     assert_eq!(ask(&socket, vip(false), b"1").unwrap().0, "e1");
-    site.apply(site.services(&[0, 1], &[]));
+    site.reweigh(&[0, 1]);
     stream.write_all(b"still").unwrap();
     stream.read_exact(&mut [0; 5]).unwrap();
     assert_eq!(ask(&socket, vip(false), b"2").unwrap().0, "e1");
@@ -239,36 +192,41 @@ fn weight_0_drains() {
     }
 }
 
-#[test]
-fn connections_to_a_dead_endpoint_are_reset_where_that_is_wanted() {
+#[tokio::test]
+async fn connections_to_a_dead_endpoint_are_reset_where_that_is_wanted() {
     for reset in [false, true] {
-        let config = NatConfig {
-            reset,
-            ..NatConfig::default()
-        };
-        let site = Site::new(2, config);
-        site.apply(site.services(&[1, 0], &[]));
+        let options = format!("reset = {reset}");
+        let mut site = NatSite::new(2, &options).balanced(&[1, 0]).await;
         let held = site.client();
         let mut stream = held.stream();
         stream.write_all(b"echo\nhello").unwrap();
         stream.read_exact(&mut [0; 5]).unwrap();
-        site.apply(site.services(&[1, 1], &[0]));
-        stream.write_all(b"still").unwrap();
-        let outcome = stream.read_exact(&mut [0; 5]).map_err(|error| error.kind());
-        let want = if reset {
-            Err(ErrorKind::ConnectionReset)
-        } else {
-            Ok(())
+        site.reweigh(&[1, 1]);
+        site.kill(0);
+        eventually("new connections go elsewhere", SOON, async || {
+            let owners = (0..20).map(|_| site.client().who().map(|(name, _)| name));
+            let names: Vec<_> = owners.flatten().collect();
+            (names.len() == 20 && names.iter().all(|name| name == "e2")).then_some(())
+        })
+        .await;
+        let mut still = || {
+            stream.write_all(b"still")?;
+            stream.read_exact(&mut [0; 5])
         };
-        assert_eq!(outcome, want);
+        if !reset {
+            still().unwrap();
+            continue;
+        }
+        // The flow is forgotten after the rules have changed.
+        let error = eventually("the client is reset", SOON, async || still().err());
+        assert_eq!(error.await.kind(), ErrorKind::ConnectionReset);
     }
 }
 
-#[test]
-fn no_endpoint_is_refused_at_once() {
-    let site = Site::new(1, NatConfig::default());
-    site.apply(site.services(&[0], &[]));
-    assert!(refused(&site));
+#[tokio::test]
+async fn no_endpoint_is_refused_at_once() {
+    let site = NatSite::new(1, "").balanced(&[0]).await;
+    assert!(site.refuses());
     let socket = socket(site.lab.client(), 5_003);
     socket.connect(vip(false)).unwrap();
     socket.send(b"1").unwrap();
@@ -277,84 +235,93 @@ fn no_endpoint_is_refused_at_once() {
         .unwrap();
     let error = socket.recv(&mut [0; 9]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
-    site.apply(site.services(&[1], &[]));
+    site.reweigh(&[1]);
     assert_eq!(site.client().who().unwrap().0, "e1");
 }
 
-#[test]
-fn one_client_has_one_endpoint_by_source() {
-    let site = Site::new(3, NatConfig::default());
-    let mut services = site.services(&[1, 1, 1], &[]);
-    for service in &mut services {
-        service.by_source = true;
-    }
-    site.apply(services);
+#[tokio::test]
+async fn one_client_has_one_endpoint_by_source() {
+    let site = NatSite::new(3, "").scheduled("source_hash");
+    let site = site.balanced(&[1, 1, 1]).await;
     let (first, _) = site.client().who().unwrap();
     for _ in 0..20 {
         assert_eq!(site.client().who().unwrap().0, first);
     }
 }
 
-#[test]
-fn rules_outlive_the_process_and_are_taken_over() {
-    let site = Site::new(2, NatConfig::default());
-    site.apply(site.services(&[1, 1], &[]));
+#[tokio::test]
+async fn rules_outlive_the_process_and_are_taken_over() {
+    let mut site = NatSite::new(2, "").balanced(&[1, 1]).await;
     let held = site.client();
     let mut stream = held.stream();
-    stream.write_all(b"echo\nhello").unwrap();
-    stream.read_exact(&mut [0; 5]).unwrap();
-    let flows = |site: &Site| site.traffic().iter().map(|one| one.flows).sum::<u64>();
-    let counted = flows(&site);
-    assert!(counted >= 1);
-    *site.nat.lock().unwrap() = Nat::new(NatConfig::default()).unwrap();
-    site.client().who().unwrap();
-    site.apply(site.services(&[1, 1], &[]));
-    stream.write_all(b"still").unwrap();
-    stream.read_exact(&mut [0; 5]).unwrap();
-    assert_eq!(flows(&site), counted + 1);
-    site.lab.balancer().run("nft flush ruleset");
-    assert!(site.with(|nat| nat.tend()).unwrap());
-    site.client().who().unwrap();
-    assert!(!site.with(|nat| nat.tend()).unwrap());
-    site.lab.balancer().run("nft flush ruleset");
-    site.apply(site.services(&[0, 1], &[]));
-    assert_eq!(site.client().who().unwrap().0, "e2");
-    site.with(|_| l4::nat::remove(&NatConfig::default()))
-        .unwrap();
-    assert!(refused(&site));
-    assert_eq!(site.lab.balancer().run("nft list tables"), "");
-}
-
-#[test]
-fn services_come_and_go() {
-    let site = Site::new(2, NatConfig::default());
-    let all = site.services(&[1, 1], &[]);
-    site.apply(all[..1].to_vec());
-    let socket = socket(site.lab.client(), 5_004);
-    assert!(ask(&socket, vip(false), b"1").is_err());
-    site.apply(all.clone());
-    ask(&socket, vip(false), b"2").unwrap();
-    site.apply(all[1..].to_vec());
-    ask(&socket, vip(false), b"3").unwrap();
-    assert!(refused(&site));
-    // Each time only what had changed.
-    let loads = site.with(|nat| nat.loads());
-    assert_eq!((loads.whole, loads.changes), (1, 2));
-    site.apply(Vec::new());
-    assert!(ask(&socket, vip(false), b"4").is_err());
-    site.apply(all);
-    site.client().who().unwrap();
-}
-
-#[test]
-fn endpoints_without_a_way_back_see_the_balancer() {
-    let config = NatConfig {
-        masquerade: true,
-        ..NatConfig::default()
+    let mut still = || {
+        stream.write_all(b"echo\nhello").unwrap();
+        stream.read_exact(&mut [0; 5]).unwrap();
     };
-    let site = Site::new(1, config);
+    still();
+    site.balancer = None;
+    site.client().who().unwrap();
+    site.start().await;
+    still();
+    let flows = |site: &NatSite| site.metric("tidegate_l4_forwarded_flows_total", "tcp-four");
+    assert_eq!(flows(&site), 2, "what was counted goes on");
+    site.hand_over();
+    still();
+    site.client().who().unwrap();
+    assert_eq!(flows(&site), 3);
+    site.reweigh(&[0, 1]);
+    assert_eq!(site.client().who().unwrap().0, "e2");
+}
+
+#[tokio::test]
+async fn rules_that_somebody_removes_come_again_and_go_when_they_are_to() {
+    let mut site = NatSite::new(1, "keep = true").balanced(&[1]).await;
+    let table = |site: &NatSite| site.lab.balancer().run("nft list tables");
+    site.lab.balancer().run("nft flush ruleset");
+    eventually("the rules are there again", SOON, async || {
+        table(&site).contains("tidegate").then_some(())
+    })
+    .await;
+    site.client().who().unwrap();
+    stop(&mut site).await;
+    site.client().who().unwrap();
+    site.run("l4 flush");
+    assert!(site.refuses());
+    assert_eq!(table(&site), "");
+    let mut site = NatSite::new(1, "").balanced(&[1]).await;
+    site.client().who().unwrap();
+    stop(&mut site).await;
+    assert_eq!(table(&site), "");
+}
+
+async fn stop(site: &mut NatSite) {
+    let mut balancer = site.balancer.take().expect("it runs");
+    balancer.signal(Signal::TERM);
+    assert!(balancer.ended(SOON).await.success());
+}
+
+#[tokio::test]
+async fn datagrams_from_before_the_service_do_not_stick_to_the_machine() {
+    let site = NatSite::new(1, "");
+    let socket = socket(site.lab.client(), 5_004);
+    // So that the kernel follows flows already.
+    site.lab.balancer().run("nft add table inet other");
+    site.lab
+        .balancer()
+        .run("nft add chain inet other seen { type filter hook input priority 0 ; }");
+    site.lab
+        .balancer()
+        .run("nft add rule inet other seen ct state new counter");
+    assert!(ask(&socket, vip(false), b"1").is_err());
+    let _site = site.balanced(&[1]).await;
+    ask(&socket, vip(false), b"2").unwrap();
+}
+
+#[tokio::test]
+async fn endpoints_without_a_way_back_see_the_balancer() {
+    let site = NatSite::new(1, "masquerade = true");
     site.lab.endpoints()[0].run("ip route delete default");
-    site.apply(site.services(&[1], &[]));
+    let site = site.balanced(&[1]).await;
     let (_, seen) = site.client().who().unwrap();
     assert_eq!(
         seen.ip().to_canonical(),
@@ -362,31 +329,15 @@ fn endpoints_without_a_way_back_see_the_balancer() {
     );
 }
 
-#[test]
-fn cookies_answer_for_endpoints() {
-    let config = NatConfig {
-        synproxy: true,
-        ..NatConfig::default()
-    };
-    let site = Site::new(2, config);
-    let services = site.services(&[1, 1], &[]);
-    let again = services.clone();
-    let error = site
-        .with(move |nat| nat.apply(&again))
-        .unwrap_err()
-        .to_string();
-    assert!(
-        error.contains("sysctl -w net.netfilter.nf_conntrack_tcp_loose=0"),
-        "{error}"
-    );
-    site.lab
-        .balancer()
-        .run("sysctl -q -w net.netfilter.nf_conntrack_tcp_loose=0");
-    site.apply(services);
-    for v6 in [false, true] {
-        let client = || Client::connect(site.lab.client(), vip(v6)).unwrap();
-        client().who().unwrap();
-        client().both(64 << 20).unwrap();
+#[tokio::test]
+async fn cookies_answer_for_endpoints() {
+    let site = NatSite::new(2, "synproxy = true");
+    let loose = "sysctl -q -w net.netfilter.nf_conntrack_tcp_loose=0";
+    site.lab.balancer().run(loose);
+    let site = site.balanced(&[1, 1]).await;
+    for client in [NatSite::client, NatSite::client6] {
+        client(&site).who().unwrap();
+        client(&site).both(64 << 20).unwrap();
     }
     let (_, seen) = site.client().who().unwrap();
     assert_eq!(seen.ip().to_canonical(), site.lab.client().address());
@@ -398,16 +349,27 @@ fn cookies_answer_for_endpoints() {
     assert_eq!(cookies.sum::<u64>(), 5);
 }
 
-#[test]
-fn a_kernel_that_does_not_forward_is_told_of() {
-    let site = Site::new(1, NatConfig::default());
-    site.lab
-        .balancer()
-        .run("sysctl -q -w net.ipv4.ip_forward=0");
-    let services = site.services(&[1], &[]);
-    let error = site
-        .with(move |nat| nat.apply(&services))
-        .unwrap_err()
-        .to_string();
-    assert!(error.contains("sysctl -w net.ipv4.ip_forward=1"), "{error}");
+#[tokio::test]
+async fn a_machine_that_does_not_forward_is_told_of_at_the_start() {
+    for (options, broken, name) in [
+        ("", "net.ipv4.ip_forward=0", "net.ipv4.ip_forward=1"),
+        (
+            "",
+            "net.ipv6.conf.all.forwarding=0",
+            "net.ipv6.conf.all.forwarding=1",
+        ),
+        (
+            "synproxy = true",
+            "net.netfilter.nf_conntrack_tcp_loose=1",
+            "net.netfilter.nf_conntrack_tcp_loose=0",
+        ),
+    ] {
+        let site = NatSite::new(1, options);
+        site.lab.balancer().run(&format!("sysctl -q -w {broken}"));
+        site.write(&[(0, 1)]);
+        let mut process = site.process(&["l4"]);
+        assert!(!process.ended(SOON).await.success());
+        let said = process.stderr();
+        assert!(said.contains(&format!("sysctl -w {name}")), "{said}");
+    }
 }

@@ -88,7 +88,7 @@ pub enum Error {
         endpoint: SocketAddr,
     },
     /// The machine's: a setting.
-    #[error("{name} is not {want}: the kernel {why}; run `sysctl -w {name}={want}`")]
+    #[error("{name} is not {want}: the kernel {why}")]
     Sysctl {
         /// Its name.
         name: &'static str,
@@ -98,7 +98,7 @@ pub enum Error {
         why: &'static str,
     },
     /// The machine's: a program.
-    #[error("there is no program `nft`: install nftables")]
+    #[error("there is no program `nft`")]
     NoNft,
     /// `nft` cannot be run.
     #[error("nft: {0}")]
@@ -109,6 +109,17 @@ pub enum Error {
     /// The kernel's answers over netlink.
     #[error("the kernel's packet filter: {0}")]
     Netlink(#[from] io::Error),
+}
+
+impl Error {
+    /// What somebody can do about it.
+    pub fn help(&self) -> Option<String> {
+        match self {
+            Self::Sysctl { name, want, .. } => Some(format!("run `sysctl -w {name}={want}`")),
+            Self::NoNft => Some("install the package nftables".to_owned()),
+            _ => None,
+        }
+    }
 }
 
 impl Nat {
