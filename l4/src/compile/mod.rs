@@ -51,6 +51,7 @@ pub(crate) fn compile(
     let listeners = listeners::compile(config, &clusters, before, now, &mut mistakes);
     kernel::judge(config, &mut mistakes);
     warnings.extend(routes::warnings(config, &listeners));
+    warnings.extend(kernel::warnings(config));
     warnings.extend(clusters::unused(config));
     let handover = config.handover.as_ref();
     let handover = handover.map(|config| Handover::compile(config, &loaded.sources));

@@ -370,3 +370,6 @@ const WHAT: [&str; 3] = ["flows", "in", "out"];
 
 /// The same in every process, so that balancers beside each other agree.
 const SEED: u32 = 0x7467;
+
+#[cfg(test)]
+mod tests;
