@@ -134,11 +134,24 @@ impl NatSite {
         self.successor = ready["pid"].as_u64().and_then(|id| id.try_into().ok());
     }
 
+    /// Has other options in `[nat]` from the next time on that a configuration is written.
+    pub fn options(&mut self, options: &str) {
+        options.clone_into(&mut self.options);
+    }
+
     /// Writes a configuration in which endpoints of these numbers, from 0, have these weights.
     ///
     /// # Panics
     /// When it cannot be written.
     pub fn write(&self, members: &[(usize, u32)]) {
+        self.write_only(members, &["tcp", "udp"]);
+    }
+
+    /// The same, with services of these protocols alone.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn write_only(&self, members: &[(usize, u32)], protocols: &[&str]) {
         let folder = self.folder.path();
         let mut text = format!(
             "handover = {{ socket = {:?} }}\n[admin]\naddress = \"{ADMIN}\"\n\
@@ -148,7 +161,7 @@ impl NatSite {
         );
         for (v6, cluster) in [(false, "four"), (true, "six")] {
             let to = vip(v6);
-            for protocol in ["tcp", "udp"] {
+            for protocol in protocols {
                 let _ = write!(
                     text,
                     "[[listener]]\nname = \"{protocol}-{cluster}\"\naddress = \"{to}\"\nmode = \"nat\"\n\

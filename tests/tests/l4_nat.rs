@@ -162,6 +162,19 @@ async fn other_flows_stay_when_an_endpoint_goes() {
 }
 
 #[tokio::test]
+async fn another_balancer_leads_flows_to_the_same_endpoints() {
+    let mut site = NatSite::new(3, "").balanced(&[1, 2, 3]).await;
+    let ports = || 20_000..20_500;
+    let before = owners(&site, ports());
+    stop(&mut site).await;
+    site.lab.balancer().run("conntrack -F");
+    // Its list is in another order.
+    site.write(&[(2, 3), (0, 1), (1, 2)]);
+    site.start().await;
+    assert_eq!(owners(&site, ports()), before);
+}
+
+#[tokio::test]
 async fn datagrams_leave_a_dead_endpoint() {
     let mut site = NatSite::new(2, "").balanced(&[1, 1]).await;
     let socket = socket(site.lab.client(), 5_001);
@@ -292,6 +305,31 @@ async fn rules_that_somebody_removes_come_again_and_go_when_they_are_to() {
     site.client().who().unwrap();
     stop(&mut site).await;
     assert_eq!(table(&site), "");
+}
+
+#[tokio::test]
+async fn a_reload_moves_the_rules_or_changes_nothing() {
+    let mut site = NatSite::new(2, "").balanced(&[1, 0]).await;
+    let tables = |site: &NatSite| site.lab.balancer().run("nft list tables");
+    site.lab
+        .balancer()
+        .run("sysctl -q -w net.ipv4.ip_forward=0");
+    site.write(&[(1, 1)]);
+    let answer = site.admin("-X POST", "/reload");
+    assert!(answer.contains("net.ipv4.ip_forward is not 1"), "{answer}");
+    site.lab
+        .balancer()
+        .run("sysctl -q -w net.ipv4.ip_forward=1");
+    assert_eq!(site.client().who().unwrap().0, "e1");
+    site.options("table = \"other\"");
+    site.reweigh(&[0, 1]);
+    assert_eq!(site.client().who().unwrap().0, "e2");
+    assert_eq!(tables(&site), "table inet other\n");
+    site.options("[[listener]]\nname = \"http\"\naddress = \"127.0.0.1:8080\"\ncluster = \"four\"");
+    site.write_only(&[(0, 1)], &[]);
+    site.reload();
+    assert!(site.refuses());
+    assert_eq!(tables(&site), "");
 }
 
 async fn stop(site: &mut NatSite) {
