@@ -175,6 +175,23 @@ async fn another_balancer_leads_flows_to_the_same_endpoints() {
 }
 
 #[tokio::test]
+async fn connections_go_on_over_a_balancer_that_knows_nothing_of_them() {
+    let site = NatSite::new(3, "").balanced(&[1, 1, 1]).await;
+    for client in [site.client(), site.client6()] {
+        let bulk = std::thread::spawn(move || client.both(512 << 20));
+        let mut times = 0;
+        while !bulk.is_finished() {
+            // As if the packets had come to another one.
+            site.lab.balancer().run("conntrack -F");
+            std::thread::sleep(Duration::from_millis(20));
+            times += 1;
+        }
+        bulk.join().unwrap().unwrap();
+        assert!(times > 3, "it was over too soon");
+    }
+}
+
+#[tokio::test]
 async fn datagrams_leave_a_dead_endpoint() {
     let mut site = NatSite::new(2, "").balanced(&[1, 1]).await;
     let socket = socket(site.lab.client(), 5_001);

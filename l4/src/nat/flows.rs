@@ -29,7 +29,7 @@ pub(super) fn forget(netlink: &mut Netlink, gone: &HashSet<Flows>) -> io::Result
         };
         let mut found = Vec::new();
         netlink.dump(request(GET), &[], |entry| {
-            if parse(entry).is_some_and(|flows| gone.contains(&flows)) {
+            if parse(entry).is_some_and(|either| either.iter().any(|flows| gone.contains(flows))) {
                 found.extend(name(entry));
             }
         })?;
@@ -45,18 +45,22 @@ pub(super) fn forget(netlink: &mut Netlink, gone: &HashSet<Flows>) -> io::Result
     Ok(forgotten)
 }
 
-fn parse(entry: &[u8]) -> Option<Flows> {
+/// What an entry can be: a flow that began with the client, or one that this machine has first heard of by an answer.
+fn parse(entry: &[u8]) -> Option<[Flows; 2]> {
     let (original, reply) = (find(entry, ORIGINAL)?, find(entry, REPLY)?);
     let transport = match find(find(original, PROTOCOL)?, NUMBER)? {
         [6] => Transport::Tcp,
         [17] => Transport::Udp,
         _ => return None,
     };
-    Some(Flows {
-        transport,
-        service: side(original, [V4_TO, V6_TO], PORT_TO)?,
-        endpoint: side(reply, [V4_FROM, V6_FROM], PORT_FROM)?,
-    })
+    let between = |to, from| {
+        Some(Flows {
+            transport,
+            service: side(to, [V4_TO, V6_TO], PORT_TO)?,
+            endpoint: side(from, [V4_FROM, V6_FROM], PORT_FROM)?,
+        })
+    };
+    Some([between(original, reply)?, between(reply, original)?])
 }
 
 fn side(tuple: &[u8], [v4, v6]: [u16; 2], port: u16) -> Option<SocketAddr> {

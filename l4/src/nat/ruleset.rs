@@ -77,24 +77,44 @@ impl Family {
             Self::V6 => "services6",
         }
     }
+
+    const fn answers(self) -> &'static str {
+        match self {
+            Self::V4 => "answers4",
+            Self::V6 => "answers6",
+        }
+    }
+}
+
+/// What a map leads from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Of {
+    /// Addresses of services, to their chains.
+    Services,
+    /// Addresses of endpoints, to those of the services that they answer for.
+    Answers,
+    /// Addresses of services and endpoints, to counters.
+    Flows,
 }
 
 /// Maps whose elements are of this type of addresses: services, and counters of what they count.
-pub(super) const MAPS: [(&str, Family, Option<&str>); 14] = [
-    ("services4", Family::V4, None),
-    ("services6", Family::V6, None),
-    ("tcp4-flows", Family::V4, Some("flows")),
-    ("tcp4-in", Family::V4, Some("in")),
-    ("tcp4-out", Family::V4, Some("out")),
-    ("tcp6-flows", Family::V6, Some("flows")),
-    ("tcp6-in", Family::V6, Some("in")),
-    ("tcp6-out", Family::V6, Some("out")),
-    ("udp4-flows", Family::V4, Some("flows")),
-    ("udp4-in", Family::V4, Some("in")),
-    ("udp4-out", Family::V4, Some("out")),
-    ("udp6-flows", Family::V6, Some("flows")),
-    ("udp6-in", Family::V6, Some("in")),
-    ("udp6-out", Family::V6, Some("out")),
+pub(super) const MAPS: [(&str, Family, Of); 16] = [
+    ("services4", Family::V4, Of::Services),
+    ("services6", Family::V6, Of::Services),
+    ("answers4", Family::V4, Of::Answers),
+    ("answers6", Family::V6, Of::Answers),
+    ("tcp4-flows", Family::V4, Of::Flows),
+    ("tcp4-in", Family::V4, Of::Flows),
+    ("tcp4-out", Family::V4, Of::Flows),
+    ("tcp6-flows", Family::V6, Of::Flows),
+    ("tcp6-in", Family::V6, Of::Flows),
+    ("tcp6-out", Family::V6, Of::Flows),
+    ("udp4-flows", Family::V4, Of::Flows),
+    ("udp4-in", Family::V4, Of::Flows),
+    ("udp4-out", Family::V4, Of::Flows),
+    ("udp6-flows", Family::V6, Of::Flows),
+    ("udp6-in", Family::V6, Of::Flows),
+    ("udp6-out", Family::V6, Of::Flows),
 ];
 
 impl Ruleset {
@@ -121,6 +141,7 @@ impl Ruleset {
             ruleset.forward(service, slots, config.slots);
             ruleset.count(service);
         }
+        ruleset.answer(services);
         Ok(ruleset)
     }
 
@@ -149,6 +170,28 @@ impl Ruleset {
         self.elements.insert((map, key), format!("goto {chain}"));
         let hook = None;
         self.chains.insert(chain, Chain { hook, rules });
+    }
+
+    /// Where a packet of an endpoint belongs whose flow is not known: nowhere when it answers for several services.
+    fn answer(&mut self, services: &[Service]) {
+        let mut answers: BTreeMap<SocketAddr, Option<SocketAddr>> = BTreeMap::new();
+        for service in services
+            .iter()
+            .filter(|one| one.transport == Transport::Tcp)
+        {
+            for (endpoint, _) in endpoints(service) {
+                let known = answers.entry(endpoint);
+                known
+                    .and_modify(|one| *one = None)
+                    .or_insert(Some(service.address));
+            }
+        }
+        for (endpoint, service) in answers {
+            if let Some(service) = service {
+                let map = Family::of(endpoint).answers();
+                self.elements.insert((map, key(endpoint)), key(service));
+            }
+        }
     }
 
     fn count(&mut self, service: &Service) {
@@ -234,6 +277,9 @@ fn framework(config: &NatConfig, services: &[Service]) -> BTreeMap<String, Chain
             let ours = format!("meta l4proto {word} ct status dnat ct direction {direction}");
             every.push(format!("{ours} {}", count(what)));
         }
+        if transport == Transport::Tcp {
+            first.push(unknown(family));
+        }
     }
     chains.push((
         "postrouting",
@@ -250,6 +296,14 @@ fn framework(config: &NatConfig, services: &[Service]) -> BTreeMap<String, Chain
         .into_iter()
         .map(|(name, chain)| (name.to_owned(), chain));
     named.collect()
+}
+
+/// What an endpoint sends in a connection that this machine does not know yet, because another has forwarded it so far: the
+/// client would reset what comes from the endpoint's own address.
+fn unknown(family: Family) -> String {
+    let (ip, map) = (family.word(), family.answers());
+    let later = "ct state new tcp flags & (fin | syn | rst | ack) != syn";
+    format!("meta l4proto tcp {later} snat {ip} to {ip} saddr . tcp sport map @{map}")
 }
 
 /// SYNs are answered without a flow; the flow begins when a client brings the cookie back.

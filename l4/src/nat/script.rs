@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::NatConfig;
 use super::counters::Count;
-use super::ruleset::{Chain, MAPS, Ruleset, Slots, key};
+use super::ruleset::{Chain, MAPS, Of, Ruleset, Slots, key};
 
 /// A table, and the counter in it that says who has made it: a transaction that touches it fails when somebody else has.
 #[derive(Clone, Debug)]
@@ -33,11 +33,14 @@ impl Place {
         script.say("delete table", "");
         script.say("add table", "");
         script.say("add counter", &self.mark);
-        for (map, family, counted) in MAPS {
+        for (map, family, of) in MAPS {
             let address = family.address();
-            let of = match counted {
-                None => format!("inet_proto . {address} . inet_service : verdict"),
-                Some(_) => {
+            let of = match of {
+                Of::Services => format!("inet_proto . {address} . inet_service : verdict"),
+                Of::Answers => {
+                    format!("{address} . inet_service : {address} . inet_service")
+                }
+                Of::Flows => {
                     format!("{address} . inet_service . {address} . inet_service : counter")
                 }
             };

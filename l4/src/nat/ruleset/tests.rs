@@ -1,6 +1,7 @@
 //! What the table holds, and the way from one to another, without a kernel.
 
 use std::collections::BTreeMap;
+use std::slice;
 
 use super::*;
 use crate::forward::Member;
@@ -70,6 +71,20 @@ fn addresses_of_one_cluster_share_their_slots() {
         names,
         ["tcp-192.0.2.1-443/slots", "udp-192.0.2.1-443/slots"]
     );
+}
+
+#[test]
+fn an_endpoint_answers_for_one_service_or_for_none() {
+    let answers = |services: &[Service]| {
+        let elements = ruleset(services).elements.into_iter();
+        let answers = elements.filter(|((map, _), _)| *map == "answers4");
+        answers.map(|(_, service)| service).collect::<Vec<_>>()
+    };
+    let one = service(Transport::Tcp, three());
+    assert_eq!(answers(slice::from_ref(&one)), ["192.0.2.1 . 443"; 3]);
+    let mut other = service(Transport::Tcp, vec![member(1, 1, true)]);
+    other.address.set_port(80);
+    assert_eq!(answers(&[one, other]), ["192.0.2.1 . 443"; 2]);
 }
 
 #[test]
