@@ -3,8 +3,6 @@
 //! A health change, a reload or a new share is a new list of services; the kernel has the list of whichever process
 //! was the last to tell it, also when that has died.
 
-use std::path::PathBuf;
-use std::process::ExitCode;
 use std::slice;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,35 +12,11 @@ use chassis::telemetry::{counter, family};
 use prometheus::proto::{MetricFamily, MetricType};
 use tokio::sync::Notify;
 
-use crate::compile::compile;
 use crate::config::Mode;
 use crate::forward::Service;
 use crate::nat::{self, Loads, Nat};
 use crate::serve::Shared;
 use crate::state::State;
-
-/// The arguments of `tidegate l4 flush`.
-#[derive(Clone, Debug, clap::Args)]
-pub(crate) struct FlushArgs {
-    /// The configuration file that the rules are of.
-    #[arg(short, long, value_name = "FILE")]
-    config: PathBuf,
-}
-
-/// Removes what the kernel was told, by whichever process.
-pub(crate) fn flush(args: &FlushArgs) -> ExitCode {
-    let removed = match compile(&args.config, None, Instant::now()) {
-        Ok(compiled) => nat::remove(&compiled.state.nat).map_err(|error| error.to_string()),
-        Err(report) => Err(report.to_string()),
-    };
-    match removed {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
-    }
-}
 
 /// What the kernel was told.
 #[derive(Debug, Default)]

@@ -18,6 +18,7 @@ mod admission;
 pub mod balance;
 mod compile;
 pub mod config;
+mod flush;
 mod following;
 pub mod forward;
 mod forwarding;

@@ -18,8 +18,9 @@ use tokio::sync::Mutex;
 
 use crate::compile::{Compiled, compile};
 use crate::config::Config;
+use crate::flush::{self, FlushArgs};
 use crate::following;
-use crate::forwarding::{self, FlushArgs, Forwarding};
+use crate::forwarding::{self, Forwarding};
 use crate::health::Health;
 use crate::metrics::L4Collector;
 use crate::serve::{Listeners, Plan, Shared, Workers};
@@ -41,14 +42,14 @@ pub struct L4Args {
 
 #[derive(Clone, Debug, clap::Subcommand)]
 enum L4Command {
-    /// Remove the rules that let the kernel forward, also those of a process that was killed.
+    /// Take out of the kernel what a process has left there that was killed: nothing is forwarded any more.
     Flush(FlushArgs),
 }
 
 /// Runs the role until it is told to stop.
 pub fn main(args: &L4Args) -> ExitCode {
     let args = match (&args.command, &args.role) {
-        (Some(L4Command::Flush(args)), _) => return forwarding::flush(args),
+        (Some(L4Command::Flush(args)), _) => return flush::main(args),
         (None, Some(args)) => args,
         (None, None) => return ExitCode::FAILURE,
     };
