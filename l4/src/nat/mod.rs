@@ -10,6 +10,7 @@
 //! table of nftables holds all there is; it stays when the process ends, and goes by [`Nat::stop`] or [`flush`].
 //! Everything here blocks.
 
+mod chains;
 mod config;
 mod counters;
 mod flows;
@@ -217,7 +218,7 @@ impl Nat {
     ///
     /// # Errors
     /// When they cannot be removed.
-    pub fn stop(self) -> Result<(), Error> {
+    pub fn stop(&self) -> Result<(), Error> {
         if self.config.keep {
             return Ok(());
         }
@@ -228,7 +229,7 @@ impl Nat {
     ///
     /// # Errors
     /// When they cannot be removed.
-    pub fn remove(self) -> Result<(), Error> {
+    pub fn remove(&self) -> Result<(), Error> {
         match self.applied {
             Some(_) => remove(&self.config),
             None => Ok(()),
