@@ -2,6 +2,7 @@
 //! bytes or by address and port.
 
 pub mod balance;
+pub mod dr;
 pub mod forward;
 pub mod relay;
 pub mod sniff;
