@@ -44,7 +44,7 @@ fuzz: setup target/tools/bin/cargo-fuzz ## every fuzz target for FUZZ_SECONDS se
 
 reference: ## write docs/reference anew from the types
 	cargo build --locked
-	@for role in gateway dns users; do \
+	@for role in gateway l4 dns users; do \
 		target/debug/tidegate schema $$role --format markdown > docs/reference/$$role.md; \
 	done
 

@@ -25,6 +25,7 @@ pub(crate) fn main(args: &CheckArgs) -> ExitCode {
         let role = args.role.unwrap_or_else(|| role_of(file));
         let outcome = match role {
             Role::Gateway => Gateway::default().check(file),
+            Role::L4 => l4::role::check(file),
             Role::Dns => dns::role::check(file),
             Role::Users => users::role::check(file).map(|()| Vec::new()),
         };

@@ -1,4 +1,4 @@
-//! `tidegate handover`: a newer process takes the place of the gateway or DNS server that runs.
+//! `tidegate handover`: a newer process takes the place of the gateway, L4 balancer or DNS server that runs.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -27,7 +27,7 @@ pub(crate) struct HandoverArgs {
 /// Why nobody took over.
 #[derive(Debug, thiserror::Error)]
 enum HandoverError {
-    #[error("a process of {0} has no hand-over: it is for the gateway and for DNS")]
+    #[error("a process of {0} has no hand-over: it is for the gateway, for L4 and for DNS")]
     NotThis(&'static str),
     #[error("the successor could not be started: {0}")]
     Start(#[from] io::Error),

@@ -29,6 +29,8 @@ enum Command {
     Up(up::UpArgs),
     /// Run the L7 gateway.
     Gateway(RoleArgs),
+    /// Run the L4 balancer.
+    L4(l4::role::L4Args),
     /// Run the authoritative DNS server.
     Dns(dns::role::DnsArgs),
     /// Run the user services, all in this process or one part of them.
@@ -36,7 +38,7 @@ enum Command {
     /// Look at the data of the user services, or fill it.
     #[command(subcommand)]
     Store(users::tools::StoreCommand),
-    /// Replace the running gateway or DNS server by this binary, without a refused connection or a lost query.
+    /// Replace the running gateway, L4 balancer or DNS server by this binary, without a refused connection or a lost query.
     ///
     /// Starts this binary as the successor of the process that runs with the same
     /// `handover.socket`. It takes over the listening sockets, and only once it can serve. The old
@@ -56,6 +58,7 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Up(args) => up::main(&args),
         Command::Gateway(args) => Gateway::default().main(&args),
+        Command::L4(args) => l4::role::main(&args),
         Command::Dns(args) => dns::role::main(&args),
         Command::Users(args) => users::role::main(&args),
         Command::Store(command) => users::tools::main(&command),

@@ -19,6 +19,8 @@ pub(crate) struct SchemaArgs {
 pub(crate) enum Role {
     /// The L7 gateway.
     Gateway,
+    /// The L4 balancer.
+    L4,
     /// The authoritative DNS server.
     Dns,
     /// The user services.
@@ -34,12 +36,13 @@ enum Format {
 }
 
 impl Role {
-    pub(crate) const ALL: [Self; 3] = [Self::Gateway, Self::Dns, Self::Users];
+    pub(crate) const ALL: [Self; 4] = [Self::Gateway, Self::L4, Self::Dns, Self::Users];
 
     /// The JSON Schema of its configuration.
     pub(crate) fn schema(self) -> serde_json::Value {
         let schema = match self {
             Self::Gateway => schemars::schema_for!(gateway::Config),
+            Self::L4 => schemars::schema_for!(l4::Config),
             Self::Dns => schemars::schema_for!(dns::Config),
             Self::Users => schemars::schema_for!(users::role::RoleConfig),
         };
@@ -49,6 +52,7 @@ impl Role {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Gateway => "gateway",
+            Self::L4 => "l4",
             Self::Dns => "dns",
             Self::Users => "users",
         }

@@ -4,9 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use chassis::config::{Diagnostic, Place};
+use chassis::net::Networks;
 use chassis::net::handover::Handover;
 use chassis::net::proxy_protocol::ProxyHeader;
-use ipnet::IpNet;
 
 use crate::alias::Resolving;
 use crate::answer::Snapshot;
@@ -70,7 +70,7 @@ pub(crate) struct ListenerState {
     /// Whether connections begin with a PROXY header.
     pub(crate) proxy_header: ProxyHeader,
     /// Whose word on clients is taken.
-    pub(crate) trusted: Arc<[IpNet]>,
+    pub(crate) trusted: Networks,
     pub(crate) tls: Option<Arc<Terminator>>,
     pub(crate) http: Option<HttpState>,
 }
@@ -101,7 +101,6 @@ impl ListenerState {
 
     /// Whether this peer is a proxy whose word is taken.
     pub(crate) fn trusts(&self, peer: IpAddr) -> bool {
-        let peer = peer.to_canonical();
-        self.trusted.iter().any(|network| network.contains(&peer))
+        self.trusted.contains(peer)
     }
 }

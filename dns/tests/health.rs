@@ -10,9 +10,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chassis::config::{Located, load};
+use chassis::health::check::{CheckConfig, Checks};
 use serde::Deserialize;
 use tidegate_dns::geo::{SiteConfig, Sites};
-use tidegate_dns::health::{CheckConfig, Checks, Health, Plan};
+use tidegate_dns::health::{Health, Plan};
 use tidegate_dns::policy::{Family, Outcome, Policy, PolicyConfig, Status, Tables};
 use tokio::runtime::Handle;
 

@@ -7,6 +7,7 @@
 //!
 //! [`Judgement`] is pure. This module must not know what an address is good for.
 
+pub mod check;
 mod judgement;
 mod pace;
 pub mod probe;

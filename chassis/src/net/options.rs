@@ -103,6 +103,23 @@ impl TcpConfig {
         socket.set_tcp_user_timeout(Some(self.user_timeout.map_or(Duration::ZERO, Into::into)))?;
         set_defer_accept(socket, self.defer_accept.map_or(Duration::ZERO, Into::into))
     }
+
+    /// Sets up a new socket that is to be connected, as far as it is not so anyway.
+    ///
+    /// # Errors
+    /// What the kernel refuses.
+    pub fn apply_to_connection(&self, socket: &SockRef<'_>) -> io::Result<()> {
+        if self.nodelay {
+            socket.set_tcp_nodelay(true)?;
+        }
+        if let Some(idle) = self.keepalive {
+            socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(*idle))?;
+        }
+        match self.user_timeout {
+            Some(limit) => socket.set_tcp_user_timeout(Some(*limit)),
+            None => Ok(()),
+        }
+    }
 }
 
 #[allow(

@@ -1,12 +1,11 @@
 //! Where clients ask.
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use chassis::config::{Diagnostic, Located, Sources};
+use chassis::config::{Diagnostic, Sources};
+use chassis::net::Networks;
 use chassis::net::proxy_protocol::ProxyHeader;
-use ipnet::IpNet;
 
 use crate::config::{HttpConfig, ListenerConfig};
 use crate::state::{HttpState, ListenerState};
@@ -75,7 +74,7 @@ fn listener(config: &ListenerConfig, reading: &mut Reading<'_>) -> ListenerState
         dual_stack: config.dual_stack,
         place: config.address.place(),
         proxy_header,
-        trusted: networks(&config.trusted, &mut reading.mistakes),
+        trusted: Networks::compile(&config.trusted, &mut reading.mistakes),
         tls: tls.map(Arc::new),
         http: config
             .http
@@ -100,19 +99,4 @@ fn judged(http: &HttpConfig, mistakes: &mut Vec<Diagnostic>) -> HttpState {
         path: path.as_str().into(),
         streams: u32::from(*http.streams),
     }
-}
-
-fn networks(texts: &[Located<String>], mistakes: &mut Vec<Diagnostic>) -> Arc<[IpNet]> {
-    let mut networks = Vec::new();
-    for text in texts {
-        match text.parse().or_else(|_| text.parse().map(IpAddr::into)) {
-            Ok(network) => networks.push(network),
-            Err(_) => {
-                let wrong = text.wrong(format!("`{}` is not a network", **text));
-                let help = "write \"10.0.0.0/8\", \"2001:db8::/32\" or one address";
-                mistakes.push(wrong.help(help));
-            }
-        }
-    }
-    networks.into()
 }

@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use chassis::config::{Diagnostic, Sources};
+use chassis::health::check::Checks;
 
 use crate::answer::{Choice, Choose, Client, PolicyId};
 use crate::chooser::Chooser;
 use crate::config::Config;
 use crate::geo::{Geo, Sites};
-use crate::health::{Checks, HealthConfig, Plan, StateFile};
+use crate::health::{HealthConfig, Plan, StateFile};
 use crate::policy::Policy;
 use crate::zone::Zone;
 

@@ -6,6 +6,7 @@ mod zone;
 use std::collections::BTreeMap;
 
 use chassis::config::Located;
+use chassis::health::check::CheckConfig;
 use chassis::life::AdminConfig;
 use chassis::net::handover::HandoverConfig;
 use chassis::telemetry::LogConfig;
@@ -16,7 +17,7 @@ use crate::alias::ResolverConfig;
 use crate::dnssec::DnssecConfig;
 use crate::geo::{GeoConfig, SiteConfig};
 use crate::guard::{CookiesConfig, RateLimitConfig};
-use crate::health::{CheckConfig, HealthConfig};
+use crate::health::HealthConfig;
 use crate::policy::PolicyConfig;
 use crate::querylog::QueryLogConfig;
 use crate::transfer::{TransfersConfig, TsigConfig};

@@ -10,7 +10,6 @@
 //! changes when a verdict does, and not with each outcome. This module must not know names or packets.
 
 mod api;
-mod compile;
 mod config;
 mod monitor;
 mod overrides;
@@ -22,11 +21,7 @@ mod snapshot;
 mod tests;
 
 pub use self::api::router;
-pub use self::compile::{Check, Checks};
-pub use self::config::{
-    CheckConfig, CheckedType, DnsCheckConfig, HealthConfig, HttpCheckConfig, Start, TcpCheckConfig,
-    TlsCheckConfig, UdpCheckConfig,
-};
+pub use self::config::HealthConfig;
 pub use self::monitor::Health;
 pub use self::overrides::{Overrides, StateFileError};
 pub use self::plan::Plan;

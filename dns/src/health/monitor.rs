@@ -5,13 +5,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use chassis::health::check::Check;
 use chassis::health::probe::Failed;
 use chassis::health::{Judgement, keep_checking};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
-use super::compile::Check;
 use super::overrides::Overrides;
 use super::plan::{Plan, Target};
 use super::set::StateFile;
@@ -154,9 +154,7 @@ impl Health {
             keep_checking(probe, of.0, *interval, *timeout, hear).await;
         });
         Running {
-            judgement: check
-                .presumption()
-                .map_or_else(Judgement::default, Judgement::presumed),
+            judgement: check.judgement(),
             check: check.clone(),
             number,
             heard: false,

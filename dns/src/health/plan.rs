@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use chassis::config::Diagnostic;
+use chassis::health::check::{Check, Checks};
 
-use super::compile::{Check, Checks};
 use crate::geo::Sites;
 use crate::policy::{Endpoint, Policy};
 
@@ -80,7 +80,15 @@ fn target<'a>(
     let address = match &endpoint.probe {
         Some(probe) if probe.port() == 0 => return Err(probe.wrong("a port is from 1 to 65535")),
         Some(probe) => **probe,
-        None => SocketAddr::new(endpoint.address, check.port),
+        None => {
+            let Some(port) = check.port.or(check.usual) else {
+                let what = format!("the check `{}` does not say which port to ask", **name);
+                return Err(name
+                    .wrong(what)
+                    .help("add `port = 443` to it, or `probe` here"));
+            };
+            SocketAddr::new(endpoint.address, port)
+        }
     };
     Ok(Some(((address, name.to_string()), check)))
 }

@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::compile::Check;
-use super::config::Start;
 use super::monitor::{Inner, Running};
 use super::overrides::{EndpointOverride, Forced};
 use super::plan::Planned;
@@ -114,17 +112,6 @@ impl Running {
             None => Status::Unknown,
             Some(true) => Status::Up,
             Some(false) => Status::Down,
-        }
-    }
-}
-
-impl Check {
-    /// Whether an endpoint is answered with before its first check has ended.
-    pub(super) fn presumption(&self) -> Option<bool> {
-        match self.start {
-            Start::Unknown => None,
-            Start::Up => Some(true),
-            Start::Down => Some(false),
         }
     }
 }

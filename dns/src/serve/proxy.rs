@@ -54,9 +54,8 @@ fn refused(refusal: Refusal) -> io::Error {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use chassis::config::Place;
+    use chassis::net::Networks;
     use chassis::net::proxy_protocol::{LOCAL_V2, Tlvs, encode_v2};
 
     use super::*;
@@ -68,7 +67,7 @@ mod tests {
             dual_stack: false,
             place: Place::default(),
             proxy_header,
-            trusted: Arc::new(["10.0.0.0/8".parse().unwrap()]),
+            trusted: Networks::from_iter(["10.0.0.0/8".parse().unwrap()]),
             tls: None,
             http: None,
         }

@@ -14,10 +14,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use arc_swap::ArcSwap;
+use chassis::turns::turns;
 
-pub(crate) use chassis::turns::turns;
-
-use self::check::CheckSettings;
+pub(crate) use self::check::CheckSettings;
 use self::endpoint::health_epoch;
 pub(crate) use self::endpoint::{Count, Endpoint, PeerHttp, PeerSettings, PeerTls, Target};
 pub(crate) use self::tls_target::TlsTarget;

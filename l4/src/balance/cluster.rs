@@ -1,5 +1,6 @@
 //! Which of its endpoints a cluster gives to a connection.
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -7,7 +8,8 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use chassis::turns::turns;
 
-use super::{Endpoint, Maglev};
+use super::{Endpoint, Maglev, stable_hash};
+use crate::forward::{Member, Transport};
 
 /// How connections are dealt out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,8 +20,22 @@ pub enum Scheduler {
     LeastConnections,
     /// To the one of two, drawn by weight, that has fewer for its weight.
     TwoChoices,
-    /// Always to the same endpoint for the same hash, by a table that every balancer with this configuration has.
+    /// Always to the same endpoint for the same address of a client, by a table that every balancer with this
+    /// configuration has.
+    SourceHash,
+    /// Always to the same endpoint for the same flow, by a table that every balancer with this configuration has.
     Maglev,
+}
+
+/// What makes connections or sessions one flow, for every balancer alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flow {
+    /// What it is of.
+    pub transport: Transport,
+    /// The client.
+    pub client: SocketAddr,
+    /// The address that the client uses.
+    pub service: SocketAddr,
 }
 
 /// A named set of endpoints.
@@ -73,6 +89,32 @@ impl Cluster {
         &self.endpoints
     }
 
+    /// Its endpoints with their shares of new flows, for whoever forwards in its place.
+    pub fn members(&self) -> Vec<Member> {
+        let table = self.table.load();
+        let endpoints = self.endpoints.iter().zip(&table.shares);
+        let member = |(endpoint, share): (&Arc<Endpoint>, &u32)| Member {
+            address: endpoint.address,
+            share: *share,
+            well: endpoint.is_well(),
+        };
+        endpoints.map(member).collect()
+    }
+
+    /// How connections are dealt out.
+    pub fn scheduler(&self) -> Scheduler {
+        self.scheduler
+    }
+
+    /// What the endpoint of a flow is found by; 0 where that does not depend on the flow.
+    pub fn hash(&self, flow: impl FnOnce() -> Flow) -> u64 {
+        match self.scheduler {
+            Scheduler::RoundRobin | Scheduler::LeastConnections | Scheduler::TwoChoices => 0,
+            Scheduler::SourceHash => flow().of_source(),
+            Scheduler::Maglev => flow().of_all(),
+        }
+    }
+
     /// Deals by what the endpoints are now: to be called when one has changed, and every second while one
     /// starts slowly. Whether anything has changed.
     pub fn follow(&self, now: Instant) -> bool {
@@ -87,7 +129,7 @@ impl Cluster {
         let deal = match self.scheduler {
             Scheduler::RoundRobin | Scheduler::TwoChoices => Deal::Turns(turns(&shares)),
             Scheduler::LeastConnections => Deal::Fewest,
-            Scheduler::Maglev => {
+            Scheduler::SourceHash | Scheduler::Maglev => {
                 let names: Vec<_> = self
                     .endpoints
                     .iter()
@@ -165,6 +207,35 @@ impl Cluster {
     }
 }
 
+impl Flow {
+    fn of_source(&self) -> u64 {
+        stable_hash(&octets(self.client.ip()), SEED)
+    }
+
+    fn of_all(&self) -> u64 {
+        let mut octets = [0; 37];
+        octets[..16].copy_from_slice(&self::octets(self.client.ip()));
+        octets[16..18].copy_from_slice(&self.client.port().to_be_bytes());
+        octets[18..34].copy_from_slice(&self::octets(self.service.ip()));
+        octets[34..36].copy_from_slice(&self.service.port().to_be_bytes());
+        octets[36] = match self.transport {
+            Transport::Tcp => 6,
+            Transport::Udp => 17,
+        };
+        stable_hash(&octets, SEED)
+    }
+}
+
+/// Of the hashes of flows: others than those of endpoints.
+const SEED: u64 = 2;
+
+fn octets(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
+        IpAddr::V6(address) => address.octets(),
+    }
+}
+
 /// A further hash for a further turn; the first turn has the hash itself.
 fn another(hash: u64, turn: u64) -> u64 {
     match turn {
@@ -186,7 +257,6 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::stable_hash;
     use super::*;
 
     fn cluster(scheduler: Scheduler, weights: &[u32]) -> Cluster {
@@ -201,10 +271,11 @@ mod tests {
         Cluster::new(scheduler, Duration::ZERO, endpoints, now)
     }
 
-    const ALL: [Scheduler; 4] = [
+    const ALL: [Scheduler; 5] = [
         Scheduler::RoundRobin,
         Scheduler::LeastConnections,
         Scheduler::TwoChoices,
+        Scheduler::SourceHash,
         Scheduler::Maglev,
     ];
 
@@ -243,10 +314,34 @@ mod tests {
                 assert_eq!(cluster.pick(flow(number), &[]), Some(0), "{scheduler:?}");
                 assert_eq!(cluster.pick(flow(number), &[0]), None, "{scheduler:?}");
             }
-            cluster.endpoints()[0].set_weight(0, Instant::now());
+            cluster.endpoints()[0].set_weight(Some(0), Instant::now());
             cluster.follow(Instant::now());
             assert_eq!(cluster.pick(1, &[]), None, "{scheduler:?}");
         }
+    }
+
+    #[test]
+    fn a_flow_is_the_same_for_its_client_alone_or_with_all_that_makes_it() {
+        let flow = |port: u16, service: &str| Flow {
+            transport: Transport::Tcp,
+            client: SocketAddr::new("192.0.2.1".parse().expect("it is one"), port),
+            service: service.parse().expect("it is one"),
+        };
+        let by_source = cluster(Scheduler::SourceHash, &[1]);
+        let by_flow = cluster(Scheduler::Maglev, &[1]);
+        let (one, other) = (flow(1, "192.0.2.9:443"), flow(2, "192.0.2.9:443"));
+        assert_eq!(by_source.hash(|| one), by_source.hash(|| other));
+        assert_ne!(by_flow.hash(|| one), by_flow.hash(|| other));
+        assert_ne!(
+            by_flow.hash(|| one),
+            by_flow.hash(|| flow(1, "192.0.2.8:443"))
+        );
+        let mapped = Flow {
+            client: "[::ffff:192.0.2.1]:1".parse().expect("it is one"),
+            ..one
+        };
+        assert_eq!(by_flow.hash(|| one), by_flow.hash(|| mapped));
+        assert_eq!(cluster(Scheduler::RoundRobin, &[1]).hash(|| one), 0);
     }
 
     #[test]

@@ -5,16 +5,44 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use chassis::telemetry::Cells;
+
 /// An endpoint of a cluster.
 #[derive(Debug)]
 pub struct Endpoint {
     /// Where it listens.
     pub address: SocketAddr,
-    weight: AtomicU32,
+    /// As it is configured.
+    configured: AtomicU32,
+    /// As an operator has set it; [`UNSET`] when nobody has.
+    set: AtomicU32,
+    /// Connections at a time; 0 without a limit.
+    limit: AtomicU32,
+    /// What it was given.
+    pub counts: EndpointCounts,
     well: AtomicBool,
     open: AtomicU32,
     /// Since when it takes connections; none while it takes none.
     since: Mutex<Option<Instant>>,
+}
+
+/// What an endpoint was given, since it is known.
+#[derive(Debug)]
+pub struct EndpointCounts(Cells);
+
+/// A counter of an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counted {
+    /// Connections that were established.
+    Connected,
+    /// Attempts that failed.
+    Failed,
+    /// Times that it was passed over because it had as many connections as it may have.
+    Full,
+    /// Octets from clients.
+    Up,
+    /// Octets to clients.
+    Down,
 }
 
 /// A connection to an endpoint, which counts until this is dropped.
@@ -26,7 +54,10 @@ impl Endpoint {
     pub fn new(address: SocketAddr, weight: u32) -> Self {
         Self {
             address,
-            weight: weight.into(),
+            configured: weight.into(),
+            set: UNSET.into(),
+            limit: 0.into(),
+            counts: EndpointCounts(Cells::new(Counted::Down as usize + 1)),
             well: false.into(),
             open: 0.into(),
             since: Mutex::new(None),
@@ -35,13 +66,32 @@ impl Endpoint {
 
     /// Its share of the connections; 0 drains it.
     pub fn weight(&self) -> u32 {
-        self.weight.load(Relaxed)
+        self.set_weight_is()
+            .unwrap_or_else(|| self.configured.load(Relaxed))
     }
 
-    /// Gives it another share. Tables have to be built anew after it.
-    pub fn set_weight(&self, weight: u32, now: Instant) {
-        let before = self.weight.swap(weight, Relaxed);
-        if before == 0 || weight == 0 {
+    /// What an operator has set; none when it is as it is configured.
+    pub fn set_weight_is(&self) -> Option<u32> {
+        Some(self.set.load(Relaxed)).filter(|set| *set != UNSET)
+    }
+
+    /// Follows a configuration. Tables have to be built anew after it.
+    pub fn configure(&self, weight: u32, limit: Option<u32>, now: Instant) {
+        self.limit.store(limit.unwrap_or(0), Relaxed);
+        let before = self.weight();
+        self.configured.store(weight, Relaxed);
+        self.weighed(before, now);
+    }
+
+    /// Gives it another share than the configured one, or that one again. Tables have to be built anew after it.
+    pub fn set_weight(&self, weight: Option<u32>, now: Instant) {
+        let before = self.weight();
+        self.set.store(weight.unwrap_or(UNSET), Relaxed);
+        self.weighed(before, now);
+    }
+
+    fn weighed(&self, before: u32, now: Instant) {
+        if (before == 0) != (self.weight() == 0) {
             self.take_part(now);
         }
     }
@@ -69,10 +119,12 @@ impl Endpoint {
         self.open.load(Relaxed)
     }
 
-    /// Counts a connection.
-    pub fn lease(self: &Arc<Self>) -> Lease {
-        self.open.fetch_add(1, Relaxed);
-        Lease(self.clone())
+    /// Counts a connection; none when it has as many as it may have.
+    pub fn lease(self: &Arc<Self>) -> Option<Lease> {
+        let lease = Lease(self.clone());
+        let open = self.open.fetch_add(1, Relaxed);
+        let limit = self.limit.load(Relaxed);
+        (limit == 0 || open < limit).then_some(lease)
     }
 
     /// Its share at a moment, in parts of [`FULL`] of its weight: nothing while it is not well, and less than all
@@ -92,8 +144,23 @@ impl Endpoint {
     }
 }
 
+/// The weight of an endpoint that nobody has set.
+const UNSET: u32 = u32::MAX;
+
 /// The parts of a whole share.
 pub(super) const FULL: u32 = 10;
+
+impl EndpointCounts {
+    /// Counts.
+    pub fn add(&self, what: Counted, amount: u64) {
+        self.0.add(what as usize, amount);
+    }
+
+    /// What was counted.
+    pub fn sum(&self, what: Counted) -> u64 {
+        self.0.sum(what as usize)
+    }
+}
 
 impl Lease {
     /// Whose it is.
@@ -124,9 +191,9 @@ mod tests {
         assert_eq!((share(0), share(5), share(10)), (3, 15, 30));
         endpoint.set_well(true, start + Duration::from_secs(50));
         assert_eq!(share(51), 30, "it was well already");
-        endpoint.set_weight(0, start + Duration::from_secs(60));
+        endpoint.set_weight(Some(0), start + Duration::from_secs(60));
         assert_eq!(share(61), 0);
-        endpoint.set_weight(1, start + Duration::from_secs(70));
+        endpoint.set_weight(Some(1), start + Duration::from_secs(70));
         assert_eq!((share(71), share(80)), (1, 10));
     }
 
@@ -135,7 +202,10 @@ mod tests {
         let endpoint = Arc::new(Endpoint::new("192.0.2.1:80".parse().expect("it is one"), 1));
         let leases = [endpoint.lease(), endpoint.lease()];
         assert_eq!(endpoint.open(), 2);
+        endpoint.configure(1, Some(2), Instant::now());
+        assert!(endpoint.lease().is_none());
         drop(leases);
         assert_eq!(endpoint.open(), 0);
+        assert!(endpoint.lease().is_some());
     }
 }

@@ -8,6 +8,6 @@ mod cluster;
 mod endpoint;
 mod maglev;
 
-pub use self::cluster::{Cluster, Scheduler};
-pub use self::endpoint::{Endpoint, Lease};
+pub use self::cluster::{Cluster, Flow, Scheduler};
+pub use self::endpoint::{Counted, Endpoint, EndpointCounts, Lease};
 pub use self::maglev::{Maglev, stable_hash};

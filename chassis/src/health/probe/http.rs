@@ -7,7 +7,9 @@ use std::sync::{Arc, LazyLock};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use super::{Failed, connect};
 
@@ -66,6 +68,13 @@ impl TlsProbe {
             config: Arc::new(config),
         }
     }
+
+    pub(super) async fn connect(&self, target: SocketAddr) -> Result<TlsStream<TcpStream>, Failed> {
+        let stream = connect(target).await?;
+        let connector = TlsConnector::from(self.config.clone());
+        let stream = connector.connect(self.name.clone(), stream).await;
+        stream.map_err(|error| Failed::at("TLS", &error))
+    }
 }
 
 /// The authorities that the system trusts, read once.
@@ -83,15 +92,9 @@ const LONGEST_HEAD: usize = 16 << 10;
 
 impl HttpProbe {
     pub(super) async fn ask(&self, target: SocketAddr) -> Result<(), Failed> {
-        let stream = connect(target).await?;
         match &self.tls {
-            None => self.converse(stream, target).await,
-            Some(tls) => {
-                let connector = TlsConnector::from(tls.config.clone());
-                let stream = connector.connect(tls.name.clone(), stream).await;
-                let stream = stream.map_err(|error| Failed::at("TLS", &error))?;
-                self.converse(stream, target).await
-            }
+            None => self.converse(connect(target).await?, target).await,
+            Some(tls) => self.converse(tls.connect(target).await?, target).await,
         }
     }
 

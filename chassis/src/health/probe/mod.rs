@@ -26,6 +26,8 @@ pub enum Probe {
     Http(HttpProbe),
     /// A connection that is accepted.
     Tcp,
+    /// A TLS handshake that must succeed.
+    Tls(TlsProbe),
     /// A datagram that is answered.
     Udp(UdpProbe),
     /// A DNS query that is answered.
@@ -76,6 +78,7 @@ impl Probe {
             match self {
                 Self::Http(probe) => probe.ask(target).await,
                 Self::Tcp => connect(target).await.map(drop),
+                Self::Tls(probe) => probe.connect(target).await.map(drop),
                 Self::Udp(probe) => probe.ask(target).await,
                 Self::Dns(probe) => probe.ask(target).await,
             }

@@ -10,9 +10,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use chassis::config::{Located, Report, load};
+use chassis::health::check::{CheckConfig, Checks};
 use serde::Deserialize;
 
-use super::{CheckConfig, Checks, Health, HealthConfig, Plan, StateFile};
+use super::{Health, HealthConfig, Plan, StateFile};
 use crate::geo::{SiteConfig, Sites};
 use crate::policy::{Policy, PolicyConfig};
 

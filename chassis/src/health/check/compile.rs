@@ -1,34 +1,54 @@
 //! Checks, judged.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use chassis::config::{Diagnostic, Located, Sources};
-use chassis::health::probe::{DnsProbe, HttpProbe, Probe, RecordType, TlsProbe, UdpProbe};
-use chassis::health::{Damping, Thresholds};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName};
 
 use super::config::{
     CheckConfig, CheckedType, DnsCheckConfig, HttpCheckConfig, Start, TlsCheckConfig,
 };
+use crate::config::{Diagnostic, Located, Sources};
+use crate::health::probe::{DnsProbe, HttpProbe, Probe, RecordType, TlsProbe, UdpProbe};
+use crate::health::{Damping, Judgement, Thresholds};
 
 /// A check, ready to run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Check {
-    pub(super) probe: Probe,
-    /// The port to probe at the address of an endpoint.
-    pub(super) port: u16,
-    pub(super) interval: Duration,
-    pub(super) timeout: Duration,
-    pub(super) thresholds: Thresholds,
-    pub(super) start: Start,
+    /// What is asked.
+    pub probe: Probe,
+    /// The port to probe at the address of an endpoint; its own when none is set.
+    pub port: Option<u16>,
+    /// The port of what is asked, where the endpoint has none; none when there is no usual one.
+    pub usual: Option<u16>,
+    /// From one check to the next.
+    pub interval: Duration,
+    /// For an answer.
+    pub timeout: Duration,
+    /// How many outcomes change the verdict.
+    pub thresholds: Thresholds,
+    /// What an endpoint is before its first check.
+    pub start: Start,
+}
+
+impl Check {
+    /// What is thought of an endpoint before its first check has ended.
+    pub fn judgement(&self) -> Judgement {
+        match self.start {
+            Start::Unknown => Judgement::default(),
+            Start::Up => Judgement::presumed(true),
+            Start::Down => Judgement::presumed(false),
+        }
+    }
 }
 
 /// All checks by name.
 #[derive(Clone, Debug, Default)]
 pub struct Checks {
-    pub(super) all: BTreeMap<String, Check>,
+    /// By their names.
+    pub all: BTreeMap<String, Check>,
 }
 
 impl Checks {
@@ -66,10 +86,7 @@ impl Checks {
     }
 
     /// That there is no such check, and which one may be meant.
-    pub(crate) fn unknown<'a>(
-        name: &Located<String>,
-        known: impl Iterator<Item = &'a str>,
-    ) -> Diagnostic {
+    pub fn unknown<'a>(name: &Located<String>, known: impl Iterator<Item = &'a str>) -> Diagnostic {
         name.wrong(format!("there is no check `{}`", **name))
             .suggest(name, known)
     }
@@ -80,28 +97,8 @@ fn compile(
     config: &CheckConfig,
     sources: &mut Sources,
 ) -> Result<Check, Diagnostic> {
-    let (probe, port) = match (&config.http, &config.tcp, &config.udp, &config.dns) {
-        (Some(http), None, None, None) => http_probe(http, sources)?,
-        (None, Some(tcp), None, None) => (Probe::Tcp, tcp.port),
-        (None, None, Some(udp), None) => {
-            if udp.send.len() > LONGEST_DATAGRAM {
-                let limit = format!("at most {LONGEST_DATAGRAM} bytes");
-                return Err(udp.send.wrong(limit));
-            }
-            let probe = UdpProbe {
-                send: udp.send.as_bytes().to_vec(),
-                expect: udp.expect.as_bytes().to_vec(),
-            };
-            (Probe::Udp(probe), udp.port)
-        }
-        (None, None, None, Some(dns)) => (dns_probe(dns)?, dns.port),
-        _ => {
-            return Err(name
-                .wrong(format!("what does the check `{}` ask?", **name))
-                .help("write exactly one of `http`, `tcp`, `udp` and `dns`"));
-        }
-    };
-    if *port == 0 {
+    let (probe, port, usual) = asked(name, config, sources)?;
+    if let Some(port) = port.filter(|port| ***port == 0) {
         return Err(port.wrong("a port is from 1 to 65535"));
     }
     if config.interval.as_millis() < 10 {
@@ -117,7 +114,8 @@ fn compile(
     }
     Ok(Check {
         probe,
-        port: *port,
+        port: port.map(|port| **port),
+        usual,
         interval: **config.interval,
         timeout: **config.timeout,
         thresholds: Thresholds {
@@ -129,13 +127,56 @@ fn compile(
     })
 }
 
+/// What is asked, at which port, and at which one where neither this nor the endpoint says.
+type Asked<'a> = (Probe, Option<&'a Located<u16>>, Option<u16>);
+
+fn asked<'a>(
+    name: &Located<String>,
+    config: &'a CheckConfig,
+    sources: &mut Sources,
+) -> Result<Asked<'a>, Diagnostic> {
+    let CheckConfig {
+        http,
+        tcp,
+        tls,
+        udp,
+        dns,
+        ..
+    } = config;
+    Ok(match (http, tcp, tls, udp, dns) {
+        (Some(http), None, None, None, None) => {
+            let usual = if http.tls.is_some() { 443 } else { 80 };
+            (http_probe(http, sources)?, http.port.as_ref(), Some(usual))
+        }
+        (None, Some(tcp), None, None, None) => (Probe::Tcp, tcp.port.as_ref(), None),
+        (None, None, Some(tls), None, None) => {
+            let probe = tls_probe(&tls.server_name, tls.ca.as_ref(), sources)?;
+            (Probe::Tls(probe), tls.port.as_ref(), Some(443))
+        }
+        (None, None, None, Some(udp), None) => {
+            if udp.send.len() > LONGEST_DATAGRAM {
+                let limit = format!("at most {LONGEST_DATAGRAM} bytes");
+                return Err(udp.send.wrong(limit));
+            }
+            let probe = UdpProbe {
+                send: udp.send.as_bytes().to_vec(),
+                expect: udp.expect.as_bytes().to_vec(),
+            };
+            (Probe::Udp(probe), udp.port.as_ref(), None)
+        }
+        (None, None, None, None, Some(dns)) => (dns_probe(dns)?, dns.port.as_ref(), Some(53)),
+        _ => {
+            return Err(name
+                .wrong(format!("what does the check `{}` ask?", **name))
+                .help("write exactly one of `http`, `tcp`, `tls`, `udp` and `dns`"));
+        }
+    })
+}
+
 /// What fits into a datagram on every way (RFC 8085, section 3.2).
 const LONGEST_DATAGRAM: usize = 1200;
 
-fn http_probe(
-    config: &HttpCheckConfig,
-    sources: &mut Sources,
-) -> Result<(Probe, Located<u16>), Diagnostic> {
+fn http_probe(config: &HttpCheckConfig, sources: &mut Sources) -> Result<Probe, Diagnostic> {
     let odd = |text: &str| text.contains(|c: char| c.is_whitespace() || c.is_control());
     if !config.path.starts_with('/') || odd(&config.path) {
         return Err(config
@@ -158,24 +199,26 @@ fn http_probe(
         [] => vec![200..=399],
         listed => listed.iter().map(|status| **status..=**status).collect(),
     };
-    let tls = config.tls.as_ref().map(|tls| tls_probe(tls, sources));
+    let tls = config.tls.as_ref();
+    let tls =
+        tls.map(|TlsCheckConfig { server_name, ca }| tls_probe(server_name, ca.as_ref(), sources));
     let tls = tls.transpose()?;
-    let usual = if tls.is_some() { 443 } else { 80 };
-    let probe = HttpProbe {
+    Ok(Probe::Http(HttpProbe {
         path: config.path.to_string(),
         host: config.host.clone().map(Located::into_inner),
         statuses,
         tls,
-    };
-    let port = config.port.unwrap_or_else(|| Located::nowhere(usual));
-    Ok((Probe::Http(probe), port))
+    }))
 }
 
-fn tls_probe(config: &TlsCheckConfig, sources: &mut Sources) -> Result<TlsProbe, Diagnostic> {
-    let name = &config.server_name;
+fn tls_probe(
+    name: &Located<String>,
+    ca: Option<&Located<PathBuf>>,
+    sources: &mut Sources,
+) -> Result<TlsProbe, Diagnostic> {
     let server = ServerName::try_from(name.to_string());
     let server = server.map_err(|_| name.wrong("not a host name"))?;
-    let Some(ca) = &config.ca else {
+    let Some(ca) = ca else {
         return Ok(TlsProbe::new(server, None));
     };
     let path = sources.resolve(ca, ca.place());

@@ -1,0 +1,218 @@
+//! Listeners, judged.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use chassis::config::{Diagnostic, Located};
+use chassis::net::proxy_protocol::ProxyHeader;
+use chassis::net::{ListenOptions, Networks};
+
+use super::clusters::{Clusters, zero};
+use super::routes;
+use crate::admission::Admission;
+use crate::config::{Config, LimitsConfig, ListenerConfig, Mode, TimeoutsConfig};
+use crate::forward::Transport;
+use crate::relay;
+use crate::state::{Limits, ListenerState, Routing, State, Timeouts};
+
+pub(super) fn compile(
+    config: &Config,
+    clusters: &Clusters,
+    before: Option<&State>,
+    now: Instant,
+    mistakes: &mut Vec<Diagnostic>,
+) -> Vec<ListenerState> {
+    routes::judge(config, clusters, mistakes);
+    let mut listeners: Vec<ListenerState> = Vec::new();
+    for listener in &config.listener {
+        twice(listener, &listeners, mistakes);
+        let routing = routes::compile(listener, config, clusters, mistakes);
+        if let Some(mistake) = without_use(listener, &routing) {
+            mistakes.push(mistake);
+        }
+        only_for_proxies(listener, mistakes);
+        let known = before.and_then(|before| {
+            let mut known = before.listeners.iter();
+            known.find(|known| *known.name == **listener.name)
+        });
+        listeners.push(ListenerState {
+            name: listener.name.as_str().into(),
+            address: *listener.address,
+            mode: *listener.mode,
+            transport: *listener.protocol,
+            place: listener.address.place(),
+            options: options(listener, mistakes),
+            routing: Arc::new(routing),
+            proxy_header: *listener.proxy_protocol,
+            trusted: Networks::compile(&listener.trusted, mistakes),
+            allow: match listener.allow.is_empty() {
+                true => None,
+                false => Some(Networks::compile(&listener.allow, mistakes)),
+            },
+            deny: Networks::compile(&listener.deny, mistakes),
+            limits: limits(&listener.limits, mistakes),
+            timeouts: timeouts(&listener.timeouts, mistakes),
+            transparent: *listener.transparent,
+            admission: match known {
+                Some(known) => known.admission.clone(),
+                None => Arc::new(Admission::new(now)),
+            },
+            counts: known.map_or_else(Arc::default, |known| known.counts.clone()),
+        });
+    }
+    if listeners.is_empty() {
+        let nowhere = Diagnostic::new(config.admin.address.place(), "there is no listener");
+        mistakes.push(nowhere.help("add one: `[[listener]]` with `name`, `address` and `cluster`"));
+    }
+    listeners
+}
+
+fn twice(config: &ListenerConfig, others: &[ListenerState], mistakes: &mut Vec<Diagnostic>) {
+    if others.iter().any(|other| *other.name == **config.name) {
+        let what = format!("a listener `{}` is there already", *config.name);
+        mistakes.push(config.name.wrong(what));
+    }
+    let address = *config.address;
+    let same =
+        |other: &&ListenerState| other.address == address && other.transport == *config.protocol;
+    if address.port() != 0 && others.iter().any(|other| same(&other)) {
+        let what = format!("another listener is on {address} already");
+        mistakes.push(config.address.wrong(what));
+    }
+    if *config.name == "admin" {
+        mistakes.push(
+            config
+                .name
+                .wrong("`admin` is the name of the admin listener"),
+        );
+    }
+}
+
+/// That nobody would get what comes.
+fn without_use(config: &ListenerConfig, routing: &Routing) -> Option<Diagnostic> {
+    let wanted = config.cluster.is_some() || (*config.mode == Mode::Proxy && routing.by_name());
+    let what = format!("the listener `{}` leads to no cluster", *config.name);
+    (!wanted).then(|| {
+        let wrong = config.name.wrong(what);
+        match *config.mode {
+            Mode::Proxy => wrong.help("add `cluster`, or a `[[route]]`"),
+            Mode::Nat | Mode::Dr => wrong.help("add `cluster`"),
+        }
+    })
+}
+
+/// What the kernel does not do.
+fn only_for_proxies(config: &ListenerConfig, mistakes: &mut Vec<Diagnostic>) {
+    let header = *config.proxy_protocol;
+    if header != ProxyHeader::Off && config.trusted.is_empty() {
+        let wrong = config
+            .proxy_protocol
+            .wrong("no PROXY header would be read: the listener trusts nobody");
+        mistakes.push(wrong.help("add the balancers' networks: `trusted = [\"10.0.0.0/8\"]`"));
+    }
+    if header != ProxyHeader::Off && *config.protocol == Transport::Udp {
+        mistakes.push(
+            config
+                .proxy_protocol
+                .wrong("datagrams never begin with a PROXY header"),
+        );
+    }
+    if *config.mode == Mode::Proxy {
+        return;
+    }
+    let mode = match *config.mode {
+        Mode::Nat => "nat",
+        _ => "dr",
+    };
+    let address = &config.address;
+    if address.port() == 0 || address.ip().is_unspecified() {
+        let what = format!("mode `{mode}` needs the address and the port that clients use");
+        mistakes.push(address.wrong(what));
+    }
+    let own = |place, key: &str| {
+        let what =
+            format!("`{key}` is for mode `proxy`: in mode `{mode}` the kernel carries what comes");
+        Diagnostic::new(place, what)
+    };
+    if header != ProxyHeader::Off {
+        mistakes.push(own(config.proxy_protocol.place(), "proxy_protocol"));
+    }
+    if *config.transparent {
+        let help = "endpoints see the client's address anyway";
+        mistakes.push(own(config.transparent.place(), "transparent").help(help));
+    }
+    for (key, list) in [("allow", &config.allow), ("deny", &config.deny)] {
+        mistakes.extend(list.first().map(|first| own(first.place(), key)));
+    }
+    let LimitsConfig {
+        connections,
+        per_client,
+        accept_rate,
+    } = &config.limits;
+    let rate = accept_rate.as_ref().map(|rate| &rate.per_second);
+    for limit in [connections.as_ref(), per_client.as_ref(), rate]
+        .into_iter()
+        .flatten()
+    {
+        mistakes.push(own(limit.place(), "limits"));
+    }
+}
+
+fn options(config: &ListenerConfig, mistakes: &mut Vec<Diagnostic>) -> ListenOptions {
+    if let Err(what) = config.tcp.validate() {
+        mistakes.push(config.tcp.wrong(what));
+    }
+    if *config.dual_stack && !config.address.is_ipv6() {
+        mistakes.push(
+            config
+                .dual_stack
+                .wrong("an IPv4 address takes no IPv6 clients"),
+        );
+    }
+    if *config.backlog == 0 {
+        mistakes.push(config.backlog.wrong("must be 1 at least"));
+    }
+    ListenOptions {
+        dual_stack: *config.dual_stack,
+        backlog: *config.backlog,
+        tcp: config.tcp.clone().into_inner(),
+        ..ListenOptions::default()
+    }
+}
+
+fn limits(config: &LimitsConfig, mistakes: &mut Vec<Diagnostic>) -> Limits {
+    let mut judged = |limit: Option<&Located<u32>>| {
+        let limit = limit?;
+        if **limit == 0 {
+            mistakes.push(limit.wrong("must be 1 at least"));
+        }
+        Some(**limit)
+    };
+    let rate = config.accept_rate.as_ref();
+    let per_second = judged(rate.map(|rate| &rate.per_second));
+    let burst = judged(rate.and_then(|rate| rate.burst.as_ref()));
+    Limits {
+        connections: judged(config.connections.as_ref()),
+        per_client: judged(config.per_client.as_ref()),
+        accept_rate: per_second.map(|rate| (rate, burst.unwrap_or(rate))),
+    }
+}
+
+fn timeouts(config: &TimeoutsConfig, mistakes: &mut Vec<Diagnostic>) -> Timeouts {
+    let TimeoutsConfig {
+        first_bytes,
+        idle,
+        half_closed,
+        total,
+    } = config;
+    let periods = [first_bytes, idle, half_closed];
+    mistakes.extend(periods.into_iter().chain(total).filter_map(zero));
+    Timeouts {
+        first_bytes: ***first_bytes,
+        relay: relay::Limits {
+            idle: ***idle,
+            half_closed: ***half_closed,
+            total: total.as_ref().map(|total| ***total),
+        },
+    }
+}

@@ -1,0 +1,97 @@
+//! `Config` to `State`: where a configuration is judged.
+
+mod clusters;
+mod listeners;
+mod routes;
+
+use std::path::Path;
+use std::time::Instant;
+
+use chassis::config::{Diagnostic, Loaded, Report, load};
+use chassis::health::check::Checks;
+use chassis::net::handover::Handover;
+use chassis::net::room_for_clients;
+
+use crate::config::Config;
+use crate::health::Plan;
+use crate::state::State;
+
+/// A configuration that is sound.
+pub(crate) struct Compiled {
+    pub(crate) state: State,
+    pub(crate) plan: Plan,
+    pub(crate) loaded: Loaded<Config>,
+    /// What is sound, but probably not meant: `file:line:column: message`.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Reads and judges a configuration file with everything that it names. What is known of listeners and endpoints goes
+/// over from the state before.
+///
+/// # Errors
+/// Every mistake, with its place.
+pub(crate) fn compile(
+    file: &Path,
+    before: Option<&State>,
+    now: Instant,
+) -> Result<Compiled, Report> {
+    let mut loaded = load::<Config>(file)?;
+    let mut mistakes = Vec::new();
+    let mut warnings = Vec::new();
+    let config = &loaded.config;
+    limits(config, &mut mistakes);
+    let checks = Checks::compile(&config.check, &mut loaded.sources);
+    let checks = checks.unwrap_or_else(|wrong| {
+        mistakes.extend(wrong);
+        Checks::default()
+    });
+    let clusters = clusters::compile(config, before, now, &mut mistakes);
+    let plan = clusters::plan(config, &clusters, &checks, &mut mistakes);
+    let listeners = listeners::compile(config, &clusters, before, now, &mut mistakes);
+    warnings.extend(routes::warnings(config, &listeners));
+    warnings.extend(clusters::unused(config));
+    let handover = config.handover.as_ref();
+    let handover = handover.map(|config| Handover::compile(config, &loaded.sources));
+    let handover = handover.transpose().unwrap_or_else(|mistake| {
+        mistakes.push(mistake);
+        None
+    });
+    if !mistakes.is_empty() {
+        return Err(loaded.report(mistakes));
+    }
+    let connections = config.connections.as_ref().map(|limit| **limit);
+    let state = State {
+        clusters,
+        listeners,
+        connections: connections.unwrap_or_else(room),
+        handover,
+    };
+    let warnings = warnings.iter().map(|Diagnostic { place, message, .. }| {
+        let place = loaded.sources.locate(*place);
+        format!("{place}: {message}")
+    });
+    Ok(Compiled {
+        warnings: warnings.collect(),
+        state,
+        plan,
+        loaded,
+    })
+}
+
+/// Each connection of a client needs one more, to an endpoint.
+fn room() -> u32 {
+    let descriptors = room_for_clients().unwrap_or(usize::MAX);
+    u32::try_from(descriptors / 2).unwrap_or(u32::MAX)
+}
+
+fn limits(config: &Config, mistakes: &mut Vec<Diagnostic>) {
+    mistakes.extend(config.admin.validate().err());
+    mistakes.extend(config.log.validate().err());
+    let threads = config.threads.as_ref();
+    if let Some(threads) = threads.filter(|threads| !(1..=1024).contains(&***threads)) {
+        mistakes.push(threads.wrong("from 1 to 1024 threads"));
+    }
+    if let Some(connections) = config.connections.as_ref().filter(|limit| ***limit == 0) {
+        mistakes.push(connections.wrong("must be 1 at least"));
+    }
+}

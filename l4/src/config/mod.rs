@@ -1,0 +1,53 @@
+//! The configuration file of the role, as it is written. What it means is judged by `compile`.
+
+mod cluster;
+mod listener;
+mod route;
+
+use std::collections::BTreeMap;
+
+use chassis::config::Located;
+use chassis::health::check::CheckConfig;
+use chassis::life::AdminConfig;
+use chassis::net::handover::HandoverConfig;
+use chassis::telemetry::LogConfig;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+pub use self::cluster::{ClusterConfig, EndpointConfig, ProxyVersion, SchedulerConfig};
+pub use self::listener::{AcceptRateConfig, LimitsConfig, ListenerConfig, Mode, TimeoutsConfig};
+pub use self::route::RouteConfig;
+
+/// The configuration of `tidegate l4`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where operators look at this process.
+    pub admin: AdminConfig,
+    /// How the program logs its own events.
+    #[serde(default)]
+    pub log: LogConfig,
+    /// Threads that carry connections, each with sockets of its own; the number of cores when it is not set. A change
+    /// needs a restart.
+    #[serde(default)]
+    pub threads: Option<Located<u16>>,
+    /// Connections of clients at a time over all listeners; one over it is closed at once. When it is not set, half as
+    /// many as the process may have open files, less an eighth: a connection needs two, and splicing pipes.
+    #[serde(default)]
+    pub connections: Option<Located<u32>>,
+    /// How a newer process can take this one's place without a refused connection, with `tidegate handover`.
+    #[serde(default)]
+    pub handover: Option<HandoverConfig>,
+    /// Where clients connect.
+    #[serde(default)]
+    pub listener: Vec<ListenerConfig>,
+    /// Which cluster gets connections for a name; without one, the cluster of the listener.
+    #[serde(default)]
+    pub route: Vec<RouteConfig>,
+    /// How endpoints are checked, by name.
+    #[serde(default)]
+    pub check: BTreeMap<Located<String>, CheckConfig>,
+    /// Named sets of endpoints.
+    #[serde(default)]
+    pub cluster: BTreeMap<Located<String>, ClusterConfig>,
+}

@@ -1,0 +1,68 @@
+//! Sockets and threads.
+//!
+//! ```text
+//! a thread for each core, with sockets of its own (SO_REUSEPORT) and a runtime of its own:
+//! accept -> limits -> PROXY header -> name -> cluster -> connect -> PROXY header -> relay
+//! ```
+
+mod accept;
+mod connect;
+mod connection;
+mod ending;
+mod first_bytes;
+mod listeners;
+mod workers;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+use arc_swap::ArcSwap;
+use chassis::telemetry::Pressure;
+
+pub(crate) use self::ending::Ending;
+pub(crate) use self::listeners::{Listeners, Plan};
+pub(crate) use self::workers::Workers;
+
+use crate::health::Health;
+use crate::state::State;
+
+/// What every thread and connection has a part in.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    /// Where connections go.
+    pub(crate) state: ArcSwap<State>,
+    /// Which endpoints are well.
+    pub(crate) health: Arc<Health>,
+    /// Connections over all listeners.
+    pub(crate) open: Arc<Open>,
+    /// The load of the process.
+    pub(crate) pressure: Arc<Pressure>,
+}
+
+/// How many connections the process has.
+#[derive(Debug, Default)]
+pub(crate) struct Open(AtomicU32);
+
+/// A connection that counts until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Seat(Arc<Open>);
+
+impl Open {
+    /// Counts a connection; none when there are as many as there may be.
+    pub(crate) fn take(self: &Arc<Self>, limit: u32) -> Option<Seat> {
+        let seat = Seat(self.clone());
+        let open = self.0.fetch_add(1, Relaxed);
+        (open < limit).then_some(seat)
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> u32 {
+        self.0.load(Relaxed)
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Relaxed);
+    }
+}
