@@ -26,6 +26,8 @@
 //!   tokens           access tokens, sound and forged
 //!   authority        certificates of an authority of the test's own
 //!   openssl          TLS clients of other makes
+//!   lab              network namespaces: a client, a balancer and endpoints
+//!   byte_peers       peers in them that hold streams and datagrams to the byte
 //!   user_services    several processes of the user services on the same servers
 //! ```
 //!
@@ -37,6 +39,7 @@ pub mod answer;
 pub mod api;
 pub mod authority;
 pub mod binary;
+pub mod byte_peers;
 pub mod certified;
 pub mod dns_load;
 pub mod dns_site;
@@ -45,6 +48,7 @@ pub mod eventually;
 pub mod gateway;
 pub mod h2_raw;
 pub mod http1;
+pub mod lab;
 pub mod load;
 pub mod name_server;
 pub mod nginx;
