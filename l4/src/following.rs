@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use chassis::life::Life;
 
+use crate::config::Mode;
 use crate::health::{Health, Plan};
 use crate::serve::Shared;
 
@@ -32,7 +33,13 @@ pub(crate) async fn begin(health: &Arc<Health>, plan: Plan, life: &Life) -> bool
 /// Lets whichever state serves follow every change.
 pub(crate) async fn follow(shared: Arc<Shared>) {
     loop {
-        shared.state.load().follow(Instant::now());
+        {
+            let state = shared.state.load();
+            state.follow(Instant::now());
+            if let Some(direct_return) = shared.direct_return.get() {
+                direct_return.set(state.services(Mode::Dr));
+            }
+        }
         tokio::select! {
             () = shared.health.changed.notified() => {}
             () = tokio::time::sleep(STEP) => {}

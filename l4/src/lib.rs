@@ -18,6 +18,7 @@ pub mod balance;
 mod compile;
 pub mod config;
 pub mod dr;
+mod flush;
 mod following;
 pub mod forward;
 mod health;

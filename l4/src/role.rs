@@ -17,7 +17,9 @@ use chassis::net::{Bound, Inherited, raise_descriptor_limit};
 use tokio::sync::Mutex;
 
 use crate::compile::{Compiled, compile};
-use crate::config::Config;
+use crate::config::{Config, Mode};
+use crate::dr::{Dr, DrOptions};
+use crate::flush::{self, FlushArgs};
 use crate::following;
 use crate::health::Health;
 use crate::metrics::L4Collector;
@@ -31,15 +33,25 @@ const LEAVE: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct L4Args {
+    #[command(subcommand)]
+    command: Option<L4Command>,
     /// None with a subcommand.
     #[command(flatten)]
     role: Option<RoleArgs>,
 }
 
+#[derive(Clone, Debug, clap::Subcommand)]
+enum L4Command {
+    /// Take out of the kernel what a process has left there that was killed: nothing is forwarded any more.
+    Flush(FlushArgs),
+}
+
 /// Runs the role until it is told to stop.
 pub fn main(args: &L4Args) -> ExitCode {
-    let Some(args) = &args.role else {
-        return ExitCode::FAILURE;
+    let args = match (&args.command, &args.role) {
+        (Some(L4Command::Flush(args)), _) => return flush::main(args),
+        (None, Some(args)) => args,
+        (None, None) => return ExitCode::FAILURE,
     };
     // Before there is a second thread.
     let systemd = Inherited::from_systemd();
@@ -79,7 +91,7 @@ struct Running<'a> {
     /// None until it serves.
     admin: Option<Admin>,
     /// What only a restart changes.
-    fixed: (std::net::SocketAddr, Option<u16>),
+    fixed: (std::net::SocketAddr, Option<u16>, DrOptions),
 }
 
 async fn serve(args: &RoleArgs, systemd: Inherited) -> Result<(), StartError> {
@@ -99,12 +111,14 @@ async fn serve(args: &RoleArgs, systemd: Inherited) -> Result<(), StartError> {
     let mut running = Running::new(args, config, state, &life)?;
     let mut inherited = systemd;
     let taking_over = args.take_over.is_some();
+    running.begin_direct_return(taking_over).await?;
     let started = running.start(args, config, plan, &mut inherited, &life);
     let Some((admin, plan)) = started.await? else {
         return Ok(());
     };
     tokio::spawn(following::follow(running.shared.clone()));
     running.open(plan);
+    running.forward().await;
     inherited.close_unclaimed();
     let mut addresses = running.addresses();
     addresses.insert("admin".into(), admin.address().to_string());
@@ -136,9 +150,9 @@ fn told(file: &Path, mistake: Diagnostic) -> StartError {
     }
 }
 
-fn fixed(config: &Config) -> (std::net::SocketAddr, Option<u16>) {
+fn fixed(config: &Config) -> (std::net::SocketAddr, Option<u16>, DrOptions) {
     let threads = config.threads.as_ref().map(|threads| **threads);
-    (*config.admin.address, threads)
+    (*config.admin.address, threads, config.dr.clone())
 }
 
 fn warn(warnings: &[String]) {
@@ -163,6 +177,7 @@ impl<'a> Running<'a> {
             health: Arc::default(),
             open: Arc::default(),
             pressure: life.pressure.clone(),
+            direct_return: std::sync::OnceLock::new(),
         });
         life.registry
             .register(Box::new(L4Collector(shared.clone())))?;
@@ -179,6 +194,40 @@ impl<'a> Running<'a> {
 
     fn health(&self) -> &Arc<Health> {
         &self.shared.health
+    }
+
+    /// Loads the program of the mode `dr` when a listener has it. It forwards as before until it is told what.
+    ///
+    /// # Errors
+    /// When the kernel or another process does not allow it.
+    async fn begin_direct_return(&self, taking_over: bool) -> Result<(), StartError> {
+        let state = self.shared.state.load_full();
+        self.begin_direct_return_for(&state, taking_over)
+            .await
+            .map_err(StartError::Io)
+    }
+
+    async fn begin_direct_return_for(&self, state: &State, taking_over: bool) -> std::io::Result<()> {
+        let wanted = state.listeners.iter().any(|one| one.mode == Mode::Dr);
+        let place = &self.shared.direct_return;
+        if wanted && place.get().is_none() {
+            let (.., options) = &self.fixed;
+            let begun = Dr::start(options.clone(), taking_over).await;
+            // There is one reload at a time, and none before the start.
+            let _ = place.set(begun.map_err(std::io::Error::other)?);
+        }
+        Ok(())
+    }
+
+    /// Has the kernel forward what the configuration says, and waits for it.
+    async fn forward(&self) {
+        let Some(direct_return) = self.shared.direct_return.get() else {
+            return;
+        };
+        direct_return.set(self.shared.state.load().services(Mode::Dr));
+        if !direct_return.applied(APPLIED).await {
+            tracing::warn!("mode dr: not every endpoint is reached");
+        }
     }
 
     /// Binds everything, and learns which endpoints are well; none when the process is to leave meanwhile.
@@ -287,11 +336,16 @@ impl<'a> Running<'a> {
             warnings,
         } = compiled;
         if fixed(&loaded.config) != self.fixed {
-            tracing::warn!("`admin` or `threads` changed: that takes effect at the next start");
+            tracing::warn!("`admin`, `threads` or `dr` changed: that takes effect at the next start");
         }
         let planned = self.plan(&state, &mut Inherited::default());
         let planned =
             planned.and_then(|sockets| self.door.follow(state.handover.as_ref()).map(|()| sockets));
+        let begun = self.begin_direct_return_for(&state, false).await;
+        let planned = planned.and_then(|sockets| match begun {
+            Ok(()) => Ok(sockets),
+            Err(error) => Err(Diagnostic::new(loaded.place_of("dr"), error.to_string())),
+        });
         match planned {
             Ok(sockets) => {
                 warn(&warnings);
@@ -329,6 +383,10 @@ impl<'a> Running<'a> {
     /// Lets connections end.
     async fn finish(&mut self, life: &Life) {
         let replaced = life.stage() == Stage::Replaced;
+        if let Some(direct_return) = self.shared.direct_return.get() {
+            let (.., options) = &self.fixed;
+            direct_return.leave(replaced || options.keep).await;
+        }
         if !replaced {
             self.door.close();
             self.listeners.close(false);
@@ -357,6 +415,9 @@ impl<'a> Running<'a> {
         }
     }
 }
+
+/// How long a start waits until the kernel forwards what it is to.
+const APPLIED: Duration = Duration::from_secs(2);
 
 /// How there would be a process to take the place of.
 const START: &str = "start one with `tidegate l4`";

@@ -1,6 +1,7 @@
 //! `Config` to `State`: where a configuration is judged.
 
 mod clusters;
+mod direct_return;
 mod listeners;
 mod routes;
 
@@ -48,6 +49,7 @@ pub(crate) fn compile(
     let clusters = clusters::compile(config, before, now, &mut mistakes);
     let plan = clusters::plan(config, &clusters, &checks, &mut mistakes);
     let listeners = listeners::compile(config, &clusters, before, now, &mut mistakes);
+    direct_return::judge(&loaded, &mut mistakes);
     warnings.extend(routes::warnings(config, &listeners));
     warnings.extend(clusters::unused(config));
     let handover = config.handover.as_ref();

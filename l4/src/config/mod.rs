@@ -17,6 +17,7 @@ use serde::Deserialize;
 pub use self::cluster::{ClusterConfig, EndpointConfig, ProxyVersion, SchedulerConfig};
 pub use self::listener::{AcceptRateConfig, LimitsConfig, ListenerConfig, Mode, TimeoutsConfig};
 pub use self::route::RouteConfig;
+use crate::dr::DrOptions;
 
 /// The configuration of `tidegate l4`.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -47,6 +48,9 @@ pub struct Config {
     /// How endpoints are checked, by name.
     #[serde(default)]
     pub check: BTreeMap<Located<String>, CheckConfig>,
+    /// Options of all listeners with mode `dr`. A change needs a restart, or a hand-over.
+    #[serde(default)]
+    pub dr: DrOptions,
     /// Named sets of endpoints.
     #[serde(default)]
     pub cluster: BTreeMap<Located<String>, ClusterConfig>,

@@ -9,6 +9,9 @@
 //! No packet passes through this process. It says who is well, and reads what was counted.
 
 mod config;
+
+#[cfg(not(feature = "dr"))]
+mod absent;
 #[cfg(feature = "dr")]
 mod error;
 #[cfg(feature = "dr")]
@@ -20,6 +23,8 @@ mod layout;
 #[cfg(feature = "dr")]
 mod maps;
 #[cfg(feature = "dr")]
+mod metrics;
+#[cfg(feature = "dr")]
 mod neighbours;
 #[cfg(feature = "dr")]
 mod pins;
@@ -30,6 +35,8 @@ mod program;
 #[cfg(feature = "dr")]
 mod run;
 
+#[cfg(not(feature = "dr"))]
+pub use self::absent::{Dr, DrError, flush};
 pub use self::config::{Attach, DrOptions};
 #[cfg(feature = "dr")]
 pub use self::{

@@ -1,10 +1,13 @@
 //! The mode while the process runs: what is wanted and what the network is like becomes what the kernel does.
 
 use std::collections::{BTreeSet, HashMap};
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use prometheus::proto::MetricFamily;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -14,7 +17,7 @@ use super::config::parse_mac;
 use super::forwarder::{self, Forwarder};
 use super::layout::Way;
 use super::neighbours::{Interface, Neighbours, NoWay};
-use super::{Counters, DrError, DrOptions};
+use super::{Counters, DrError, DrOptions, metrics};
 
 /// Between two looks at the network.
 const LOOK: Duration = Duration::from_secs(1);
@@ -24,17 +27,27 @@ const SOON: Duration = Duration::from_millis(50);
 
 /// The kernel's forwarding, as long as this process is to look after it.
 pub struct Dr {
-    wanted: watch::Sender<Arc<[Service]>>,
+    wanted: watch::Sender<Wanted>,
     shared: Arc<Shared>,
-    task: JoinHandle<()>,
+    /// None after the end.
+    task: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What is to be forwarded. The number grows with every change.
+#[derive(Clone, Debug, Default)]
+struct Wanted {
+    number: u64,
+    services: Arc<[Service]>,
 }
 
 struct Shared {
     /// None until a predecessor has let go of it, and after the end.
     forwarder: Mutex<Option<Forwarder>>,
+    /// Whether nobody is to take hold of it again.
+    left: AtomicBool,
     /// Why endpoints are not reached.
     silent: Mutex<HashMap<IpAddr, NoWay>>,
-    /// What is done: grows with every attempt that succeeded.
+    /// The number of what the kernel does, once all endpoints that are well are reached.
     applied: watch::Sender<u64>,
 }
 
@@ -87,9 +100,10 @@ impl Dr {
             Err(DrError::Taken(_)) if taking_over => None,
             Err(error) => return Err(error),
         };
-        let (wanted, changes) = watch::channel(Arc::default());
+        let (wanted, changes) = watch::channel(Wanted::default());
         let shared = Arc::new(Shared {
             forwarder: Mutex::new(forwarder),
+            left: AtomicBool::new(false),
             silent: Mutex::default(),
             applied: watch::Sender::new(0),
         });
@@ -97,23 +111,32 @@ impl Dr {
         Ok(Self {
             wanted,
             shared,
-            task,
+            task: Mutex::new(Some(task)),
         })
     }
 
     /// What is to be forwarded from now on: the whole list.
     pub fn set(&self, services: Vec<Service>) {
-        self.wanted.send_replace(services.into());
+        self.wanted.send_if_modified(|wanted| {
+            // The first list counts, even if it is empty.
+            let news = wanted.number == 0 || *wanted.services != *services;
+            if news {
+                wanted.number += 1;
+                wanted.services = services.into();
+            }
+            news
+        });
     }
 
-    /// Waits until what was set is what the kernel does, as far as endpoints are reached, but not for longer than
-    /// this.
+    /// Waits until the kernel does what was set and all endpoints that are well are reached, but not for longer than
+    /// this. Whether it is so.
     pub async fn applied(&self, patience: Duration) -> bool {
+        let wanted = self.wanted.borrow().number;
         let mut applied = self.shared.applied.subscribe();
-        let before = *applied.borrow_and_update();
-        // The attempt that is under way may be one for what was wanted before.
-        let done = applied.wait_for(|count| *count >= before + 2);
-        tokio::time::timeout(patience, done).await.is_ok()
+        let done = applied.wait_for(|number| *number >= wanted);
+        tokio::time::timeout(patience, done)
+            .await
+            .is_ok_and(|done| done.is_ok())
     }
 
     /// What the kernel does.
@@ -121,7 +144,7 @@ impl Dr {
     /// # Errors
     /// When its maps cannot be read.
     pub fn status(&self) -> Result<Status, DrError> {
-        let names = forwarder::names(&self.wanted.borrow());
+        let names = forwarder::names(&self.wanted.borrow().services);
         let silent = self.shared.silent.lock().unwrap_or_else(PoisonError::into_inner);
         let forwarder = self.shared.forwarder.lock();
         let forwarder = forwarder.unwrap_or_else(PoisonError::into_inner);
@@ -148,15 +171,37 @@ impl Dr {
         })
     }
 
+    /// What the kernel has counted, for Prometheus.
+    pub fn metrics(&self) -> Vec<MetricFamily> {
+        match self.status() {
+            Ok(status) => metrics::families(&status),
+            Err(error) => {
+                tracing::warn!(%error, "what the kernel has counted cannot be read");
+                Vec::new()
+            }
+        }
+    }
+
     /// Lets go of the kernel's part. With `keep` it forwards on, for a successor or without one; otherwise it is
     /// taken away.
-    pub async fn leave(self, keep: bool) {
-        self.task.abort();
-        let _ = self.task.await;
+    pub async fn leave(&self, keep: bool) {
+        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(task) = task {
+            task.abort();
+            let _ = task.await;
+        }
         let mut forwarder = self.shared.forwarder.lock().unwrap_or_else(PoisonError::into_inner);
+        self.shared.left.store(true, Relaxed);
         if let Some(forwarder) = forwarder.take() {
             forwarder.close(keep);
         }
+    }
+}
+
+impl fmt::Debug for Dr {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let wanted = &*self.wanted.borrow();
+        formatter.debug_struct("Dr").field("wanted", wanted).finish_non_exhaustive()
     }
 }
 
@@ -174,7 +219,7 @@ async fn run(
     shared: Arc<Shared>,
     options: Arc<DrOptions>,
     neighbours: Neighbours,
-    mut changes: watch::Receiver<Arc<[Service]>>,
+    mut changes: watch::Receiver<Wanted>,
 ) {
     // Nothing is wanted yet: what an earlier process has left goes on.
     if changes.changed().await.is_err() {
@@ -215,9 +260,10 @@ async fn follow(
     shared: &Arc<Shared>,
     options: &Arc<DrOptions>,
     neighbours: &Neighbours,
-    wanted: Arc<[Service]>,
+    wanted: Wanted,
 ) -> Result<bool, DrError> {
-    let members = wanted.iter().flat_map(|service| &service.members);
+    let Wanted { number, services } = wanted;
+    let members = services.iter().flat_map(|service| &service.members);
     let endpoints: BTreeSet<IpAddr> = members.clone().map(|member| member.address.ip()).collect();
     let well: BTreeSet<IpAddr> = members
         .filter(|member| member.well)
@@ -241,13 +287,19 @@ async fn follow(
         .iter()
         .any(|(address, reason)| *reason == NoWay::Silent && well.contains(address));
     shared.report(silent, &well);
-    let (shared, options) = (shared.clone(), options.clone());
-    let work = move || shared.apply(options, &wanted, &interfaces, &ways);
+    let work = {
+        let (shared, options) = (shared.clone(), options.clone());
+        move || shared.apply(options, &services, &interfaces, &ways)
+    };
     match tokio::task::spawn_blocking(work).await {
-        Ok(outcome) => outcome.map(|()| all),
+        Ok(outcome) => outcome?,
         // It has panicked, which was told.
-        Err(_) => Ok(true),
+        Err(_) => return Ok(true),
     }
+    if all {
+        shared.applied.send_replace(number);
+    }
+    Ok(all)
 }
 
 impl Shared {
@@ -261,11 +313,10 @@ impl Shared {
         let mut place = self.forwarder.lock().unwrap_or_else(PoisonError::into_inner);
         let forwarder = match &mut *place {
             Some(forwarder) => forwarder,
+            None if self.left.load(Relaxed) => return Ok(()),
             none => none.insert(Forwarder::open(options)?),
         };
-        forwarder.apply(wanted, interfaces, ways)?;
-        self.applied.send_modify(|count| *count += 1);
-        Ok(())
+        forwarder.apply(wanted, interfaces, ways)
     }
 
     /// Tells once of each endpoint that is well, but not to be reached.

@@ -13,7 +13,7 @@ mod first_bytes;
 mod listeners;
 mod workers;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use arc_swap::ArcSwap;
@@ -23,6 +23,7 @@ pub(crate) use self::ending::Ending;
 pub(crate) use self::listeners::{Listeners, Plan};
 pub(crate) use self::workers::Workers;
 
+use crate::dr::Dr;
 use crate::health::Health;
 use crate::state::State;
 
@@ -37,6 +38,8 @@ pub(crate) struct Shared {
     pub(crate) open: Arc<Open>,
     /// The load of the process.
     pub(crate) pressure: Arc<Pressure>,
+    /// What the kernel forwards in the mode `dr`, once a listener has it.
+    pub(crate) direct_return: OnceLock<Dr>,
 }
 
 /// How many connections the process has.
