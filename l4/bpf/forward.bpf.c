@@ -130,8 +130,9 @@ struct {
 	struct {
 		UINT(type, MAP_ARRAY);
 		UINT(max_entries, 1);
-		TYPE(key, u32);
-		TYPE(value, struct table);
+		/* Sizes, not types: clang 14 leaves those out at this depth. */
+		UINT(key_size, sizeof(u32));
+		UINT(value_size, sizeof(struct table));
 	} * values[];
 } tables SEC(".maps");
 

@@ -9,7 +9,7 @@ use rand::RngExt;
 
 use super::*;
 use crate::dr::hash::endpoint_of;
-use crate::dr::layout::{Key, Way};
+use crate::dr::layout::Way;
 use crate::dr::maps::{self, Maps};
 use crate::dr::plan::Book;
 use crate::forward::{Member, Service, Transport};
