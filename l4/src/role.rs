@@ -357,6 +357,7 @@ impl<'a> Running<'a> {
                 self.shared.state.store(Arc::new(state));
                 self.open(sockets);
                 self.health().changed.notify_one();
+                self.forward().await;
                 Reloaded::ok(watched)
             }
             Err(mistake) => Reloaded::failed(&loaded.report(vec![mistake]), Vec::new()),
