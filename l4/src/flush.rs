@@ -26,7 +26,10 @@ pub(crate) fn main(args: &FlushArgs) -> ExitCode {
     };
     let folder = &config.dr.pins;
     match dr::flush(folder) {
-        Ok(true) => println!("mode dr: {} is removed, nothing is forwarded", folder.display()),
+        Ok(true) => println!(
+            "mode dr: {} is removed, nothing is forwarded",
+            folder.display()
+        ),
         Ok(false) => println!("mode dr: there is nothing at {}", folder.display()),
         Err(error) => {
             eprintln!("mode dr: {error}");

@@ -207,7 +207,11 @@ impl<'a> Running<'a> {
             .map_err(StartError::Io)
     }
 
-    async fn begin_direct_return_for(&self, state: &State, taking_over: bool) -> std::io::Result<()> {
+    async fn begin_direct_return_for(
+        &self,
+        state: &State,
+        taking_over: bool,
+    ) -> std::io::Result<()> {
         let wanted = state.listeners.iter().any(|one| one.mode == Mode::Dr);
         let place = &self.shared.direct_return;
         if wanted && place.get().is_none() {
@@ -336,7 +340,9 @@ impl<'a> Running<'a> {
             warnings,
         } = compiled;
         if fixed(&loaded.config) != self.fixed {
-            tracing::warn!("`admin`, `threads` or `dr` changed: that takes effect at the next start");
+            tracing::warn!(
+                "`admin`, `threads` or `dr` changed: that takes effect at the next start"
+            );
         }
         let planned = self.plan(&state, &mut Inherited::default());
         let planned =

@@ -55,7 +55,12 @@ impl DrSite {
     ///
     /// # Panics
     /// When there is no BPF file system.
-    pub fn new(lab: Lab, vips: Vec<IpAddr>, interfaces: &'static str, attach: &'static str) -> Self {
+    pub fn new(
+        lab: Lab,
+        vips: Vec<IpAddr>,
+        interfaces: &'static str,
+        attach: &'static str,
+    ) -> Self {
         let folder = TempDir::new().expect("temporary folders can be made");
         let bpf = folder.path().join("bpf");
         fs::create_dir(&bpf).expect("folders can be made in a new folder");
@@ -122,7 +127,10 @@ impl DrSite {
         command.arg(self.config()).arg("--ready-file").arg(ready);
         let output = run(&mut command);
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let id = text.split_whitespace().nth(1).and_then(|id| id.parse().ok());
+        let id = text
+            .split_whitespace()
+            .nth(1)
+            .and_then(|id| id.parse().ok());
         id.expect("it names the process")
     }
 
@@ -177,8 +185,13 @@ impl DrSite {
                 let socket = UdpSocket::bind((from, port)).expect("the port is free");
                 // On a busy machine a datagram may be lost where it is received.
                 let answer = (0..3).find_map(|_| ask(&socket, to, b"whose").ok());
-                let (name, seen, _) = answer.unwrap_or_else(|| panic!("nobody answers port {port}"));
-                assert_eq!(seen, SocketAddr::new(from, port), "the client's own address");
+                let (name, seen, _) =
+                    answer.unwrap_or_else(|| panic!("nobody answers port {port}"));
+                assert_eq!(
+                    seen,
+                    SocketAddr::new(from, port),
+                    "the client's own address"
+                );
                 name[1..].parse().expect("e1, e2 ...")
             };
             ports.map(owner).collect()

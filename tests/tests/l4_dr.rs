@@ -52,7 +52,10 @@ fn streams_are_carried(attach: &'static str) {
     site.connect().both(GIB).unwrap();
     let (used, took) = (site.used() - used, began.elapsed());
     // It looks at the network once a second, and at its endpoints.
-    assert!(used.as_secs_f64() < 0.02 + took.as_secs_f64() * 0.04, "{used:?} in {took:?}");
+    assert!(
+        used.as_secs_f64() < 0.02 + took.as_secs_f64() * 0.04,
+        "{used:?} in {took:?}"
+    );
     site.connect().with_slow_reader(64 << 20).unwrap();
     let octets = site.metric("tidegate_l4_dr_octets_total{listener=\"tcp0\"}");
     assert!(octets > 0.0);
@@ -105,9 +108,13 @@ fn flows_follow_the_weights_and_stay_when_they_change() {
     for (number, weight) in [(1, 1.0), (2, 2.0), (3, 3.0)] {
         let share = owners.iter().filter(|owner| **owner == number).count() as f64 / 18_000.0;
         let want = weight / 6.0;
-        assert!((share - want).abs() <= want * 0.03, "e{number}: {share} of flows, not {want}");
+        assert!(
+            (share - want).abs() <= want * 0.03,
+            "e{number}: {share} of flows, not {want}"
+        );
     }
-    let flows = site.metric("tidegate_l4_dr_flows_total{listener=\"udp0\",endpoint=\"10.9.0.13:80\"}");
+    let flows =
+        site.metric("tidegate_l4_dr_flows_total{listener=\"udp0\",endpoint=\"10.9.0.13:80\"}");
     let third = owners.iter().filter(|owner| **owner == 3).count();
     assert_eq!(flows, third as f64);
 
@@ -135,7 +142,10 @@ fn few_other_flows_move_when_an_endpoint_goes() {
     let before = site.owners(ports());
     site.reload(&[1, 1, 1, 0, 1, 1, 1, 1, 1, 1]);
     let after = site.owners(ports());
-    let others = before.iter().zip(&after).filter(|(before, _)| **before != 4);
+    let others = before
+        .iter()
+        .zip(&after)
+        .filter(|(before, _)| **before != 4);
     let (moved, others) = others.fold((0, 0), |(moved, others), (before, after)| {
         (moved + usize::from(before != after), others + 1)
     });
@@ -152,7 +162,9 @@ fn flows_leave_an_endpoint_that_dies_and_no_other() {
     let before = site.owners(ports());
     let mut held: Vec<Held> = (0..6).map(|_| Held::echo(&site)).collect();
     let live = |site: &DrSite, number: u8| {
-        site.metric(&format!("tidegate_l4_dr_endpoint_live{{listener=\"udp0\",endpoint=\"10.9.0.1{number}:80\"}}"))
+        site.metric(&format!(
+            "tidegate_l4_dr_endpoint_live{{listener=\"udp0\",endpoint=\"10.9.0.1{number}:80\"}}"
+        ))
     };
     site.lab.endpoints()[1].run("ip link set dev eth0 down");
     wait_until("e2 is dead", || live(&site, 2) == 0.0);
@@ -192,7 +204,9 @@ fn nobody_is_refused_and_nothing_is_cut_when_the_process_dies_or_is_replaced() {
         let connecting = scope.spawn(|| {
             let mut connections = 0;
             while !done.load(Ordering::Relaxed) {
-                Client::connect(client, service).and_then(Client::who).unwrap();
+                Client::connect(client, service)
+                    .and_then(Client::who)
+                    .unwrap();
                 connections += 1;
             }
             connections
@@ -239,7 +253,10 @@ fn a_stop_takes_it_out_of_the_kernel_unless_it_is_to_stay() {
     assert!(has(&site.pins(), "link-"));
     let output = site.tidegate(&["l4", "flush", "-c"]);
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(!output.status.success() && stderr.contains("another process"), "{stderr}");
+    assert!(
+        !output.status.success() && stderr.contains("another process"),
+        "{stderr}"
+    );
     site.stop(Signal::TERM);
     assert!(!site.pins().exists());
     assert!(refused(&site));
@@ -290,7 +307,11 @@ fn endpoints_are_reached_over_other_interfaces_with_both_families() {
         let connect = || Client::connect(site.lab.client(), service).unwrap();
         let (_, seen) = connect().who().unwrap();
         let client = site.lab.client();
-        let own = if service.is_ipv4() { client.address() } else { client.address6() };
+        let own = if service.is_ipv4() {
+            client.address()
+        } else {
+            client.address6()
+        };
         assert_eq!(seen.ip(), own);
         connect().both(64 << 20).unwrap();
     }
@@ -323,7 +344,16 @@ fn what_cannot_work_is_told() {
     let stderr = told(&config("interfaces = [\"eth0\"]", "10.9.0.11:81"));
     assert!(stderr.contains("does not change the port"), "{stderr}");
     let stderr = told(&config("interfaces = [\"eth7\"]", "10.9.0.11:80"));
-    assert!(stderr.contains("there is no network interface eth7"), "{stderr}");
-    let stderr = told(&config("interfaces = [\"eth0\"]\npins = \"/tmp/pins\"", "10.9.0.11:80"));
-    assert!(stderr.contains("/tmp/pins is not in a BPF file system"), "{stderr}");
+    assert!(
+        stderr.contains("there is no network interface eth7"),
+        "{stderr}"
+    );
+    let stderr = told(&config(
+        "interfaces = [\"eth0\"]\npins = \"/tmp/pins\"",
+        "10.9.0.11:80",
+    ));
+    assert!(
+        stderr.contains("/tmp/pins is not in a BPF file system"),
+        "{stderr}"
+    );
 }

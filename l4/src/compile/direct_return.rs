@@ -7,7 +7,11 @@ use chassis::config::{Diagnostic, Loaded};
 use crate::config::{ClusterConfig, Config, ListenerConfig, Mode};
 use crate::dr;
 
-pub(super) fn judge(loaded: &Loaded<Config>, mistakes: &mut Vec<Diagnostic>) {
+pub(super) fn judge(
+    loaded: &Loaded<Config>,
+    mistakes: &mut Vec<Diagnostic>,
+    warnings: &mut Vec<Diagnostic>,
+) {
     let config = &loaded.config;
     let listeners = config.listener.iter();
     let listeners: Vec<_> = listeners.filter(|one| *one.mode == Mode::Dr).collect();
@@ -15,9 +19,8 @@ pub(super) fn judge(loaded: &Loaded<Config>, mistakes: &mut Vec<Diagnostic>) {
         return;
     };
     if !dr::BUILT_IN {
-        let wrong = first.mode.wrong("this binary was built without the mode `dr`");
-        mistakes.push(wrong.help("build it with `cargo build --features l4-dr`, which needs clang"));
-        return;
+        let what = "this binary was built without the mode `dr`, and will not start";
+        warnings.push(first.mode.wrong(what));
     }
     let options = config.dr.mistakes().into_iter();
     mistakes.extend(options.map(|(key, what)| {
@@ -42,7 +45,9 @@ fn members(listener: &ListenerConfig, cluster: &ClusterConfig, mistakes: &mut Ve
     for endpoint in cluster.endpoints.iter() {
         let address = &endpoint.address;
         if address.port() != port {
-            let what = format!("mode `dr` does not change the port: endpoints listen on {port}, as the clients' address says");
+            let what = format!(
+                "mode `dr` does not change the port: endpoints listen on {port}, as the clients' address says"
+            );
             mistakes.push(address.wrong(what));
         }
         if !seen.insert(address.ip()) {

@@ -49,7 +49,7 @@ pub(crate) fn compile(
     let clusters = clusters::compile(config, before, now, &mut mistakes);
     let plan = clusters::plan(config, &clusters, &checks, &mut mistakes);
     let listeners = listeners::compile(config, &clusters, before, now, &mut mistakes);
-    direct_return::judge(&loaded, &mut mistakes);
+    direct_return::judge(&loaded, &mut mistakes, &mut warnings);
     warnings.extend(routes::warnings(config, &listeners));
     warnings.extend(clusters::unused(config));
     let handover = config.handover.as_ref();

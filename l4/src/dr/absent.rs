@@ -10,7 +10,9 @@ use crate::forward::Service;
 
 /// There is nothing that could go wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("this binary was built without the mode dr")]
+#[error(
+    "this binary was built without the mode dr: build it with `--features l4-dr`, which needs clang"
+)]
 pub struct DrError;
 
 /// There is none.

@@ -107,8 +107,17 @@ mod tests {
 
     #[test]
     fn hardware_addresses_are_six_bytes() {
-        assert_eq!(parse_mac("02:00:5e:10:00:fF"), Some([2, 0, 0x5e, 16, 0, 255]));
-        for wrong in ["", "02:00:5e:10:00", "02:00:5e:10:00:01:02", "2:0:5e:10:0:1", "0g:00:5e:10:00:01"] {
+        assert_eq!(
+            parse_mac("02:00:5e:10:00:fF"),
+            Some([2, 0, 0x5e, 16, 0, 255])
+        );
+        for wrong in [
+            "",
+            "02:00:5e:10:00",
+            "02:00:5e:10:00:01:02",
+            "2:0:5e:10:0:1",
+            "0g:00:5e:10:00:01",
+        ] {
             assert_eq!(parse_mac(wrong), None, "{wrong}");
         }
     }
@@ -122,7 +131,9 @@ mod tests {
         assert_eq!(options.mistakes(), []);
         options.flows = 5;
         options.pins = "pins".into();
-        options.macs.insert("10.0.0.1".parse().expect("an address"), "x".into());
+        options
+            .macs
+            .insert("10.0.0.1".parse().expect("an address"), "x".into());
         options.interfaces.clear();
         let keys: Vec<_> = options.mistakes().into_iter().map(|(key, _)| key).collect();
         assert_eq!(keys, ["interfaces", "flows", "pins", "macs"]);

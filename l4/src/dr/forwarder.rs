@@ -80,23 +80,32 @@ impl Forwarder {
         let ours = |interface: &&Interface| self.options.interfaces.contains(&interface.name);
         let ours: Vec<&Interface> = interfaces.iter().filter(ours).collect();
         let indices: Vec<u32> = ours.iter().map(|interface| interface.ifindex).collect();
+        let known = self.attached.len();
         self.attached.retain(|ifindex, _| indices.contains(ifindex));
-        for interface in ours {
-            let attached = self.attached.get(&interface.ifindex);
-            if attached.is_some_and(|(_, mac, _)| *mac == interface.mac) {
-                continue;
-            }
-            self.maps.set_interface(interface.ifindex, interface.mac)?;
-            let native = match attached {
-                Some((_, _, native)) => *native,
-                None => self.begin(interface)?,
-            };
-            let entry = (interface.name.clone(), interface.mac, native);
-            self.attached.insert(interface.ifindex, entry);
+        if !self.tidy || self.attached.len() < known {
+            self.maps.keep_interfaces(&indices)?;
         }
+        // One that refuses does not keep the others from theirs.
+        let outcomes: Vec<_> = ours.into_iter().map(|one| self.settle(one)).collect();
         if !self.tidy {
             self.tidy(&indices);
         }
+        outcomes.into_iter().collect()
+    }
+
+    /// Lets an interface be as it is to be.
+    fn settle(&mut self, interface: &Interface) -> Result<(), DrError> {
+        let attached = self.attached.get(&interface.ifindex);
+        if attached.is_some_and(|(_, mac, _)| *mac == interface.mac) {
+            return Ok(());
+        }
+        self.maps.set_interface(interface.ifindex, interface.mac)?;
+        let native = match attached {
+            Some((_, _, native)) => *native,
+            None => self.begin(interface)?,
+        };
+        let entry = (interface.name.clone(), interface.mac, native);
+        self.attached.insert(interface.ifindex, entry);
         Ok(())
     }
 
@@ -104,7 +113,11 @@ impl Forwarder {
         let wanted = self.options.attach;
         let native = program::attach(&mut self.ebpf, &self.pins, interface, wanted)?;
         let kind = if native { "native" } else { "generic" };
-        tracing::info!(interface = interface.name, kind, "direct return is attached");
+        tracing::info!(
+            interface = interface.name,
+            kind,
+            "direct return is attached"
+        );
         Ok(native)
     }
 

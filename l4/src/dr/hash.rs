@@ -65,5 +65,8 @@ fn mix_address(hash: &mut u32, address: IpAddr) {
 fn mix(hash: &mut u32, word: u32) {
     let word = word.wrapping_mul(0xCC9E_2D51).rotate_left(15);
     *hash ^= word.wrapping_mul(0x1B87_3593);
-    *hash = hash.rotate_left(13).wrapping_mul(5).wrapping_add(0xE654_6B64);
+    *hash = hash
+        .rotate_left(13)
+        .wrapping_mul(5)
+        .wrapping_add(0xE654_6B64);
 }

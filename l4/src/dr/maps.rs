@@ -124,6 +124,15 @@ impl Maps {
         self.interfaces.insert(ifindex, value, 0)
     }
 
+    /// Forgets all other interfaces.
+    pub(super) fn keep_interfaces(&mut self, interfaces: &[u32]) -> Result<(), MapError> {
+        let known: Result<Vec<u32>, _> = self.interfaces.keys().collect();
+        for gone in known?.iter().filter(|known| !interfaces.contains(known)) {
+            self.interfaces.remove(gone)?;
+        }
+        Ok(())
+    }
+
     /// What an endpoint got, by its number.
     pub(super) fn counters(&self, number: u32) -> Result<Counters, MapError> {
         let values = self.counted.get(&number, 0)?;

@@ -37,7 +37,10 @@ pub(super) fn families(status: &Status) -> Vec<MetricFamily> {
     }
     let live = status.endpoints.iter().map(|endpoint| {
         let address = endpoint.address.to_string();
-        gauge(&labels(endpoint, &address), f64::from(u8::from(endpoint.live)))
+        gauge(
+            &labels(endpoint, &address),
+            f64::from(u8::from(endpoint.live)),
+        )
     });
     families.push(family(
         "tidegate_l4_dr_endpoint_live",

@@ -103,7 +103,9 @@ impl Neighbours {
         known: &HashMap<(u32, IpAddr), (Mac, bool)>,
     ) -> Result<Way, NoWay> {
         let ifindex = self.route(address).await?;
-        let interface = interfaces.iter().find(|interface| interface.ifindex == ifindex);
+        let interface = interfaces
+            .iter()
+            .find(|interface| interface.ifindex == ifindex);
         let source_mac = interface.ok_or(NoWay::Route)?.mac;
         let way = |mac| Way {
             ifindex,
@@ -128,7 +130,12 @@ impl Neighbours {
             .map_err(|_| NoWay::Route)?
             .build();
         let mut answers = self.handle.route().get(question).execute();
-        let answer = answers.try_next().await.ok().flatten().ok_or(NoWay::Route)?;
+        let answer = answers
+            .try_next()
+            .await
+            .ok()
+            .flatten()
+            .ok_or(NoWay::Route)?;
         match answer.header.kind {
             RouteType::Unicast => {}
             RouteType::Local => return Err(NoWay::Here),
@@ -158,7 +165,9 @@ impl Neighbours {
     /// Has the kernel find out or confirm an address, as if it had a packet for it.
     async fn ask(&self, ifindex: u32, address: IpAddr) {
         let request = self.handle.neighbours().add(ifindex, address);
-        let request = request.state(NeighbourState::None).flags(NeighbourFlags::Use);
+        let request = request
+            .state(NeighbourState::None)
+            .flags(NeighbourFlags::Use);
         if let Err(error) = request.replace().execute().await {
             tracing::debug!(%address, %error, "the kernel was not asked for a hardware address");
         }
@@ -180,8 +189,12 @@ fn entry(message: &NeighbourMessage) -> Option<((u32, IpAddr), (Mac, bool))> {
     let (mut address, mut mac) = (None, None);
     for attribute in &message.attributes {
         match attribute {
-            NeighbourAttribute::Destination(NeighbourAddress::Inet(is)) => address = Some((*is).into()),
-            NeighbourAttribute::Destination(NeighbourAddress::Inet6(is)) => address = Some((*is).into()),
+            NeighbourAttribute::Destination(NeighbourAddress::Inet(is)) => {
+                address = Some((*is).into())
+            }
+            NeighbourAttribute::Destination(NeighbourAddress::Inet6(is)) => {
+                address = Some((*is).into())
+            }
             NeighbourAttribute::LinkLayerAddress(is) => mac = Mac::try_from(&**is).ok(),
             _ => {}
         }

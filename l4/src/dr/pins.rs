@@ -77,7 +77,11 @@ impl Pins {
 
     /// Where the program's place on an interface is kept.
     pub(super) fn link(&self, ifindex: u32, native: bool) -> PathBuf {
-        let kind = if native { Attach::Native } else { Attach::Generic };
+        let kind = if native {
+            Attach::Native
+        } else {
+            Attach::Generic
+        };
         self.folder.join(format!("link-{ifindex}-{}", kind.name()))
     }
 
@@ -89,7 +93,10 @@ impl Pins {
             let Some(rest) = name.strip_prefix("link-") else {
                 continue;
             };
-            let ifindex = rest.split('-').next().and_then(|number| number.parse().ok());
+            let ifindex = rest
+                .split('-')
+                .next()
+                .and_then(|number| number.parse().ok());
             if ifindex.is_none_or(|ifindex| !interfaces.contains(&ifindex)) {
                 fs::remove_file(entry.path())?;
             }

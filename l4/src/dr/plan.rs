@@ -90,7 +90,9 @@ impl Book {
 
     /// The endpoints by service and address, with their numbers.
     pub(super) fn endpoints(&self) -> impl Iterator<Item = (u32, &EndpointValue)> {
-        self.endpoints.values().map(|(number, value)| (*number, value))
+        self.endpoints
+            .values()
+            .map(|(number, value)| (*number, value))
     }
 
     /// What leads from here to what is wanted; the book then says so.
@@ -130,7 +132,10 @@ impl Book {
             .iter()
             .flat_map(|service| {
                 let key = key_of(service);
-                service.members.iter().map(move |member| (key, member.address.ip()))
+                service
+                    .members
+                    .iter()
+                    .map(move |member| (key, member.address.ip()))
             })
             .collect();
         let free = &mut self.free;
@@ -236,7 +241,11 @@ impl Book {
     }
 
     fn free_table(&self) -> Option<u32> {
-        let taken: BTreeSet<u32> = self.services.values().map(|known| known.value.table).collect();
+        let taken: BTreeSet<u32> = self
+            .services
+            .values()
+            .map(|known| known.value.table)
+            .collect();
         (0..MAX_SERVICES).find(|table| !taken.contains(table))
     }
 }

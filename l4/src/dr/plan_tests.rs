@@ -104,23 +104,42 @@ fn endpoints_are_written_before_tables_and_go_after_them() {
     let mut kernel = Kernel::new();
     let mut book = kernel.book();
     let ways = ways(&["10.0.0.1", "10.0.0.2"]);
-    let one = service("192.0.2.1:443", &[("10.0.0.1", 1, true), ("10.0.0.2", 1, true)]);
-    kernel.make(book.change(std::slice::from_ref(&one), &ways).expect("room"));
+    let one = service(
+        "192.0.2.1:443",
+        &[("10.0.0.1", 1, true), ("10.0.0.2", 1, true)],
+    );
+    kernel.make(
+        book.change(std::slice::from_ref(&one), &ways)
+            .expect("room"),
+    );
     assert_eq!(kernel.order, ["endpoint", "endpoint", "table", "service"]);
-    assert!(book.change(std::slice::from_ref(&one), &ways).expect("room").is_empty());
+    assert!(
+        book.change(std::slice::from_ref(&one), &ways)
+            .expect("room")
+            .is_empty()
+    );
 
     let first = kernel.number("10.0.0.1").expect("it has one");
     let generation = kernel.value("10.0.0.1").generation;
-    let dead = service("192.0.2.1:443", &[("10.0.0.1", 1, false), ("10.0.0.2", 1, true)]);
+    let dead = service(
+        "192.0.2.1:443",
+        &[("10.0.0.1", 1, false), ("10.0.0.2", 1, true)],
+    );
     kernel.make(book.change(&[dead], &ways).expect("room"));
     assert_eq!(kernel.order, ["table", "endpoint"]);
     assert_eq!(kernel.slots(&one, first), 0);
     let value = kernel.value("10.0.0.1");
-    assert!(!value.live && value.generation != generation, "its flows are void");
+    assert!(
+        !value.live && value.generation != generation,
+        "its flows are void"
+    );
 
     // Well again: those that were void stay so.
     let void = value.generation;
-    kernel.make(book.change(std::slice::from_ref(&one), &ways).expect("room"));
+    kernel.make(
+        book.change(std::slice::from_ref(&one), &ways)
+            .expect("room"),
+    );
     let value = kernel.value("10.0.0.1");
     assert!(value.live && value.generation == void);
 
@@ -134,11 +153,20 @@ fn one_that_drains_keeps_its_flows_and_gets_no_new_ones() {
     let mut kernel = Kernel::new();
     let mut book = kernel.book();
     let ways = ways(&["10.0.0.1", "10.0.0.2"]);
-    let both = service("192.0.2.1:443", &[("10.0.0.1", 1, true), ("10.0.0.2", 3, true)]);
+    let both = service(
+        "192.0.2.1:443",
+        &[("10.0.0.1", 1, true), ("10.0.0.2", 3, true)],
+    );
     kernel.make(book.change(&[both], &ways).expect("room"));
     let before = kernel.value("10.0.0.1");
-    let drains = service("192.0.2.1:443", &[("10.0.0.1", 0, true), ("10.0.0.2", 3, true)]);
-    kernel.make(book.change(std::slice::from_ref(&drains), &ways).expect("room"));
+    let drains = service(
+        "192.0.2.1:443",
+        &[("10.0.0.1", 0, true), ("10.0.0.2", 3, true)],
+    );
+    kernel.make(
+        book.change(std::slice::from_ref(&drains), &ways)
+            .expect("room"),
+    );
     assert_eq!(kernel.value("10.0.0.1"), before);
     let number = kernel.number("10.0.0.1").expect("it has one");
     assert_eq!(kernel.slots(&drains, number), 0);
@@ -148,16 +176,26 @@ fn one_that_drains_keeps_its_flows_and_gets_no_new_ones() {
 fn who_is_not_to_be_reached_gets_nothing_until_it_is() {
     let mut kernel = Kernel::new();
     let mut book = kernel.book();
-    let both = service("192.0.2.1:443", &[("10.0.0.1", 1, true), ("10.0.0.2", 1, true)]);
+    let both = service(
+        "192.0.2.1:443",
+        &[("10.0.0.1", 1, true), ("10.0.0.2", 1, true)],
+    );
     let wanted = std::slice::from_ref(&both);
     kernel.make(book.change(wanted, &ways(&["10.0.0.1"])).expect("room"));
     let (first, second) = (kernel.number("10.0.0.1"), kernel.number("10.0.0.2"));
     let all = Maglev::SLOTS as usize;
     assert_eq!(kernel.slots(&both, first.expect("it has one")), all);
-    kernel.make(book.change(wanted, &ways(&["10.0.0.1", "10.0.0.2"])).expect("room"));
+    kernel.make(
+        book.change(wanted, &ways(&["10.0.0.1", "10.0.0.2"]))
+            .expect("room"),
+    );
     assert!(kernel.slots(&both, second.expect("it has one")) > all / 3);
     // Silent for now: what was known is as good.
-    assert!(book.change(wanted, &HashMap::new()).expect("room").is_empty());
+    assert!(
+        book.change(wanted, &HashMap::new())
+            .expect("room")
+            .is_empty()
+    );
 }
 
 #[test]
@@ -166,7 +204,10 @@ fn another_process_goes_on_with_the_same_numbers() {
     let mut book = kernel.book();
     let addresses = ["10.0.0.1", "10.0.0.2", "10.0.0.3"];
     let all: Vec<_> = addresses.map(|address| (address, 1, true)).into();
-    let services = [service("192.0.2.1:443", &all), service("[2001:db8::1]:443", &all)];
+    let services = [
+        service("192.0.2.1:443", &all),
+        service("[2001:db8::1]:443", &all),
+    ];
     kernel.make(book.change(&services, &ways(&addresses)).expect("room"));
     let before = (kernel.services.clone(), kernel.endpoints.clone());
 
@@ -174,7 +215,11 @@ fn another_process_goes_on_with_the_same_numbers() {
     // Its own view of the network has yet to come.
     let changes = book.change(&services, &HashMap::new()).expect("room");
     kernel.make(changes);
-    assert_eq!(kernel.order, ["table", "table"], "nobody knows from what they were made");
+    assert_eq!(
+        kernel.order,
+        ["table", "table"],
+        "nobody knows from what they were made"
+    );
     assert_eq!(before, (kernel.services.clone(), kernel.endpoints.clone()));
 }
 
@@ -186,7 +231,11 @@ fn a_number_is_another_s_in_another_generation() {
     let mut seen = HashMap::new();
     // All numbers come round; none in a generation that it had.
     for turn in 0..MAX_ENDPOINTS {
-        let address = if turn % 2 == 0 { "10.0.0.1" } else { "10.0.0.2" };
+        let address = if turn % 2 == 0 {
+            "10.0.0.1"
+        } else {
+            "10.0.0.2"
+        };
         let one = service("192.0.2.1:443", &[(address, 1, true)]);
         kernel.make(book.change(&[one], &reach).expect("room"));
         let number = kernel.number(address).expect("it has one");
@@ -204,6 +253,8 @@ fn more_than_there_is_room_for_is_refused() {
     let many: Vec<Service> = (0..=MAX_SERVICES)
         .map(|at| service(&format!("192.0.2.1:{}", at + 1), &[]))
         .collect();
-    let refused = book.change(&many, &HashMap::new()).map(|changes| changes.len());
+    let refused = book
+        .change(&many, &HashMap::new())
+        .map(|changes| changes.len());
     assert_eq!(refused, Err(Full::Services));
 }

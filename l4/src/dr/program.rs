@@ -54,7 +54,12 @@ pub(super) fn attach(
         let _ = std::fs::remove_file(pins.link(interface.ifindex, native));
     }
     for native in kinds {
-        match begin(ebpf, &pins.link(interface.ifindex, *native), interface, *native) {
+        match begin(
+            ebpf,
+            &pins.link(interface.ifindex, *native),
+            interface,
+            *native,
+        ) {
             Ok(()) => return Ok(*native),
             Err(error) => {
                 tracing::debug!(interface = interface.name, native, error, "not attached");
@@ -87,7 +92,11 @@ fn replace(ebpf: &mut Ebpf, pin: &Path) -> bool {
 
 fn begin(ebpf: &mut Ebpf, pin: &Path, interface: &Interface, native: bool) -> Result<(), String> {
     let program = program(ebpf);
-    let mode = if native { XdpMode::Driver } else { XdpMode::Skb };
+    let mode = if native {
+        XdpMode::Driver
+    } else {
+        XdpMode::Skb
+    };
     let id: XdpLinkId = program
         .attach_to_if_index(interface.ifindex, mode)
         .map_err(|error| chain(&error))?;

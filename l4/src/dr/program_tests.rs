@@ -31,7 +31,10 @@ struct Bench {
 
 impl Bench {
     fn new(name: &str) -> Self {
-        assert!(rustix::process::geteuid().is_root(), "these tests need root");
+        assert!(
+            rustix::process::geteuid().is_root(),
+            "these tests need root"
+        );
         let folder = format!("/sys/fs/bpf/tidegate-test-{}-{name}", std::process::id());
         let pins = Pins::take(folder.as_ref()).expect("a BPF file system");
         let maps = pins.maps("maps-test").expect("a folder");
@@ -74,7 +77,9 @@ impl Bench {
     }
 
     fn event(&self, name: &str) -> u64 {
-        let at = crate::dr::layout::EVENTS.iter().position(|event| *event == name);
+        let at = crate::dr::layout::EVENTS
+            .iter()
+            .position(|event| *event == name);
         self.maps.events().expect("they can be read")[at.expect("it is counted")]
     }
 }
@@ -160,7 +165,11 @@ impl Frame {
             transport.extend([0, 12, 0, 0]);
         }
         transport.extend(b"data");
-        framed(self.from.is_ipv4(), self.vlans, &self.ip(self.protocol, &transport))
+        framed(
+            self.from.is_ipv4(),
+            self.vlans,
+            &self.ip(self.protocol, &transport),
+        )
     }
 
     fn ip(&self, protocol: u8, payload: &[u8]) -> Vec<u8> {
@@ -287,7 +296,13 @@ fn what_is_not_for_a_service_is_the_kernel_s() {
 #[test]
 fn the_table_and_the_hash_are_as_is_said() {
     let mut bench = Bench::new("hash");
-    let members = [(1, 1, true), (2, 2, true), (3, 3, false), (4, 0, true), (5, 5, true)];
+    let members = [
+        (1, 1, true),
+        (2, 2, true),
+        (3, 3, false),
+        (4, 0, true),
+        (5, 5, true),
+    ];
     let mut services = [
         service("192.0.2.1:443", Transport::Tcp, &members),
         service("192.0.2.2:53", Transport::Udp, &members),
@@ -324,7 +339,8 @@ fn flows_stay_through_changes_of_shares_and_leave_the_dead() {
         bench.set(&[service(address, Transport::Tcp, members)]);
     };
     set(&mut bench, &[(1, 1, true), (2, 1, true), (3, 1, true)]);
-    let frame = |port: u16, flags| Frame::tcp(&format!("198.51.100.1:{port}"), address, flags).bytes();
+    let frame =
+        |port: u16, flags| Frame::tcp(&format!("198.51.100.1:{port}"), address, flags).bytes();
     let ports = 1000..1400;
     let flows: Vec<u8> = ports
         .clone()
@@ -375,7 +391,10 @@ fn an_error_on_the_way_to_the_client_is_told_to_the_flow_s_endpoint() {
         service(six, Transport::Tcp, &members),
     ]);
     for port in 1000..1050 {
-        for (to, client) in [(four, format!("198.51.100.1:{port}")), (six, format!("[2001:db8::5]:{port}"))] {
+        for (to, client) in [
+            (four, format!("198.51.100.1:{port}")),
+            (six, format!("[2001:db8::5]:{port}")),
+        ] {
             let first = bench.endpoint(&Frame::tcp(&client, to, SYN).bytes());
             assert!(first.is_some());
             let back = Frame::tcp(to, &client, ACK);
@@ -383,13 +402,21 @@ fn an_error_on_the_way_to_the_client_is_told_to_the_flow_s_endpoint() {
             let ipv4 = back.from.is_ipv4();
             let kind = if ipv4 { [3, 4] } else { [2, 0] };
             let icmp = [&kind[..], &[0, 0, 0, 0, 5, 100], inner].concat();
-            let from = if ipv4 { "203.0.113.9:1" } else { "[2001:db8::9]:1" };
+            let from = if ipv4 {
+                "203.0.113.9:1"
+            } else {
+                "[2001:db8::9]:1"
+            };
             let error = Frame::tcp(from, to, 0);
             let error = error.ip(if ipv4 { 1 } else { 58 }, &icmp);
             let error = framed(ipv4, 0, &error);
             assert_eq!(bench.endpoint(&error), first, "{client}");
             // Of as little as it must repeat: 8 bytes above IP (RFC 792).
-            let head = if ipv4 { 20 + 8 + 20 + 8 } else { 40 + 8 + 40 + 8 };
+            let head = if ipv4 {
+                20 + 8 + 20 + 8
+            } else {
+                40 + 8 + 40 + 8
+            };
             assert_eq!(bench.endpoint(&error[..14 + head]), first, "{client}");
         }
     }
@@ -411,7 +438,10 @@ fn malformed_frames_are_left_alone() {
     let frames = [
         (Frame::tcp("198.51.100.1:5000", "192.0.2.1:443", SYN), 20),
         (Frame::udp("198.51.100.1:5000", "192.0.2.1:443"), 4),
-        (Frame::tcp("[2001:db8::5]:5000", "[2001:db8::1]:443", SYN), 20),
+        (
+            Frame::tcp("[2001:db8::5]:5000", "[2001:db8::1]:443", SYN),
+            20,
+        ),
     ];
     for (frame, transport) in frames {
         for (vlans, options) in [(0, 0), (2, 0), (0, 10)] {
@@ -421,12 +451,20 @@ fn malformed_frames_are_left_alone() {
                 ..frame.clone()
             };
             let bytes = frame.bytes();
-            let ip = if frame.from.is_ipv4() { 20 + 4 * options } else { 40 };
+            let ip = if frame.from.is_ipv4() {
+                20 + 4 * options
+            } else {
+                40
+            };
             let needed = 14 + 4 * vlans + ip + transport;
             // The kernel takes no frame without a whole header of Ethernet.
             for length in 14..bytes.len() {
                 let want = if length < needed { PASS } else { TX };
-                assert_eq!(bench.run(&bytes[..length]).0, want, "{length} of {needed} bytes");
+                assert_eq!(
+                    bench.run(&bytes[..length]).0,
+                    want,
+                    "{length} of {needed} bytes"
+                );
             }
         }
     }
@@ -442,8 +480,14 @@ fn malformed_frames_are_left_alone() {
     }
     // One byte of a good frame is another.
     for (frame, transport) in [
-        (Frame::tcp("198.51.100.1:5000", "192.0.2.1:443", SYN).bytes(), 34),
-        (Frame::tcp("[2001:db8::5]:5000", "[2001:db8::1]:443", SYN).bytes(), 54),
+        (
+            Frame::tcp("198.51.100.1:5000", "192.0.2.1:443", SYN).bytes(),
+            34,
+        ),
+        (
+            Frame::tcp("[2001:db8::5]:5000", "[2001:db8::1]:443", SYN).bytes(),
+            54,
+        ),
     ] {
         for at in 0..transport + 4 {
             for _ in 0..50 {

@@ -145,7 +145,11 @@ impl Dr {
     /// When its maps cannot be read.
     pub fn status(&self) -> Result<Status, DrError> {
         let names = forwarder::names(&self.wanted.borrow().services);
-        let silent = self.shared.silent.lock().unwrap_or_else(PoisonError::into_inner);
+        let silent = self
+            .shared
+            .silent
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let forwarder = self.shared.forwarder.lock();
         let forwarder = forwarder.unwrap_or_else(PoisonError::into_inner);
         let Some(forwarder) = forwarder.as_ref() else {
@@ -185,12 +189,20 @@ impl Dr {
     /// Lets go of the kernel's part. With `keep` it forwards on, for a successor or without one; otherwise it is
     /// taken away.
     pub async fn leave(&self, keep: bool) {
-        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let task = self
+            .task
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         if let Some(task) = task {
             task.abort();
             let _ = task.await;
         }
-        let mut forwarder = self.shared.forwarder.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut forwarder = self
+            .shared
+            .forwarder
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         self.shared.left.store(true, Relaxed);
         if let Some(forwarder) = forwarder.take() {
             forwarder.close(keep);
@@ -201,7 +213,10 @@ impl Dr {
 impl fmt::Debug for Dr {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let wanted = &*self.wanted.borrow();
-        formatter.debug_struct("Dr").field("wanted", wanted).finish_non_exhaustive()
+        formatter
+            .debug_struct("Dr")
+            .field("wanted", wanted)
+            .finish_non_exhaustive()
     }
 }
 
@@ -235,7 +250,10 @@ async fn run(
             Err(DrError::Taken(_)) => SOON,
             Err(_) => LOOK,
         };
-        let news = outcome.err().map(|error| error.to_string()).unwrap_or_default();
+        let news = outcome
+            .err()
+            .map(|error| error.to_string())
+            .unwrap_or_default();
         if news != told {
             tell(&news);
             told = news;
@@ -310,7 +328,10 @@ impl Shared {
         interfaces: &[Interface],
         ways: &HashMap<IpAddr, Way>,
     ) -> Result<(), DrError> {
-        let mut place = self.forwarder.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut place = self
+            .forwarder
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let forwarder = match &mut *place {
             Some(forwarder) => forwarder,
             None if self.left.load(Relaxed) => return Ok(()),

@@ -13,8 +13,8 @@ mod first_bytes;
 mod listeners;
 mod workers;
 
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use chassis::telemetry::Pressure;
