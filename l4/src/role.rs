@@ -228,7 +228,12 @@ impl<'a> Running<'a> {
         let Some(direct_return) = self.shared.direct_return.get() else {
             return;
         };
-        direct_return.set(self.shared.state.load().services(Mode::Dr));
+        {
+            let state = self.shared.state.load();
+            // What checks have found meanwhile: an earlier process's flows are not to lose endpoints that are well.
+            state.follow(Instant::now());
+            direct_return.set(state.services(Mode::Dr));
+        }
         if !direct_return.applied(APPLIED).await {
             tracing::warn!("mode dr: not every endpoint is reached");
         }

@@ -1,7 +1,7 @@
 //! A balancer in a laboratory whose listeners have the mode `dr`: a TCP and a UDP one on port 80 of the service's address.
 
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, File};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -18,6 +18,12 @@ use crate::process::Process;
 
 /// The port of the service.
 const PORT: u16 = 80;
+
+/// A program that leaves all packets to the kernel.
+const PASS: &str = r#"
+__attribute__((section("xdp"), used)) int pass(void *packet) { return 2; }
+__attribute__((section("license"), used)) char license_of_it[] = "GPL";
+"#;
 
 /// The laboratory, a server on each endpoint, and the balancer.
 #[derive(Debug)]
@@ -43,12 +49,31 @@ impl DrSite {
     /// When the laboratory cannot be made, as everywhere here.
     pub fn segment(endpoints: u8, attach: &'static str) -> Self {
         let lab = Lab::segment(endpoints);
+        let site = Self::new(lab, vec![SEGMENT_VIP.into()], "eth0", attach);
         if attach == "native" {
-            // What drivers of real cards do: whole checksums, and a receiving side that polls.
-            lab.client().run("ethtool -K eth0 tx off");
-            lab.wire().run("ethtool -K b gro on");
+            site.behave_as_cards();
         }
-        Self::new(lab, vec![SEGMENT_VIP.into()], "eth0", attach)
+        site
+    }
+
+    /// Lets virtual wires do what cards do: whole checksums, and a peer that polls, which one with a program does.
+    fn behave_as_cards(&self) {
+        self.lab.client().run("ethtool -K eth0 tx off");
+        let (source, program) = (
+            self.folder.path().join("pass.c"),
+            self.folder.path().join("pass.o"),
+        );
+        fs::write(&source, PASS).expect("the folder is there");
+        let mut clang = Command::new("clang");
+        clang
+            .args(["-O2", "-target", "bpf", "-c", "-o"])
+            .arg(&program)
+            .arg(&source);
+        run(&mut clang);
+        let program = program.display();
+        self.lab
+            .wire()
+            .run(&format!("ip link set dev b xdp obj {program} section xdp"));
     }
 
     /// A laboratory whose endpoints have these addresses on their loopback.
@@ -122,15 +147,21 @@ impl DrSite {
     /// # Panics
     /// When it does not.
     pub fn hand_over(&self) -> u32 {
-        let ready = self.folder.path().join("successor.json");
+        let (ready, said) = ("successor.json", "handover.said");
+        let said = self.folder.path().join(said);
+        let file = File::create(&said).expect("the folder is there");
         let mut command = self.binary(&["handover", "-c"]);
-        command.arg(self.config()).arg("--ready-file").arg(ready);
-        let output = run(&mut command);
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let id = text
-            .split_whitespace()
-            .nth(1)
-            .and_then(|id| id.parse().ok());
+        command.arg(self.config());
+        command
+            .arg("--ready-file")
+            .arg(self.folder.path().join(ready));
+        // Not a pipe: the successor has it too, and keeps it.
+        let errors = file.try_clone().expect("there are descriptors left");
+        let status = command.stdout(file).stderr(errors).status();
+        let text = fs::read_to_string(said).expect("the folder is there");
+        assert!(status.is_ok_and(|status| status.success()), "{text}");
+        let line = text.lines().find(|line| line.starts_with("process "));
+        let id = line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok());
         id.expect("it names the process")
     }
 

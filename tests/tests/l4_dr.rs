@@ -17,6 +17,15 @@ use tidegate_tests::process::send;
 
 const GIB: u64 = 1 << 30;
 
+/// Tells other threads that it is over, also when this one panics.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// A connection that a server holds or echoes on, and the server's number.
 struct Held {
     stream: TcpStream,
@@ -211,6 +220,7 @@ fn nobody_is_refused_and_nothing_is_cut_when_the_process_dies_or_is_replaced() {
             }
             connections
         });
+        let over = Over(&done);
         let stream = scope.spawn(|| Client::connect(client, service).unwrap().both(256 << 20));
         let id = site.process.as_ref().unwrap().id();
         send(id, Signal::KILL);
@@ -222,7 +232,7 @@ fn nobody_is_refused_and_nothing_is_cut_when_the_process_dies_or_is_replaced() {
         let mut third = site.spawn();
         ready(&mut third);
         stream.join().unwrap().unwrap();
-        done.store(true, Ordering::Relaxed);
+        drop(over);
         assert!(connecting.join().unwrap() > 20);
         drop(second);
         drop(third);

@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use prometheus::proto::MetricFamily;
 use tokio::sync::watch;
@@ -24,6 +24,9 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// Between two looks while an endpoint that is well is silent: the kernel was asked to find it.
 const SOON: Duration = Duration::from_millis(50);
+
+/// How long an earlier process may take to end that was told to.
+const ENDING: Duration = Duration::from_secs(3);
 
 /// The kernel's forwarding, as long as this process is to look after it.
 pub struct Dr {
@@ -95,11 +98,7 @@ impl Dr {
             return Err(DrError::Interface(name.clone()));
         }
         let options = Arc::new(options);
-        let forwarder = match Forwarder::open(options.clone()) {
-            Ok(forwarder) => Some(forwarder),
-            Err(DrError::Taken(_)) if taking_over => None,
-            Err(error) => return Err(error),
-        };
+        let forwarder = open(&options, taking_over).await?;
         let (wanted, changes) = watch::channel(Wanted::default());
         let shared = Arc::new(Shared {
             forwarder: Mutex::new(forwarder),
@@ -226,6 +225,19 @@ impl Status {
             endpoints: Vec::new(),
             events: Vec::new(),
             attached: Vec::new(),
+        }
+    }
+}
+
+/// None when a predecessor has it.
+async fn open(options: &Arc<DrOptions>, taking_over: bool) -> Result<Option<Forwarder>, DrError> {
+    let deadline = Instant::now() + ENDING;
+    loop {
+        match Forwarder::open(options.clone()) {
+            Ok(forwarder) => return Ok(Some(forwarder)),
+            Err(DrError::Taken(_)) if taking_over => return Ok(None),
+            Err(DrError::Taken(_)) if Instant::now() < deadline => tokio::time::sleep(SOON).await,
+            Err(error) => return Err(error),
         }
     }
 }
