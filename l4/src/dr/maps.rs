@@ -102,7 +102,8 @@ impl Maps {
             }
             Change::Table { table, slots } => {
                 let mut inner = Array::<MapData, Slots>::create(1, 0)?;
-                inner.set(0, &*slots, 0)?;
+                let slots: &Slots = &slots;
+                inner.set(0, slots, 0)?;
                 // The kernel waits here until no packet uses the old one.
                 self.tables.set(table, &inner, 0)
             }
