@@ -39,7 +39,7 @@ pub struct DrOptions {
     pub interfaces: Vec<String>,
     /// How the program gets its packets: `auto` (default), `native`, `generic`.
     pub attach: Attach,
-    /// How many flows are remembered; the one that was used last is forgotten first. 262144 when not given, which
+    /// How many flows are remembered; the one that was idle for longest is forgotten first. 262144 when not given, which
     /// takes 30 MiB. A change needs a restart and forgets them all.
     #[schemars(range(min = 1024, max = 16_777_216))]
     pub flows: u32,
