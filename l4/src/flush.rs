@@ -2,11 +2,10 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Instant;
 
-use chassis::config::load;
-
-use crate::config::Config;
-use crate::dr;
+use crate::compile::compile;
+use crate::{dr, nat};
 
 /// The arguments of `tidegate l4 flush`.
 #[derive(Clone, Debug, clap::Args)]
@@ -16,25 +15,27 @@ pub(crate) struct FlushArgs {
     config: PathBuf,
 }
 
+/// Removes what the kernel was told, by whichever process.
 pub(crate) fn main(args: &FlushArgs) -> ExitCode {
-    let config = match load::<Config>(&args.config) {
-        Ok(loaded) => loaded.config,
+    let compiled = match compile(&args.config, None, Instant::now()) {
+        Ok(compiled) => compiled,
         Err(report) => {
             eprint!("{report}");
             return ExitCode::FAILURE;
         }
     };
-    let folder = &config.dr.pins;
-    match dr::flush(folder) {
-        Ok(true) => println!(
-            "mode dr: {} is removed, nothing is forwarded",
-            folder.display()
-        ),
-        Ok(false) => println!("mode dr: there is nothing at {}", folder.display()),
-        Err(error) => {
-            eprintln!("mode dr: {error}");
-            return ExitCode::FAILURE;
+    let mut code = ExitCode::SUCCESS;
+    let mut outcome = |mode, removed: Result<(), String>| {
+        if let Err(error) = removed {
+            eprintln!("mode {mode}: {error}");
+            code = ExitCode::FAILURE;
         }
+    };
+    let rules = nat::remove(&compiled.state.nat);
+    outcome("nat", rules.map_err(|error| error.to_string()));
+    if dr::BUILT_IN {
+        let program = dr::flush(&compiled.loaded.config.dr.pins);
+        outcome("dr", program.map(drop).map_err(|error| error.to_string()));
     }
-    ExitCode::SUCCESS
+    code
 }

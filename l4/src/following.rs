@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use chassis::life::Life;
 
-use crate::config::Mode;
 use crate::health::{Health, Plan};
 use crate::serve::Shared;
 
@@ -36,10 +35,9 @@ pub(crate) async fn follow(shared: Arc<Shared>) {
         {
             let state = shared.state.load();
             state.follow(Instant::now());
-            if let Some(direct_return) = shared.direct_return.get() {
-                direct_return.set(state.services(Mode::Dr));
-            }
+            shared.direct_return.follow(&state);
         }
+        shared.forwarding.changed.notify_one();
         tokio::select! {
             () = shared.health.changed.notified() => {}
             () = tokio::time::sleep(STEP) => {}

@@ -11,18 +11,22 @@
 //! - [`relay`] moves bytes, and knows neither.
 //! - `serve` has sockets and threads, `admission` who may come in, `health` which endpoints are well, `following` lets
 //!   choices follow that, and `role` is the process around them.
-//! - [`forward`] is what the kernel is told in the modes in which it carries the bytes itself; [`dr`] tells it for one of them.
+//! - [`forward`] is what the kernel is told in the modes in which it carries the bytes itself, [`nat`] and [`dr`];
+//!   `forwarding` and `direct_return` tell it.
 
 mod admission;
 pub mod balance;
 mod compile;
 pub mod config;
+mod direct_return;
 pub mod dr;
 mod flush;
 mod following;
 pub mod forward;
+mod forwarding;
 mod health;
 mod metrics;
+pub mod nat;
 pub mod relay;
 pub mod role;
 mod serve;

@@ -7,7 +7,7 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::{MetricFamily, MetricType};
 
 use crate::balance::{Counted, Endpoint};
-use crate::dr::Dr;
+use crate::forwarding;
 use crate::serve::{Ending, Shared};
 
 /// What has happened at a listener, since it is known.
@@ -109,7 +109,8 @@ impl Collector for L4Collector {
             ),
         ];
         families.extend(endpoints(&self.0));
-        families.extend(self.0.direct_return.get().into_iter().flat_map(Dr::metrics));
+        families.extend(forwarding::families(&self.0));
+        families.extend(self.0.direct_return.families());
         families
     }
 }

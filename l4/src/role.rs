@@ -17,10 +17,12 @@ use chassis::net::{Bound, Inherited, raise_descriptor_limit};
 use tokio::sync::Mutex;
 
 use crate::compile::{Compiled, compile};
-use crate::config::{Config, Mode};
-use crate::dr::{Dr, DrOptions};
+use crate::config::Config;
+use crate::direct_return::DirectReturn;
+use crate::dr::DrOptions;
 use crate::flush::{self, FlushArgs};
 use crate::following;
+use crate::forwarding::{self, Forwarding};
 use crate::health::Health;
 use crate::metrics::L4Collector;
 use crate::serve::{Listeners, Plan, Shared, Workers};
@@ -42,7 +44,7 @@ pub struct L4Args {
 
 #[derive(Clone, Debug, clap::Subcommand)]
 enum L4Command {
-    /// Take out of the kernel what a process has left there that was killed: nothing is forwarded any more.
+    /// Have the kernel forward nothing any more: remove what a process has left there, also one that was killed.
     Flush(FlushArgs),
 }
 
@@ -111,14 +113,20 @@ async fn serve(args: &RoleArgs, systemd: Inherited) -> Result<(), StartError> {
     let mut running = Running::new(args, config, state, &life)?;
     let mut inherited = systemd;
     let taking_over = args.take_over.is_some();
-    running.begin_direct_return(taking_over).await?;
+    let state = running.shared.state.load_full();
+    let direct_return = &running.shared.direct_return;
+    direct_return.begin(&state, &config.dr, taking_over).await?;
     let started = running.start(args, config, plan, &mut inherited, &life);
     let Some((admin, plan)) = started.await? else {
         return Ok(());
     };
+    let told = running.forward().await;
+    if !taking_over {
+        told?;
+    }
     tokio::spawn(following::follow(running.shared.clone()));
+    tokio::spawn(forwarding::follow(running.shared.clone()));
     running.open(plan);
-    running.forward().await;
     inherited.close_unclaimed();
     let mut addresses = running.addresses();
     addresses.insert("admin".into(), admin.address().to_string());
@@ -175,9 +183,10 @@ impl<'a> Running<'a> {
         let shared = Arc::new(Shared {
             state: ArcSwap::from_pointee(state),
             health: Arc::default(),
+            forwarding: Arc::default(),
             open: Arc::default(),
             pressure: life.pressure.clone(),
-            direct_return: std::sync::OnceLock::new(),
+            direct_return: DirectReturn::default(),
         });
         life.registry
             .register(Box::new(L4Collector(shared.clone())))?;
@@ -196,49 +205,6 @@ impl<'a> Running<'a> {
         &self.shared.health
     }
 
-    /// Loads the program of the mode `dr` when a listener has it. It forwards as before until it is told what.
-    ///
-    /// # Errors
-    /// When the kernel or another process does not allow it.
-    async fn begin_direct_return(&self, taking_over: bool) -> Result<(), StartError> {
-        let state = self.shared.state.load_full();
-        self.begin_direct_return_for(&state, taking_over)
-            .await
-            .map_err(StartError::Io)
-    }
-
-    async fn begin_direct_return_for(
-        &self,
-        state: &State,
-        taking_over: bool,
-    ) -> std::io::Result<()> {
-        let wanted = state.listeners.iter().any(|one| one.mode == Mode::Dr);
-        let place = &self.shared.direct_return;
-        if wanted && place.get().is_none() {
-            let (.., options) = &self.fixed;
-            let begun = Dr::start(options.clone(), taking_over).await;
-            // There is one reload at a time, and none before the start.
-            let _ = place.set(begun.map_err(std::io::Error::other)?);
-        }
-        Ok(())
-    }
-
-    /// Has the kernel forward what the configuration says, and waits for it.
-    async fn forward(&self) {
-        let Some(direct_return) = self.shared.direct_return.get() else {
-            return;
-        };
-        {
-            let state = self.shared.state.load();
-            // What checks have found meanwhile: an earlier process's flows are not to lose endpoints that are well.
-            state.follow(Instant::now());
-            direct_return.set(state.services(Mode::Dr));
-        }
-        if !direct_return.applied(APPLIED).await {
-            tracing::warn!("mode dr: not every endpoint is reached");
-        }
-    }
-
     /// Binds everything, and learns which endpoints are well; none when the process is to leave meanwhile.
     async fn start(
         &self,
@@ -248,6 +214,8 @@ impl<'a> Running<'a> {
         inherited: &mut Inherited,
         life: &Life,
     ) -> Result<Option<(Bound, Plan)>, StartError> {
+        let forwardable = Forwarding::check(&self.shared.state.load_full()).await;
+        forwardable.map_err(|mistake| told(self.file, mistake))?;
         let Some(within) = args.take_over.map(|within| *within) else {
             // A port in use is told at once. What arrives meanwhile waits in the sockets.
             let prepared = self.prepare(config, inherited, false)?;
@@ -289,6 +257,19 @@ impl<'a> Running<'a> {
             Ok(plan) => Ok((admin, plan)),
             Err(mistake) => Err(told(self.file, mistake)),
         }
+    }
+
+    /// Tells the kernel what it is to forward. What fails is tried again.
+    async fn forward(&self) -> Result<(), StartError> {
+        let state = self.shared.state.load_full();
+        // What checks have found meanwhile: an earlier process's flows are not to lose endpoints that are well.
+        state.follow(Instant::now());
+        self.shared.direct_return.forward(&state).await;
+        let told = self.shared.forwarding.tell(state).await;
+        told.map_err(|error| {
+            tracing::error!(%error, "the kernel does not forward");
+            StartError::Io(std::io::Error::other(error))
+        })
     }
 
     fn open(&mut self, plan: Plan) {
@@ -349,14 +330,18 @@ impl<'a> Running<'a> {
                 "`admin`, `threads` or `dr` changed: that takes effect at the next start"
             );
         }
+        if let Err(mistake) = Forwarding::check(&state).await {
+            return Reloaded::failed(&loaded.report(vec![mistake]), Vec::new());
+        }
+        let (.., options) = &self.fixed;
+        let begun = self.shared.direct_return.begin(&state, options, false);
+        if let Err(error) = begun.await {
+            let mistake = Diagnostic::new(loaded.place_of("dr"), error.to_string());
+            return Reloaded::failed(&loaded.report(vec![mistake]), Vec::new());
+        }
         let planned = self.plan(&state, &mut Inherited::default());
         let planned =
             planned.and_then(|sockets| self.door.follow(state.handover.as_ref()).map(|()| sockets));
-        let begun = self.begin_direct_return_for(&state, false).await;
-        let planned = planned.and_then(|sockets| match begun {
-            Ok(()) => Ok(sockets),
-            Err(error) => Err(Diagnostic::new(loaded.place_of("dr"), error.to_string())),
-        });
         match planned {
             Ok(sockets) => {
                 warn(&warnings);
@@ -367,8 +352,8 @@ impl<'a> Running<'a> {
                 life.pressure.set_limit(Some(state.connections.into()));
                 self.shared.state.store(Arc::new(state));
                 self.open(sockets);
+                let _ = self.forward().await;
                 self.health().changed.notify_one();
-                self.forward().await;
                 Reloaded::ok(watched)
             }
             Err(mistake) => Reloaded::failed(&loaded.report(vec![mistake]), Vec::new()),
@@ -384,6 +369,7 @@ impl<'a> Running<'a> {
         let Some(successor) = successor else {
             return;
         };
+        self.shared.forwarding.leave().await;
         self.listeners.close(true);
         if let Some(admin) = &self.admin {
             admin.close();
@@ -395,13 +381,13 @@ impl<'a> Running<'a> {
     /// Lets connections end.
     async fn finish(&mut self, life: &Life) {
         let replaced = life.stage() == Stage::Replaced;
-        if let Some(direct_return) = self.shared.direct_return.get() {
-            let (.., options) = &self.fixed;
-            direct_return.leave(replaced || options.keep).await;
-        }
+        let (.., options) = &self.fixed;
+        let keep = replaced || options.keep;
+        self.shared.direct_return.leave(keep).await;
         if !replaced {
             self.door.close();
             self.listeners.close(false);
+            self.shared.forwarding.stop().await;
         }
         let state = self.shared.state.load_full();
         let drain = state
@@ -427,9 +413,6 @@ impl<'a> Running<'a> {
         }
     }
 }
-
-/// How long a start waits until the kernel forwards what it is to.
-const APPLIED: Duration = Duration::from_secs(2);
 
 /// How there would be a process to take the place of.
 const START: &str = "start one with `tidegate l4`";

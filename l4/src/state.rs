@@ -16,6 +16,7 @@ use crate::balance::{Cluster, Endpoint, Scheduler};
 use crate::config::{Mode, ProxyVersion};
 use crate::forward::{Service, Transport};
 use crate::metrics::ListenerCounts;
+use crate::nat::NatConfig;
 use crate::relay;
 use crate::sniff::ServerName;
 
@@ -28,6 +29,8 @@ pub(crate) struct State {
     /// Connections at a time, over all.
     pub(crate) connections: u32,
     pub(crate) handover: Option<Handover>,
+    /// How the kernel forwards with translated addresses.
+    pub(crate) nat: NatConfig,
 }
 
 /// A cluster, and how its endpoints are connected to.

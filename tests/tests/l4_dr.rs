@@ -283,7 +283,7 @@ fn a_stop_takes_it_out_of_the_kernel_unless_it_is_to_stay() {
     assert!(!site.pins().exists());
     assert!(refused(&site));
     let again = site.tidegate(&["l4", "flush", "-c"]);
-    assert!(String::from_utf8_lossy(&again.stdout).contains("there is nothing"));
+    assert!(again.status.success(), "{again:?}");
 }
 
 #[test]

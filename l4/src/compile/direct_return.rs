@@ -54,8 +54,4 @@ fn members(listener: &ListenerConfig, cluster: &ClusterConfig, mistakes: &mut Ve
             mistakes.push(address.wrong("in mode `dr` a machine is one endpoint"));
         }
     }
-    if cluster.proxy_protocol.is_some() {
-        let what = "mode `dr` adds no PROXY header: endpoints see the client's address anyway";
-        mistakes.push(cluster.endpoints.wrong(what));
-    }
 }

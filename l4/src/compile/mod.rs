@@ -2,6 +2,7 @@
 
 mod clusters;
 mod direct_return;
+mod kernel;
 mod listeners;
 mod routes;
 
@@ -50,7 +51,9 @@ pub(crate) fn compile(
     let plan = clusters::plan(config, &clusters, &checks, &mut mistakes);
     let listeners = listeners::compile(config, &clusters, before, now, &mut mistakes);
     direct_return::judge(&loaded, &mut mistakes, &mut warnings);
+    kernel::judge(config, &mut mistakes);
     warnings.extend(routes::warnings(config, &listeners));
+    warnings.extend(kernel::warnings(config));
     warnings.extend(clusters::unused(config));
     let handover = config.handover.as_ref();
     let handover = handover.map(|config| Handover::compile(config, &loaded.sources));
@@ -67,6 +70,7 @@ pub(crate) fn compile(
         listeners,
         connections: connections.unwrap_or_else(room),
         handover,
+        nat: (*config.nat).clone(),
     };
     let warnings = warnings.iter().map(|Diagnostic { place, message, .. }| {
         let place = loaded.sources.locate(*place);

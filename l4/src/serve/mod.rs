@@ -13,8 +13,8 @@ mod first_bytes;
 mod listeners;
 mod workers;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use chassis::telemetry::Pressure;
@@ -23,7 +23,8 @@ pub(crate) use self::ending::Ending;
 pub(crate) use self::listeners::{Listeners, Plan};
 pub(crate) use self::workers::Workers;
 
-use crate::dr::Dr;
+use crate::direct_return::DirectReturn;
+use crate::forwarding::Forwarding;
 use crate::health::Health;
 use crate::state::State;
 
@@ -34,12 +35,14 @@ pub(crate) struct Shared {
     pub(crate) state: ArcSwap<State>,
     /// Which endpoints are well.
     pub(crate) health: Arc<Health>,
+    /// What the kernel forwards.
+    pub(crate) forwarding: Arc<Forwarding>,
     /// Connections over all listeners.
     pub(crate) open: Arc<Open>,
     /// The load of the process.
     pub(crate) pressure: Arc<Pressure>,
     /// What the kernel forwards in the mode `dr`, once a listener has it.
-    pub(crate) direct_return: OnceLock<Dr>,
+    pub(crate) direct_return: DirectReturn,
 }
 
 /// How many connections the process has.
