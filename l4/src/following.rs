@@ -32,7 +32,11 @@ pub(crate) async fn begin(health: &Arc<Health>, plan: Plan, life: &Life) -> bool
 /// Lets whichever state serves follow every change.
 pub(crate) async fn follow(shared: Arc<Shared>) {
     loop {
-        shared.state.load().follow(Instant::now());
+        {
+            let state = shared.state.load();
+            state.follow(Instant::now());
+            shared.direct_return.follow(&state);
+        }
         shared.forwarding.changed.notify_one();
         tokio::select! {
             () = shared.health.changed.notified() => {}

@@ -105,6 +105,7 @@ impl Collector for L4Collector {
         families.extend(datagrams::families(&state));
         families.extend(endpoints(&self.0));
         families.extend(forwarding::families(&self.0));
+        families.extend(self.0.direct_return.families());
         families
     }
 }

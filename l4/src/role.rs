@@ -18,6 +18,8 @@ use tokio::sync::Mutex;
 
 use crate::compile::{Compiled, compile};
 use crate::config::Config;
+use crate::direct_return::DirectReturn;
+use crate::dr::DrOptions;
 use crate::flush::{self, FlushArgs};
 use crate::following;
 use crate::forwarding::{self, Forwarding};
@@ -42,7 +44,7 @@ pub struct L4Args {
 
 #[derive(Clone, Debug, clap::Subcommand)]
 enum L4Command {
-    /// Take out of the kernel what a process has left there that was killed: nothing is forwarded any more.
+    /// Have the kernel forward nothing any more: remove what a process has left there, also one that was killed.
     Flush(FlushArgs),
 }
 
@@ -91,7 +93,7 @@ struct Running<'a> {
     /// None until it serves.
     admin: Option<Admin>,
     /// What only a restart changes.
-    fixed: (std::net::SocketAddr, Option<u16>),
+    fixed: (std::net::SocketAddr, Option<u16>, DrOptions),
 }
 
 async fn serve(args: &RoleArgs, systemd: Inherited) -> Result<(), StartError> {
@@ -112,6 +114,9 @@ async fn serve(args: &RoleArgs, systemd: Inherited) -> Result<(), StartError> {
     let mut running = Running::new(args, config, state, &life)?;
     let mut inherited = systemd;
     let taking_over = args.take_over.is_some();
+    let state = running.shared.state.load_full();
+    let direct_return = &running.shared.direct_return;
+    direct_return.begin(&state, &config.dr, taking_over).await?;
     let started = running.start(args, config, plan, &mut inherited, &life);
     let Some((admin, plan)) = started.await? else {
         return Ok(());
@@ -156,9 +161,9 @@ fn told(file: &Path, mistake: Diagnostic) -> StartError {
     }
 }
 
-fn fixed(config: &Config) -> (std::net::SocketAddr, Option<u16>) {
+fn fixed(config: &Config) -> (std::net::SocketAddr, Option<u16>, DrOptions) {
     let threads = config.threads.as_ref().map(|threads| **threads);
-    (*config.admin.address, threads)
+    (*config.admin.address, threads, config.dr.clone())
 }
 
 fn warn(warnings: &[String]) {
@@ -185,6 +190,7 @@ impl<'a> Running<'a> {
             open: Arc::default(),
             leaving: Arc::default(),
             pressure: life.pressure.clone(),
+            direct_return: DirectReturn::default(),
         });
         life.registry
             .register(Box::new(L4Collector(shared.clone())))?;
@@ -266,7 +272,9 @@ impl<'a> Running<'a> {
     /// Tells the kernel what it is to forward. What fails is tried again.
     async fn forward(&self) -> Result<(), StartError> {
         let state = self.shared.state.load_full();
+        // What checks have found meanwhile: an earlier process's flows are not to lose endpoints that are well.
         state.follow(Instant::now());
+        self.shared.direct_return.forward(&state).await;
         let told = self.shared.forwarding.tell(state).await;
         told.map_err(|error| {
             tracing::error!(%error, "the kernel does not forward");
@@ -329,9 +337,17 @@ impl<'a> Running<'a> {
             warnings,
         } = compiled;
         if fixed(&loaded.config) != self.fixed {
-            tracing::warn!("`admin` or `threads` changed: that takes effect at the next start");
+            tracing::warn!(
+                "`admin`, `threads` or `dr` changed: that takes effect at the next start"
+            );
         }
         if let Err(mistake) = Forwarding::check(&state).await {
+            return Reloaded::failed(&loaded.report(vec![mistake]), Vec::new());
+        }
+        let (.., options) = &self.fixed;
+        let begun = self.shared.direct_return.begin(&state, options, false);
+        if let Err(error) = begun.await {
+            let mistake = Diagnostic::new(loaded.place_of("dr"), error.to_string());
             return Reloaded::failed(&loaded.report(vec![mistake]), Vec::new());
         }
         let planned = self.plan(&state, &mut Inherited::default());
@@ -390,6 +406,9 @@ impl<'a> Running<'a> {
     /// Lets connections end.
     async fn finish(&mut self, life: &Life) {
         let replaced = life.stage() == Stage::Replaced;
+        let (.., options) = &self.fixed;
+        let keep = replaced || options.keep;
+        self.shared.direct_return.leave(keep).await;
         if !replaced {
             self.door.close();
             self.listeners.close(false);

@@ -28,6 +28,7 @@
 //!   authority        certificates of an authority of the test's own
 //!   openssl          TLS clients of other makes
 //!   lab              network namespaces: a client, a balancer and endpoints
+//!   dr_site          a balancer in them that leaves all packets to the kernel
 //!   byte_peers       peers in them that hold streams and datagrams to the byte
 //!   nat_site         a balancer in one whose listeners the kernel forwards
 //!   user_services    several processes of the user services on the same servers
@@ -45,6 +46,7 @@ pub mod byte_peers;
 pub mod certified;
 pub mod dns_load;
 pub mod dns_site;
+pub mod dr_site;
 pub mod edge;
 pub mod eventually;
 pub mod gateway;

@@ -1,6 +1,7 @@
 //! `Config` to `State`: where a configuration is judged.
 
 mod clusters;
+mod direct_return;
 mod kernel;
 mod listeners;
 mod routes;
@@ -64,6 +65,7 @@ pub(crate) fn compile(
     } = reading;
     mistakes.extend(found);
     warnings.extend(unsure);
+    direct_return::judge(&loaded, &mut mistakes, &mut warnings);
     kernel::judge(config, &mut mistakes);
     warnings.extend(routes::warnings(config, &listeners));
     warnings.extend(kernel::warnings(config));

@@ -15,6 +15,7 @@ use chassis::telemetry::LogConfig;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::dr::DrOptions;
 use crate::nat::NatConfig;
 
 pub use self::cluster::{ClusterConfig, EndpointConfig, ProxyVersion, SchedulerConfig};
@@ -54,6 +55,9 @@ pub struct Config {
     /// How endpoints are checked, by name.
     #[serde(default)]
     pub check: BTreeMap<Located<String>, CheckConfig>,
+    /// Options of all listeners with mode `dr`. A change needs a restart, or a hand-over.
+    #[serde(default)]
+    pub dr: DrOptions,
     /// Named sets of endpoints.
     #[serde(default)]
     pub cluster: BTreeMap<Located<String>, ClusterConfig>,
