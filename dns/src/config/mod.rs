@@ -6,6 +6,7 @@ mod zone;
 use std::collections::BTreeMap;
 
 use chassis::config::Located;
+use chassis::health::HealthConfig;
 use chassis::health::check::CheckConfig;
 use chassis::life::AdminConfig;
 use chassis::net::handover::HandoverConfig;
@@ -17,7 +18,6 @@ use crate::alias::ResolverConfig;
 use crate::dnssec::DnssecConfig;
 use crate::geo::{GeoConfig, SiteConfig};
 use crate::guard::{CookiesConfig, RateLimitConfig};
-use crate::health::HealthConfig;
 use crate::policy::PolicyConfig;
 use crate::querylog::QueryLogConfig;
 use crate::transfer::{TransfersConfig, TsigConfig};
