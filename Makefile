@@ -101,6 +101,7 @@ setup-bench:
 		dnsperf:dnsperf nsd:nsd knotd:knot gdnsd:gdnsd ldns-signzone:ldnsutils)
 	@ls /usr/lib/*/knot/modules-*/geoip.so >/dev/null 2>&1 || { $(call packages,knot-module-geoip); }
 	@test -e /usr/lib/nginx/modules/ngx_http_js_module.so || { $(call packages,libnginx-mod-http-js); }
+	@test -e /usr/lib/nginx/modules/ngx_stream_module.so || { $(call packages,libnginx-mod-stream); }
 
 setup-dist:
 	@$(call install,llvm-profdata-19:llvm-19)

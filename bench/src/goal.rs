@@ -52,6 +52,11 @@ pub(crate) const GOALS: &[Goal] = &[
     goal("dns", "geo by ECS", Of::Peer("gdnsd"), 1.0),
     goal("dns", "signed", Of::Peer("nsd"), 1.0),
     goal("dns", "all cores", Of::Peer("gdnsd"), 1.0),
+    goal("l4", "16 MB", Of::Peer("haproxy"), 1.0),
+    goal("l4", "connection a request", Of::Peer("haproxy"), 1.0),
+    goal("l4", "80 B", Of::Peer("haproxy"), 1.0),
+    goal("l4", "connection by Host", Of::Peer("haproxy"), 1.0),
+    goal("l4", "connections", Of::Peer("haproxy"), 1.0),
 ];
 
 const fn goal(suite: &'static str, case: &'static str, of: Of, most: f64) -> Goal {
@@ -107,7 +112,7 @@ impl Goal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::peer::{DNS_SERVERS, PEERS, USER_SERVICES};
+    use crate::peer::{BALANCERS, DNS_SERVERS, PEERS, USER_SERVICES};
     use crate::suite::SUITES;
 
     fn judged(goal: &Goal, rows: &[Row]) -> String {
@@ -153,7 +158,8 @@ mod tests {
         for goal in GOALS {
             assert!(SUITES.iter().any(|suite| suite.name == goal.suite));
             if let Of::Peer(name) = goal.of {
-                let mut peers = PEERS.iter().chain(USER_SERVICES).chain(DNS_SERVERS);
+                let peers = PEERS.iter().chain(USER_SERVICES);
+                let mut peers = peers.chain(DNS_SERVERS).chain(BALANCERS);
                 assert!(peers.any(|peer| peer.name == name), "{name}");
             }
         }

@@ -1,6 +1,7 @@
 //! The proxies that are compared. A peer is data: what it is called, where its program is, and how
 //! it is configured for what a suite asks for. One file each.
 
+mod balancers;
 mod behind;
 mod caddy;
 mod dns;
@@ -22,6 +23,7 @@ use crate::error::Error;
 use crate::load::Certificate;
 use crate::policy::Policy;
 
+pub(crate) use self::balancers::PEERS as BALANCERS;
 pub(crate) use self::behind::Behind;
 pub(crate) use self::dns::{
     Answers as DnsAnswers, Dns, NETWORKS as DNS_NETWORKS, PEERS as DNS_SERVERS, ZONE as DNS_ZONE,

@@ -121,6 +121,20 @@ impl<'a> Stage<'a> {
         Self::start_before(behind, &context.programs.found, context, suite, case, setup)
     }
 
+    /// The same with peers that the suite brings along.
+    pub(crate) fn start_with(
+        peers: &'static [Peer],
+        context: &'a Context,
+        suite: &'static str,
+        case: &'a str,
+        setup: &Setup,
+    ) -> Result<Self, Error> {
+        let (options, load) = (&context.options, &context.places.load);
+        let behind = Behind::origin(options.workers, &context.certificate, load)?;
+        let peers = context.programs.brought(peers);
+        Self::start_before(behind, &peers, context, suite, case, setup)
+    }
+
     /// The same with Redis, and with peers that the suite brings along.
     pub(crate) fn start_before_redis(
         peers: &'static [Peer],

@@ -24,7 +24,7 @@ pub(super) const SUITE: Suite = Suite {
 };
 
 /// The only case.
-const CASE: &str = "connections";
+pub(super) const CASE: &str = "connections";
 
 /// Open files of a proxy and of this process that are no connections to clients.
 const OTHERS: u64 = 1_000;
@@ -53,10 +53,19 @@ impl Held {
 }
 
 fn run(context: &Context) -> Result<Vec<Row>, Error> {
-    let room = raise_open_files().saturating_sub(OTHERS);
-    let wanted = context.options.idle_connections;
-    let count = wanted.min(usize::try_from(room).unwrap_or(wanted));
     let mut stage = Stage::start(context, SUITE.name, CASE, &Setup::default())?;
+    let count = context.options.idle_connections;
+    hold(&mut stage, SUITE.name, count)
+}
+
+/// Has every peer hold connections, as many of these as there may be open files.
+pub(super) fn hold(
+    stage: &mut Stage<'_>,
+    suite: &'static str,
+    count: usize,
+) -> Result<Vec<Row>, Error> {
+    let room = raise_open_files().saturating_sub(OTHERS);
+    let count = count.min(usize::try_from(room).unwrap_or(count));
     let requests = Requests::get(["/"], "");
     stage.check_answers(&requests, without_tls)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -70,10 +79,10 @@ fn run(context: &Context) -> Result<Vec<Row>, Error> {
             _ => Ok(held),
         }
     })?;
-    Ok(rows(&held))
+    Ok(rows(suite, &held))
 }
 
-fn rows(held: &[(&'static str, Held)]) -> Vec<Row> {
+fn rows(suite: &'static str, held: &[(&'static str, Held)]) -> Vec<Row> {
     let pss = |held: &Held| held.per_connection(held.after.pss);
     let ours = held
         .iter()
@@ -81,7 +90,7 @@ fn rows(held: &[(&'static str, Held)]) -> Vec<Row> {
         .map(|(_, held)| pss(held));
     let row = |(peer, held): &(&'static str, Held)| {
         let growth = held.after.pss.saturating_sub(held.before.pss);
-        let mut row = Row::new(SUITE.name, CASE, peer);
+        let mut row = Row::new(suite, CASE, peer);
         row.rss_bytes = Some(held.after.rss);
         row.pss_bytes = Some(held.after.pss);
         row.more.insert("connections", held.connections as f64);

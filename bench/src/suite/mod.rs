@@ -8,6 +8,7 @@ mod dns;
 mod grpc;
 mod h2;
 mod idle;
+mod l4;
 mod plain;
 mod policy;
 mod post;
@@ -53,6 +54,7 @@ pub(crate) const SUITES: &[Suite] = &[
     grpc::SUITE,
     users::SUITE,
     dns::SUITE,
+    l4::SUITE,
 ];
 
 /// One thing that is measured of every peer.

@@ -1,0 +1,122 @@
+//! The peers of the suite `l4`: balancers of TCP connections, none of which looks into them.
+
+use rustix::process::Signal;
+
+use super::{OURS, Peer, Place, Plan, Program, Reload, Setup};
+
+/// All, the one under test first.
+pub(crate) const PEERS: &[Peer] = &[
+    Peer {
+        name: OURS,
+        program: Program::UnderTest,
+        version: &["--version"],
+        install: "cargo build --release",
+        tokens: false,
+        plan: tidegate,
+    },
+    Peer {
+        name: "haproxy",
+        program: Program::Installed("haproxy"),
+        version: &["-v"],
+        install: "apt-get install haproxy",
+        tokens: false,
+        plan: haproxy,
+    },
+    Peer {
+        name: "nginx",
+        program: Program::Installed("nginx"),
+        version: &["-v"],
+        install: "apt-get install nginx-light libnginx-mod-stream",
+        tokens: false,
+        plan: nginx,
+    },
+];
+
+fn tidegate(setup: &Setup, place: &Place<'_>) -> Option<Plan> {
+    let Place {
+        address,
+        admin,
+        workers,
+        ..
+    } = place;
+    let origin = place.origin;
+    let route = match setup.routes {
+        0 => "",
+        _ => "[[route]]\nnames = [\"bench.test\"]\ncluster = \"origin\"\n",
+    };
+    let text = format!(
+        "threads = {workers}\nlog = {{ level = \"warn\" }}\nadmin = {{ address = \"{admin}\" }}\n\
+         [[listener]]\nname = \"front\"\naddress = \"{address}\"\ncluster = \"origin\"\n{route}\
+         [cluster.origin]\nendpoints = [{{ address = \"{origin}\" }}]\n"
+    );
+    Some(Plan {
+        files: vec![("l4.toml", text)],
+        args: ["l4", "-c", "l4.toml"].map(Into::into).into(),
+        reload: Some(Reload::Signal(Signal::HUP)),
+        ..Plan::default()
+    })
+}
+
+/// With splice(2) where HAProxy finds it worth while.
+fn haproxy(setup: &Setup, place: &Place<'_>) -> Option<Plan> {
+    let Place {
+        address,
+        admin,
+        workers,
+        ..
+    } = place;
+    let origin = place.origin;
+    let choice = match setup.routes {
+        0 => "default_backend origin",
+        _ => {
+            "tcp-request inspect-delay 5s\n tcp-request content accept if HTTP\n \
+             use_backend origin if { req.hdr(host) -i bench.test }\n default_backend origin"
+        }
+    };
+    let text = format!(
+        "global\n nbthread {workers}\n maxconn 15000\n no strict-limits\n\
+         defaults\n mode tcp\n option splice-auto\n timeout connect 1s\n timeout client 600s\n \
+         timeout server 600s\n\
+         frontend admin\n mode http\n bind {admin}\n http-request use-service prometheus-exporter\n\
+         frontend front\n bind {address}\n {choice}\n\
+         backend origin\n server origin {origin}\n"
+    );
+    Some(Plan {
+        files: vec![("haproxy.cfg", text)],
+        args: ["-W", "-f", "haproxy.cfg"].map(Into::into).into(),
+        reload: Some(Reload::Signal(Signal::USR2)),
+        ..Plan::default()
+    })
+}
+
+/// nginx knows names in TLS alone.
+fn nginx(setup: &Setup, place: &Place<'_>) -> Option<Plan> {
+    if setup.routes > 0 {
+        return None;
+    }
+    let Place {
+        address, workers, ..
+    } = place;
+    let origin = place.origin;
+    let user = match rustix::process::geteuid().is_root() {
+        true => "user root;\n",
+        false => "",
+    };
+    let reuseport = if *workers > 1 { " reuseport" } else { "" };
+    let text = format!(
+        "daemon off;\n{user}load_module {MODULE};\nworker_processes {workers};\n\
+         worker_rlimit_nofile 40000;\npid nginx.pid;\nerror_log error.log crit;\n\
+         events {{ worker_connections 32768; }}\n\
+         stream {{\nserver {{ listen {address}{reuseport}; proxy_pass {origin}; proxy_timeout 600s; }}\n}}\n"
+    );
+    Some(Plan {
+        files: vec![("nginx.conf", text)],
+        args: ["-p", ".", "-c", "nginx.conf", "-e", "error.log"]
+            .map(Into::into)
+            .into(),
+        reload: Some(Reload::Signal(Signal::HUP)),
+        ..Plan::default()
+    })
+}
+
+const MODULE: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
