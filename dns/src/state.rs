@@ -7,6 +7,7 @@ use chassis::config::{Diagnostic, Place};
 use chassis::net::Networks;
 use chassis::net::handover::Handover;
 use chassis::net::proxy_protocol::ProxyHeader;
+use chassis::telemetry::SampledLog;
 
 use crate::alias::Resolving;
 use crate::answer::Snapshot;
@@ -14,7 +15,6 @@ use crate::chooser::Chooser;
 use crate::dnssec::{SignedZones, Signing};
 use crate::guard::Guard;
 use crate::metrics::Transport;
-use crate::querylog::QueryLog;
 use crate::serve::TcpLimits;
 use crate::tls::Terminator;
 use crate::transfer::Transfers;
@@ -41,7 +41,7 @@ pub(crate) struct State {
     /// The longest answer over UDP, in octets.
     pub(crate) largest_udp: u16,
     pub(crate) guard: Guard,
-    pub(crate) query_log: Option<QueryLog>,
+    pub(crate) query_log: Option<SampledLog>,
     /// In octets, for each UDP socket.
     pub(crate) receive_buffer: usize,
     pub(crate) handover: Option<Handover>,
