@@ -17,6 +17,8 @@ mod admission;
 pub mod balance;
 mod compile;
 pub mod config;
+mod connection_log;
+mod explain;
 mod following;
 pub mod forward;
 mod health;

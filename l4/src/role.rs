@@ -18,8 +18,9 @@ use tokio::sync::Mutex;
 
 use crate::compile::{Compiled, compile};
 use crate::config::Config;
+use crate::explain::{self, ExplainArgs};
 use crate::following;
-use crate::health::Health;
+use crate::health::{self, Health};
 use crate::metrics::L4Collector;
 use crate::serve::{Listeners, Plan, Shared, Workers};
 use crate::state::State;
@@ -31,15 +32,25 @@ const LEAVE: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct L4Args {
+    #[command(subcommand)]
+    command: Option<L4Command>,
     /// None with a subcommand.
     #[command(flatten)]
     role: Option<RoleArgs>,
 }
 
+#[derive(Clone, Debug, clap::Subcommand)]
+enum L4Command {
+    /// Say which endpoint a connection gets, and why.
+    Explain(ExplainArgs),
+}
+
 /// Runs the role until it is told to stop.
 pub fn main(args: &L4Args) -> ExitCode {
-    let Some(args) = &args.role else {
-        return ExitCode::FAILURE;
+    let args = match (&args.command, &args.role) {
+        (Some(L4Command::Explain(args)), _) => return explain::main(args),
+        (None, Some(args)) => args,
+        (None, None) => return ExitCode::FAILURE,
     };
     // Before there is a second thread.
     let systemd = Inherited::from_systemd();
@@ -103,6 +114,11 @@ async fn serve(args: &RoleArgs, systemd: Inherited) -> Result<(), StartError> {
     let Some((admin, plan)) = started.await? else {
         return Ok(());
     };
+    if taking_over && let Err(error) = running.health().reread().await {
+        // As it was when this process began.
+        tracing::error!(%error, "what was set last is not known");
+    }
+    running.shared.state.load().follow(Instant::now());
     tokio::spawn(following::follow(running.shared.clone()));
     running.open(plan);
     inherited.close_unclaimed();
@@ -110,10 +126,8 @@ async fn serve(args: &RoleArgs, systemd: Inherited) -> Result<(), StartError> {
     addresses.insert("admin".into(), admin.address().to_string());
     let (reloads, requests) = ReloadRequests::channel();
     // From here on nobody else serves: what fails is told, and this process serves on.
-    match config
-        .admin
-        .serve_with(admin, &life, reloads, axum::Router::new())
-    {
+    let routes = health::router(running.shared.clone());
+    match config.admin.serve_with(admin, &life, reloads, routes) {
         Ok(admin) => running.admin = Some(admin),
         Err(error) if taking_over => tracing::error!(%error, "there is no admin listener"),
         Err(error) => return Err(error.into()),
@@ -151,16 +165,18 @@ impl<'a> Running<'a> {
     fn new(
         args: &'a RoleArgs,
         config: &Config,
-        state: State,
+        mut state: State,
         life: &Life,
     ) -> Result<Self, StartError> {
+        let opened = state.open_log(None);
+        opened.map_err(|mistake| told(&args.config, mistake))?;
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let threads = config.threads.as_ref();
         let workers = Workers::start(threads.map_or(cores, |threads| usize::from(**threads)))?;
         life.pressure.set_limit(Some(state.connections.into()));
         let shared = Arc::new(Shared {
             state: ArcSwap::from_pointee(state),
-            health: Arc::default(),
+            health: Health::new(),
             open: Arc::default(),
             pressure: life.pressure.clone(),
         });
@@ -281,7 +297,7 @@ impl<'a> Running<'a> {
             Err(report) => return Reloaded::failed(&report, Vec::new()),
         };
         let Compiled {
-            state,
+            mut state,
             plan,
             loaded,
             warnings,
@@ -290,6 +306,7 @@ impl<'a> Running<'a> {
             tracing::warn!("`admin` or `threads` changed: that takes effect at the next start");
         }
         let planned = self.plan(&state, &mut Inherited::default());
+        let planned = planned.and_then(|sockets| state.open_log(Some(&before)).map(|()| sockets));
         let planned =
             planned.and_then(|sockets| self.door.follow(state.handover.as_ref()).map(|()| sockets));
         match planned {

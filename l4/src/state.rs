@@ -5,10 +5,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use chassis::config::Place;
+use chassis::config::{Diagnostic, Place};
 use chassis::net::handover::Handover;
 use chassis::net::proxy_protocol::ProxyHeader;
 use chassis::net::{ListenOptions, Networks};
+use chassis::telemetry::SampledLog;
 use rustc_hash::FxHashMap;
 
 use crate::admission::Admission;
@@ -27,6 +28,7 @@ pub(crate) struct State {
     pub(crate) listeners: Vec<ListenerState>,
     /// Connections at a time, over all.
     pub(crate) connections: u32,
+    pub(crate) connection_log: Option<SampledLog>,
     pub(crate) handover: Option<Handover>,
 }
 
@@ -158,6 +160,17 @@ impl State {
             .values()
             .map(|state| state.cluster.follow(now));
         changes.fold(false, |changed, one| changed | one)
+    }
+
+    /// Opens the log of connections, or goes on with the one of the state before.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub(crate) fn open_log(&mut self, before: Option<&Self>) -> Result<(), Diagnostic> {
+        let before = before.and_then(|before| before.connection_log.as_ref());
+        self.connection_log
+            .as_mut()
+            .map_or(Ok(()), |log| log.open(before))
     }
 
     /// An endpoint of a cluster.

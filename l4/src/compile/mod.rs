@@ -11,6 +11,7 @@ use chassis::config::{Diagnostic, Loaded, Report, load};
 use chassis::health::check::Checks;
 use chassis::net::handover::Handover;
 use chassis::net::room_for_clients;
+use chassis::telemetry::SampledLog;
 
 use crate::config::Config;
 use crate::health::Plan;
@@ -46,7 +47,7 @@ pub(crate) fn compile(
         Checks::default()
     });
     let clusters = clusters::compile(config, before, now, &mut mistakes);
-    let plan = clusters::plan(config, &clusters, &checks, &mut mistakes);
+    let mut plan = clusters::plan(config, &clusters, &checks, &mut mistakes);
     let listeners = listeners::compile(config, &clusters, before, now, &mut mistakes);
     warnings.extend(routes::warnings(config, &listeners));
     warnings.extend(clusters::unused(config));
@@ -56,6 +57,13 @@ pub(crate) fn compile(
         mistakes.push(mistake);
         None
     });
+    let set = config.health.read(&loaded.sources);
+    plan.state = set.unwrap_or_else(|mistake| {
+        mistakes.push(mistake);
+        None
+    });
+    let log = config.connection_log.as_ref();
+    let connection_log = SampledLog::compile(log, &loaded.sources, &mut mistakes);
     if !mistakes.is_empty() {
         return Err(loaded.report(mistakes));
     }
@@ -64,6 +72,7 @@ pub(crate) fn compile(
         clusters,
         listeners,
         connections: connections.unwrap_or_else(room),
+        connection_log,
         handover,
     };
     let warnings = warnings.iter().map(|Diagnostic { place, message, .. }| {
