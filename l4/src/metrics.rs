@@ -97,6 +97,11 @@ fn listeners(listeners: &[ListenerState]) -> Vec<MetricFamily> {
         let labels = [("listener", &*listener.name)];
         gauge(&labels, listener.admission.open().into())
     });
+    let handshakes = listeners.iter().flat_map(|listener| {
+        let counted = listener.handshakes.counted();
+        let name = ("listener", &*listener.name);
+        counted.map(move |(outcome, count)| counter(&[name, ("outcome", outcome)], count))
+    });
     let setups = listeners.iter().map(|listener| {
         let mut setup = labelled(&[("listener", &*listener.name)]);
         setup.set_histogram(SETUP.collect(&listener.counts.0));
@@ -131,6 +136,12 @@ fn listeners(listeners: &[ListenerState]) -> Vec<MetricFamily> {
                 (UP, &[("direction", "up")]),
                 (DOWN, &[("direction", "down")]),
             ],
+        ),
+        family(
+            "tidegate_l4_tls_handshakes_total",
+            "Handshakes of TLS that ends here, by how they ended",
+            MetricType::COUNTER,
+            handshakes.collect(),
         ),
         family(
             "tidegate_l4_setup_seconds",

@@ -98,13 +98,14 @@ async fn serve(args: &RoleArgs, systemd: Inherited) -> Result<(), StartError> {
     let Compiled {
         state,
         plan,
+        files,
         loaded,
         warnings,
     } = compile(&args.config, None, Instant::now())?;
     let config = &loaded.config;
     let _ = config.log.start();
     warn(&warnings);
-    let changes = Watched::new(&loaded.sources, Vec::new()).watch();
+    let changes = Watched::new(&loaded.sources, files).watch();
     let life = Life::start("l4")?;
     state.begin(Instant::now());
     let mut running = Running::new(args, config, state, &life)?;
@@ -178,6 +179,7 @@ impl<'a> Running<'a> {
             state: ArcSwap::from_pointee(state),
             health: Health::new(),
             open: Arc::default(),
+            leaving: Arc::default(),
             pressure: life.pressure.clone(),
         });
         life.registry
@@ -299,6 +301,7 @@ impl<'a> Running<'a> {
         let Compiled {
             mut state,
             plan,
+            files,
             loaded,
             warnings,
         } = compiled;
@@ -312,10 +315,11 @@ impl<'a> Running<'a> {
         match planned {
             Ok(sockets) => {
                 warn(&warnings);
-                let watched = Watched::new(&loaded.sources, Vec::new());
+                let watched = Watched::new(&loaded.sources, files);
                 // Meanwhile the old state serves: an endpoint that is new gets nothing before it was checked.
                 following::begin(self.health(), plan, life).await;
                 state.begin(Instant::now());
+                state.succeed(&before, Instant::now());
                 life.pressure.set_limit(Some(state.connections.into()));
                 self.shared.state.store(Arc::new(state));
                 self.open(sockets);
@@ -356,6 +360,7 @@ impl<'a> Running<'a> {
             .as_ref()
             .map_or(LEAVE, |handover| handover.drain);
         let limit = if replaced { drain } else { LEAVE };
+        self.shared.leaving.set(Some(limit), Instant::now());
         let ended = async {
             while self.shared.open.count() > 0 {
                 tokio::time::sleep(Duration::from_millis(10)).await;

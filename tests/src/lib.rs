@@ -9,9 +9,9 @@
 //!   gateway, edge    the gateway alone, and the whole edge of `tidegate up`
 //!   succession       gateways that take each other's place
 //!   name_server      the DNS server, and others with the same zones
+//!   l4, named        the balancer before endpoints that remember what reached them, or say who they are
 //!   dns_site         the DNS server with every transport
 //!   dns_load         queries without a pause, each matched with its answer
-//!   l4               the L4 balancer, and endpoints that say who they are
 //!   question         questions to DNS servers, and their answers to compare
 //!   upstream         a server that records what reaches it, and can fail in many ways
 //!   nginx            a real nginx as an upstream
@@ -53,6 +53,7 @@ pub mod l4;
 pub mod lab;
 pub mod load;
 pub mod name_server;
+pub mod named;
 pub mod nginx;
 pub mod openssl;
 pub mod pebble;

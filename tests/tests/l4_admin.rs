@@ -6,11 +6,10 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
 use serde_json::{Value, json};
 use tidegate_tests::eventually::{SOON, eventually};
-use tidegate_tests::l4::{Balancer, Named, who};
-use tidegate_tests::process::send;
+use tidegate_tests::l4::Balancer;
+use tidegate_tests::named::{Named, who};
 
 fn configuration(endpoints: &[&Named], cluster: &str, more: &str) -> String {
     let endpoints: Vec<_> = endpoints
@@ -190,7 +189,7 @@ handover = { socket = "handover.sock" }
     balancer.restart().await;
     holds(&balancer).await;
     // It has the same sockets.
-    let successor = balancer.hand_over();
+    balancer.hand_over().await;
     holds(&balancer).await;
     let back = balancer.admin.put(&path(&a), r#"{"state":null}"#).await;
     back.expect(204);
@@ -199,7 +198,6 @@ handover = { socket = "handover.sock" }
         (&found["weight"], &found["state"]),
         (&json!(1), &json!("auto"))
     );
-    send(successor, Signal::TERM);
 }
 
 #[tokio::test]

@@ -2,7 +2,8 @@
 
 use std::net::SocketAddr;
 
-use tidegate_tests::l4::{Balancer, Named, who_from};
+use tidegate_tests::l4::Balancer;
+use tidegate_tests::named::{Named, who_from};
 use tokio::net::{TcpSocket, TcpStream};
 
 fn configuration(endpoints: &[&Named], scheduler: &str, listener: &str) -> String {

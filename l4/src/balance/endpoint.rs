@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use chassis::health::Forced;
 use chassis::telemetry::Cells;
 
+use crate::draining::Draining;
+
 /// An endpoint of a cluster.
 #[derive(Debug)]
 pub struct Endpoint {
@@ -21,6 +23,8 @@ pub struct Endpoint {
     limit: AtomicU32,
     /// What it was given.
     pub counts: EndpointCounts,
+    /// When its connections are closed.
+    pub draining: Arc<Draining>,
     /// What checks say.
     well: AtomicBool,
     /// What an operator says instead, as a [`Forced`].
@@ -62,6 +66,7 @@ impl Endpoint {
             set: UNSET.into(),
             limit: 0.into(),
             counts: EndpointCounts(Cells::new(Counted::Down as usize + 1)),
+            draining: Arc::default(),
             well: false.into(),
             forced: (Forced::Auto as u8).into(),
             open: 0.into(),

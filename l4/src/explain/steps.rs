@@ -39,10 +39,14 @@ impl Wanted {
             }
         }
         lines.push(self.of_name(listener));
-        let Some(cluster) = listener.routing.cluster(self.name.as_ref()) else {
+        let Some(target) = listener.routing.target(self.name.as_ref()) else {
             lines.push("cluster   none: the connection is closed".to_owned());
             return Ok(lines);
         };
+        if target.tls.is_some() {
+            lines.push("tls       ends here; endpoints get what is in it".to_owned());
+        }
+        let cluster = &target.cluster;
         let scheduler = cluster.cluster.scheduler();
         lines.push(format!("cluster   {}, {}", cluster.name, scheduler.name()));
         let from = &live.from;

@@ -124,15 +124,15 @@ impl Health {
 fn listener(listener: &ListenerState) -> ListenerReport {
     let routing = &listener.routing;
     let exact = routing.exact.iter();
-    let exact = exact.map(|(name, cluster)| (name.to_string(), cluster.name.to_string()));
+    let exact = exact.map(|(name, target)| (name.to_string(), target.cluster.name.to_string()));
     let below = routing.below.iter();
-    let below = below.map(|(name, cluster)| (format!("*.{name}"), cluster.name.to_string()));
+    let below = below.map(|(name, target)| (format!("*.{name}"), target.cluster.name.to_string()));
     ListenerReport {
         name: listener.name.to_string(),
         address: listener.address,
         mode: listener.mode,
         protocol: listener.transport,
-        cluster: routing.default.as_ref().map(|one| one.name.to_string()),
+        cluster: routing.cluster(None).map(|one| one.name.to_string()),
         names: exact.chain(below).collect(),
         open: (listener.mode == Mode::Proxy).then(|| listener.admission.open()),
         limit: listener.limits.connections,

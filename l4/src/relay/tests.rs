@@ -40,7 +40,15 @@ fn pair(limits: Limits, early: &'static [u8]) -> Pair {
             let (mut client, _) = clients.accept().await.unwrap();
             let mut endpoint = TcpStream::connect(to).await.unwrap();
             let moved = Moved::default();
-            let end = relay(&mut client, &mut endpoint, early.to_vec(), &limits, &moved).await;
+            let end = relay(
+                &mut client,
+                &mut endpoint,
+                early.to_vec(),
+                &limits,
+                &moved,
+                &mut [],
+            )
+            .await;
             (end, moved.up.get(), moved.down.get())
         })
     });

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use super::accept::{Closing, accept};
 use super::{Shared, Workers};
+use crate::compile::NOT_ALLOWED;
 use crate::config::Mode;
 use crate::forward::Transport;
 use crate::state::ListenerState;
@@ -71,8 +72,13 @@ impl Listeners {
                     let tcp = Address::Tcp(*address);
                     let bound = bind(name, &tcp, options, workers, &held, inherited);
                     Planned::Open(bound.map_err(|error| {
+                        let denied = error.kind() == io::ErrorKind::PermissionDenied;
+                        let why = match denied && options.transparent {
+                            true => format!("{error}; {NOT_ALLOWED}"),
+                            false => error.to_string(),
+                        };
                         let what =
-                            format!("the listener `{name}` cannot listen on {address}: {error}");
+                            format!("the listener `{name}` cannot listen on {address}: {why}");
                         Diagnostic::new(*place, what)
                     })?)
                 }

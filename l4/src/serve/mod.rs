@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! a thread for each core, with sockets of its own (SO_REUSEPORT) and a runtime of its own:
-//! accept -> limits -> PROXY header -> name -> cluster -> connect -> PROXY header -> relay
+//! accept -> limits -> PROXY header -> name -> cluster -> TLS? -> connect -> PROXY header -> relay
 //! ```
 
 mod accept;
@@ -11,6 +11,7 @@ mod connection;
 mod ending;
 mod first_bytes;
 mod listeners;
+mod secured;
 mod workers;
 
 use std::sync::Arc;
@@ -23,6 +24,7 @@ pub(crate) use self::ending::Ending;
 pub(crate) use self::listeners::{Listeners, Plan};
 pub(crate) use self::workers::Workers;
 
+use crate::draining::Draining;
 use crate::health::Health;
 use crate::state::State;
 
@@ -35,6 +37,8 @@ pub(crate) struct Shared {
     pub(crate) health: Arc<Health>,
     /// Connections over all listeners.
     pub(crate) open: Arc<Open>,
+    /// When connections are closed because this process leaves.
+    pub(crate) leaving: Arc<Draining>,
     /// The load of the process.
     pub(crate) pressure: Arc<Pressure>,
 }
