@@ -70,7 +70,9 @@ fn every_subcommand_explains_its_options() {
         ("check", &["--role", "<FILES>"]),
         (
             "schema",
-            &["--format", "markdown", "json", "gateway", "l4", "dns", "users"],
+            &[
+                "--format", "markdown", "json", "gateway", "l4", "dns", "users",
+            ],
         ),
     ];
     let overview = said(&["--help"]);
