@@ -9,6 +9,7 @@
 //! - [`sniff`] reads names from first bytes, and knows no cluster.
 //! - [`balance`] chooses endpoints, and opens no socket.
 //! - [`relay`] moves bytes, and knows neither; [`draining`] says when it has to stop.
+//! - [`datagram`] moves datagrams, with threads of its own.
 //! - `serve` has sockets and threads, `admission` who may come in, `health` which endpoints are well, `following` lets
 //!   choices follow that, and `role` is the process around them.
 //! - [`forward`] is what the kernel is told in the modes in which it carries the bytes itself.
@@ -18,6 +19,7 @@ pub mod balance;
 mod compile;
 pub mod config;
 mod connection_log;
+pub mod datagram;
 pub mod draining;
 mod explain;
 mod following;

@@ -1,5 +1,7 @@
 //! What has happened, for Prometheus.
 
+mod datagrams;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -71,6 +73,7 @@ impl Collector for L4Collector {
                 vec![counter(&[], log.dropped())],
             )
         }));
+        families.extend(datagrams::families(&state));
         families.extend(endpoints(&self.0));
         families.push(checks(&self.0));
         families

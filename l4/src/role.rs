@@ -22,7 +22,7 @@ use crate::explain::{self, ExplainArgs};
 use crate::following;
 use crate::health::{self, Health};
 use crate::metrics::L4Collector;
-use crate::serve::{Listeners, Plan, Shared, Workers};
+use crate::serve::{Estate, Listeners, Plan, SESSIONS, Shared, Workers, ask};
 use crate::state::State;
 
 /// How long threads may take to end, and connections when nobody says more.
@@ -223,8 +223,14 @@ impl<'a> Running<'a> {
         let state = self.shared.state.load_full();
         let begun = succession::begin(args, state.handover.as_ref(), within, START).await;
         let (take_over, mut theirs) = begun?;
+        let sessions = take_over.kept(SESSIONS).map(String::from);
         let preparing = async { self.prepare(config, &mut theirs, true) };
-        let prepared = succession::settle(Some(take_over), preparing, Some(within), life).await?;
+        let settled = succession::settle(Some(take_over), preparing, Some(within), life).await;
+        let mut prepared = settled?;
+        if let Some(name) = sessions {
+            let asked = tokio::task::spawn_blocking(move || ask(&name));
+            prepared.1.inherit(asked.await.unwrap_or_default());
+        }
         *inherited = theirs;
         Ok(Some(prepared))
     }
@@ -335,11 +341,24 @@ impl<'a> Running<'a> {
         let names = self.listeners.names();
         let mut offered = self.listeners.offered(&names);
         offered.extend(self.admin.iter().flat_map(|admin| admin.offered()));
-        let successor = succession::offer(candidate, &offered).await;
+        let datagrams = self.listeners.datagrams();
+        let estate = match datagrams.is_empty() {
+            true => None,
+            false => Estate::open()
+                .inspect_err(|error| tracing::warn!(%error, "sessions of datagrams are not told"))
+                .ok(),
+        };
+        let kept = estate
+            .iter()
+            .map(|estate| (SESSIONS.into(), estate.name.clone()));
+        let successor = succession::offer_with(candidate, &offered, kept.collect()).await;
         let Some(successor) = successor else {
             return;
         };
         self.listeners.close(true);
+        if let Some(estate) = estate {
+            tokio::task::spawn_blocking(move || estate.give(datagrams));
+        }
         if let Some(admin) = &self.admin {
             admin.close();
         }

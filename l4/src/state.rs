@@ -16,6 +16,7 @@ use rustc_hash::FxHashMap;
 use crate::admission::Admission;
 use crate::balance::{Cluster, Endpoint, Scheduler};
 use crate::config::{Mode, ProxyVersion};
+use crate::datagram;
 use crate::forward::{Service, Transport};
 use crate::metrics::ListenerCounts;
 use crate::relay;
@@ -37,7 +38,7 @@ pub(crate) struct State {
 #[derive(Debug)]
 pub(crate) struct ClusterState {
     pub(crate) name: Arc<str>,
-    pub(crate) cluster: Cluster,
+    pub(crate) cluster: Arc<Cluster>,
     /// Weight and limit of each endpoint, as they are configured.
     pub(crate) configured: Box<[(u32, Option<u32>)]>,
     pub(crate) proxy_protocol: Option<ProxyVersion>,
@@ -76,6 +77,8 @@ pub(crate) struct ListenerState {
     pub(crate) admission: Arc<Admission>,
     /// What has happened. It outlives reloads.
     pub(crate) counts: Arc<ListenerCounts>,
+    /// The same of datagrams.
+    pub(crate) datagrams: Arc<datagram::Counts>,
 }
 
 /// Limits of a listener.

@@ -4,14 +4,19 @@
 //! a thread for each core, with sockets of its own (SO_REUSEPORT) and a runtime of its own:
 //! accept -> limits -> PROXY header -> name -> cluster -> TLS? -> connect -> PROXY header -> relay
 //! ```
+//!
+//! Datagrams have threads of their own: see [`crate::datagram`].
 
 mod accept;
 mod connect;
 mod connection;
+mod datagrams;
 mod ending;
+mod estate;
 mod first_bytes;
 mod listeners;
 mod secured;
+mod sockets;
 mod workers;
 
 use std::sync::Arc;
@@ -21,6 +26,7 @@ use arc_swap::ArcSwap;
 use chassis::telemetry::Pressure;
 
 pub(crate) use self::ending::Ending;
+pub(crate) use self::estate::{Estate, SESSIONS, ask};
 pub(crate) use self::listeners::{Listeners, Plan};
 pub(crate) use self::workers::Workers;
 
