@@ -12,7 +12,8 @@ use crate::site::{Answering, Client, PATIENCE, Wanted, cluster, eventually};
 /// Name and port of an answer.
 fn answered_by(answer: &str) -> (String, String) {
     let mut words = answer.split(' ').map(String::from);
-    (words.next().unwrap(), words.next().unwrap())
+    let mut word = || words.next().expect("endpoints answer with several");
+    (word(), word())
 }
 
 #[test]

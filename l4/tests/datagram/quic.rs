@@ -27,32 +27,35 @@ struct Servers {
 
 impl Servers {
     fn start(names: &[&'static str], retry: bool) -> Self {
-        let certified = rcgen::generate_simple_self_signed(NAMES.map(String::from)).unwrap();
+        let certified = rcgen::generate_simple_self_signed(NAMES.map(String::from))
+            .expect("what is made here is sound");
         let certificate = CertificateDer::from(certified.cert.der().to_vec());
         let mut addresses = Vec::new();
         let mut tasks = Vec::new();
         for name in names {
-            let key = PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
+            let key = PrivateKeyDer::try_from(certified.signing_key.serialize_der())
+                .expect("what is made here is sound");
             let tls = rustls::ServerConfig::builder_with_provider(default_provider().into())
                 .with_protocol_versions(&[&rustls::version::TLS13])
-                .unwrap()
+                .expect("what is made here is sound")
                 .with_no_client_auth()
                 .with_single_cert(vec![certificate.clone()], key)
-                .unwrap();
-            let tls = QuicServerConfig::try_from(tls).unwrap();
+                .expect("what is made here is sound");
+            let tls = QuicServerConfig::try_from(tls).expect("what is made here is sound");
             let config = ServerConfig::with_crypto(Arc::new(tls));
-            let endpoint = Endpoint::server(config, ([127, 0, 0, 1], 0).into()).unwrap();
-            addresses.push(endpoint.local_addr().unwrap());
+            let endpoint = Endpoint::server(config, ([127, 0, 0, 1], 0).into())
+                .expect("what is made here is sound");
+            addresses.push(endpoint.local_addr().expect("what is made here is sound"));
             tasks.push(tokio::spawn(serve(endpoint, name, retry)));
         }
         let mut roots = rustls::RootCertStore::empty();
-        roots.add(certificate).unwrap();
+        roots.add(certificate).expect("what is made here is sound");
         let tls = rustls::ClientConfig::builder_with_provider(default_provider().into())
             .with_protocol_versions(&[&rustls::version::TLS13])
-            .unwrap()
+            .expect("what is made here is sound")
             .with_root_certificates(roots)
             .with_no_client_auth();
-        let tls = QuicClientConfig::try_from(tls).unwrap();
+        let tls = QuicClientConfig::try_from(tls).expect("what is made here is sound");
         Self {
             addresses,
             client: ClientConfig::new(Arc::new(tls)),
@@ -61,7 +64,8 @@ impl Servers {
     }
 
     fn client(&self) -> Endpoint {
-        let mut endpoint = Endpoint::client(([127, 0, 0, 1], 0).into()).unwrap();
+        let mut endpoint =
+            Endpoint::client(([127, 0, 0, 1], 0).into()).expect("what is made here is sound");
         endpoint.set_default_client_config(self.client.clone());
         endpoint
     }
@@ -96,7 +100,7 @@ impl Drop for Servers {
 async fn serve(endpoint: Endpoint, name: &'static str, retry: bool) {
     while let Some(incoming) = endpoint.accept().await {
         if retry && incoming.may_retry() {
-            incoming.retry().unwrap();
+            incoming.retry().expect("the connection holds");
         } else {
             tokio::spawn(answer(incoming, name));
         }
@@ -109,18 +113,24 @@ async fn answer(incoming: Incoming, name: &'static str) {
     };
     while let Ok((mut send, mut receive)) = connection.accept_bi().await {
         tokio::spawn(async move {
-            let wanted = receive.read_to_end(1 << 28).await.unwrap();
+            let wanted = receive
+                .read_to_end(1 << 28)
+                .await
+                .expect("the connection holds");
             match wanted.first_chunk() {
                 Some(count) if wanted.len() == 8 => {
                     let count = u64::from_be_bytes(*count);
                     for at in (0..count).step_by(CHUNK) {
                         let chunk = chunk(at, (count - at).min(CHUNK as u64) as usize);
-                        send.write_all(&chunk).await.unwrap();
+                        send.write_all(&chunk).await.expect("the connection holds");
                     }
                 }
-                _ => send.write_all(name.as_bytes()).await.unwrap(),
+                _ => send
+                    .write_all(name.as_bytes())
+                    .await
+                    .expect("the connection holds"),
             }
-            send.finish().unwrap();
+            send.finish().expect("the connection holds");
         });
     }
 }
@@ -136,10 +146,13 @@ fn chunk(at: u64, length: usize) -> Vec<u8> {
 
 async fn ask(connection: &Connection, what: &[u8]) -> Vec<u8> {
     let asking = async {
-        let (mut send, mut receive) = connection.open_bi().await.unwrap();
-        send.write_all(what).await.unwrap();
-        send.finish().unwrap();
-        receive.read_to_end(1 << 28).await.unwrap()
+        let (mut send, mut receive) = connection.open_bi().await.expect("the connection holds");
+        send.write_all(what).await.expect("the connection holds");
+        send.finish().expect("the connection holds");
+        receive
+            .read_to_end(1 << 28)
+            .await
+            .expect("the connection holds")
     };
     tokio::time::timeout(6 * PATIENCE, asking)
         .await
@@ -150,15 +163,15 @@ async fn name(connection: &Connection) -> String {
     // A server may send to an address that is not proved three times as much as has come from there, and this one
     // proves an address with no less than 1200 octets (RFC 9000, 8.1 and 8.2.1).
     let question = b"who? ".repeat(200);
-    String::from_utf8(ask(connection, &question).await).unwrap()
+    String::from_utf8(ask(connection, &question).await).expect("the connection holds")
 }
 
 async fn connect(client: &Endpoint, to: SocketAddr, name: &str) -> Connection {
-    let connecting = client.connect(to, name).unwrap();
+    let connecting = client.connect(to, name).expect("the connection holds");
     tokio::time::timeout(PATIENCE, connecting)
         .await
         .expect("it connects in time")
-        .unwrap()
+        .expect("the connection holds")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -221,8 +234,10 @@ struct Router {
 
 impl Router {
     async fn start(to: SocketAddr) -> Self {
-        let inner = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let address = inner.local_addr().unwrap();
+        let inner = tokio::net::UdpSocket::bind("127.0.0.1:0")
+            .await
+            .expect("loopback has sockets");
+        let address = inner.local_addr().expect("loopback has sockets");
         let (rebind, mut rebinds) = tokio::sync::mpsc::channel(1);
         let outer = Arc::new(AtomicU16::new(0));
         let seen = outer.clone();
@@ -230,14 +245,19 @@ impl Router {
             let mut client = None;
             let (mut up, mut down) = (vec![0; 70_000], vec![0; 70_000]);
             loop {
-                let outer = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
-                outer.connect(to).await.unwrap();
-                seen.store(outer.local_addr().unwrap().port(), Relaxed);
+                let outer = tokio::net::UdpSocket::bind("127.0.0.1:0")
+                    .await
+                    .expect("loopback has sockets");
+                outer.connect(to).await.expect("loopback has sockets");
+                seen.store(
+                    outer.local_addr().expect("loopback has sockets").port(),
+                    Relaxed,
+                );
                 loop {
                     tokio::select! {
                         _ = rebinds.recv() => break,
                         received = inner.recv_from(&mut up) => {
-                            let (length, from) = received.unwrap();
+                            let (length, from) = received.expect("loopback has sockets");
                             client = Some(from);
                             let _ = outer.send(&up[..length]).await;
                         }
@@ -261,7 +281,7 @@ impl Router {
     /// Has the listener see another address.
     async fn rebind(&self) {
         let before = self.outer.load(Relaxed);
-        self.rebind.send(()).await.unwrap();
+        self.rebind.send(()).await.expect("loopback has sockets");
         while self.outer.load(Relaxed) == before {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -315,10 +335,10 @@ async fn connections_go_on_when_their_client_moves() {
         };
         tokio::time::sleep(Duration::from_millis(20)).await;
         client
-            .rebind(UdpSocket::bind("127.0.0.1:0").unwrap())
-            .unwrap();
+            .rebind(UdpSocket::bind("127.0.0.1:0").expect("the connection holds"))
+            .expect("the connection holds");
         assert!(
-            loading.await.unwrap() == chunk(0, 5_000_000),
+            loading.await.expect("the connection holds") == chunk(0, 5_000_000),
             "the octets differ"
         );
         assert_eq!(name(&connection).await, before);

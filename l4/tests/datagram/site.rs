@@ -70,7 +70,10 @@ impl Steer for Leads {
     }
 
     fn ended(&self, ended: &Ended<'_>) {
-        self.ended.lock().unwrap().push(ended.end);
+        self.ended
+            .lock()
+            .expect("nobody panics with it")
+            .push(ended.end);
     }
 }
 
@@ -91,25 +94,38 @@ impl Wanted {
     pub(crate) fn start(self, address: &str) -> Site {
         let bound = bind_datagram(
             "test",
-            address.parse().unwrap(),
+            address
+                .parse()
+                .expect("loopback has sockets, and threads can begin"),
             &ListenOptions::default(),
             2,
             false,
             &mut Inherited::default(),
         );
-        self.serve(bound.unwrap(), Vec::new())
+        self.serve(
+            bound.expect("loopback has sockets, and threads can begin"),
+            Vec::new(),
+        )
     }
 
     /// Takes the place of another: its sockets, and what it tells of its sessions.
     pub(crate) fn succeed(self, old: &Site) -> Site {
         let passed = old.bound.descriptors().map(|socket| {
-            let socket = socket.try_clone_to_owned().unwrap();
-            InheritedSocket::new("test", None, socket, Source::Predecessor, false).unwrap()
+            let socket = socket
+                .try_clone_to_owned()
+                .expect("loopback has sockets, and threads can begin");
+            InheritedSocket::new("test", None, socket, Source::Predecessor, false)
+                .expect("loopback has sockets, and threads can begin")
         });
         let mut inherited: Inherited = passed.collect();
-        let address = old.bound.address().tcp().unwrap();
+        let address = old
+            .bound
+            .address()
+            .tcp()
+            .expect("loopback has sockets, and threads can begin");
         let options = ListenOptions::default();
-        let bound = bind_datagram("test", address, &options, 2, false, &mut inherited).unwrap();
+        let bound = bind_datagram("test", address, &options, 2, false, &mut inherited)
+            .expect("loopback has sockets, and threads can begin");
         old.shared.close(Stage::Replaced);
         let mut sessions = None;
         let begun = Instant::now();
@@ -135,11 +151,21 @@ impl Wanted {
             opening: self.opening,
             drain: self.drain,
         };
-        let shared = Arc::new(Shared::new(plan, Arc::new(Counts::default())).unwrap());
+        let shared = Arc::new(
+            Shared::new(plan, Arc::new(Counts::default()))
+                .expect("loopback has sockets, and threads can begin"),
+        );
         shared.inherit(sessions);
-        let sockets = bound.for_workers(2).unwrap().into_iter().enumerate();
+        let sockets = bound
+            .for_workers(2)
+            .expect("loopback has sockets, and threads can begin")
+            .into_iter()
+            .enumerate();
         let threads = sockets
-            .map(|(number, socket)| start(number, socket, shared.clone()).unwrap())
+            .map(|(number, socket)| {
+                start(number, socket, shared.clone())
+                    .expect("loopback has sockets, and threads can begin")
+            })
             .collect();
         Site {
             bound,
@@ -152,7 +178,11 @@ impl Wanted {
 
 impl Site {
     pub(crate) fn address(&self) -> SocketAddr {
-        let bound = self.bound.address().tcp().unwrap();
+        let bound = self
+            .bound
+            .address()
+            .tcp()
+            .expect("loopback has sockets, and threads can begin");
         match bound.ip().is_unspecified() {
             true => SocketAddr::new([127, 0, 0, 1].into(), bound.port()),
             false => bound,
@@ -161,8 +191,11 @@ impl Site {
 
     /// A client that speaks to it alone.
     pub(crate) fn client(&self) -> Client {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        socket.connect(self.address()).unwrap();
+        let socket =
+            UdpSocket::bind("127.0.0.1:0").expect("loopback has sockets, and threads can begin");
+        socket
+            .connect(self.address())
+            .expect("loopback has sockets, and threads can begin");
         Client(socket)
     }
 
@@ -183,7 +216,9 @@ impl Client {
     /// What is answered within a time.
     pub(crate) fn receive(&self, within: Duration) -> Option<String> {
         let mut buffer = [0; 2000];
-        self.0.set_read_timeout(Some(within)).unwrap();
+        self.0
+            .set_read_timeout(Some(within))
+            .expect("loopback has sockets, and threads can begin");
         let length = self.0.recv(&mut buffer).ok()?;
         Some(String::from_utf8_lossy(&buffer[..length]).into_owned())
     }
@@ -211,11 +246,14 @@ pub(crate) struct Answering {
 
 impl Answering {
     pub(crate) fn start(name: &'static str) -> Self {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let socket =
+            UdpSocket::bind("127.0.0.1:0").expect("loopback has sockets, and threads can begin");
         socket
             .set_read_timeout(Some(Duration::from_millis(20)))
-            .unwrap();
-        let address = socket.local_addr().unwrap();
+            .expect("loopback has sockets, and threads can begin");
+        let address = socket
+            .local_addr()
+            .expect("loopback has sockets, and threads can begin");
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
         let thread = std::thread::spawn(move || {
