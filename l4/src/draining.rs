@@ -113,12 +113,10 @@ mod tests {
     #[test]
     fn connections_are_closed_evenly() {
         let draining = Arc::new(Draining::default());
-        let mut context = Context::from_waker(Waker::noop());
+        let context = Context::from_waker(Waker::noop());
         let mut members: Vec<_> = (0..1000).map(|_| draining.join()).collect();
         let mut dues = |from: Instant| -> Vec<u128> {
-            let due = members
-                .iter_mut()
-                .filter_map(|member| member.due(&mut context));
+            let due = members.iter_mut().filter_map(|member| member.due(&context));
             due.map(|due| (due - from).as_millis()).collect()
         };
         let start = Instant::now();

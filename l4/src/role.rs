@@ -119,6 +119,7 @@ async fn serve(args: &RoleArgs, systemd: Inherited) -> Result<(), StartError> {
         // As it was when this process began.
         tracing::error!(%error, "what was set last is not known");
     }
+    // Before the first connection: what follows by itself may be late for it.
     running.shared.state.load().follow(Instant::now());
     tokio::spawn(following::follow(running.shared.clone()));
     running.open(plan);

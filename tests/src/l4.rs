@@ -13,7 +13,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::admin::Admin;
 use crate::binary;
@@ -260,8 +260,11 @@ impl Recorder {
     /// # Panics
     /// When no port is free.
     pub async fn start(name: &str) -> Self {
-        let socket = TcpListener::bind("127.0.0.1:0").await;
-        let socket = socket.expect("ports are free");
+        // Many come at once.
+        let socket = TcpSocket::new_v4().expect("there are sockets");
+        let free = "127.0.0.1:0".parse().expect("it is an address");
+        socket.bind(free).expect("ports are free");
+        let socket = socket.listen(4096).expect("it is bound");
         let address = socket.local_addr().expect("it is bound");
         let got: Arc<Mutex<Vec<Vec<u8>>>> = Arc::default();
         let (name, kept) = (format!("{name}\n"), got.clone());

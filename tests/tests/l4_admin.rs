@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tidegate_tests::eventually::{SOON, eventually};
-use tidegate_tests::l4::Balancer;
+use tidegate_tests::l4::{Balancer, cluster, listener};
 use tidegate_tests::named::{Named, who};
+use tokio::net::UdpSocket;
 
 fn configuration(endpoints: &[&Named], cluster: &str, more: &str) -> String {
     let endpoints: Vec<_> = endpoints
@@ -310,6 +311,48 @@ async fn connections_are_logged_and_counted_as_they_end() {
     assert_eq!(pressure["in_flight"], 0, "{pressure}");
     assert!(pressure["limit"].as_u64().is_some_and(|limit| limit > 0));
     assert_eq!(pressure["error_ratio"], 0.5, "{pressure}");
+}
+
+#[tokio::test]
+async fn sessions_of_datagrams_are_logged_as_connections_are() {
+    let endpoint = UdpSocket::bind("127.0.0.1:0")
+        .await
+        .expect("a port is free");
+    let address = endpoint.local_addr().expect("it is bound");
+    let log = "connection_log = { file = \"connections.log\" }\n";
+    let text = log.to_owned()
+        + &listener(
+            "udp",
+            "protocol = \"udp\"\ncluster = \"echo\"\ntimeouts = { idle = \"300ms\" }",
+        )
+        + &cluster("echo", &[(address, 1)], "");
+    let balancer = Balancer::start(&text).await;
+    let client = UdpSocket::bind("127.0.0.1:0")
+        .await
+        .expect("a port is free");
+    let service = balancer.listener("udp");
+    client.send_to(b"hello", service).await.expect("it is sent");
+    let mut buffer = [0; 16];
+    let (length, from) = endpoint.recv_from(&mut buffer).await.expect("it comes");
+    let answer = endpoint.send_to(b"hello, you", from).await;
+    assert_eq!((length, answer.expect("it is sent")), (5, 10));
+    let file = balancer.folder.path().join("connections.log");
+    let line = eventually("the session ends", SOON, async || lines(&file).pop()).await;
+    assert_eq!(
+        (&line["ending"], &line["cluster"]),
+        (&json!("idle"), &json!("echo"))
+    );
+    assert_eq!(
+        (&line["up"], &line["down"]),
+        (&json!(5), &json!(10)),
+        "{line}"
+    );
+    let own = client.local_addr().expect("it is bound").to_string();
+    assert_eq!(
+        (&line["client"], &line["service"]),
+        (&json!(own), &json!(service.to_string()))
+    );
+    assert_eq!(line["endpoint"], address.to_string());
 }
 
 #[tokio::test]

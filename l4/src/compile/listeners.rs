@@ -1,5 +1,6 @@
 //! Listeners, judged.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -49,6 +50,10 @@ pub(super) fn compile(
         if let Some(mistake) = without_use(listener, &routing) {
             mistakes.push(mistake);
         }
+        if let (Some(tls), None) = (&listener.tls, &listener.cluster) {
+            let wrong = tls.wrong("nobody would get what is in it: the listener has no cluster");
+            mistakes.push(wrong.help("add `cluster`, or write `tls` in a `[[route]]`"));
+        }
         only_for_proxies(listener, mistakes);
         transparent(listener, &routing, reading);
         listeners.push(ListenerState {
@@ -82,8 +87,17 @@ pub(super) fn compile(
         let nowhere = Diagnostic::new(config.admin.address.place(), "there is no listener");
         mistakes.push(nowhere.help("add one: `[[listener]]` with `name`, `address` and `cluster`"));
     }
+    // What is wrong with a route is so for each listener that has it.
+    once(&mut reading.mistakes);
+    once(&mut reading.warnings);
     reading.mistakes.extend(found);
     listeners
+}
+
+/// Leaves each out that was told before.
+fn once(told: &mut Vec<Diagnostic>) {
+    let mut before = BTreeSet::new();
+    told.retain(|one| before.insert((one.place, one.message.clone())));
 }
 
 /// What the kernel would refuse.
@@ -104,8 +118,9 @@ fn transparent(config: &ListenerConfig, routing: &Routing, reading: &mut Reading
         let other = |address: &SocketAddr| address.is_ipv6() != config.address.is_ipv6();
         if let Some(address) = addresses.find(other).filter(|_| !both) {
             let what = format!(
-                "nobody can speak to {address} with the address of a client of {}",
-                *config.address
+                "clients of {} are of another family than the endpoint {}, which cannot see their addresses",
+                *config.address,
+                address.ip()
             );
             reading.mistakes.push(Diagnostic::new(place, what));
         }
@@ -158,19 +173,8 @@ fn only_for_proxies(config: &ListenerConfig, mistakes: &mut Vec<Diagnostic>) {
             .wrong("no PROXY header would be read: the listener trusts nobody");
         mistakes.push(wrong.help("add the balancers' networks: `trusted = [\"10.0.0.0/8\"]`"));
     }
-    if header != ProxyHeader::Off && *config.protocol == Transport::Udp {
-        mistakes.push(
-            config
-                .proxy_protocol
-                .wrong("datagrams never begin with a PROXY header"),
-        );
-    }
-    if let Some(tls) = config
-        .tls
-        .as_ref()
-        .filter(|_| *config.protocol == Transport::Udp)
-    {
-        mistakes.push(tls.wrong("datagrams hold no TLS that could end here"));
+    if *config.protocol == Transport::Udp {
+        only_for_connections(config, mistakes);
     }
     if *config.mode == Mode::Proxy {
         return;
@@ -213,6 +217,16 @@ fn only_for_proxies(config: &ListenerConfig, mistakes: &mut Vec<Diagnostic>) {
         .flatten()
     {
         mistakes.push(own(limit.place(), "limits"));
+    }
+}
+
+fn only_for_connections(config: &ListenerConfig, mistakes: &mut Vec<Diagnostic>) {
+    let header = &config.proxy_protocol;
+    if **header != ProxyHeader::Off {
+        mistakes.push(header.wrong("datagrams never begin with a PROXY header"));
+    }
+    if let Some(tls) = &config.tls {
+        mistakes.push(tls.wrong("datagrams hold no TLS that could end here"));
     }
 }
 

@@ -20,7 +20,9 @@ pub(super) fn compile(
     mistakes: &mut Vec<Diagnostic>,
 ) -> Routing {
     let default = listener.cluster.as_ref();
-    let tls = listener.tls.as_ref();
+    // Told of the others by `listeners`.
+    let ends = *listener.mode == Mode::Proxy && *listener.protocol == Transport::Tcp;
+    let tls = listener.tls.as_ref().filter(|_| ends);
     let tls = tls.and_then(|tls| ending.terminator(&[], tls));
     let mut routing = Routing {
         default: default
@@ -36,7 +38,6 @@ pub(super) fn compile(
         let Some(cluster) = clusters.get(route.cluster.as_str()) else {
             continue;
         };
-        let ends = *listener.protocol == Transport::Tcp;
         let tls = route.tls.as_ref().filter(|_| ends);
         let target = Target {
             cluster: cluster.clone(),

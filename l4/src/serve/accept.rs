@@ -1,12 +1,12 @@
 //! From a socket to connections.
 
+use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use chassis::net::is_exhaustion;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::spawn_local;
@@ -46,6 +46,8 @@ pub(super) async fn accept(
         };
         match accepted {
             Ok(accepted) => serve(accepted),
+            // The client has left before.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
                 let listener = listener.load();
                 listener.counts.not_accepted();
@@ -54,10 +56,7 @@ pub(super) async fn accept(
                     said = Some(Instant::now());
                     tracing::error!(listener = &*listener.name, %error, "cannot accept: connections wait");
                 }
-                // What ended before it was accepted is none any more: the next may be sound.
-                if is_exhaustion(&error) {
-                    tokio::time::sleep(PAUSE).await;
-                }
+                tokio::time::sleep(PAUSE).await;
             }
         }
     }

@@ -132,8 +132,10 @@ async fn carry(
         Some(terminator) => {
             let left = patience.saturating_sub(begun.elapsed());
             let early = first.into_rest();
-            match secure(terminator, stream, early, known.client, left).await {
-                Ok(secured) => joining.open(secured, known).await,
+            // On the heap, for it is large, and most connections never need it.
+            let securing = Box::pin(secure(terminator, stream, early, known.client, left));
+            match securing.await {
+                Ok(secured) => Box::pin(joining.open(secured, known)).await,
                 Err(ending @ Ending::Handshake) => ending,
                 Err(ending) => refuse(stream, ending),
             }
