@@ -53,8 +53,7 @@ pub(crate) fn compile(file: &Path, learned: &Learned) -> Result<Compiled, Report
     }
     limits(config, &mut mistakes);
     let guard = guard::compile(config, &learned.guard, &mut mistakes);
-    let log = &config.query_log;
-    let query_log = SampledLog::compile(log.as_ref(), &loaded.sources, &mut mistakes);
+    let query_log = SampledLog::compile(&config.query_log, &loaded.sources, &mut mistakes);
     let resolving = Resolving::compile(&config.resolver, &mut mistakes);
     let handover = handover(config, &loaded.sources, &mut mistakes);
     let transfers = Transfers::compile(config, &loaded.sources, &mut mistakes);

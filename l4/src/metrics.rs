@@ -81,21 +81,60 @@ impl Collector for L4Collector {
 }
 
 fn listeners(listeners: &[ListenerState]) -> Vec<MetricFamily> {
-    let counters = |name: &str, help: &str, of: &[(usize, &[(&str, &str)])]| {
-        let mut metrics = Vec::new();
-        for listener in listeners {
-            for (counted, labels) in of {
-                let labels = [&[("listener", &*listener.name)], *labels].concat();
-                metrics.push(counter(&labels, listener.counts.0.sum(*counted)));
-            }
-        }
-        family(name, help, MetricType::COUNTER, metrics)
-    };
     let endings = Ending::ALL.map(|ending| [("ending", ending.name())]);
     let endings = Ending::ALL.iter().zip(&endings);
     let endings: Vec<_> = endings
         .map(|(ending, labels)| (*ending as usize, &labels[..]))
         .collect();
+    let all: [Counters<'_>; 4] = [
+        (
+            "tidegate_l4_accept_failures_total",
+            "Times that no connection could be accepted, above all for want of descriptors",
+            &[(NOT_ACCEPTED, &[])],
+        ),
+        (
+            "tidegate_l4_accepted_total",
+            "Connections and sessions of clients",
+            &[(ACCEPTED, &[])],
+        ),
+        (
+            "tidegate_l4_ended_total",
+            "Connections and sessions by how they ended",
+            &endings,
+        ),
+        (
+            "tidegate_l4_octets_total",
+            "Octets from clients (up) and to clients (down), counted when a connection ends",
+            &[
+                (UP, &[("direction", "up")]),
+                (DOWN, &[("direction", "down")]),
+            ],
+        ),
+    ];
+    let mut families: Vec<_> = all
+        .into_iter()
+        .map(|one| counters(listeners, one))
+        .collect();
+    families.extend(measured(listeners));
+    families
+}
+
+/// Counters of listeners: name, help, and each with its place and more labels.
+type Counters<'a> = (&'a str, &'a str, &'a [(usize, &'a [(&'a str, &'a str)])]);
+
+fn counters(listeners: &[ListenerState], (name, help, of): Counters<'_>) -> MetricFamily {
+    let mut metrics = Vec::new();
+    for listener in listeners {
+        for (counted, labels) in of {
+            let labels = [&[("listener", &*listener.name)], *labels].concat();
+            metrics.push(counter(&labels, listener.counts.0.sum(*counted)));
+        }
+    }
+    family(name, help, MetricType::COUNTER, metrics)
+}
+
+/// What is more than counted in one way.
+fn measured(listeners: &[ListenerState]) -> [MetricFamily; 3] {
     let open = listeners.iter().map(|listener| {
         let labels = [("listener", &*listener.name)];
         gauge(&labels, listener.admission.open().into())
@@ -110,35 +149,12 @@ fn listeners(listeners: &[ListenerState]) -> Vec<MetricFamily> {
         setup.set_histogram(SETUP.collect(&listener.counts.0));
         setup
     });
-    vec![
-        counters(
-            "tidegate_l4_accept_failures_total",
-            "Times that no connection could be accepted, above all for want of descriptors",
-            &[(NOT_ACCEPTED, &[])],
-        ),
-        counters(
-            "tidegate_l4_accepted_total",
-            "Connections and sessions of clients",
-            &[(ACCEPTED, &[])],
-        ),
+    [
         family(
             "tidegate_l4_open",
             "Connections and sessions of clients that are open",
             MetricType::GAUGE,
             open.collect(),
-        ),
-        counters(
-            "tidegate_l4_ended_total",
-            "Connections and sessions by how they ended",
-            &endings,
-        ),
-        counters(
-            "tidegate_l4_octets_total",
-            "Octets from clients (up) and to clients (down), counted when a connection ends",
-            &[
-                (UP, &[("direction", "up")]),
-                (DOWN, &[("direction", "down")]),
-            ],
         ),
         family(
             "tidegate_l4_tls_handshakes_total",

@@ -44,11 +44,11 @@ pub struct SampledLog {
 impl SampledLog {
     /// Judges a configuration; mistakes are added to those that are known.
     pub fn compile(
-        config: Option<&SampledLogConfig>,
+        config: &Option<SampledLogConfig>,
         sources: &Sources,
         mistakes: &mut Vec<Diagnostic>,
     ) -> Option<Self> {
-        let config = config?;
+        let config = config.as_ref()?;
         if *config.sample == 0 {
             mistakes.push(config.sample.wrong("1 logs all, 100 one of a hundred"));
         }

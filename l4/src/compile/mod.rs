@@ -77,7 +77,7 @@ pub(crate) fn compile(
         mistakes.push(mistake);
         None
     });
-    let log = config.connection_log.as_ref();
+    let log = &config.connection_log;
     let connection_log = SampledLog::compile(log, &loaded.sources, &mut mistakes);
     if !mistakes.is_empty() {
         return Err(loaded.report(mistakes));
