@@ -4,6 +4,7 @@
 //! [[zone]] -> file (scan) and records (table) -> Zone -> check: mistakes and warnings
 //! ```
 
+mod binary;
 mod check;
 mod fields;
 mod file;
