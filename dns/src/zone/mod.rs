@@ -15,6 +15,7 @@ mod read;
 mod scan;
 mod set;
 mod soa;
+mod spelling;
 mod table;
 mod tokens;
 

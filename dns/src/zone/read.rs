@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use chassis::config::{Diagnostic, Located, Place, Sources};
 
 use super::scan::ScannedItem;
-use super::{Name, Record, RecordSet, Zone, check, file, table};
+use super::{Name, Record, RecordSet, Zone, check, file, soa, table};
 use crate::config::ZoneConfig;
 
 /// The zones that could be read.
@@ -103,9 +103,11 @@ fn last_change(sources: &Sources) -> u32 {
 }
 
 fn apex(name: &Located<String>, mistakes: &mut Vec<Diagnostic>) -> Option<Name> {
-    let apex = Name::from_text(name);
+    let judged = soa::spelled(name);
+    let apex = judged.is_ok().then(|| Name::from_text(name)).flatten();
     if apex.is_none() {
-        mistakes.push(name.wrong(format!("`{}` is not a name", **name)));
+        let not_one = || name.wrong(format!("`{}` is not a name", **name));
+        mistakes.push(judged.err().unwrap_or_else(not_one));
     }
     apex
 }
