@@ -67,6 +67,7 @@ pub fn read(configs: &[ZoneConfig], sources: &mut Sources) -> Read {
         // Of what could not be read, much is missing.
         if read.mistakes.len() == mistakes {
             check::judge(&zone, &mut read);
+            check::judge_delegations(&zone, &mut read.mistakes);
         }
         read.zones.push(zone);
     }
