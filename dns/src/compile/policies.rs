@@ -39,14 +39,13 @@ impl Policies {
             mistakes.push(mistake);
             None
         });
-        let sites = match Sites::compile(&config.site) {
-            Ok(sites) => Arc::new(sites),
+        let (sites, found) = Sites::judge(&config.site);
+        mistakes.extend(found);
+        if sites.is_empty() && !config.site.is_empty() {
             // What names a site cannot be judged.
-            Err(found) => {
-                mistakes.extend(found);
-                return Err(mistakes);
-            }
-        };
+            return Err(mistakes);
+        }
+        let sites = Arc::new(sites);
         let geo = geo(config, &sites, sources).unwrap_or_else(|found| {
             mistakes.extend(found);
             None
