@@ -229,13 +229,13 @@ fn tell(apex: &Name, before: &Ring, after: &Ring) {
         let same = |other: &&Entry| other.private == key.private;
         let was = before.keys.iter().find(same).map(|other| other.stage);
         if was != Some(key.stage) {
-            let (role, tag, stage) = (key.role, key.tag, key.stage);
-            tracing::info!(zone = %apex, ?role, tag, ?stage, "a key");
+            let (role, stage) = (key.role.name(), key.stage.name());
+            tracing::info!(zone = %apex, role, tag = key.tag, stage, "a key");
         }
     }
     for key in &before.keys {
         if !after.keys.iter().any(|other| other.private == key.private) {
-            tracing::info!(zone = %apex, role = ?key.role, tag = key.tag, "a key is gone");
+            tracing::info!(zone = %apex, role = key.role.name(), tag = key.tag, "a key is gone");
         }
     }
 }

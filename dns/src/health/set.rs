@@ -176,7 +176,8 @@ impl Health {
                 .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
         }
         let mut inner = self.lock();
-        tracing::info!(policy, set = ?overrides.policy(policy), "set by the admin API");
+        let set = overrides.policy(policy).cloned().unwrap_or_default();
+        tracing::info!(policy, %set, "set by the admin API");
         inner.overrides = overrides;
         self.publish(&inner);
         Ok(())

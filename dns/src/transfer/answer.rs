@@ -20,6 +20,7 @@ use crate::wire::{
     Edns, Flags, HEADER, Header, PLAIN_UDP, Parsed, Query, QueryName, WANTS_DNSSEC, opt_record,
     parse, rcode,
 };
+use crate::zone::shown;
 
 /// A packet, and who has sent it.
 pub(crate) struct Asked<'a> {
@@ -212,7 +213,7 @@ impl Slow<'_> {
         };
         let key = self.chain.as_ref().map(|chain| &chain.key().name);
         if !rules.may_notify(self.client, key) {
-            tracing::debug!(client = %self.client, zone = ?name, "NOTIFY from somebody who is no primary");
+            tracing::debug!(client = %self.client, zone = %shown(name.wire()), "NOTIFY from somebody who is no primary");
             return error(rcode::REFUSED);
         }
         secondary.hear_of(serial_in(packet, Section::Answer));
@@ -275,7 +276,7 @@ impl Slow<'_> {
             tracing::warn!(zone, client = %self.client, "too many transfers at a time");
             return self.refuse(packet, rcode::SERVFAIL, out);
         };
-        tracing::info!(zone, client = %self.client, serial = version.serial(), since = ?serial, "a transfer begins");
+        tracing::info!(zone, client = %self.client, serial = version.serial(), since = serial, "a transfer begins");
         let sends = match since {
             Since::Whole => Outcome::Whole,
             Since::UpToDate | Since::Steps(_) => Outcome::Changes,
