@@ -1,5 +1,8 @@
 //! `Config` to `State`: where a configuration is judged.
 
+mod folders;
+mod itself;
+mod limits;
 mod listeners;
 mod policies;
 
@@ -51,7 +54,7 @@ pub(crate) fn compile(file: &Path, learned: &Learned) -> Result<Compiled, Report
     for file in listeners.files {
         loaded.sources.add(file, "");
     }
-    limits(config, &mut mistakes);
+    by_themselves(config, &loaded.sources, &mut mistakes);
     let guard = guard::compile(config, &learned.guard, &mut mistakes);
     let query_log = QueryLog::compile(config, &loaded.sources, &mut mistakes);
     let resolving = Resolving::compile(&config.resolver, &mut mistakes);
@@ -64,6 +67,7 @@ pub(crate) fn compile(file: &Path, learned: &Learned) -> Result<Compiled, Report
         Ok(policies) => choosing(policies.chooser.as_ref()),
         Err(_) => Arc::new(policies::OnlyNames::of(config)),
     };
+    mistakes.extend(alias::circles(&read.zones));
     let sound = mistakes.is_empty() && policies.is_ok();
     let answers = judged(&read.zones, chooser, &signing, learned, sound);
     let (policies, (snapshot, signed)) = match (policies, answers) {
@@ -73,9 +77,7 @@ pub(crate) fn compile(file: &Path, learned: &Learned) -> Result<Compiled, Report
             return Err(loaded.report(mistakes));
         }
     };
-    warnings.extend(alias::warnings(&read.zones));
-    warnings.extend(transfers.warnings(config, &read.zones));
-    warnings.extend(policies::unused(config, &read.zones));
+    warnings.extend(probably_not_meant(config, &read.zones, &transfers));
     let state = State {
         snapshot: snapshot.into(),
         zones: read.zones.into(),
@@ -99,6 +101,22 @@ pub(crate) fn compile(file: &Path, learned: &Learned) -> Result<Compiled, Report
         loaded,
         policies,
     })
+}
+
+/// Judges what nothing is compiled to.
+fn by_themselves(config: &Config, sources: &Sources, mistakes: &mut Vec<Diagnostic>) {
+    limits::judge(config, mistakes);
+    folders::judge(config, sources, mistakes);
+    itself::judge(config, mistakes);
+}
+
+/// What is sound in itself, and does not fit together.
+fn probably_not_meant(config: &Config, zones: &[Zone], transfers: &Transfers) -> Vec<Diagnostic> {
+    let mut warnings = alias::warnings(zones);
+    warnings.extend(transfers.warnings(config, zones));
+    warnings.extend(policies::unused(config, zones));
+    warnings.extend(policies::without_addresses(config, zones));
+    warnings
 }
 
 fn in_words(warning: &Diagnostic, loaded: &Loaded<Config>) -> String {
@@ -194,24 +212,5 @@ fn choosing(chooser: Option<&Arc<Chooser>>) -> Arc<dyn Choose> {
     }
 }
 
-fn limits(config: &Config, mistakes: &mut Vec<Diagnostic>) {
-    mistakes.extend(config.admin.validate().err());
-    mistakes.extend(config.log.validate().err());
-    if !(512..=4096).contains(&*config.udp.largest) {
-        let what = "an answer over UDP has from 512 to 4096 octets";
-        mistakes.push(config.udp.largest.wrong(what));
-    }
-    let tcp = &config.tcp;
-    for limit in [&tcp.connections, &tcp.connections_per_client, &tcp.queries] {
-        if **limit == 0 {
-            mistakes.push(limit.wrong("must be 1 at least"));
-        }
-    }
-    if let Some(threads) = config
-        .threads
-        .as_ref()
-        .filter(|threads| !(1..=1024).contains(&***threads))
-    {
-        mistakes.push(threads.wrong("from 1 to 1024 threads"));
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -46,7 +46,7 @@ pub(crate) struct Way<'a> {
 }
 
 /// Names lead on so often.
-const LONGEST: usize = 8;
+pub(super) const LONGEST: usize = 8;
 
 impl<'a> Zones<'a> {
     pub(crate) fn new(zones: &'a [Zone]) -> Self {

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use chassis::config::Diagnostic;
 
-use super::follow::{End, Zones, target};
+use super::follow::{End, LONGEST, Zones, target};
 use crate::wire::rtype::{A, AAAA, ALIAS};
 use crate::zone::{Name, Record, RecordSet, Zone};
 
@@ -38,12 +38,28 @@ pub(crate) fn warnings(zones: &[Zone]) -> Vec<Diagnostic> {
             End::Here(sets) if sets.contains_key(&A) || sets.contains_key(&AAAA) => return None,
             End::Here(_) => "has no address",
             End::Nowhere => "is not there",
-            End::Circle => "leads in a circle, or too far",
+            // It is a mistake already.
+            End::Circle => return None,
         };
         let what = format!("`{to}`, to which the ALIAS record of `{owner}` leads, {why}");
         Some(Diagnostic::new(set.place, what))
     };
     aliases(zones).filter_map(warning).collect()
+}
+
+/// Aliases that no address can come of, whatever other servers say.
+pub(crate) fn circles(zones: &[Zone]) -> Vec<Diagnostic> {
+    let ways = Zones::new(zones);
+    let circle = |(owner, set): (&Name, &RecordSet)| {
+        let to = target(set)?;
+        let End::Circle = ways.follow(&to, A).end else {
+            return None;
+        };
+        let what = format!("the ALIAS record of `{owner}` leads in a circle, or too far");
+        let help = format!("`{to}` leads back to itself, or on by more than {LONGEST} names");
+        Some(Diagnostic::new(set.place, what).help(help))
+    };
+    aliases(zones).filter_map(circle).collect()
 }
 
 /// The zones with A and AAAA records in the place of `ALIAS` records. A set without records stands where nobody knows

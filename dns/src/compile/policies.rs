@@ -11,7 +11,8 @@ use crate::config::Config;
 use crate::geo::{Geo, Sites};
 use crate::health::{Checks, HealthConfig, Plan, StateFile};
 use crate::policy::Policy;
-use crate::zone::Zone;
+use crate::wire::rtype::{self, A};
+use crate::zone::{Name, RecordSet, Zone};
 
 /// How clients get their addresses.
 #[derive(Debug, Default)]
@@ -130,6 +131,24 @@ pub(super) fn unused(config: &Config, zones: &[Zone]) -> Vec<Diagnostic> {
     unused
         .map(|name| name.wrong(format!("no record names the policy `{}`", **name)))
         .collect()
+}
+
+/// Records that a policy has no address for, whoever is up: probably the other type is meant.
+pub(super) fn without_addresses(config: &Config, zones: &[Zone]) -> Vec<Diagnostic> {
+    let sets = zones.iter().flat_map(Zone::sets);
+    let without = |(owner, set): (&Name, &RecordSet)| {
+        let name = set.policy.as_ref()?;
+        let policy = config.policy.get(name.as_str())?;
+        let mut addresses = policy.addresses();
+        let kind = rtype::name(set.rtype);
+        let has_one = addresses.any(|address| (set.rtype == A) == address.is_ipv4());
+        let what = format!(
+            "`{owner}` has no {kind} records: the policy `{}` has no such addresses",
+            **name
+        );
+        (!has_one).then(|| name.wrong(what))
+    };
+    sets.filter_map(without).collect()
 }
 
 /// None without sites: then nothing asks where clients are.

@@ -53,12 +53,34 @@ struct Written<'a> {
 }
 
 const VERSION: u32 = 1;
+/// The file whose lock it is.
+const LOCK: &str = ".lock";
 /// More than any zone's keys need.
 const LARGEST: u64 = 1 << 20;
 
 impl Folder {
     pub(crate) fn new(path: PathBuf) -> Self {
         Self(path)
+    }
+
+    /// Judges the folder as who takes the lock does, and makes nothing: a folder that is missing will be made.
+    ///
+    /// # Errors
+    /// When it is none, or others may write there. Not when this process may not look there: keys may serve all the same.
+    pub(crate) fn look(&self) -> Result<(), FileError> {
+        let looked = || {
+            let folder = files::Folder::open(&self.0)?;
+            judge(&folder)?;
+            folder.read(OsStr::new(LOCK)).map(drop)
+        };
+        match looked() {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) => match wrong(&self.0, &error) {
+                error if error.is_read_only() => Ok(()),
+                error => Err(error),
+            },
+            Ok(()) => Ok(()),
+        }
     }
 
     /// Makes the folder if it is missing, and takes the lock.
@@ -69,7 +91,7 @@ impl Folder {
         let taken = || {
             let folder = files::Folder::make(&self.0)?;
             judge(&folder)?;
-            let file = folder.keep(OsStr::new(".lock"), 0o600)?;
+            let file = folder.keep(OsStr::new(LOCK), 0o600)?;
             folder.give(&file)?;
             file.lock()?;
             Ok(Lock {

@@ -132,12 +132,20 @@ impl Signing {
         if let Some(none) = shared.filter(|shared| *shared.online_signatures == 0) {
             mistakes.push(none.online_signatures.wrong("must be 1 at least"));
         }
+        let folder = shared.map(|shared| {
+            let folder = Folder::new(sources.resolve(&shared.keys, shared.keys.place()));
+            if !zones.is_empty()
+                && let Err(error) = folder.look()
+            {
+                mistakes.push(shared.keys.wrong(error.to_string()));
+            }
+            folder
+        });
         if !mistakes.is_empty() {
             return Self::default();
         }
-        let folder = shared.map(|shared| sources.resolve(&shared.keys, shared.keys.place()));
         Self {
-            folder: folder.map(Folder::new),
+            folder,
             zones: Arc::new(zones),
             online: shared.map_or(0, |shared| *shared.online_signatures),
         }

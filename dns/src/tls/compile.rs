@@ -48,7 +48,7 @@ pub(crate) fn terminator(
         resolver,
         tickets,
         alpn,
-        patience: *tls.handshake,
+        patience: **tls.handshake,
         handshakes: match before {
             Some(before) => before.handshakes.clone(),
             None => Arc::new(Handshakes::new(listener.into())),

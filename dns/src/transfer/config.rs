@@ -74,9 +74,9 @@ pub struct TransfersConfig {
     /// The most records that a zone from a primary may have.
     pub records: Located<u32>,
     /// The most octets that a transfer from a primary may have.
-    pub size: Size,
+    pub size: Located<Size>,
     /// A transfer from a primary is given up after so long, and after `tcp.progress` without a message.
-    pub within: Period,
+    pub within: Located<Period>,
 }
 
 impl Default for TransfersConfig {
@@ -87,8 +87,8 @@ impl Default for TransfersConfig {
             rate: None,
             journal: Located::nowhere(100_000),
             records: Located::nowhere(5_000_000),
-            size: Size::from_kib(512 * 1024),
-            within: Period::from_secs(600),
+            size: Located::nowhere(Size::from_kib(512 * 1024)),
+            within: Located::nowhere(Period::from_secs(600)),
         }
     }
 }

@@ -129,14 +129,6 @@ impl Transfers {
         mistakes: &mut Vec<Diagnostic>,
     ) -> Self {
         let limits = &config.transfers;
-        for limit in [&limits.concurrent, &limits.records] {
-            if **limit == 0 {
-                mistakes.push(limit.wrong("must be 1 at least"));
-            }
-        }
-        if let Some(rate) = limits.rate.as_ref().filter(|rate| rate.bytes() < 1024) {
-            mistakes.push(rate.wrong("must be 1KiB at least"));
-        }
         let keys = key::compile(&config.tsig, mistakes);
         let mut zones = BTreeMap::new();
         for zone in &config.zone {
@@ -159,8 +151,8 @@ impl Transfers {
                     records: *limits.records as usize,
                     octets: limits.size.bytes(),
                 },
-                within: *limits.within,
-                progress: *config.tcp.progress,
+                within: **limits.within,
+                progress: **config.tcp.progress,
             },
             journal: *limits.journal as usize,
         }
@@ -313,6 +305,9 @@ fn peer(config: &PeerConfig, keys: &Keys, mistakes: &mut Vec<Diagnostic>) -> Pee
             *config.address, **from
         );
         mistakes.push(from.wrong(what).help("both are IPv4, or both IPv6"));
+    }
+    if config.address.port() == 0 {
+        mistakes.push(config.address.wrong("a port is from 1 to 65535"));
     }
     Peer {
         address: *config.address,
