@@ -219,7 +219,11 @@ fn read_from(
                 take(at, Item::Record(item));
             }
             Ok(Some(Entry::Include { path, origin })) => {
-                let origin = origin.map(|name| Name::from(name.as_slice()));
+                let origin = origin.map(|name| name.as_slice().to_vec());
+                if origin.as_ref().is_some_and(|name| !is_whole(name)) {
+                    return Err(failed(at_line(at, TWO_DOTS)));
+                }
+                let origin = origin.map(Name::from_wire);
                 take(at, Item::Include(path.to_string(), origin));
             }
             Ok(None) => return Ok(()),
@@ -279,9 +283,8 @@ fn to_item(record: &ScannedRecord) -> Result<ScannedItem, &'static str> {
     let composed = record.data().compose_rdata(&mut data);
     composed.map_err(|_| "the record is too long")?;
     let rtype = record.rtype().to_int();
-    // The crate takes two dots for a label without octets, which ends a name on the wire.
-    if name_end(&owner) != Some(owner.len()) || !has_whole_names(rtype, &data) {
-        return Err("there is no label before a dot");
+    if !is_whole(&owner) || !has_whole_names(rtype, &data) {
+        return Err(TWO_DOTS);
     }
     Ok(ScannedItem {
         owner: Name::from_wire(owner),
@@ -289,6 +292,13 @@ fn to_item(record: &ScannedRecord) -> Result<ScannedItem, &'static str> {
         ttl: record.ttl().as_secs(),
         data,
     })
+}
+
+/// The crate takes two dots for a label without octets, which ends a name on the wire.
+const TWO_DOTS: &str = "there is no label before a dot";
+
+fn is_whole(name: &[u8]) -> bool {
+    name_end(name) == Some(name.len())
 }
 
 /// Whether the names of the data end where they should.

@@ -2,7 +2,10 @@
 
 use std::fs;
 
-use super::scan::MOST_TOLD;
+use proptest::prelude::*;
+
+use super::Name;
+use super::scan::{MOST_TOLD, scan};
 use crate::compile::compile;
 use crate::learned::Learned;
 
@@ -98,6 +101,21 @@ fn mistakes_without_end_are_not_all_told() {
             .iter()
             .all(|told| !told.contains("there may be more"))
     );
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_written_is_read_to_an_end(
+        text in "(a|b\\.c| A 192\\.0\\.2\\.1| MX 1|TXT|KX|\\$ORIGIN |\\$TTL 1h|\\$INCLUDE x |\\$GENERATE 1-2 |[@.x1 \t\n\n\n\"();\\\\$]){0,80}"
+    ) {
+        let origin = Name::from_text("example.test").unwrap();
+        let mut items = 0;
+        let errors = scan(text.as_bytes(), &origin, |_, _| items += 1).err().unwrap_or_default();
+        prop_assert!(errors.len() <= MOST_TOLD);
+        let lines = text.matches('\n').count() + 2;
+        prop_assert!(errors.iter().all(|error| error.line <= lines), "{errors:?}");
+        prop_assert!(items <= 2 * lines);
+    }
 }
 
 #[test]
