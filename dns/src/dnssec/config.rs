@@ -28,9 +28,9 @@ pub struct DnssecConfig {
 pub struct ZoneDnssecConfig {
     /// The algorithm of its keys. It cannot be changed while the parent has DS records of them.
     pub algorithm: Located<Algorithm>,
-    /// How long signatures hold.
+    /// How long signatures hold, from 5s on.
     pub validity: Located<Period>,
-    /// Signatures are made anew when they hold no longer than that.
+    /// Signatures are made anew when they hold no longer than that: from 1s to nine tenths of `validity`.
     pub refresh: Located<Period>,
     /// How long a key signs the zone's records, before the next one takes its place by itself; for ever with `"0s"`.
     pub zsk_lifetime: Located<Period>,

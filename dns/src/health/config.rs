@@ -12,7 +12,7 @@ use serde::Deserialize;
 #[serde(deny_unknown_fields)]
 pub struct HealthConfig {
     /// The file that keeps what is set by the admin API (states, weights, spill) over restarts. It is written
-    /// by this process alone. Without it what is set is lost with the process.
+    /// by this process alone, in a folder that is there. Without it what is set is lost with the process.
     #[serde(default)]
     pub state: Option<Located<PathBuf>>,
 }
