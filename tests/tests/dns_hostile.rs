@@ -163,3 +163,20 @@ async fn http2_has_limits() {
         .unwrap();
     assert_eq!(sound.verdict(1).await.kind, kind::HEADERS);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_http2_connection_ends_when_its_time_has_passed() {
+    let site = Site::start("tcp = { idle = \"1s\", progress = \"3s\" }\n", "").await;
+    let path = format!("/q?dns={WWW}");
+    let mut idle = RawH2::connect(site.http, &[]).await.unwrap();
+    idle.send(&request(1, "GET", &path, &[], true))
+        .await
+        .unwrap();
+    assert_eq!(idle.verdict(1).await.kind, kind::HEADERS);
+    let began = Instant::now();
+    let told = idle.end(SOON).await;
+    assert_eq!(told.code, Some(0), "an orderly end: {told:?}");
+    let took = began.elapsed();
+    let expected = Duration::from_millis(900)..Duration::from_millis(1900);
+    assert!(expected.contains(&took), "{took:?}");
+}
