@@ -121,7 +121,12 @@ pub(crate) fn reply(
         shared,
         state,
         client: asked.client,
-        limits: asked.limits,
+        limits: Limits {
+            appended: chain
+                .as_ref()
+                .map_or(0, |chain| chain.key().record_length()),
+            ..asked.limits
+        },
         takes_transfers: asked.takes_transfers,
         chain,
     };
