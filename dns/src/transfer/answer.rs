@@ -10,7 +10,8 @@ use domain::base::Message;
 use super::journal::Since;
 use super::out::{Outgoing, TooLong};
 use super::request::{NOTIFY, now};
-use super::told::{Outcome, Slot};
+use super::slots::Slot;
+use super::told::Outcome;
 use super::tsig::{Chain, Rejected, error_answer, question, verify_request};
 use crate::answer::{Limits, Responded};
 use crate::serve::Shared;
@@ -276,7 +277,7 @@ impl Slow<'_> {
             };
         }
         let limits = self.state.transfers.outgoing;
-        let Some(slot) = told.begin(limits.concurrent) else {
+        let Some(slot) = told.slots.begin(self.client, &limits) else {
             tracing::warn!(zone, client = %self.client, "too many transfers at a time");
             return self.refuse(packet, rcode::SERVFAIL, out);
         };
