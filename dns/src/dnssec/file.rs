@@ -7,7 +7,8 @@
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::iter;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use chassis::files;
@@ -26,6 +27,9 @@ pub(crate) struct Lock {
     _file: File,
     folder: files::Folder,
 }
+
+/// A file as it is now; none when there is none.
+pub(crate) type Mark = Option<(u64, i64, i64)>;
 
 /// A key file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -129,6 +133,18 @@ impl Folder {
     /// When a file was last replaced or added; none when there is no folder.
     pub(crate) fn changed(&self) -> Option<std::time::SystemTime> {
         fs::metadata(&self.0).ok()?.modified().ok()
+    }
+
+    /// What changes when the files of these zones, or the folder, get other contents, owners or modes.
+    pub(crate) fn marks<'a>(&self, zones: impl Iterator<Item = &'a Name>) -> Vec<Mark> {
+        let files = zones.map(|zone| self.path(zone));
+        let mark = |path: &Path| {
+            let found = fs::metadata(path).ok()?;
+            Some((found.ino(), found.ctime(), found.ctime_nsec()))
+        };
+        iter::once(mark(&self.0))
+            .chain(files.map(|path| mark(&path)))
+            .collect()
     }
 
     /// Where the keys of a zone are.
