@@ -57,6 +57,9 @@ struct Written<'a> {
 }
 
 const VERSION: u32 = 1;
+/// Of a folder before the first start.
+const NOT_MADE: &str =
+    "there is no such folder yet: start the server once, which makes it and the keys";
 /// More than any zone's keys need.
 const LARGEST: u64 = 1 << 20;
 
@@ -70,8 +73,24 @@ impl Folder {
     /// # Errors
     /// When it cannot be made, or others may write there.
     pub(crate) fn lock(&self) -> Result<Lock, FileError> {
+        self.lock_in(files::Folder::make(&self.0))
+    }
+
+    /// The same, of somebody else than the server, whose folder it would not be: then it is not made.
+    ///
+    /// # Errors
+    /// As there, and when there is no folder.
+    pub(crate) fn lock_existing(&self) -> Result<Lock, FileError> {
+        let opened = files::Folder::open(&self.0);
+        self.lock_in(opened.map_err(|error| match error.kind() {
+            ErrorKind::NotFound => io::Error::new(error.kind(), NOT_MADE),
+            _ => error,
+        }))
+    }
+
+    fn lock_in(&self, folder: io::Result<files::Folder>) -> Result<Lock, FileError> {
         let taken = || {
-            let folder = files::Folder::make(&self.0)?;
+            let folder = folder?;
             judge(&folder)?;
             let file = folder.keep(OsStr::new(".lock"), 0o600)?;
             folder.give(&file)?;
