@@ -133,6 +133,8 @@ async fn serve(args: &RoleArgs, systemd: Inherited) -> Result<(), StartError> {
     running.shared.state.store(Arc::new(state));
     following::follow_now(&running.shared.state.load(), &running.shared);
     running.attend();
+    // From here on nobody else serves: what fails is told, and this process serves on.
+    running.publish();
     running
         .listeners
         .apply(plan, running.threads, &running.shared);
@@ -140,8 +142,6 @@ async fn serve(args: &RoleArgs, systemd: Inherited) -> Result<(), StartError> {
     let mut addresses = running.addresses();
     addresses.insert("admin".into(), admin.address().to_string());
     let (reloads, requests) = ReloadRequests::channel();
-    // From here on nobody else serves: what fails is told, and this process serves on.
-    running.publish();
     let learned = running.shared.learned.clone();
     let routes = health::router(health)
         .merge(alias::router(learned.clone()))

@@ -1,13 +1,15 @@
 //! What a start and a reload of the DNS server tell, and when.
 
+use std::fmt::Write as _;
 use std::fs;
-use std::net::{TcpListener, UdpSocket};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use tidegate_tests::binary::{repository, run};
 use tidegate_tests::eventually::{SOON, eventually};
-use tidegate_tests::name_server::NameServer;
+use tidegate_tests::name_server::{NameServer, free_for_both};
 use tidegate_tests::question::ask;
 
 /// A policy with a check of an endpoint.
@@ -89,4 +91,42 @@ async fn authorities_that_come_after_the_configuration_are_read_then() {
     .await;
     let answer = ask(server.address, "api.example.test", "A");
     assert!(answer.is_some_and(|answer| !answer.head.contains("NXDOMAIN")));
+}
+
+/// The response code of the first answer to a request for a zone, once somebody listens.
+fn first_transfer(address: SocketAddr) -> u8 {
+    let request = b"\0\x1e\0\x01\0\0\0\x01\0\0\0\0\0\0\x07example\x04test\0\0\xfc\0\x01";
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(60) {
+        let Ok(mut stream) = TcpStream::connect(address) else {
+            std::thread::sleep(Duration::from_millis(1));
+            continue;
+        };
+        stream.write_all(request).expect("it is taken");
+        let mut head = [0; 6];
+        stream.read_exact(&mut head).expect("there is an answer");
+        return head[5] & 0x0F;
+    }
+    panic!("nobody listens");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_transfer_after_a_start_is_answered() {
+    let address = free_for_both();
+    let configuration = format!(
+        "[[zone]]\nname = \"example.test\"\nfile = \"zone\"\ntransfer = [{{ from = [\"127.0.0.1\"] }}]\n\
+         [[listener]]\nname = \"fixed\"\naddress = \"{address}\"\n"
+    );
+    let asking = std::thread::spawn(move || first_transfer(address));
+    let _server = NameServer::start(&configuration, |folder| {
+        let mut zone = String::from(
+            "@ 1h SOA ns1.example.net. host 1 1h 1h 1d 1h\n@ 1h NS ns1.example.net.\n",
+        );
+        for number in 0..50_000 {
+            writeln!(zone, "t{number} 60 TXT \"{number}\"").expect("text takes text");
+        }
+        fs::write(folder.join("zone"), zone).expect("the folder is new");
+    })
+    .await;
+    assert_eq!(asking.join().expect("it does not panic"), 0, "NOERROR");
 }
