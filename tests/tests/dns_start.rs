@@ -93,6 +93,44 @@ async fn authorities_that_come_after_the_configuration_are_read_then() {
     assert!(answer.is_some_and(|answer| !answer.head.contains("NXDOMAIN")));
 }
 
+/// A zone that is signed.
+fn signed(name: &str) -> String {
+    format!("[[zone]]\nname = \"{name}\"\nns = [\"ns1.example.net.\"]\ndnssec = {{}}\n")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_bound_makes_no_keys() {
+    let taken = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let address = taken.local_addr().unwrap();
+    let listener = format!("[[listener]]\nname = \"taken\"\naddress = \"{address}\"\n");
+    let folder = TempDir::new().unwrap();
+    let keys = "admin = { address = \"127.0.0.1:0\" }\n[dnssec]\nkeys = \"keys\"\n";
+    let text = [keys, &signed("example.test"), &listener].concat();
+    fs::write(folder.path().join("dns.toml"), text).unwrap();
+    let output = run(folder.path(), &["dns", "-c", "dns.toml"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("cannot listen on"), "{said}");
+    let file = |name: &str| format!("keys/{name}.keys.json");
+    assert!(!folder.path().join(file("example.test")).exists());
+    // A reload neither, for a zone that is new.
+    let keys = "[dnssec]\nkeys = \"keys\"\n";
+    let before = [keys, &signed("example.test")].concat();
+    let server = NameServer::start(&before, |_| {}).await;
+    let file = |name: &str| server.folder.path().join(file(name));
+    assert!(file("example.test").exists());
+    server.configure(&[&before, &signed("other.test"), &*listener].concat());
+    let refused = server.admin.reload().await;
+    assert!(
+        refused.text().contains("cannot listen on"),
+        "{}",
+        refused.text()
+    );
+    assert!(!file("other.test").exists());
+    server.configure(&[&*before, &signed("other.test")].concat());
+    assert_eq!(server.admin.reload().await.status, 200);
+    assert!(file("other.test").exists());
+}
+
 /// The response code of the first answer to a request for a zone, once somebody listens.
 fn first_transfer(address: SocketAddr) -> u8 {
     let request = b"\0\x1e\0\x01\0\0\0\x01\0\0\0\0\0\0\x07example\x04test\0\0\xfc\0\x01";

@@ -78,6 +78,6 @@ impl SignedZone {
         let rested = since >= u64::from((times.validity / PASSES).max(1));
         // By a clock that was ahead: signatures of tomorrow hold for nobody.
         let ahead = u64::from(times.now) > now + SKEW;
-        ahead || self.wake.is_some_and(|wake| wake <= now) || old && rested
+        ahead || !self.written || self.wake.is_some_and(|wake| wake <= now) || old && rested
     }
 }
