@@ -147,15 +147,7 @@ impl Settings {
         if in_file.is_none() && read.is_some() && keys.writes() {
             tracing::error!(zone = %apex, "its file of keys was gone: the keys that serve are written again");
         }
-        if let Some(other) = read
-            .as_ref()
-            .filter(|ring| ring.algorithm != self.algorithm)
-        {
-            return Err(format!(
-                "its keys are of the algorithm \"{}\", and that cannot be changed while it is signed",
-                other.algorithm.name()
-            ));
-        }
+        self.judge(read.as_ref())?;
         let made = || {
             keys.made(apex)
                 .filter(|ring| ring.algorithm == self.algorithm)
@@ -199,6 +191,17 @@ impl Settings {
                 Ok(advanced(read, Some(now + AGAIN), true))
             }
             (Err(error), None) => Err(error.to_string()),
+        }
+    }
+
+    /// Whether these keys can go on.
+    fn judge(&self, read: Option<&Ring>) -> Result<(), String> {
+        match read.filter(|ring| ring.algorithm != self.algorithm) {
+            Some(other) => Err(format!(
+                "its keys are of the algorithm \"{}\", and that cannot be changed while it is signed",
+                other.algorithm.name()
+            )),
+            None => Ok(()),
         }
     }
 
