@@ -1,6 +1,6 @@
 //! The OPT record of an answer (RFC 6891, 6.1.1).
 
-use crate::guard::Baked;
+use crate::guard::{Baked, LONGEST_IDENTITY};
 use crate::wire::{Edns, WANTS_DNSSEC, opt_record, option, rcode, rtype};
 
 /// What stands in the OPT record of an answer.
@@ -74,6 +74,13 @@ impl Reason {
 }
 
 impl Opt<'_> {
+    /// The most that it takes beside records: with the network of a client, an identity of 64 octets, and all else.
+    pub(super) const LONGEST: usize = PLAIN
+        + (HEAD + 4 + 16)
+        + (HEAD + size_of::<Baked>())
+        + (HEAD + LONGEST_IDENTITY)
+        + (HEAD + 2);
+
     /// How many octets [`Self::write`] takes without a reason and padding.
     pub(super) fn len(&self) -> usize {
         let identity = match self.identity.len() {
