@@ -15,7 +15,7 @@ use chassis::files;
 use serde::{Deserialize, Serialize};
 
 use super::roll::Ring;
-use crate::zone::Name;
+use crate::zone::{Name, file_name};
 
 /// The folder of all key files.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -175,7 +175,7 @@ impl Folder {
                 other => file += &format!("%{other:02x}"),
             }
         }
-        self.0.join(file + "keys.json")
+        self.0.join(file_name(&file, "keys.json"))
     }
 }
 
@@ -292,6 +292,17 @@ mod tests {
         assert!(!open.is_read_only());
         let open = open.to_string();
         assert!(open.contains("others may write to this folder"), "{open}");
+    }
+
+    #[test]
+    fn a_zone_with_the_longest_name_has_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let keys = Folder::new(folder.path().join("keys"));
+        let label = "x".repeat(61);
+        let zone = Name::from_text(&format!("{label}.{label}.{label}.{label}")).unwrap();
+        let ring = Ring::new(Algorithm::Ed25519, 7);
+        keys.write(&zone, &ring, &keys.lock().unwrap()).unwrap();
+        assert_eq!(keys.read(&zone).unwrap(), Some(ring));
     }
 
     /// As the server's user would, to have root change files elsewhere.

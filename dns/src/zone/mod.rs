@@ -14,6 +14,7 @@ mod read;
 mod scan;
 mod set;
 mod soa;
+mod stored;
 mod table;
 mod tokens;
 
@@ -26,6 +27,7 @@ pub(crate) use self::read::judge_received;
 pub use self::read::{Read, read};
 pub(crate) use self::set::name_end;
 pub use self::set::{Record, RecordSet};
+pub(crate) use self::stored::file_name;
 
 use crate::wire::rtype;
 
