@@ -187,6 +187,7 @@ fn with_news(state: State, learned: &Learned, taking_over: bool) -> State {
 /// When they cannot be written.
 fn with_keys(state: State, learned: &Learned) -> Result<State, Vec<Diagnostic>> {
     learned.keys.write();
+    state.signing.begin_anew(&state.zones);
     match state.signed.are_written() {
         true => Ok(state),
         false => renew(&state, learned),

@@ -198,6 +198,37 @@ async fn keys_are_replaced_while_everything_validates() {
     operator.validates(&server, &operator.ds());
 }
 
+#[tokio::test]
+async fn a_zone_that_is_signed_again_waits_for_caches_again() {
+    let server = server("ed25519").await;
+    let file = server.folder.path().join("keys/example.test.keys.json");
+    // As if it had been signed long ago.
+    let text = fs::read_to_string(&file).unwrap();
+    let mut keys: serde_json::Value = serde_json::from_str(&text).unwrap();
+    keys["ring"]["signed_since"] = 1_700_000_000.into();
+    fs::write(&file, keys.to_string()).unwrap();
+    let signed = zones("ed25519", "", "");
+    let reload = async |configuration: &str| {
+        server.configure(configuration);
+        assert_eq!(server.admin.reload().await.status, 200);
+    };
+    reload(&signed).await;
+    let operator = Operator(server.folder.path().join("dns.toml"));
+    let waits = || {
+        operator
+            .keys(&["ds", "example.test"])
+            .contains("caches may have")
+    };
+    assert!(!waits());
+    let unsigned = signed.replacen("dnssec = { algorithm = \"ed25519\"  }", "", 1);
+    assert_ne!(unsigned, signed);
+    reload(&unsigned).await;
+    reload(&signed).await;
+    assert!(waits());
+    let cds = said("dig", server.address, &["example.test", "CDS", "+short"]);
+    assert_eq!(cds, "", "the parent is not told yet");
+}
+
 /// Root may run them before the server's user has a folder.
 #[test]
 fn commands_make_no_folder() {

@@ -19,7 +19,7 @@ use super::key::{Algorithm, Role};
 pub(crate) struct Ring {
     /// How they sign.
     pub(crate) algorithm: Algorithm,
-    /// Since when the zone is signed.
+    /// Since when the zone is signed; 0 when it is not any more.
     pub(crate) signed_since: u64,
     /// The keys.
     pub(crate) keys: Vec<Entry>,
@@ -216,6 +216,10 @@ pub(crate) fn next<E>(
     make: &mut dyn FnMut(Role) -> Result<Made, E>,
 ) -> Result<(Ring, Option<u64>), E> {
     let mut ring = ring.clone();
+    if ring.signed_since == 0 {
+        // It is again, and caches have it without signatures.
+        ring.signed_since = now;
+    }
     // What a clock that was ahead has written counts from now on.
     for key in &mut ring.keys {
         key.since = key.since.min(now);

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use chassis::config::{Diagnostic, Sources};
 
-use super::file::Folder;
+use super::file::{FileError, Folder};
 use super::online::Counts;
 use super::roll::{Ring, Timing};
 use super::settings::Settings;
@@ -188,6 +188,22 @@ impl Signing {
         (!self.zones.is_empty()).then_some((folder, &*self.zones))
     }
 
+    /// Notes of zones that have keys and are not signed any more that caches have them without signatures from now on: when
+    /// one is signed again, its parent is told only when no cache has.
+    pub(crate) fn begin_anew(&self, zones: &[Zone]) {
+        let Some(folder) = &self.folder else {
+            return;
+        };
+        for Zone { apex, .. } in zones
+            .iter()
+            .filter(|zone| !self.zones.contains_key(&zone.apex))
+        {
+            if let Err(error) = unsigned(folder, apex) {
+                tracing::warn!(zone = %apex, %error, "it is not signed any more, and its keys do not know");
+            }
+        }
+    }
+
     /// Reads the keys, lets them follow each other, and adds the records that tell of them.
     ///
     /// # Errors
@@ -234,6 +250,21 @@ impl Signing {
             }
             false => Err(mistakes),
         }
+    }
+}
+
+fn unsigned(folder: &Folder, apex: &Name) -> Result<(), FileError> {
+    // Most have never had any.
+    if !folder.path(apex).exists() {
+        return Ok(());
+    }
+    let lock = folder.lock()?;
+    match folder.read_to_change(apex, &lock)? {
+        Some(mut ring) if ring.signed_since != 0 => {
+            ring.signed_since = 0;
+            folder.write(apex, &ring, &lock)
+        }
+        _ => Ok(()),
     }
 }
 
