@@ -29,10 +29,10 @@ pub(crate) struct Learned {
 }
 
 impl Learned {
-    /// For a process that serves, and keeps what it decides.
+    /// For a process that serves, and keeps what it decides; keys once it is known that it will serve.
     pub(crate) fn serving() -> Self {
         Self {
-            keys: Keys::writing(),
+            keys: Keys::keeping(),
             ..Self::default()
         }
     }

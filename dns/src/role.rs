@@ -133,6 +133,8 @@ async fn serve(args: &RoleArgs, systemd: Inherited) -> Result<(), StartError> {
     running.shared.state.store(Arc::new(state));
     following::follow_now(&running.shared.state.load(), &running.shared);
     running.attend();
+    // From here on nobody else serves: what fails is told, and this process serves on.
+    running.publish();
     running
         .listeners
         .apply(plan, running.threads, &running.shared);
@@ -140,8 +142,6 @@ async fn serve(args: &RoleArgs, systemd: Inherited) -> Result<(), StartError> {
     let mut addresses = running.addresses();
     addresses.insert("admin".into(), admin.address().to_string());
     let (reloads, requests) = ReloadRequests::channel();
-    // From here on nobody else serves: what fails is told, and this process serves on.
-    running.publish();
     let learned = running.shared.learned.clone();
     let routes = health::router(health)
         .merge(alias::router(learned.clone()))
@@ -161,10 +161,10 @@ async fn serve(args: &RoleArgs, systemd: Inherited) -> Result<(), StartError> {
     Ok(())
 }
 
-/// A mistake that only binding could find, drawn from the configuration as it is now.
-fn told(file: &Path, mistake: Diagnostic) -> StartError {
+/// Mistakes that only a start could find, drawn from the configuration as it is now.
+fn told(file: &Path, mistakes: Vec<Diagnostic>) -> StartError {
     match compile(file, &Learned::default()) {
-        Ok(compiled) => compiled.loaded.report(vec![mistake]).into(),
+        Ok(compiled) => compiled.loaded.report(mistakes).into(),
         Err(report) => report.into(),
     }
 }
@@ -179,6 +179,19 @@ fn with_news(state: State, learned: &Learned, taking_over: bool) -> State {
         tell_unanswered(mistakes);
         state
     })
+}
+
+/// The state with its keys in their files: from now on nothing else hinders it to serve.
+///
+/// # Errors
+/// When they cannot be written.
+fn with_keys(state: State, learned: &Learned) -> Result<State, Vec<Diagnostic>> {
+    learned.keys.write();
+    state.signing.begin_anew(&state.zones);
+    match state.signed.are_written() {
+        true => Ok(state),
+        false => renew(&state, learned),
+    }
 }
 
 fn tell_unanswered(mistakes: Vec<Diagnostic>) {
@@ -208,7 +221,7 @@ impl<'a> Running<'a> {
         life: &Life,
     ) -> Result<Self, StartError> {
         let opened = state.open_log(None);
-        opened.map_err(|mistake| told(&args.config, mistake))?;
+        opened.map_err(|mistake| told(&args.config, vec![mistake]))?;
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let threads = config.threads.as_ref();
         learned.tls.remember(&state.listeners);
@@ -254,6 +267,9 @@ impl<'a> Running<'a> {
         let Some(within) = args.take_over.map(|within| *within) else {
             // A port in use is told at once. What arrives meanwhile waits in the sockets.
             let prepared = self.prepare(config, inherited, false)?;
+            let kept = with_keys(State::clone(&state), &self.shared.learned);
+            let kept = kept.map_err(|mistakes| told(self.file, mistakes))?;
+            self.shared.state.store(Arc::new(kept));
             let begun = following::begin(&self.shared, &state, policies, life).await;
             if !begun {
                 self.door.close();
@@ -268,6 +284,10 @@ impl<'a> Running<'a> {
         self.shared.learned.inherit(Some(&take_over));
         let preparing = async { self.prepare(config, &mut theirs, true) };
         let prepared = succession::settle(Some(take_over), preparing, Some(within), life).await?;
+        match with_keys(State::clone(&state), &self.shared.learned) {
+            Ok(kept) => self.shared.state.store(Arc::new(kept)),
+            Err(mistakes) => tell_unanswered(mistakes),
+        }
         // Newer copies may have come while this process began.
         self.shared.learned.secondaries.reread(&state.transfers);
         *inherited = theirs;
@@ -292,7 +312,7 @@ impl<'a> Running<'a> {
         });
         match plan {
             Ok(plan) => Ok((admin, plan)),
-            Err(mistake) => Err(told(self.file, mistake)),
+            Err(mistake) => Err(told(self.file, vec![mistake])),
         }
     }
 
@@ -340,7 +360,11 @@ impl<'a> Running<'a> {
     }
 
     async fn reload(&mut self, life: &Life) -> Reloaded {
-        let compiled = match compile(self.file, &self.shared.learned) {
+        let keys = &self.shared.learned.keys;
+        keys.hold();
+        let compiled = compile(self.file, &self.shared.learned);
+        keys.write();
+        let compiled = match compiled {
             Ok(compiled) => compiled,
             Err(report) => return Reloaded::failed(&report, Vec::new()),
         };
@@ -361,6 +385,12 @@ impl<'a> Running<'a> {
             planned.and_then(|plan| self.door.follow(state.handover.as_ref()).map(|()| plan));
         match planned {
             Ok(plan) => {
+                state = match with_keys(state, &self.shared.learned) {
+                    Ok(state) => state,
+                    Err(mistakes) => {
+                        return Reloaded::failed(&loaded.report(mistakes), Vec::new());
+                    }
+                };
                 warn(&warnings);
                 let watched = Watched::new(&loaded.sources, Vec::new());
                 // Meanwhile the old state serves, and follows what both have in common.

@@ -38,6 +38,7 @@ pub(super) fn judge(config: &Config, mistakes: &mut Vec<Diagnostic>) {
         &tcp.connections_per_client,
         &tcp.queries,
         &transfers.concurrent,
+        &transfers.concurrent_per_client,
         &transfers.records,
     ] {
         if **limit == 0 {

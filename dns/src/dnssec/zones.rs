@@ -1,12 +1,13 @@
 //! The signed zones of a configuration: which keys they have now, and the records that tell of them.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use chassis::config::{Diagnostic, Sources};
 
-use super::file::Folder;
+use super::file::{FileError, Folder};
 use super::online::Counts;
 use super::roll::{Ring, Timing};
 use super::settings::Settings;
@@ -29,10 +30,14 @@ pub(crate) struct Signing {
 pub(crate) struct Keys {
     pub(super) signatures: Arc<Signatures>,
     pub(crate) counts: Arc<Counts>,
-    /// Whether it makes and changes key files; else it only reads them.
-    pub(super) writes: bool,
+    /// Whether it makes and changes key files at all; else it only reads them.
+    pub(super) keeps: bool,
+    /// Whether it may do so now.
+    writes: AtomicBool,
     /// The keys that this process serves with: a file that is gone is written again.
     rings: Mutex<BTreeMap<Name, Ring>>,
+    /// New keys that are in no file yet.
+    made: Mutex<BTreeMap<Name, Ring>>,
 }
 
 /// Zones with what signs them.
@@ -64,31 +69,58 @@ pub(crate) struct SignedZone {
     pub(crate) ring: Ring,
     pub(crate) timing: Timing,
     pub(crate) signer: Arc<ZoneSigner>,
+    /// Whether its file is as it has to be before this is served.
+    pub(crate) written: bool,
     /// When its keys are to be looked at again, in seconds since 1970.
     pub(crate) wake: Option<u64>,
 }
 
 impl Keys {
-    /// For a process that serves, and keeps what it decides.
-    pub(crate) fn writing() -> Self {
+    /// For a process that serves, and keeps what it decides once [`Self::write`] says that all else is sound.
+    pub(crate) fn keeping() -> Self {
         Self {
-            writes: true,
+            keeps: true,
             ..Self::default()
         }
     }
 
+    /// Has key files made and changed from now on.
+    pub(crate) fn write(&self) {
+        self.writes.store(true, Relaxed);
+    }
+
+    /// Has key files neither made nor changed, as long as something may show that what is compiled will not serve.
+    pub(crate) fn hold(&self) {
+        self.writes.store(false, Relaxed);
+    }
+
+    pub(super) fn writes(&self) -> bool {
+        self.writes.load(Relaxed)
+    }
+
     /// The keys that a zone was last signed with by this process.
     pub(super) fn ring(&self, apex: &Name) -> Option<Ring> {
-        let rings = self.rings.lock().unwrap_or_else(PoisonError::into_inner);
-        rings.get(apex).cloned()
+        lock(&self.rings).get(apex).cloned()
+    }
+
+    /// The keys that were made for a zone, and are in no file.
+    pub(super) fn made(&self, apex: &Name) -> Option<Ring> {
+        lock(&self.made).get(apex).cloned()
+    }
+
+    /// Remembers new keys until they are in a file, so that what was signed with them is not signed again.
+    pub(super) fn make(&self, apex: &Name, ring: &Ring) {
+        lock(&self.made).insert(apex.clone(), ring.clone());
     }
 
     /// Remembers the keys of the zones that are signed, and no others.
     fn remember(&self, zones: &[SignedZone]) {
-        let rings = zones
-            .iter()
-            .map(|zone| (zone.zone.clone(), zone.ring.clone()));
-        *self.rings.lock().unwrap_or_else(PoisonError::into_inner) = rings.collect();
+        let written = zones.iter().filter(|zone| zone.written);
+        let rings = written.map(|zone| (zone.zone.clone(), zone.ring.clone()));
+        *lock(&self.rings) = rings.collect();
+        let is_new = |zone: &SignedZone| !zone.written;
+        let new = |apex: &Name| zones.iter().any(|zone| is_new(zone) && zone.zone == *apex);
+        lock(&self.made).retain(|apex, _| new(apex));
     }
 
     /// Begins a compilation.
@@ -99,6 +131,13 @@ impl Keys {
     /// Forgets the signatures that no zone needs any more.
     pub(crate) fn sweep(&self) {
         self.signatures.sweep();
+    }
+}
+
+impl SignedZones {
+    /// Whether the files of all keys are as they have to be.
+    pub(crate) fn are_written(&self) -> bool {
+        self.zones.iter().all(|zone| zone.written)
     }
 }
 
@@ -157,6 +196,22 @@ impl Signing {
         (!self.zones.is_empty()).then_some((folder, &*self.zones))
     }
 
+    /// Notes of zones that have keys and are not signed any more that caches have them without signatures from now on: when
+    /// one is signed again, its parent is told only when no cache has.
+    pub(crate) fn begin_anew(&self, zones: &[Zone]) {
+        let Some(folder) = &self.folder else {
+            return;
+        };
+        for Zone { apex, .. } in zones
+            .iter()
+            .filter(|zone| !self.zones.contains_key(&zone.apex))
+        {
+            if let Err(error) = unsigned(folder, apex) {
+                tracing::warn!(zone = %apex, %error, "it is not signed any more, and its keys do not know");
+            }
+        }
+    }
+
     /// Reads the keys, lets them follow each other, and adds the records that tell of them.
     ///
     /// # Errors
@@ -204,6 +259,25 @@ impl Signing {
             false => Err(mistakes),
         }
     }
+}
+
+fn unsigned(folder: &Folder, apex: &Name) -> Result<(), FileError> {
+    // Most have never had any.
+    if !folder.path(apex).exists() {
+        return Ok(());
+    }
+    let lock = folder.lock()?;
+    match folder.read_to_change(apex, &lock)? {
+        Some(mut ring) if ring.signed_since != 0 => {
+            ring.signed_since = 0;
+            folder.write(apex, &ring, &lock)
+        }
+        _ => Ok(()),
+    }
+}
+
+fn lock(rings: &Mutex<BTreeMap<Name, Ring>>) -> MutexGuard<'_, BTreeMap<Name, Ring>> {
+    rings.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Seconds since 1970.

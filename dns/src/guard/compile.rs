@@ -9,7 +9,7 @@ use super::{CookieSecret, Cookies, CookiesConfig, Guard, Kept, Limiter, RateLimi
 use crate::config::Config;
 
 /// The longest name that the server may tell of itself, in octets.
-const LONGEST_IDENTITY: usize = 64;
+pub(crate) const LONGEST_IDENTITY: usize = 64;
 /// More secrets cost a hash each, for every cookie that is none of ours.
 const MOST_SECRETS: usize = 4;
 

@@ -10,7 +10,8 @@ use domain::base::Message;
 use super::journal::Since;
 use super::out::{Outgoing, TooLong};
 use super::request::{NOTIFY, now};
-use super::told::{Outcome, Slot};
+use super::slots::Slot;
+use super::told::Outcome;
 use super::tsig::{Chain, Rejected, error_answer, question, verify_request};
 use crate::answer::{Limits, Responded};
 use crate::serve::Shared;
@@ -122,7 +123,12 @@ pub(crate) fn reply(
         shared,
         state,
         client: asked.client,
-        limits: asked.limits,
+        limits: Limits {
+            appended: chain
+                .as_ref()
+                .map_or(0, |chain| chain.key().record_length()),
+            ..asked.limits
+        },
         takes_transfers: asked.takes_transfers,
         chain,
     };
@@ -272,7 +278,7 @@ impl Slow<'_> {
             };
         }
         let limits = self.state.transfers.outgoing;
-        let Some(slot) = told.begin(limits.concurrent) else {
+        let Some(slot) = told.slots.begin(self.client, &limits) else {
             tracing::warn!(zone, client = %self.client, "too many transfers at a time");
             return self.refuse(packet, rcode::SERVFAIL, out);
         };

@@ -67,6 +67,8 @@ pub struct TransfersConfig {
     pub state: Option<Located<PathBuf>>,
     /// Transfers to others at a time; what is beyond gets SERVFAIL and may ask again.
     pub concurrent: Located<u32>,
+    /// Those of one client: an IPv4 address, or an IPv6 /64. No other server waits for one that does not read.
+    pub concurrent_per_client: Located<u32>,
     /// Octets a second of each transfer to others; as fast as they are taken when it is not set.
     pub rate: Option<Located<Size>>,
     /// Records of past changes that are kept for each zone, so that only changes are transferred (IXFR).
@@ -84,6 +86,7 @@ impl Default for TransfersConfig {
         Self {
             state: None,
             concurrent: Located::nowhere(10),
+            concurrent_per_client: Located::nowhere(5),
             rate: None,
             journal: Located::nowhere(100_000),
             records: Located::nowhere(5_000_000),

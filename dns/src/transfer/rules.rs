@@ -65,6 +65,7 @@ pub(super) struct Peer {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct OutgoingLimits {
     pub(super) concurrent: u32,
+    pub(super) concurrent_per_client: u32,
     /// In octets a second.
     pub(super) rate: Option<u64>,
 }
@@ -144,6 +145,7 @@ impl Transfers {
             zones,
             outgoing: OutgoingLimits {
                 concurrent: *limits.concurrent,
+                concurrent_per_client: *limits.concurrent_per_client,
                 rate: limits.rate.as_ref().map(|rate| rate.bytes()),
             },
             incoming: IncomingLimits {

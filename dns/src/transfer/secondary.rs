@@ -357,6 +357,7 @@ impl Secondary {
                 return Ok(None);
             }
         }
+        let ours = version.as_ref().map(|version| version.serial());
         let first = fetch(&self.apex, peer, version.clone(), limits).await;
         let got = match first {
             // Not every server has changes, and not every change fits.
@@ -366,11 +367,16 @@ impl Secondary {
             }
             outcome => outcome?,
         };
-        Ok(match got {
-            Got::UpToDate => None,
-            Got::Changed(version) => Some((version, Form::Changes)),
-            Got::Whole(version) => Some((version, Form::Whole)),
-        })
+        let (version, form) = match got {
+            Got::UpToDate => return Ok(None),
+            Got::Changed(version) => (version, Form::Changes),
+            Got::Whole(version) => (version, Form::Whole),
+        };
+        let theirs = version.serial();
+        match ours {
+            Some(ours) if !is_newer(theirs, ours) => Err(PullError::NotLater { theirs, ours }),
+            _ => Ok(Some((version, form))),
+        }
     }
 
     /// Takes a version that is sound.

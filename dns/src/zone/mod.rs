@@ -16,6 +16,7 @@ mod scan;
 mod set;
 mod soa;
 mod spelling;
+mod stored;
 mod table;
 mod tokens;
 
@@ -28,6 +29,7 @@ pub(crate) use self::read::judge_received;
 pub use self::read::{Read, read};
 pub(crate) use self::set::name_end;
 pub use self::set::{Record, RecordSet};
+pub(crate) use self::stored::file_name;
 
 use crate::wire::rtype;
 

@@ -139,6 +139,14 @@ enum Unwritten {
     NoRoom,
 }
 
+/// What stands in the first record of an answer between its owner and its data, and all that follows. For the owner
+/// there is a pointer to the question; the root is as short as it is.
+fn split<'a>(bytes: &'a [u8], owner: &[u8]) -> (&'a [u8], &'a [u8]) {
+    let owner = owner.len().min(2);
+    let (head, rest) = bytes.split_at((owner + FIXED).min(bytes.len()));
+    (head.get(owner..).unwrap_or_default(), rest)
+}
+
 impl Records<'_, '_> {
     /// The DNAME record and the CNAME record of the question, whose name they point to.
     fn first(
@@ -153,8 +161,8 @@ impl Records<'_, '_> {
         }
         answer.copy(bytes, asked.len(), self.out);
         (self.len, self.counts) = (bytes.len(), [answer.counts[0], 0, 0]);
-        // A pointer to the owner stands before the rest; the data is the target, and not compressed. A signature may follow.
-        let (fixed, target) = bytes.split_at((2 + FIXED).min(bytes.len()));
+        // The data is the target, and not compressed. A signature may follow.
+        let (fixed, target) = split(bytes, owner);
         let length = match fixed.last_chunk() {
             Some(length) => usize::from(u16::from_be_bytes(*length)),
             None => 0,
@@ -177,9 +185,9 @@ impl Records<'_, '_> {
     ) -> Result<QueryName, Unwritten> {
         let before = (self.len, self.counts);
         let bytes = answer.bytes();
-        let (fixed, target) = bytes.split_at((2 + FIXED).min(bytes.len()));
+        let (fixed, target) = split(bytes, owner);
         let made = self
-            .put(&[owner, fixed.get(2..).unwrap_or_default(), target])
+            .put(&[owner, fixed, target])
             .ok_or(Unwritten::NoRoom)
             .and_then(|()| {
                 self.counts[0] += 1;
@@ -207,7 +215,7 @@ impl Records<'_, '_> {
         }
         let kind = rtype::CNAME.to_be_bytes();
         // It may be kept as long as the DNAME record.
-        let ttl = fixed.get(6..10).unwrap_or_default();
+        let ttl = fixed.get(4..8).unwrap_or_default();
         let size = (length as u16).to_be_bytes();
         let record = [
             written,
