@@ -106,14 +106,17 @@ async fn serve(args: &RoleArgs, systemd: Inherited) -> Result<(), StartError> {
     let learned = Arc::new(Learned::serving());
     let Compiled {
         state,
-        loaded,
+        mut loaded,
         policies,
         warnings,
     } = compile(&args.config, &learned)?;
+    let changes = Watched::new(&loaded.sources, Vec::new());
+    // They are compiled, and written down as long as the process runs they would take as much memory as it serves with.
+    (loaded.sources, loaded.config.zone) = Default::default();
     let config = &loaded.config;
     let _ = config.log.start();
     warn(&warnings);
-    let changes = Watched::new(&loaded.sources, Vec::new()).watch();
+    let changes = changes.watch();
     raise_descriptor_limit();
     let life = Life::start("dns")?;
     let health = Health::new(tokio::runtime::Handle::current());
@@ -128,9 +131,7 @@ async fn serve(args: &RoleArgs, systemd: Inherited) -> Result<(), StartError> {
         // As it was when this process began.
         tracing::error!(%error, "what was set last is not known");
     }
-    let state = running.shared.state.load_full();
-    let state = with_news(State::clone(&state), &running.shared.learned, taking_over);
-    running.shared.state.store(Arc::new(state));
+    running.catch_up(taking_over);
     following::follow_now(&running.shared.state.load(), &running.shared);
     running.attend();
     running
@@ -385,6 +386,13 @@ impl<'a> Running<'a> {
         let learned = &self.shared.learned;
         learned.secondaries.apply(&state.transfers, learned);
         learned.told.publish(&state, &learned.secondaries);
+    }
+
+    /// Compiles the answers for what was learned before it served.
+    fn catch_up(&self, taking_over: bool) {
+        let state = State::clone(&self.shared.state.load());
+        let state = with_news(state, &self.shared.learned, taking_over);
+        self.shared.state.store(Arc::new(state));
     }
 
     /// Compiles the answers for what was learned.

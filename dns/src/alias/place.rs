@@ -35,7 +35,7 @@ pub(crate) fn warnings(zones: &[Zone]) -> Vec<Diagnostic> {
         let to = target(set)?;
         let why = match ways.follow(&to, A).end {
             End::Outside(_) | End::Unknown => return None,
-            End::Here(sets) if sets.contains_key(&A) || sets.contains_key(&AAAA) => return None,
+            End::Here(sets) if sets.of(A).or(sets.of(AAAA)).is_some() => return None,
             End::Here(_) => "has no address",
             End::Nowhere => "is not there",
             End::Circle => "leads in a circle, or too far",
@@ -56,9 +56,9 @@ pub(crate) fn place<'a>(zones: &'a [Zone], known: &Known) -> Cow<'a, [Zone]> {
     let mut placed = zones.to_vec();
     for zone in &mut placed {
         for sets in zone.names.values_mut() {
-            if let Some(alias) = sets.remove(&ALIAS) {
+            if let Some(alias) = sets.take(ALIAS) {
                 let found = addresses(&alias, &ways, known);
-                sets.extend(found.into_iter().map(|set| (set.rtype, set)));
+                found.into_iter().for_each(|set| sets.put(set));
             }
         }
     }
@@ -84,7 +84,7 @@ fn addresses(alias: &RecordSet, ways: &Zones<'_>, known: &Known) -> Vec<RecordSe
         policy: None,
     };
     let of = |rtype| match &way.end {
-        End::Here(sets) => sets.get(&rtype).map(|there| RecordSet {
+        End::Here(sets) => sets.of(rtype).map(|there| RecordSet {
             ttl: alias.ttl.min(way.ttl).min(there.ttl),
             records: there.records.clone(),
             policy: there.policy.clone(),
@@ -110,8 +110,8 @@ fn addresses(alias: &RecordSet, ways: &Zones<'_>, known: &Known) -> Vec<RecordSe
 fn record(address: IpAddr, alias: &RecordSet) -> Record {
     Record {
         data: match address {
-            IpAddr::V4(address) => address.octets().to_vec(),
-            IpAddr::V6(address) => address.octets().to_vec(),
+            IpAddr::V4(address) => address.octets().into(),
+            IpAddr::V6(address) => address.octets().into(),
         },
         place: alias.place,
     }

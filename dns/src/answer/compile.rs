@@ -325,12 +325,7 @@ impl<'a> Compiler<'a> {
             });
         }
         if let End::At(owner, records) = &end {
-            for set in zone
-                .names
-                .get(records)
-                .into_iter()
-                .flat_map(|sets| sets.values())
-            {
+            for set in zone.names.get(records).into_iter().flatten() {
                 let given = self.set(number, &route, [owner, records], set);
                 let rtype = set.rtype;
                 kinds.push(Kind { rtype, given });
@@ -399,7 +394,7 @@ impl<'a> Compiler<'a> {
         };
         let Some(id) = self.chooser.policy(policy) else {
             let names = self.chooser.names();
-            let what = format!("there is no policy `{}`", **policy);
+            let what = format!("there is no policy `{}`", ***policy);
             let mistake = policy
                 .wrong(what)
                 .suggest(policy, names.iter().map(String::as_str));
@@ -417,7 +412,10 @@ impl<'a> Compiler<'a> {
                 continue;
             }
             let place = set.place;
-            let records = variant.into_iter().map(|data| Record { data, place });
+            let records = variant.into_iter().map(|data| Record {
+                data: data.into(),
+                place,
+            });
             let chosen = RecordSet {
                 records: records.collect(),
                 policy: None,

@@ -113,7 +113,7 @@ impl<'a> Within<'a> {
         let made = RecordSet {
             rtype: CNAME,
             records: vec![Record {
-                data: moved.to_vec(),
+                data: (*moved).into(),
                 place: dname.place,
             }],
             ..dname.clone()

@@ -165,7 +165,7 @@ impl Within<'_> {
     /// The types of a name, as an NSEC record of its zone lists them.
     pub(super) fn types(&self, records: &[u8]) -> Vec<u16> {
         let sets = self.zone.names.get(records);
-        let types = sets.into_iter().flat_map(|sets| sets.keys().copied());
+        let types = sets.into_iter().flatten().map(|set| set.rtype);
         match *records != *self.zone.apex && self.zone.set(records, NS).is_some() {
             true => types.filter(|kind| [NS, DS].contains(kind)).collect(),
             false => types.collect(),
@@ -184,7 +184,7 @@ pub(super) fn prepare(within: Within<'_>, signer: &ZoneSigner, chooser: &dyn Cho
     let ttl = within.negative_ttl();
     let mut add = |owner: &Name, set: &RecordSet| {
         let variants = match &set.policy {
-            None => vec![set.records.iter().map(|one| one.data.clone()).collect()],
+            None => vec![set.records.iter().map(|one| one.data.to_vec()).collect()],
             Some(policy) => match chooser.policy(policy) {
                 Some(id) => chooser.variants(id, set.rtype),
                 None => Vec::new(),
@@ -209,7 +209,7 @@ pub(super) fn prepare(within: Within<'_>, signer: &ZoneSigner, chooser: &dyn Cho
         }
         let sets = within.zone.names.get(name);
         let seen = |set: &&RecordSet| cut.is_none() || set.rtype == DS;
-        let sets = sets.into_iter().flat_map(|sets| sets.values());
+        let sets = sets.into_iter().flatten();
         sets.filter(seen).for_each(|set| add(name, set));
         if within.zone.set(name, CNAME).is_none() {
             denied.push(name);

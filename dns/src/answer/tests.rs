@@ -51,7 +51,7 @@ fn snapshot() -> Snapshot {
     let mut zones = read(&loaded.config.zone, &mut loaded.sources).zones;
     let www = Name::from_text("www.example.test").unwrap();
     let sets = zones[0].names.get_mut(&www).unwrap();
-    sets.get_mut(&rtype::A).unwrap().records.clear();
+    sets.of_mut(rtype::A).unwrap().records.clear();
     zones[1].names.clear();
     compile(&zones, Arc::new(NoPolicies)).unwrap()
 }

@@ -173,7 +173,10 @@ impl Settings {
             return;
         }
         let place = self.place;
-        let records = data.into_iter().map(|data| Record { data, place });
+        let records = data.into_iter().map(|data| Record {
+            data: data.into(),
+            place,
+        });
         let set = RecordSet {
             rtype: kind,
             ttl: self.key_ttl,
@@ -182,7 +185,7 @@ impl Settings {
             policy: None,
         };
         let sets = zone.names.entry(zone.apex.clone()).or_default();
-        sets.insert(kind, set);
+        sets.put(set);
     }
 }
 

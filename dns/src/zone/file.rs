@@ -30,10 +30,8 @@ fn read_at(path: &Path, named_at: Place, origin: &Name, depth: usize, zone: &mut
             return zone.wrong(Diagnostic::new(named_at, what));
         }
     };
-    let mut items = Vec::new();
-    let outcome = scan(&bytes, origin, |line, item| items.push((line, item)));
     let lines = Lines::new(&text);
-    for (line, item) in items {
+    let outcome = scan(&bytes, origin, |line, item| {
         let place = Place::new(file, lines.entry(line));
         match item {
             Item::Record(record) => zone.add(record, place),
@@ -47,7 +45,7 @@ fn read_at(path: &Path, named_at: Place, origin: &Name, depth: usize, zone: &mut
                 read_at(&folder.join(included), place, origin, depth + 1, zone);
             }
         }
-    }
+    });
     for error in outcome.err().into_iter().flatten() {
         zone.wrong(Diagnostic::new(
             lines.place_of(file, &error),

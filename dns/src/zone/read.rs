@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use chassis::config::{Diagnostic, Located, Place, Sources};
 
 use super::scan::ScannedItem;
-use super::{Name, Record, RecordSet, Zone, check, file, table};
+use super::{Name, Record, RecordSet, Sets, Zone, check, file, table};
 use crate::config::ZoneConfig;
 
 /// The zones that could be read.
@@ -113,7 +113,7 @@ fn apex(name: &Located<String>, mistakes: &mut Vec<Diagnostic>) -> Option<Name> 
 /// Collects the records of one zone.
 pub(super) struct Collector<'a> {
     pub(super) apex: Name,
-    names: BTreeMap<Name, BTreeMap<u16, RecordSet>>,
+    names: BTreeMap<Name, Sets>,
     pub(super) sources: &'a mut Sources,
     read: &'a mut Read,
 }
@@ -160,7 +160,7 @@ impl Collector<'_> {
         let (before, least) = (set.ttl, set.ttl.min(ttl));
         set.ttl = least;
         if !twice {
-            set.records.push(Record { data, place });
+            set.add(Record { data, place });
         }
         // RFC 2181, 5 and 5.2.
         if twice {
@@ -190,7 +190,7 @@ impl Collector<'_> {
         let shown = owner.to_string();
         let set = self.set(owner, rtype, ttl, place);
         let free = set.records.is_empty() && set.policy.is_none();
-        set.policy = Some(policy);
+        set.policy = Some(Box::new(policy));
         if !free {
             let what = format!("`{shown}` has {kind} records already");
             self.wrong(Diagnostic::new(place, what));
@@ -209,7 +209,7 @@ impl Collector<'_> {
 
     fn set(&mut self, owner: Name, rtype: u16, ttl: u32, place: Place) -> &mut RecordSet {
         let sets = self.names.entry(owner).or_default();
-        sets.entry(rtype).or_insert_with(|| RecordSet {
+        sets.of_or(rtype, || RecordSet {
             rtype,
             ttl,
             place,

@@ -27,7 +27,7 @@ pub(super) struct ScannedItem {
     pub(super) rtype: u16,
     pub(super) ttl: u32,
     /// In wire form, not compressed.
-    pub(super) data: Vec<u8>,
+    pub(super) data: Box<[u8]>,
 }
 
 /// What cannot be read.
@@ -177,7 +177,7 @@ fn to_item(record: &ScannedRecord) -> Result<ScannedItem, &'static str> {
         owner: Name::from_wire(owner.into_octets()),
         rtype: record.rtype().to_int(),
         ttl: record.ttl().as_secs(),
-        data,
+        data: data.into(),
     })
 }
 
