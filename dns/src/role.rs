@@ -327,10 +327,9 @@ impl<'a> Running<'a> {
             running.lock().await.hand_over(candidate, life).await;
         });
         let renewals = async {
-            loop {
-                learned.news().await;
-                running.lock().await.renew();
-            }
+            learned
+                .each_news(async || running.lock().await.renew())
+                .await;
         };
         tokio::select! {
             biased;
