@@ -25,7 +25,7 @@ use crate::zone::Zone;
 pub(crate) struct State {
     pub(crate) snapshot: Arc<Snapshot>,
     /// The zones as they are configured.
-    pub(crate) zones: Arc<[Zone]>,
+    pub(crate) zones: Arc<[Arc<Zone>]>,
     /// How targets of aliases are asked for.
     pub(crate) resolving: Arc<Resolving>,
     /// How zones are signed.

@@ -1,5 +1,7 @@
 //! Where a name leads in the zones of this server: through aliases of every kind, without asking anybody.
 
+use std::sync::Arc;
+
 use rustc_hash::FxHashMap;
 
 use crate::wire::rtype::{A, AAAA, ALIAS, CNAME, DNAME, NS};
@@ -49,8 +51,8 @@ pub(crate) struct Way<'a> {
 const LONGEST: usize = 8;
 
 impl<'a> Zones<'a> {
-    pub(crate) fn new(zones: &'a [Zone]) -> Self {
-        let by_apex = zones.iter().map(|zone| (&*zone.apex, zone));
+    pub(crate) fn new(zones: &'a [Arc<Zone>]) -> Self {
+        let by_apex = zones.iter().map(|zone| (&*zone.apex, &**zone));
         Self {
             by_apex: by_apex.collect(),
         }

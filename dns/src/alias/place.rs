@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use chassis::config::Diagnostic;
 
@@ -17,7 +18,7 @@ pub(crate) type Question = (Name, u16);
 pub(crate) type Known = BTreeMap<Question, Vec<IpAddr>>;
 
 /// The names of others that aliases lead to.
-pub(crate) fn outside(zones: &[Zone]) -> BTreeSet<Name> {
+pub(crate) fn outside(zones: &[Arc<Zone>]) -> BTreeSet<Name> {
     let ways = Zones::new(zones);
     let targets = aliases(zones).filter_map(|(_, set)| target(set));
     let ends = targets.map(|target| ways.follow(&target, A).end);
@@ -29,7 +30,7 @@ pub(crate) fn outside(zones: &[Zone]) -> BTreeSet<Name> {
 }
 
 /// Aliases that are never answered with an address, which is probably not meant.
-pub(crate) fn warnings(zones: &[Zone]) -> Vec<Diagnostic> {
+pub(crate) fn warnings(zones: &[Arc<Zone>]) -> Vec<Diagnostic> {
     let ways = Zones::new(zones);
     let warning = |(owner, set): (&Name, &RecordSet)| {
         let to = target(set)?;
@@ -48,13 +49,15 @@ pub(crate) fn warnings(zones: &[Zone]) -> Vec<Diagnostic> {
 
 /// The zones with A and AAAA records in the place of `ALIAS` records. A set without records stands where nobody knows
 /// them.
-pub(crate) fn place<'a>(zones: &'a [Zone], known: &Known) -> Cow<'a, [Zone]> {
+pub(crate) fn place<'a>(zones: &'a [Arc<Zone>], known: &Known) -> Cow<'a, [Arc<Zone>]> {
     if aliases(zones).next().is_none() {
         return Cow::Borrowed(zones);
     }
     let ways = Zones::new(zones);
     let mut placed = zones.to_vec();
-    for zone in &mut placed {
+    for zone in placed.iter_mut().filter(|zone| has_alias(zone)) {
+        // The others stay the ones that are configured.
+        let zone = Arc::make_mut(zone);
         for sets in zone.names.values_mut() {
             if let Some(alias) = sets.take(ALIAS) {
                 let found = addresses(&alias, &ways, known);
@@ -66,9 +69,13 @@ pub(crate) fn place<'a>(zones: &'a [Zone], known: &Known) -> Cow<'a, [Zone]> {
 }
 
 /// Every alias, with its owner.
-pub(crate) fn aliases(zones: &[Zone]) -> impl Iterator<Item = (&Name, &RecordSet)> {
-    let sets = zones.iter().flat_map(Zone::sets);
+pub(crate) fn aliases(zones: &[Arc<Zone>]) -> impl Iterator<Item = (&Name, &RecordSet)> {
+    let sets = zones.iter().flat_map(|zone| zone.sets());
     sets.filter(|(_, set)| set.rtype == ALIAS)
+}
+
+fn has_alias(zone: &Zone) -> bool {
+    zone.sets().any(|(_, set)| set.rtype == ALIAS)
 }
 
 fn addresses(alias: &RecordSet, ways: &Zones<'_>, known: &Known) -> Vec<RecordSet> {

@@ -21,7 +21,7 @@ use crate::zone::{Name, Record, RecordSet, Zone, parent, suffixes};
 ///
 /// # Errors
 /// Policies that are not known, and sets that are longer than a message.
-pub fn compile(zones: &[Zone], chooser: Arc<dyn Choose>) -> Result<Snapshot, Vec<Diagnostic>> {
+pub fn compile(zones: &[Arc<Zone>], chooser: Arc<dyn Choose>) -> Result<Snapshot, Vec<Diagnostic>> {
     compile_signed(zones, &Signers::default(), chooser)
 }
 
@@ -30,7 +30,7 @@ pub fn compile(zones: &[Zone], chooser: Arc<dyn Choose>) -> Result<Snapshot, Vec
 /// # Errors
 /// Policies that are not known, sets that are longer than a message, and when signing fails.
 pub fn compile_signed(
-    zones: &[Zone],
+    zones: &[Arc<Zone>],
     signers: &Signers,
     chooser: Arc<dyn Choose>,
 ) -> Result<Snapshot, Vec<Diagnostic>> {
@@ -95,7 +95,7 @@ pub fn compile_signed(
 }
 
 struct Compiler<'a> {
-    zones: &'a [Zone],
+    zones: &'a [Arc<Zone>],
     signers: &'a Signers,
     tree: &'a Tree,
     chooser: &'a dyn Choose,

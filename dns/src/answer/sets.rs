@@ -1,6 +1,7 @@
 //! What a zone says of a name: followed through aliases, at compile time.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
@@ -241,7 +242,7 @@ fn distinct(set: &RecordSet) -> Vec<Name> {
 }
 
 /// All names of the zones, those between them, and those above.
-pub(super) fn tree(zones: &[Zone]) -> Tree {
+pub(super) fn tree(zones: &[Arc<Zone>]) -> Tree {
     let apexes: FxHashMap<&[u8], usize> = zones
         .iter()
         .enumerate()

@@ -120,8 +120,8 @@ impl Choose for OnlyNames {
 }
 
 /// Policies that no record names: probably a record is missing, or names another.
-pub(super) fn unused(config: &Config, zones: &[Zone]) -> Vec<Diagnostic> {
-    let sets = zones.iter().flat_map(Zone::sets);
+pub(super) fn unused(config: &Config, zones: &[Arc<Zone>]) -> Vec<Diagnostic> {
+    let sets = zones.iter().flat_map(|zone| zone.sets());
     let named = sets.filter_map(|(_, set)| set.policy.as_ref().map(|policy| policy.as_str()));
     let named: BTreeSet<&str> = named.collect();
     let unused = config

@@ -67,6 +67,30 @@ impl Settings {
     ) -> Result<SignedZone, String> {
         let timing = self.timing(zone);
         let (ring, wake) = self.advance(&zone.apex, &timing, folder, keys, now)?;
+        self.sign(zone, (ring, wake), timing, keys, now)
+    }
+
+    /// Goes on with the keys that a zone was last signed with, and tries again later.
+    pub(super) fn serve_on(
+        &self,
+        zone: &mut Zone,
+        keys: &Keys,
+        now: u64,
+    ) -> Result<SignedZone, String> {
+        let ring = keys.ring(&zone.apex).ok_or("it was never signed")?;
+        let timing = self.timing(zone);
+        self.sign(zone, (ring, Some(now + AGAIN)), timing, keys, now)
+    }
+
+    /// Adds the records that tell of keys.
+    fn sign(
+        &self,
+        zone: &mut Zone,
+        (ring, wake): (Ring, Option<u64>),
+        timing: Timing,
+        keys: &Keys,
+        now: u64,
+    ) -> Result<SignedZone, String> {
         let parsed = |entry: &Entry| parse(entry, ring.algorithm).map_err(|why| why.to_string());
         let mut ksks = Vec::new();
         let mut zsk = None;
@@ -189,7 +213,7 @@ impl Settings {
     }
 }
 
-/// After a file could not be written, in seconds.
+/// After a file could not be read or written, in seconds.
 const AGAIN: u64 = 60;
 
 /// The key of an entry.

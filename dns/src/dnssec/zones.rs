@@ -35,11 +35,20 @@ pub(crate) struct Keys {
     rings: Mutex<BTreeMap<Name, Ring>>,
 }
 
+/// What becomes of a zone whose keys cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unusable {
+    /// It is a mistake.
+    Refuse,
+    /// The zone is signed with those that it was last signed with: others must not wait for it.
+    ServeOn,
+}
+
 /// Zones with what signs them.
 #[derive(Debug, Default)]
 pub(crate) struct Signed {
     /// All zones, with the records that tell of keys.
-    pub(crate) zones: Vec<Zone>,
+    pub(crate) zones: Vec<Arc<Zone>>,
     /// What signs them.
     pub(crate) signers: Signers,
     pub(crate) state: SignedZones,
@@ -155,8 +164,9 @@ impl Signing {
     /// Keys that cannot be used, and records that only the server makes.
     pub(crate) fn apply(
         &self,
-        zones: &[Zone],
+        zones: &[Arc<Zone>],
         keys: &Keys,
+        unusable: Unusable,
         now: u64,
     ) -> Result<Signed, Vec<Diagnostic>> {
         let mut signed = Signed {
@@ -175,7 +185,15 @@ impl Signing {
                 continue;
             };
             made_here(zone, &mut mistakes);
-            match settings.apply(zone, folder, keys, now) {
+            let zone = Arc::make_mut(zone);
+            let applied = settings.apply(zone, folder, keys, now).or_else(|why| {
+                if unusable == Unusable::Refuse {
+                    return Err(why);
+                }
+                tracing::error!(zone = %zone.apex, why, "its keys cannot be used: the ones before serve on");
+                settings.serve_on(zone, keys, now)
+            });
+            match applied {
                 Ok(report) => {
                     signers.push(Some(report.signer.clone()));
                     signed.state.zones.push(report);

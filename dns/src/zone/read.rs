@@ -1,6 +1,7 @@
 //! Reads the zones of a configuration.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use chassis::config::{Diagnostic, Located, Place, Sources};
@@ -13,7 +14,7 @@ use crate::config::ZoneConfig;
 #[derive(Debug, Default)]
 pub struct Read {
     /// Those without a mistake.
-    pub zones: Vec<Zone>,
+    pub zones: Vec<Arc<Zone>>,
     /// What is wrong; then nothing of it may serve.
     pub mistakes: Vec<Diagnostic>,
     /// What is sound, but probably not meant.
@@ -36,11 +37,11 @@ pub fn read(configs: &[ZoneConfig], sources: &mut Sources) -> Read {
             continue;
         }
         if !config.primary.is_empty() {
-            read.zones.push(Zone {
+            read.zones.push(Arc::new(Zone {
                 apex,
                 place: config.name.place(),
                 names: BTreeMap::new(),
-            });
+            }));
             continue;
         }
         let mistakes = read.mistakes.len();
@@ -68,7 +69,7 @@ pub fn read(configs: &[ZoneConfig], sources: &mut Sources) -> Read {
         if read.mistakes.len() == mistakes {
             check::judge(&zone, &mut read);
         }
-        read.zones.push(zone);
+        read.zones.push(Arc::new(zone));
     }
     read
 }
