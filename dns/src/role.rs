@@ -10,11 +10,11 @@ use arc_swap::ArcSwap;
 use chassis::config::{Diagnostic, Report};
 use chassis::life::{
     Admin, Changes, Life, ReloadReceiver, ReloadRequests, Reloaded, RoleArgs, Stage, StartError,
-    Watched, succession,
+    Watched, memory, succession,
 };
 use chassis::net::handover::{Candidate, Door};
 use chassis::net::{Bound, Inherited, raise_descriptor_limit};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify};
 
 use crate::alias;
 use crate::compile::{Compiled, Policies, compile, renew};
@@ -28,6 +28,9 @@ use crate::metrics::DnsCollector;
 use crate::serve::{Listeners, Plan, Shared};
 use crate::state::State;
 use crate::transfer;
+
+/// In this time every thread has let go of a state that was replaced.
+const LET_GO: Duration = Duration::from_secs(1);
 
 /// How long threads may take to end.
 const LEAVE: Duration = Duration::from_secs(2);
@@ -98,6 +101,8 @@ struct Running<'a> {
     /// None until it serves.
     admin: Option<Admin>,
     threads: usize,
+    /// A state was, and its memory is free soon.
+    replaced: Arc<Notify>,
     /// What only a restart changes.
     fixed: (std::net::SocketAddr, Option<u16>),
 }
@@ -160,6 +165,15 @@ async fn serve(args: &RoleArgs, systemd: Inherited) -> Result<(), StartError> {
     running.until_left(&life, requests, changes).await?;
     running.finish(&life).await;
     Ok(())
+}
+
+/// Gives back the memory of states that were replaced. What compiles them is this thread, and so most of it is its own.
+async fn give_back(replaced: &Notify) {
+    loop {
+        replaced.notified().await;
+        tokio::time::sleep(LET_GO).await;
+        memory::give_back();
+    }
 }
 
 /// A mistake that only binding could find, drawn from the configuration as it is now.
@@ -228,6 +242,7 @@ impl<'a> Running<'a> {
             file: &args.config,
             listeners: Listeners::default(),
             door: Arc::default(),
+            replaced: Arc::default(),
             admin: None,
             threads: threads.map_or(cores, |threads| usize::from(**threads)),
             fixed: fixed(config),
@@ -318,6 +333,7 @@ impl<'a> Running<'a> {
     ) -> Result<(), StartError> {
         let door = self.door.clone();
         let learned = self.shared.learned.clone();
+        let replaced = self.replaced.clone();
         // One at a time: a hand-over must not see half of a reload.
         let running = Mutex::new(self);
         let reloads = life.obey_reloads(requests, changes, async || {
@@ -336,6 +352,7 @@ impl<'a> Running<'a> {
             ended = reloads => Ok(ended?),
             () = successors => Ok(()),
             () = renewals => Ok(()),
+            () = give_back(&replaced) => Ok(()),
         }
     }
 
@@ -365,7 +382,8 @@ impl<'a> Running<'a> {
                 let watched = Watched::new(&loaded.sources, Vec::new());
                 // Meanwhile the old state serves, and follows what both have in common.
                 following::begin(&self.shared, &state, policies, life).await;
-                let state = with_news(state, &self.shared.learned, false);
+                let mut state = with_news(state, &self.shared.learned, false);
+                state.settle();
                 following::follow_now(&state, &self.shared);
                 self.shared.learned.tls.remember(&state.listeners);
                 self.shared.state.store(Arc::new(state));
@@ -373,6 +391,7 @@ impl<'a> Running<'a> {
                 following::follow_now(&self.shared.state.load(), &self.shared);
                 self.listeners.apply(plan, self.threads, &self.shared);
                 self.publish();
+                self.replaced.notify_one();
                 Reloaded::ok(watched)
             }
             Err(mistake) => Reloaded::failed(&loaded.report(vec![mistake]), Vec::new()),
@@ -390,8 +409,10 @@ impl<'a> Running<'a> {
     /// Compiles the answers for what was learned before it served.
     fn catch_up(&self, taking_over: bool) {
         let state = State::clone(&self.shared.state.load());
-        let state = with_news(state, &self.shared.learned, taking_over);
+        let mut state = with_news(state, &self.shared.learned, taking_over);
+        state.settle();
         self.shared.state.store(Arc::new(state));
+        self.replaced.notify_one();
     }
 
     /// Compiles the answers for what was learned.
@@ -402,6 +423,7 @@ impl<'a> Running<'a> {
                 self.shared.state.store(Arc::new(state));
                 following::follow_now(&self.shared.state.load(), &self.shared);
                 self.publish();
+                self.replaced.notify_one();
             }
             Err(mistakes) => tell_unanswered(mistakes),
         }

@@ -171,6 +171,11 @@ impl Transfers {
         self.sources().next().is_some()
     }
 
+    /// Whether other servers get any zone.
+    pub(crate) fn tell_any(&self) -> bool {
+        self.zones.values().any(Rules::is_told)
+    }
+
     /// What other servers do not get with a zone, which is probably not known.
     pub(crate) fn warnings(&self, config: &Config, zones: &[Arc<Zone>]) -> Vec<Diagnostic> {
         let is_told = |apex: &Name| self.zones.get(apex).is_some_and(Rules::is_told);
