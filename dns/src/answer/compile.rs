@@ -80,7 +80,7 @@ pub fn compile_signed(
     if !mistakes.is_empty() {
         return Err(mistakes);
     }
-    Ok(Snapshot {
+    let mut snapshot = Snapshot {
         names: table,
         nodes,
         kinds,
@@ -91,7 +91,9 @@ pub fn compile_signed(
         dynamics,
         zones: served,
         chooser,
-    })
+    };
+    snapshot.fit();
+    Ok(snapshot)
 }
 
 struct Compiler<'a> {
