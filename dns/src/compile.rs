@@ -17,7 +17,7 @@ use crate::alias::{self, Resolving};
 use crate::answer::{self, Choose, NoPolicies, Snapshot};
 use crate::chooser::Chooser;
 use crate::config::Config;
-use crate::dnssec::{SignedZones, Signing, unix_now};
+use crate::dnssec::{SignedZones, Signing, Unusable, unix_now};
 use crate::guard;
 use crate::learned::Learned;
 use crate::querylog::QueryLog;
@@ -111,7 +111,11 @@ fn by_themselves(config: &Config, sources: &Sources, mistakes: &mut Vec<Diagnost
 }
 
 /// What is sound in itself, and does not fit together.
-fn probably_not_meant(config: &Config, zones: &[Zone], transfers: &Transfers) -> Vec<Diagnostic> {
+fn probably_not_meant(
+    config: &Config,
+    zones: &[Arc<Zone>],
+    transfers: &Transfers,
+) -> Vec<Diagnostic> {
     let mut warnings = alias::warnings(zones);
     warnings.extend(transfers.warnings(config, zones));
     warnings.extend(policies::unused(config, zones));
@@ -142,8 +146,17 @@ fn handover(
 /// # Errors
 /// What cannot be answered; the places are those of the state's configuration.
 pub(crate) fn renew(state: &State, learned: &Learned) -> Result<State, Vec<Diagnostic>> {
+    if state.zones.is_empty() {
+        return Ok(state.clone());
+    }
     let chooser = choosing(state.chooser.as_ref());
-    let (snapshot, signed) = answers(&state.zones, chooser, &state.signing, learned)?;
+    let (snapshot, signed) = answers(
+        &state.zones,
+        chooser,
+        &state.signing,
+        Unusable::ServeOn,
+        learned,
+    )?;
     Ok(State {
         snapshot: snapshot.into(),
         signed: signed.into(),
@@ -154,24 +167,31 @@ pub(crate) fn renew(state: &State, learned: &Learned) -> Result<State, Vec<Diagn
 /// The same as [`answers`], signed once it is known that there are any and that all else is sound: signing makes and
 /// replaces keys, and what does not serve must not.
 fn judged(
-    zones: &[Zone],
+    zones: &[Arc<Zone>],
     chooser: Arc<dyn Choose>,
     signing: &Signing,
     learned: &Learned,
     sound: bool,
 ) -> Result<(Snapshot, SignedZones), Vec<Diagnostic>> {
-    let unsigned = answers(zones, chooser.clone(), &Signing::default(), learned)?;
+    let unsigned = answers(
+        zones,
+        chooser.clone(),
+        &Signing::default(),
+        Unusable::Refuse,
+        learned,
+    )?;
     match sound && signing.parts().is_some() {
-        true => answers(zones, chooser, signing, learned),
+        true => answers(zones, chooser, signing, Unusable::Refuse, learned),
         false => Ok(unsigned),
     }
 }
 
 /// Every answer, from the zones as they are configured and what was learned.
 fn answers(
-    zones: &[Zone],
+    zones: &[Arc<Zone>],
     chooser: Arc<dyn Choose>,
     signing: &Signing,
+    unusable: Unusable,
     learned: &Learned,
 ) -> Result<(Snapshot, SignedZones), Vec<Diagnostic>> {
     let zones = with_copies(zones, learned);
@@ -179,7 +199,7 @@ fn answers(
     if signing.parts().is_none() {
         return Ok((answer::compile(&zones, chooser)?, SignedZones::default()));
     }
-    let signed = signing.apply(&zones, &learned.keys, unix_now())?;
+    let signed = signing.apply(&zones, &learned.keys, unusable, unix_now())?;
     learned.keys.begin();
     let snapshot = answer::compile_signed(&signed.zones, &signed.signers, chooser)?;
     learned.keys.sweep();
@@ -188,7 +208,7 @@ fn answers(
 
 /// The zones with the records that have come from primaries, which have none in the configuration. A zone without any
 /// is answered with SERVFAIL.
-pub(crate) fn with_copies<'a>(zones: &'a [Zone], learned: &Learned) -> Cow<'a, [Zone]> {
+pub(crate) fn with_copies<'a>(zones: &'a [Arc<Zone>], learned: &Learned) -> Cow<'a, [Arc<Zone>]> {
     if zones.iter().all(|zone| !zone.names.is_empty()) {
         return Cow::Borrowed(zones);
     }
@@ -196,10 +216,7 @@ pub(crate) fn with_copies<'a>(zones: &'a [Zone], learned: &Learned) -> Cow<'a, [
         false => zone.clone(),
         true => {
             let come = learned.secondaries.zone(&zone.apex);
-            Zone {
-                names: come.map(|come| come.names.clone()).unwrap_or_default(),
-                ..zone.clone()
-            }
+            come.unwrap_or_else(|| zone.clone())
         }
     });
     Cow::Owned(zones.collect())

@@ -10,11 +10,11 @@ use arc_swap::ArcSwap;
 use chassis::config::{Diagnostic, Report};
 use chassis::life::{
     Admin, Changes, Life, ReloadReceiver, ReloadRequests, Reloaded, RoleArgs, Stage, StartError,
-    Watched, succession,
+    Watched, memory, succession,
 };
 use chassis::net::handover::{Candidate, Door};
 use chassis::net::{Bound, Inherited, raise_descriptor_limit};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify};
 
 use crate::alias;
 use crate::compile::{Compiled, Policies, compile, renew};
@@ -28,6 +28,9 @@ use crate::metrics::DnsCollector;
 use crate::serve::{Listeners, Plan, Shared};
 use crate::state::State;
 use crate::transfer;
+
+/// In this time every thread has let go of a state that was replaced.
+const LET_GO: Duration = Duration::from_secs(1);
 
 /// How long threads may take to end.
 const LEAVE: Duration = Duration::from_secs(2);
@@ -98,6 +101,8 @@ struct Running<'a> {
     /// None until it serves.
     admin: Option<Admin>,
     threads: usize,
+    /// A state was, and its memory is free soon.
+    replaced: Arc<Notify>,
     /// What only a restart changes.
     fixed: (std::net::SocketAddr, Option<u16>),
 }
@@ -106,14 +111,17 @@ async fn serve(args: &RoleArgs, systemd: Inherited) -> Result<(), StartError> {
     let learned = Arc::new(Learned::serving());
     let Compiled {
         state,
-        loaded,
+        mut loaded,
         policies,
         warnings,
     } = compile(&args.config, &learned)?;
+    let changes = Watched::new(&loaded.sources, Vec::new());
+    // They are compiled, and written down as long as the process runs they would take as much memory as it serves with.
+    (loaded.sources, loaded.config.zone) = Default::default();
     let config = &loaded.config;
     let _ = config.log.start();
     warn(&warnings);
-    let changes = Watched::new(&loaded.sources, Vec::new()).watch();
+    let changes = changes.watch();
     raise_descriptor_limit();
     let life = Life::start("dns")?;
     let health = Health::new(tokio::runtime::Handle::current());
@@ -128,9 +136,7 @@ async fn serve(args: &RoleArgs, systemd: Inherited) -> Result<(), StartError> {
         // As it was when this process began.
         tracing::error!(%error, "what was set last is not known");
     }
-    let state = running.shared.state.load_full();
-    let state = with_news(State::clone(&state), &running.shared.learned, taking_over);
-    running.shared.state.store(Arc::new(state));
+    running.catch_up(taking_over);
     following::follow_now(&running.shared.state.load(), &running.shared);
     running.attend();
     // From here on nobody else serves: what fails is told, and this process serves on.
@@ -159,6 +165,15 @@ async fn serve(args: &RoleArgs, systemd: Inherited) -> Result<(), StartError> {
     running.until_left(&life, requests, changes).await?;
     running.finish(&life).await;
     Ok(())
+}
+
+/// Gives back the memory of states that were replaced. What compiles them is this thread, and so most of it is its own.
+async fn give_back(replaced: &Notify) {
+    loop {
+        replaced.notified().await;
+        tokio::time::sleep(LET_GO).await;
+        memory::give_back();
+    }
 }
 
 /// Mistakes that only a start could find, drawn from the configuration as it is now.
@@ -240,6 +255,7 @@ impl<'a> Running<'a> {
             file: &args.config,
             listeners: Listeners::default(),
             door: Arc::default(),
+            replaced: Arc::default(),
             admin: None,
             threads: threads.map_or(cores, |threads| usize::from(**threads)),
             fixed: fixed(config),
@@ -337,6 +353,7 @@ impl<'a> Running<'a> {
     ) -> Result<(), StartError> {
         let door = self.door.clone();
         let learned = self.shared.learned.clone();
+        let replaced = self.replaced.clone();
         // One at a time: a hand-over must not see half of a reload.
         let running = Mutex::new(self);
         let reloads = life.obey_reloads(requests, changes, async || {
@@ -346,16 +363,16 @@ impl<'a> Running<'a> {
             running.lock().await.hand_over(candidate, life).await;
         });
         let renewals = async {
-            loop {
-                learned.news().await;
-                running.lock().await.renew();
-            }
+            learned
+                .each_news(async || running.lock().await.renew())
+                .await;
         };
         tokio::select! {
             biased;
             ended = reloads => Ok(ended?),
             () = successors => Ok(()),
             () = renewals => Ok(()),
+            () = give_back(&replaced) => Ok(()),
         }
     }
 
@@ -395,7 +412,8 @@ impl<'a> Running<'a> {
                 let watched = Watched::new(&loaded.sources, Vec::new());
                 // Meanwhile the old state serves, and follows what both have in common.
                 following::begin(&self.shared, &state, policies, life).await;
-                let state = with_news(state, &self.shared.learned, false);
+                let mut state = with_news(state, &self.shared.learned, false);
+                state.settle();
                 following::follow_now(&state, &self.shared);
                 self.shared.learned.tls.remember(&state.listeners);
                 self.shared.state.store(Arc::new(state));
@@ -403,6 +421,7 @@ impl<'a> Running<'a> {
                 following::follow_now(&self.shared.state.load(), &self.shared);
                 self.listeners.apply(plan, self.threads, &self.shared);
                 self.publish();
+                self.replaced.notify_one();
                 Reloaded::ok(watched)
             }
             Err(mistake) => Reloaded::failed(&loaded.report(vec![mistake]), Vec::new()),
@@ -417,6 +436,15 @@ impl<'a> Running<'a> {
         learned.told.publish(&state, &learned.secondaries);
     }
 
+    /// Compiles the answers for what was learned before it served.
+    fn catch_up(&self, taking_over: bool) {
+        let state = State::clone(&self.shared.state.load());
+        let mut state = with_news(state, &self.shared.learned, taking_over);
+        state.settle();
+        self.shared.state.store(Arc::new(state));
+        self.replaced.notify_one();
+    }
+
     /// Compiles the answers for what was learned.
     fn renew(&self) {
         match renew(&self.shared.state.load(), &self.shared.learned) {
@@ -425,6 +453,7 @@ impl<'a> Running<'a> {
                 self.shared.state.store(Arc::new(state));
                 following::follow_now(&self.shared.state.load(), &self.shared);
                 self.publish();
+                self.replaced.notify_one();
             }
             Err(mistakes) => tell_unanswered(mistakes),
         }

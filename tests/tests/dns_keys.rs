@@ -156,6 +156,32 @@ async fn hasty() -> NameServer {
     .await
 }
 
+#[tokio::test]
+async fn keys_of_one_zone_that_cannot_be_read_hold_up_no_other_zone() {
+    use std::os::unix::fs::PermissionsExt;
+    let server = hasty().await;
+    let keys = server.folder.path().join("keys");
+    let file = keys.join("secure.example.test.keys.json");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    let asked = |name| said("dig", server.address, &[name, "DNSKEY", "+short"]);
+    let (before, secure) = (asked("example.test"), asked("secure.example.test"));
+    let in_time = Duration::from_secs(60);
+    eventually(
+        "the keys of another zone are replaced",
+        in_time,
+        async || (asked("example.test") != before).then_some(()),
+    )
+    .await;
+    assert_eq!(asked("secure.example.test"), secure);
+    let question = ["www.secure.example.test", "A", "+dnssec", "+short"];
+    let signed = said("dig", server.address, &question);
+    assert!(signed.contains(" secure.example.test. "), "{signed}");
+    // Who reloads is told.
+    let answer = server.admin.reload().await;
+    assert_eq!(answer.status, 422);
+    assert!(answer.text().contains("(mode 0644)"), "{}", answer.text());
+}
+
 /// A validator asks without a pause, with an empty cache each time: what caches may hold is in the tests of the state machine.
 #[tokio::test]
 async fn keys_are_replaced_while_everything_validates() {

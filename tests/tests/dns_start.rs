@@ -11,6 +11,7 @@ use tidegate_tests::binary::{repository, run};
 use tidegate_tests::eventually::{SOON, eventually};
 use tidegate_tests::name_server::{NameServer, free_for_both};
 use tidegate_tests::question::ask;
+use tidegate_tests::succession::resident;
 
 /// A policy with a check of an endpoint.
 fn policy(ttl: &str, check: &str, probe: &str) -> String {
@@ -167,4 +168,36 @@ async fn the_first_transfer_after_a_start_is_answered() {
     })
     .await;
     assert_eq!(asking.join().expect("it does not panic"), 0, "NOERROR");
+}
+
+#[tokio::test]
+async fn reloads_leave_nothing_of_what_they_replace() {
+    const NAMES: u32 = 30_000;
+    let zone = |serial: u32| {
+        let mut text =
+            format!("$TTL 60\n@ SOA ns host {serial} 1h 1h 1h 30\n@ NS ns.other.test.\n");
+        for number in 0..NAMES {
+            let address = std::net::Ipv4Addr::from_bits((10 << 24) + number);
+            text += &format!("n{number} A {address}\n");
+        }
+        text
+    };
+    let configuration = "[[zone]]\nname = \"example.test\"\nfile = \"zone\"\n";
+    let server = NameServer::start(configuration, |folder| {
+        fs::write(folder.join("zone"), zone(1)).expect("the folder is new");
+    })
+    .await;
+    let before = resident(server.process.id());
+    for serial in 2..5 {
+        fs::write(server.folder.path().join("zone"), zone(serial)).unwrap();
+        assert_eq!(server.admin.reload().await.status, 200);
+    }
+    let answer = ask(server.address, "example.test", "SOA").unwrap();
+    assert!(answer.sections[0][0].contains(" 4 "), "{answer:?}");
+    // What is compiled takes 200 octets a name.
+    let most = before + u64::from(NAMES) * 200 / 1024;
+    eventually("its memory is what it was", SOON, async || {
+        (resident(server.process.id()) < most).then_some(())
+    })
+    .await;
 }

@@ -9,6 +9,7 @@
 
 mod accept;
 mod admin;
+pub mod memory;
 mod parent;
 mod reload;
 mod start_error;

@@ -50,9 +50,9 @@ fn snapshot() -> Snapshot {
     let mut loaded = load::<Config>(&path).unwrap();
     let mut zones = read(&loaded.config.zone, &mut loaded.sources).zones;
     let www = Name::from_text("www.example.test").unwrap();
-    let sets = zones[0].names.get_mut(&www).unwrap();
-    sets.get_mut(&rtype::A).unwrap().records.clear();
-    zones[1].names.clear();
+    let sets = Arc::make_mut(&mut zones[0]).names.get_mut(&www).unwrap();
+    sets.of_mut(rtype::A).unwrap().records.clear();
+    Arc::make_mut(&mut zones[1]).names.clear();
     compile(&zones, Arc::new(NoPolicies)).unwrap()
 }
 

@@ -120,8 +120,8 @@ impl Choose for OnlyNames {
 }
 
 /// Policies that no record names: probably a record is missing, or names another.
-pub(super) fn unused(config: &Config, zones: &[Zone]) -> Vec<Diagnostic> {
-    let sets = zones.iter().flat_map(Zone::sets);
+pub(super) fn unused(config: &Config, zones: &[Arc<Zone>]) -> Vec<Diagnostic> {
+    let sets = zones.iter().flat_map(|zone| zone.sets());
     let named = sets.filter_map(|(_, set)| set.policy.as_ref().map(|policy| policy.as_str()));
     let named: BTreeSet<&str> = named.collect();
     let unused = config
@@ -134,8 +134,8 @@ pub(super) fn unused(config: &Config, zones: &[Zone]) -> Vec<Diagnostic> {
 }
 
 /// Records that a policy has no address for, whoever is up: probably the other type is meant.
-pub(super) fn without_addresses(config: &Config, zones: &[Zone]) -> Vec<Diagnostic> {
-    let sets = zones.iter().flat_map(Zone::sets);
+pub(super) fn without_addresses(config: &Config, zones: &[Arc<Zone>]) -> Vec<Diagnostic> {
+    let sets = zones.iter().flat_map(|zone| zone.sets());
     let without = |(owner, set): (&Name, &RecordSet)| {
         let name = set.policy.as_ref()?;
         let policy = config.policy.get(name.as_str())?;
@@ -144,7 +144,7 @@ pub(super) fn without_addresses(config: &Config, zones: &[Zone]) -> Vec<Diagnost
         let has_one = addresses.any(|address| (set.rtype == A) == address.is_ipv4());
         let what = format!(
             "`{owner}` has no {kind} records: the policy `{}` has no such addresses",
-            **name
+            name.as_str(),
         );
         (!has_one).then(|| name.wrong(what))
     };

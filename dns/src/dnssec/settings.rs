@@ -76,11 +76,40 @@ impl Settings {
         now: u64,
     ) -> Result<SignedZone, String> {
         let timing = self.timing(zone);
+        let advanced = self.advance(&zone.apex, &timing, folder, keys, now)?;
+        self.sign(zone, advanced, timing, keys, now)
+    }
+
+    /// Goes on with the keys that a zone was last signed with, and tries again later.
+    pub(super) fn serve_on(
+        &self,
+        zone: &mut Zone,
+        keys: &Keys,
+        now: u64,
+    ) -> Result<SignedZone, String> {
+        let advanced = Advanced {
+            ring: keys.ring(&zone.apex).ok_or("it was never signed")?,
+            wake: Some(now + AGAIN),
+            written: true,
+        };
+        let timing = self.timing(zone);
+        self.sign(zone, advanced, timing, keys, now)
+    }
+
+    /// Adds the records that tell of keys.
+    fn sign(
+        &self,
+        zone: &mut Zone,
+        advanced: Advanced,
+        timing: Timing,
+        keys: &Keys,
+        now: u64,
+    ) -> Result<SignedZone, String> {
         let Advanced {
             ring,
             wake,
             written,
-        } = self.advance(&zone.apex, &timing, folder, keys, now)?;
+        } = advanced;
         let parsed = |entry: &Entry| parse(entry, ring.algorithm).map_err(|why| why.to_string());
         let mut ksks = Vec::new();
         let mut zsk = None;
@@ -210,7 +239,10 @@ impl Settings {
             return;
         }
         let place = self.place;
-        let records = data.into_iter().map(|data| Record { data, place });
+        let records = data.into_iter().map(|data| Record {
+            data: data.into(),
+            place,
+        });
         let set = RecordSet {
             rtype: kind,
             ttl: self.key_ttl,
@@ -219,11 +251,11 @@ impl Settings {
             policy: None,
         };
         let sets = zone.names.entry(zone.apex.clone()).or_default();
-        sets.insert(kind, set);
+        sets.put(set);
     }
 }
 
-/// After a file could not be written, in seconds.
+/// After a file could not be read or written, in seconds.
 const AGAIN: u64 = 60;
 
 /// The key of an entry.

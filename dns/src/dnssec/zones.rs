@@ -40,11 +40,20 @@ pub(crate) struct Keys {
     made: Mutex<BTreeMap<Name, Ring>>,
 }
 
+/// What becomes of a zone whose keys cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unusable {
+    /// It is a mistake.
+    Refuse,
+    /// The zone is signed with those that it was last signed with: others must not wait for it.
+    ServeOn,
+}
+
 /// Zones with what signs them.
 #[derive(Debug, Default)]
 pub(crate) struct Signed {
     /// All zones, with the records that tell of keys.
-    pub(crate) zones: Vec<Zone>,
+    pub(crate) zones: Vec<Arc<Zone>>,
     /// What signs them.
     pub(crate) signers: Signers,
     pub(crate) state: SignedZones,
@@ -198,16 +207,16 @@ impl Signing {
 
     /// Notes of zones that have keys and are not signed any more that caches have them without signatures from now on: when
     /// one is signed again, its parent is told only when no cache has.
-    pub(crate) fn begin_anew(&self, zones: &[Zone]) {
+    pub(crate) fn begin_anew(&self, zones: &[Arc<Zone>]) {
         let Some(folder) = &self.folder else {
             return;
         };
-        for Zone { apex, .. } in zones
+        let unsigned_now = zones
             .iter()
-            .filter(|zone| !self.zones.contains_key(&zone.apex))
-        {
-            if let Err(error) = unsigned(folder, apex) {
-                tracing::warn!(zone = %apex, %error, "it is not signed any more, and its keys do not know");
+            .filter(|zone| !self.zones.contains_key(&zone.apex));
+        for zone in unsigned_now {
+            if let Err(error) = unsigned(folder, &zone.apex) {
+                tracing::warn!(zone = %zone.apex, %error, "it is not signed any more, and its keys do not know");
             }
         }
     }
@@ -218,8 +227,9 @@ impl Signing {
     /// Keys that cannot be used, and records that only the server makes.
     pub(crate) fn apply(
         &self,
-        zones: &[Zone],
+        zones: &[Arc<Zone>],
         keys: &Keys,
+        unusable: Unusable,
         now: u64,
     ) -> Result<Signed, Vec<Diagnostic>> {
         let mut signed = Signed {
@@ -238,7 +248,15 @@ impl Signing {
                 continue;
             };
             made_here(zone, &mut mistakes);
-            match settings.apply(zone, folder, keys, now) {
+            let zone = Arc::make_mut(zone);
+            let applied = settings.apply(zone, folder, keys, now).or_else(|why| {
+                if unusable == Unusable::Refuse {
+                    return Err(why);
+                }
+                tracing::error!(zone = %zone.apex, why, "its keys cannot be used: the ones before serve on");
+                settings.serve_on(zone, keys, now)
+            });
+            match applied {
                 Ok(report) => {
                     signers.push(Some(report.signer.clone()));
                     signed.state.zones.push(report);

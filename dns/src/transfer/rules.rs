@@ -165,8 +165,13 @@ impl Transfers {
         self.sources().next().is_some()
     }
 
+    /// Whether other servers get any zone.
+    pub(crate) fn tell_any(&self) -> bool {
+        self.zones.values().any(Rules::is_told)
+    }
+
     /// What other servers do not get with a zone, which is probably not known.
-    pub(crate) fn warnings(&self, config: &Config, zones: &[Zone]) -> Vec<Diagnostic> {
+    pub(crate) fn warnings(&self, config: &Config, zones: &[Arc<Zone>]) -> Vec<Diagnostic> {
         let is_told = |apex: &Name| self.zones.get(apex).is_some_and(Rules::is_told);
         let signed = config.zone.iter().filter_map(|zone| {
             let dnssec = zone.dnssec.as_ref()?;
@@ -176,7 +181,7 @@ impl Transfers {
         });
         let copied = zones.iter().filter(|zone| is_told(&zone.apex));
         let aliases = copied
-            .flat_map(Zone::sets)
+            .flat_map(|zone| zone.sets())
             .filter(|(_, set)| set.rtype == ALIAS);
         let aliases = aliases.map(|(owner, set)| {
             let what = format!("other servers get this zone without the ALIAS record of `{owner}`, and its addresses");

@@ -215,7 +215,7 @@ impl Secondary {
             heard: Some(heard),
             failures: 0,
         };
-        held.zone = Some(Arc::new(zone));
+        held.zone = Some(zone);
         held.version = Some(Arc::new(version));
         Ok(())
     }
@@ -407,17 +407,14 @@ impl Secondary {
     }
 
     /// Notes that a primary was heard, and a new version.
-    fn heard(&self, new: Option<(Arc<Version>, Zone, Form)>) -> SystemTime {
+    fn heard(&self, new: Option<(Arc<Version>, Arc<Zone>, Form)>) -> SystemTime {
         let now = SystemTime::now();
         // Freed after the lock: that takes long for a large zone.
         let _before;
         let mut held = self.lock();
         if let Some((version, zone, form)) = new {
             held.schedule.times = version.soa.times();
-            _before = (
-                held.zone.replace(Arc::new(zone)),
-                held.version.replace(version),
-            );
+            _before = (held.zone.replace(zone), held.version.replace(version));
             match form {
                 Form::Whole => held.whole += 1,
                 Form::Changes => held.changes += 1,
@@ -464,8 +461,9 @@ async fn keep(secondary: Arc<Secondary>, learned: Weak<Learned>, looks: Arc<Sema
     }
 }
 /// The records of a version, when all of them can be answered: a set that is longer than a message cannot.
-fn judge(version: &Version) -> Result<Zone, String> {
+fn judge(version: &Version) -> Result<Arc<Zone>, String> {
     let zone = zone::judge_received(version.to_zone(Default::default()))?;
+    let zone = Arc::new(zone);
     answer::compile(std::slice::from_ref(&zone), Arc::new(NoPolicies)).map_err(|mistakes| {
         let first = mistakes.into_iter().next();
         first.map_or_else(String::new, |mistake| mistake.message)

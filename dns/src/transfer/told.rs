@@ -27,7 +27,7 @@ pub(crate) struct Told {
 struct Journals {
     by_zone: BTreeMap<Name, Journal>,
     /// The configured zones that the journals know, so that they are not looked at again.
-    seen: Option<Arc<[Zone]>>,
+    seen: Option<Arc<[Arc<Zone>]>>,
 }
 
 /// How a request for a transfer ended.

@@ -12,18 +12,18 @@ pub(super) fn judge(zone: &Zone, read: &mut Read) {
     } = read;
     apex(zone, mistakes);
     for (name, sets) in &zone.names {
-        let sole = sets.values().find(|set| set.rtype == CNAME);
+        let sole = sets.of(CNAME);
         if let Some(cname) = sole {
-            alone(name, cname, sets.values(), mistakes);
+            alone(name, cname, sets.iter(), mistakes);
         }
-        if sets.contains_key(&ALIAS) {
-            instead_of_addresses(name, sets.values(), mistakes);
+        if sets.of(ALIAS).is_some() {
+            instead_of_addresses(name, sets.iter(), mistakes);
         }
-        for set in sets.values() {
+        for set in sets {
             one_of_a_kind(zone, name, set, mistakes);
         }
         if let Some(cut) = zone.cut(name) {
-            hidden(zone, name, cut, sets.values(), warnings);
+            hidden(zone, name, cut, sets.iter(), warnings);
         }
     }
     targets(zone, mistakes, warnings);

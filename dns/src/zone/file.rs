@@ -43,10 +43,8 @@ fn read_at(path: &Path, named_at: Place, origin: &Name, depth: usize, zone: &mut
         let place = Place::new(file, at..at + Binary::STAND_IN.len_utf8());
         return zone.wrong(Diagnostic::new(place, what).help(help));
     }
-    let mut items = Vec::new();
-    let outcome = scan(&bytes, origin, |line, item| items.push((line, item)));
     let lines = Lines::new(&text);
-    for (line, item) in items {
+    let outcome = scan(&bytes, origin, |line, item| {
         let place = Place::new(file, lines.entry(line));
         match item {
             Item::Record(record) => zone.add(record, place),
@@ -60,7 +58,7 @@ fn read_at(path: &Path, named_at: Place, origin: &Name, depth: usize, zone: &mut
                 read_at(&folder.join(included), place, origin, depth + 1, zone);
             }
         }
-    }
+    });
     let errors = outcome.err().unwrap_or_default();
     for (number, error) in errors.iter().enumerate() {
         let mistake = Diagnostic::new(lines.place_of(file, error), in_words(&error.message));

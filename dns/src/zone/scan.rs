@@ -30,7 +30,7 @@ pub(super) struct ScannedItem {
     pub(super) rtype: u16,
     pub(super) ttl: u32,
     /// In wire form, not compressed.
-    pub(super) data: Vec<u8>,
+    pub(super) data: Box<[u8]>,
 }
 
 /// What cannot be read.
@@ -290,7 +290,7 @@ fn to_item(record: &ScannedRecord) -> Result<ScannedItem, &'static str> {
         owner: Name::from_wire(owner),
         rtype,
         ttl: record.ttl().as_secs(),
-        data,
+        data: data.into(),
     })
 }
 

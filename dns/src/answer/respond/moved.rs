@@ -80,6 +80,40 @@ impl Snapshot {
         Responded { site, ..responded }
     }
 
+    /// Where the answer for a name comes from: the name itself, or where DNAME records lead it as far as answers follow
+    /// them.
+    pub(crate) fn find_moved(&self, name: &QueryName, qtype: u16) -> Found<'_> {
+        let first = self.find(name, qtype);
+        if [rtype::CNAME, rtype::ANY].contains(&qtype) {
+            return first;
+        }
+        let (mut found, mut at) = (first, name.wire().to_vec());
+        let mut owners = Vec::new();
+        while let Some(owner) = found.dname.filter(|_| owners.len() < MOST_MOVES) {
+            owners.push(owner);
+            let Some(next) = self.moved(&at, &found, owner) else {
+                break;
+            };
+            let led = self.find(&next, qtype);
+            let again = led.dname.is_some_and(|owner| owners.contains(&owner));
+            if led.zone != first.zone || again {
+                break;
+            }
+            (found, at) = (led, next.wire().to_vec());
+        }
+        found
+    }
+
+    /// The name that a DNAME record makes of one below its owner.
+    fn moved(&self, name: &[u8], found: &Found<'_>, owner: &[u8]) -> Option<QueryName> {
+        let answer = self.answers.get(found.given.split().ok()? as usize)?;
+        // The target is not compressed, and stands last.
+        let target = answer.bytes().get(2 + FIXED..)?;
+        let prefix = name.strip_suffix(owner)?;
+        let mut next = QueryName::default();
+        next.set(&[prefix, target].concat()).then_some(next)
+    }
+
     /// Adds what a name leads to, if it is in the same zone and there is room.
     fn follow<'s>(
         &'s self,
