@@ -94,7 +94,7 @@ pub(crate) fn compile(file: &Path, learned: &Learned) -> Result<Compiled, Report
         receive_buffer: usize::try_from(config.udp.receive_buffer.bytes()).unwrap_or(usize::MAX),
         handover,
     };
-    let warnings = warnings.iter().map(|warning| in_words(warning, &loaded));
+    let warnings = loaded.warnings(&warnings).into_iter();
     Ok(Compiled {
         warnings: warnings.chain(unreadable).collect(),
         state,
@@ -121,11 +121,6 @@ fn probably_not_meant(
     warnings.extend(policies::unused(config, zones));
     warnings.extend(policies::without_addresses(config, zones));
     warnings
-}
-
-fn in_words(warning: &Diagnostic, loaded: &Loaded<Config>) -> String {
-    let place = loaded.sources.locate(warning.place);
-    format!("{place}: {}", warning.message)
 }
 
 fn handover(

@@ -260,8 +260,9 @@ async fn a_zone_that_is_signed_again_waits_for_caches_again() {
 fn commands_make_no_folder() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("dns.toml");
-    let text = "admin = { address = \"127.0.0.1:0\" }\n".to_owned() + &zones("ed25519", "", "");
-    fs::write(&file, text).unwrap();
+    let listener = "[[listener]]\nname = \"dns\"\naddress = \"127.0.0.1:0\"\n";
+    let admin = "admin = { address = \"127.0.0.1:0\" }\n";
+    fs::write(&file, [admin, &zones("ed25519", "", ""), listener].concat()).unwrap();
     fs::write(folder.path().join("example.zone"), ZONE).unwrap();
     let operator = Operator(file);
     for args in [

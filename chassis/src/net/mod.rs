@@ -24,7 +24,7 @@ mod socket_file;
 mod systemd;
 mod unsent;
 
-pub use self::address::{Address, validate_socket_path};
+pub use self::address::{Address, overlap, validate_socket_path};
 pub use self::bind::{Bound, Listener, bind};
 pub use self::datagram::{BoundDatagram, bind_datagram};
 pub use self::descriptors::{is_exhaustion, raise_descriptor_limit, room_for_clients};

@@ -58,7 +58,12 @@ fn is_due(signed: &SignedZones, now: u64) -> bool {
     let Some(folder) = &signed.folder else {
         return false;
     };
-    signed.zones.iter().any(|zone| zone.is_due(now)) || folder.changed() != signed.seen
+    let repaired = |zone: &SignedZone| {
+        let seen = zone.unusable.as_ref();
+        seen.is_some_and(|seen| *seen != folder.marks(std::iter::once(&zone.zone)))
+    };
+    let mut zones = signed.zones.iter();
+    zones.any(|zone| zone.is_due(now) || repaired(zone)) || folder.changed() != signed.seen
 }
 
 impl SignedZones {

@@ -153,6 +153,7 @@ impl Settings {
             signer: Arc::new(signer),
             written,
             wake,
+            unusable: None,
         })
     }
 

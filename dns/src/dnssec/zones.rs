@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use chassis::config::{Diagnostic, Sources};
 
-use super::file::{FileError, Folder};
+use super::file::{FileError, Folder, Mark};
 use super::online::Counts;
 use super::roll::{Ring, Timing};
 use super::settings::Settings;
@@ -82,6 +82,8 @@ pub(crate) struct SignedZone {
     pub(crate) written: bool,
     /// When its keys are to be looked at again, in seconds since 1970.
     pub(crate) wake: Option<u64>,
+    /// Of a file that cannot be used, so that others serve: what it was. None when it can.
+    pub(crate) unusable: Option<Vec<Mark>>,
 }
 
 impl Keys {
@@ -249,12 +251,18 @@ impl Signing {
             };
             made_here(zone, &mut mistakes);
             let zone = Arc::make_mut(zone);
+            // Before the file is read: what changes afterwards is noticed.
+            let marks = folder.marks(std::iter::once(&zone.apex));
             let applied = settings.apply(zone, folder, keys, now).or_else(|why| {
                 if unusable == Unusable::Refuse {
                     return Err(why);
                 }
                 tracing::error!(zone = %zone.apex, why, "its keys cannot be used: the ones before serve on");
-                settings.serve_on(zone, keys, now)
+                let served = settings.serve_on(zone, keys, now)?;
+                Ok(SignedZone {
+                    unusable: Some(marks),
+                    ..served
+                })
             });
             match applied {
                 Ok(report) => {
