@@ -7,12 +7,19 @@ mod up;
 
 use std::process::ExitCode;
 
-use chassis::life::{RoleArgs, die_with_parent};
+use chassis::life::{RoleArgs, die_with_parent, memory};
 use clap::{Parser, Subcommand};
 use gateway::Gateway;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Has the allocator give back what is free.
+#[expect(unsafe_code, reason = "a function of the allocator, which is in C")]
+fn give_back() {
+    // SAFETY: it takes no pointer, and any thread may call it at any time.
+    unsafe { libmimalloc_sys::mi_collect(true) }
+}
 
 /// The edge of a user system that stays up.
 #[derive(Parser)]
@@ -55,6 +62,7 @@ enum Command {
 
 fn main() -> ExitCode {
     die_with_parent();
+    memory::gives_back_by(give_back);
     match Cli::parse().command {
         Command::Up(args) => up::main(&args),
         Command::Gateway(args) => Gateway::default().main(&args),

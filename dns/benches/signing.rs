@@ -29,7 +29,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     measure(&zones, Algorithm::Ed25519)
 }
 
-fn zones() -> Result<Vec<zone::Zone>, Box<dyn Error>> {
+fn zones() -> Result<Vec<Arc<zone::Zone>>, Box<dyn Error>> {
     let folder = tempfile::tempdir()?;
     let mut text = String::from(
         "$TTL 300\n@ SOA ns host 1 2 3 4 300\n@ NS ns\nns A 192.0.2.1\n*.w A 192.0.2.2\n",
@@ -46,7 +46,7 @@ fn zones() -> Result<Vec<zone::Zone>, Box<dyn Error>> {
     Ok(zone::read(&loaded.config.zone, &mut loaded.sources).zones)
 }
 
-fn measure(zones: &[zone::Zone], algorithm: Algorithm) -> Result<(), Box<dyn Error>> {
+fn measure(zones: &[Arc<zone::Zone>], algorithm: Algorithm) -> Result<(), Box<dyn Error>> {
     println!("{algorithm:?}");
     let key = |role| -> Result<_, Box<dyn Error>> {
         Ok(Arc::new(Key::new(role, algorithm, &algorithm.generate()?)?))

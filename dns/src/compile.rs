@@ -1,5 +1,8 @@
 //! `Config` to `State`: where a configuration is judged.
 
+mod folders;
+mod itself;
+mod limits;
 mod listeners;
 mod policies;
 
@@ -15,7 +18,7 @@ use crate::alias::{self, Resolving};
 use crate::answer::{self, Choose, NoPolicies, Snapshot};
 use crate::chooser::Chooser;
 use crate::config::Config;
-use crate::dnssec::{SignedZones, Signing, unix_now};
+use crate::dnssec::{SignedZones, Signing, Unusable, unix_now};
 use crate::guard;
 use crate::learned::Learned;
 use crate::serve::TcpLimits;
@@ -51,7 +54,7 @@ pub(crate) fn compile(file: &Path, learned: &Learned) -> Result<Compiled, Report
     for file in listeners.files {
         loaded.sources.add(file, "");
     }
-    limits(config, &mut mistakes);
+    by_themselves(config, &loaded.sources, &mut mistakes);
     let guard = guard::compile(config, &learned.guard, &mut mistakes);
     let query_log = SampledLog::compile(&config.query_log, &loaded.sources, &mut mistakes);
     let resolving = Resolving::compile(&config.resolver, &mut mistakes);
@@ -64,6 +67,7 @@ pub(crate) fn compile(file: &Path, learned: &Learned) -> Result<Compiled, Report
         Ok(policies) => choosing(policies.chooser.as_ref()),
         Err(_) => Arc::new(policies::OnlyNames::of(config)),
     };
+    mistakes.extend(alias::circles(&read.zones));
     let sound = mistakes.is_empty() && policies.is_ok();
     let answers = judged(&read.zones, chooser, &signing, learned, sound);
     let (policies, (snapshot, signed)) = match (policies, answers) {
@@ -73,9 +77,7 @@ pub(crate) fn compile(file: &Path, learned: &Learned) -> Result<Compiled, Report
             return Err(loaded.report(mistakes));
         }
     };
-    warnings.extend(alias::warnings(&read.zones));
-    warnings.extend(transfers.warnings(config, &read.zones));
-    warnings.extend(policies::unused(config, &read.zones));
+    warnings.extend(probably_not_meant(config, &read.zones, &transfers));
     let state = State {
         snapshot: snapshot.into(),
         zones: read.zones.into(),
@@ -92,7 +94,7 @@ pub(crate) fn compile(file: &Path, learned: &Learned) -> Result<Compiled, Report
         receive_buffer: usize::try_from(config.udp.receive_buffer.bytes()).unwrap_or(usize::MAX),
         handover,
     };
-    let warnings = warnings.iter().map(|warning| in_words(warning, &loaded));
+    let warnings = loaded.warnings(&warnings).into_iter();
     Ok(Compiled {
         warnings: warnings.chain(unreadable).collect(),
         state,
@@ -101,9 +103,24 @@ pub(crate) fn compile(file: &Path, learned: &Learned) -> Result<Compiled, Report
     })
 }
 
-fn in_words(warning: &Diagnostic, loaded: &Loaded<Config>) -> String {
-    let place = loaded.sources.locate(warning.place);
-    format!("{place}: {}", warning.message)
+/// Judges what nothing is compiled to.
+fn by_themselves(config: &Config, sources: &Sources, mistakes: &mut Vec<Diagnostic>) {
+    limits::judge(config, mistakes);
+    folders::judge(config, sources, mistakes);
+    itself::judge(config, mistakes);
+}
+
+/// What is sound in itself, and does not fit together.
+fn probably_not_meant(
+    config: &Config,
+    zones: &[Arc<Zone>],
+    transfers: &Transfers,
+) -> Vec<Diagnostic> {
+    let mut warnings = alias::warnings(zones);
+    warnings.extend(transfers.warnings(config, zones));
+    warnings.extend(policies::unused(config, zones));
+    warnings.extend(policies::without_addresses(config, zones));
+    warnings
 }
 
 fn handover(
@@ -124,8 +141,17 @@ fn handover(
 /// # Errors
 /// What cannot be answered; the places are those of the state's configuration.
 pub(crate) fn renew(state: &State, learned: &Learned) -> Result<State, Vec<Diagnostic>> {
+    if state.zones.is_empty() {
+        return Ok(state.clone());
+    }
     let chooser = choosing(state.chooser.as_ref());
-    let (snapshot, signed) = answers(&state.zones, chooser, &state.signing, learned)?;
+    let (snapshot, signed) = answers(
+        &state.zones,
+        chooser,
+        &state.signing,
+        Unusable::ServeOn,
+        learned,
+    )?;
     Ok(State {
         snapshot: snapshot.into(),
         signed: signed.into(),
@@ -136,24 +162,31 @@ pub(crate) fn renew(state: &State, learned: &Learned) -> Result<State, Vec<Diagn
 /// The same as [`answers`], signed once it is known that there are any and that all else is sound: signing makes and
 /// replaces keys, and what does not serve must not.
 fn judged(
-    zones: &[Zone],
+    zones: &[Arc<Zone>],
     chooser: Arc<dyn Choose>,
     signing: &Signing,
     learned: &Learned,
     sound: bool,
 ) -> Result<(Snapshot, SignedZones), Vec<Diagnostic>> {
-    let unsigned = answers(zones, chooser.clone(), &Signing::default(), learned)?;
+    let unsigned = answers(
+        zones,
+        chooser.clone(),
+        &Signing::default(),
+        Unusable::Refuse,
+        learned,
+    )?;
     match sound && signing.parts().is_some() {
-        true => answers(zones, chooser, signing, learned),
+        true => answers(zones, chooser, signing, Unusable::Refuse, learned),
         false => Ok(unsigned),
     }
 }
 
 /// Every answer, from the zones as they are configured and what was learned.
 fn answers(
-    zones: &[Zone],
+    zones: &[Arc<Zone>],
     chooser: Arc<dyn Choose>,
     signing: &Signing,
+    unusable: Unusable,
     learned: &Learned,
 ) -> Result<(Snapshot, SignedZones), Vec<Diagnostic>> {
     let zones = with_copies(zones, learned);
@@ -161,7 +194,7 @@ fn answers(
     if signing.parts().is_none() {
         return Ok((answer::compile(&zones, chooser)?, SignedZones::default()));
     }
-    let signed = signing.apply(&zones, &learned.keys, unix_now())?;
+    let signed = signing.apply(&zones, &learned.keys, unusable, unix_now())?;
     learned.keys.begin();
     let snapshot = answer::compile_signed(&signed.zones, &signed.signers, chooser)?;
     learned.keys.sweep();
@@ -170,7 +203,7 @@ fn answers(
 
 /// The zones with the records that have come from primaries, which have none in the configuration. A zone without any
 /// is answered with SERVFAIL.
-pub(crate) fn with_copies<'a>(zones: &'a [Zone], learned: &Learned) -> Cow<'a, [Zone]> {
+pub(crate) fn with_copies<'a>(zones: &'a [Arc<Zone>], learned: &Learned) -> Cow<'a, [Arc<Zone>]> {
     if zones.iter().all(|zone| !zone.names.is_empty()) {
         return Cow::Borrowed(zones);
     }
@@ -178,10 +211,7 @@ pub(crate) fn with_copies<'a>(zones: &'a [Zone], learned: &Learned) -> Cow<'a, [
         false => zone.clone(),
         true => {
             let come = learned.secondaries.zone(&zone.apex);
-            Zone {
-                names: come.map(|come| come.names.clone()).unwrap_or_default(),
-                ..zone.clone()
-            }
+            come.unwrap_or_else(|| zone.clone())
         }
     });
     Cow::Owned(zones.collect())
@@ -194,24 +224,5 @@ fn choosing(chooser: Option<&Arc<Chooser>>) -> Arc<dyn Choose> {
     }
 }
 
-fn limits(config: &Config, mistakes: &mut Vec<Diagnostic>) {
-    mistakes.extend(config.admin.validate().err());
-    mistakes.extend(config.log.validate().err());
-    if !(512..=4096).contains(&*config.udp.largest) {
-        let what = "an answer over UDP has from 512 to 4096 octets";
-        mistakes.push(config.udp.largest.wrong(what));
-    }
-    let tcp = &config.tcp;
-    for limit in [&tcp.connections, &tcp.connections_per_client, &tcp.queries] {
-        if **limit == 0 {
-            mistakes.push(limit.wrong("must be 1 at least"));
-        }
-    }
-    if let Some(threads) = config
-        .threads
-        .as_ref()
-        .filter(|threads| !(1..=1024).contains(&***threads))
-    {
-        mistakes.push(threads.wrong("from 1 to 1024 threads"));
-    }
-}
+#[cfg(test)]
+mod tests;

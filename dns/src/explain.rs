@@ -14,7 +14,7 @@ use domain::rdata::AllRecordData;
 
 use self::live::Live;
 use crate::alias::Zones;
-use crate::answer::{Found, Limits, Why};
+use crate::answer::{Found, Limits, PolicyId, Why};
 use crate::chooser::family;
 use crate::compile::{Compiled, compile, renew, with_copies};
 use crate::health;
@@ -78,7 +78,7 @@ fn said(args: &ExplainArgs, name: &QueryName, kind: u16) -> Result<String, Strin
     let outside = steps::asked(&way, kind);
     let found = compiled.state.snapshot.find(name, kind);
     steps.extend(copy(&compiled, &learned, &found));
-    let is_chosen = compiled.state.snapshot.policy(&found).is_some();
+    let is_chosen = chosen_by(&compiled, name, kind).is_some();
     if outside.is_none() && !is_chosen {
         return Ok(explain(&compiled, name, kind, args.from, &steps));
     }
@@ -95,8 +95,8 @@ fn said(args: &ExplainArgs, name: &QueryName, kind: u16) -> Result<String, Strin
             Err(mistakes) => return Err(compiled.loaded.report(mistakes).to_string()),
         }
     }
-    let found = compiled.state.snapshot.find(name, kind);
-    steps.extend(choice(&compiled, &found, args.from, &live)?);
+    let chosen_by = chosen_by(&compiled, name, kind);
+    steps.extend(choice(&compiled, chosen_by, args.from, &live)?);
     Ok(explain(&compiled, name, kind, args.from, &steps))
 }
 
@@ -111,14 +111,19 @@ fn copy(compiled: &Compiled, learned: &Learned, found: &Found<'_>) -> Option<Str
     Some(records.to_owned())
 }
 
+/// The policy that chooses records of the answer, and their type: also where a DNAME record leads.
+fn chosen_by(compiled: &Compiled, name: &QueryName, kind: u16) -> Option<(PolicyId, u16)> {
+    let snapshot = &compiled.state.snapshot;
+    snapshot.policy(&snapshot.find_moved(name, kind))
+}
+
 /// How a policy chooses for a client, with what is known of its endpoints.
 fn choice(
     compiled: &Compiled,
-    found: &Found<'_>,
+    policy: Option<(PolicyId, u16)>,
     client: IpAddr,
     live: &Live,
 ) -> Result<Vec<String>, String> {
-    let policy = compiled.state.snapshot.policy(found);
     let (Some(chooser), Some((policy, rtype))) = (&compiled.state.chooser, policy) else {
         return Ok(Vec::new());
     };

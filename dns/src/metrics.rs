@@ -95,10 +95,11 @@ pub(crate) const TRANSPORTS: [Transport; 4] = [
 ];
 const REFUSALS: usize = COUNTERS * TRANSPORTS.len();
 /// Why connections are refused.
-const LIMITS: [(Refusal, &str); 3] = [
+const LIMITS: [(Refusal, &str); 4] = [
     (Refusal::Connections, "connections"),
     (Refusal::Client, "client"),
     (Refusal::ProxyHeader, "proxy_header"),
+    (Refusal::Handshake, "handshake"),
 ];
 const STATUSES_AT: usize = REFUSALS + LIMITS.len();
 const PANICS: usize = STATUSES_AT + secure::STATUSES.len();

@@ -10,11 +10,11 @@ use arc_swap::ArcSwap;
 use chassis::config::{Diagnostic, Report};
 use chassis::life::{
     Admin, Changes, Life, ReloadReceiver, ReloadRequests, Reloaded, RoleArgs, Stage, StartError,
-    Watched, succession,
+    Watched, memory, succession,
 };
 use chassis::net::handover::{Candidate, Door};
 use chassis::net::{Bound, Inherited, raise_descriptor_limit};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify};
 
 use crate::alias;
 use crate::compile::{Compiled, Policies, compile, renew};
@@ -28,6 +28,9 @@ use crate::metrics::DnsCollector;
 use crate::serve::{Listeners, Plan, Shared};
 use crate::state::State;
 use crate::transfer;
+
+/// In this time every thread has let go of a state that was replaced.
+const LET_GO: Duration = Duration::from_secs(1);
 
 /// How long threads may take to end.
 const LEAVE: Duration = Duration::from_secs(2);
@@ -98,6 +101,8 @@ struct Running<'a> {
     /// None until it serves.
     admin: Option<Admin>,
     threads: usize,
+    /// A state was, and its memory is free soon.
+    replaced: Arc<Notify>,
     /// What only a restart changes.
     fixed: (std::net::SocketAddr, Option<u16>),
 }
@@ -106,14 +111,17 @@ async fn serve(args: &RoleArgs, systemd: Inherited) -> Result<(), StartError> {
     let learned = Arc::new(Learned::serving());
     let Compiled {
         state,
-        loaded,
+        mut loaded,
         policies,
         warnings,
     } = compile(&args.config, &learned)?;
+    let changes = Watched::new(&loaded.sources, Vec::new());
+    // They are compiled, and written down as long as the process runs they would take as much memory as it serves with.
+    (loaded.sources, loaded.config.zone) = Default::default();
     let config = &loaded.config;
     let _ = config.log.start();
     warn(&warnings);
-    let changes = Watched::new(&loaded.sources, Vec::new()).watch();
+    let changes = changes.watch();
     raise_descriptor_limit();
     let life = Life::start("dns")?;
     let health = Health::new();
@@ -128,11 +136,11 @@ async fn serve(args: &RoleArgs, systemd: Inherited) -> Result<(), StartError> {
         // As it was when this process began.
         tracing::error!(%error, "what was set last is not known");
     }
-    let state = running.shared.state.load_full();
-    let state = with_news(State::clone(&state), &running.shared.learned, taking_over);
-    running.shared.state.store(Arc::new(state));
+    running.catch_up(taking_over);
     following::follow_now(&running.shared.state.load(), &running.shared);
     running.attend();
+    // From here on nobody else serves: what fails is told, and this process serves on.
+    running.publish();
     running
         .listeners
         .apply(plan, running.threads, &running.shared);
@@ -140,8 +148,6 @@ async fn serve(args: &RoleArgs, systemd: Inherited) -> Result<(), StartError> {
     let mut addresses = running.addresses();
     addresses.insert("admin".into(), admin.address().to_string());
     let (reloads, requests) = ReloadRequests::channel();
-    // From here on nobody else serves: what fails is told, and this process serves on.
-    running.publish();
     let learned = running.shared.learned.clone();
     let routes = health::router(health)
         .merge(alias::router(learned.clone()))
@@ -161,10 +167,19 @@ async fn serve(args: &RoleArgs, systemd: Inherited) -> Result<(), StartError> {
     Ok(())
 }
 
-/// A mistake that only binding could find, drawn from the configuration as it is now.
-fn told(file: &Path, mistake: Diagnostic) -> StartError {
+/// Gives back the memory of states that were replaced. What compiles them is this thread, and so most of it is its own.
+async fn give_back(replaced: &Notify) {
+    loop {
+        replaced.notified().await;
+        tokio::time::sleep(LET_GO).await;
+        memory::give_back();
+    }
+}
+
+/// Mistakes that only a start could find, drawn from the configuration as it is now.
+fn told(file: &Path, mistakes: Vec<Diagnostic>) -> StartError {
     match compile(file, &Learned::default()) {
-        Ok(compiled) => compiled.loaded.report(vec![mistake]).into(),
+        Ok(compiled) => compiled.loaded.report(mistakes).into(),
         Err(report) => report.into(),
     }
 }
@@ -179,6 +194,19 @@ fn with_news(state: State, learned: &Learned, taking_over: bool) -> State {
         tell_unanswered(mistakes);
         state
     })
+}
+
+/// The state with its keys in their files: from now on nothing else hinders it to serve.
+///
+/// # Errors
+/// When they cannot be written.
+fn with_keys(state: State, learned: &Learned) -> Result<State, Vec<Diagnostic>> {
+    learned.keys.write();
+    state.signing.begin_anew(&state.zones);
+    match state.signed.are_written() {
+        true => Ok(state),
+        false => renew(&state, learned),
+    }
 }
 
 fn tell_unanswered(mistakes: Vec<Diagnostic>) {
@@ -208,7 +236,7 @@ impl<'a> Running<'a> {
         life: &Life,
     ) -> Result<Self, StartError> {
         let opened = state.open_log(None);
-        opened.map_err(|mistake| told(&args.config, mistake))?;
+        opened.map_err(|mistake| told(&args.config, vec![mistake]))?;
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let threads = config.threads.as_ref();
         learned.tls.remember(&state.listeners);
@@ -227,6 +255,7 @@ impl<'a> Running<'a> {
             file: &args.config,
             listeners: Listeners::default(),
             door: Arc::default(),
+            replaced: Arc::default(),
             admin: None,
             threads: threads.map_or(cores, |threads| usize::from(**threads)),
             fixed: fixed(config),
@@ -254,6 +283,9 @@ impl<'a> Running<'a> {
         let Some(within) = args.take_over.map(|within| *within) else {
             // A port in use is told at once. What arrives meanwhile waits in the sockets.
             let prepared = self.prepare(config, inherited, false)?;
+            let kept = with_keys(State::clone(&state), &self.shared.learned);
+            let kept = kept.map_err(|mistakes| told(self.file, mistakes))?;
+            self.shared.state.store(Arc::new(kept));
             let begun = following::begin(&self.shared, &state, policies, life).await;
             if !begun {
                 self.door.close();
@@ -268,6 +300,10 @@ impl<'a> Running<'a> {
         self.shared.learned.inherit(Some(&take_over));
         let preparing = async { self.prepare(config, &mut theirs, true) };
         let prepared = succession::settle(Some(take_over), preparing, Some(within), life).await?;
+        match with_keys(State::clone(&state), &self.shared.learned) {
+            Ok(kept) => self.shared.state.store(Arc::new(kept)),
+            Err(mistakes) => tell_unanswered(mistakes),
+        }
         // Newer copies may have come while this process began.
         self.shared.learned.secondaries.reread(&state.transfers);
         *inherited = theirs;
@@ -292,7 +328,7 @@ impl<'a> Running<'a> {
         });
         match plan {
             Ok(plan) => Ok((admin, plan)),
-            Err(mistake) => Err(told(self.file, mistake)),
+            Err(mistake) => Err(told(self.file, vec![mistake])),
         }
     }
 
@@ -317,6 +353,7 @@ impl<'a> Running<'a> {
     ) -> Result<(), StartError> {
         let door = self.door.clone();
         let learned = self.shared.learned.clone();
+        let replaced = self.replaced.clone();
         // One at a time: a hand-over must not see half of a reload.
         let running = Mutex::new(self);
         let reloads = life.obey_reloads(requests, changes, async || {
@@ -326,21 +363,25 @@ impl<'a> Running<'a> {
             running.lock().await.hand_over(candidate, life).await;
         });
         let renewals = async {
-            loop {
-                learned.news().await;
-                running.lock().await.renew();
-            }
+            learned
+                .each_news(async || running.lock().await.renew())
+                .await;
         };
         tokio::select! {
             biased;
             ended = reloads => Ok(ended?),
             () = successors => Ok(()),
             () = renewals => Ok(()),
+            () = give_back(&replaced) => Ok(()),
         }
     }
 
     async fn reload(&mut self, life: &Life) -> Reloaded {
-        let compiled = match compile(self.file, &self.shared.learned) {
+        let keys = &self.shared.learned.keys;
+        keys.hold();
+        let compiled = compile(self.file, &self.shared.learned);
+        keys.write();
+        let compiled = match compiled {
             Ok(compiled) => compiled,
             Err(report) => return Reloaded::failed(&report, Vec::new()),
         };
@@ -361,11 +402,18 @@ impl<'a> Running<'a> {
             planned.and_then(|plan| self.door.follow(state.handover.as_ref()).map(|()| plan));
         match planned {
             Ok(plan) => {
+                state = match with_keys(state, &self.shared.learned) {
+                    Ok(state) => state,
+                    Err(mistakes) => {
+                        return Reloaded::failed(&loaded.report(mistakes), Vec::new());
+                    }
+                };
                 warn(&warnings);
                 let watched = Watched::new(&loaded.sources, Vec::new());
                 // Meanwhile the old state serves, and follows what both have in common.
                 following::begin(&self.shared, &state, policies, life).await;
-                let state = with_news(state, &self.shared.learned, false);
+                let mut state = with_news(state, &self.shared.learned, false);
+                state.settle();
                 following::follow_now(&state, &self.shared);
                 self.shared.learned.tls.remember(&state.listeners);
                 self.shared.state.store(Arc::new(state));
@@ -373,6 +421,7 @@ impl<'a> Running<'a> {
                 following::follow_now(&self.shared.state.load(), &self.shared);
                 self.listeners.apply(plan, self.threads, &self.shared);
                 self.publish();
+                self.replaced.notify_one();
                 Reloaded::ok(watched)
             }
             Err(mistake) => Reloaded::failed(&loaded.report(vec![mistake]), Vec::new()),
@@ -387,6 +436,15 @@ impl<'a> Running<'a> {
         learned.told.publish(&state, &learned.secondaries);
     }
 
+    /// Compiles the answers for what was learned before it served.
+    fn catch_up(&self, taking_over: bool) {
+        let state = State::clone(&self.shared.state.load());
+        let mut state = with_news(state, &self.shared.learned, taking_over);
+        state.settle();
+        self.shared.state.store(Arc::new(state));
+        self.replaced.notify_one();
+    }
+
     /// Compiles the answers for what was learned.
     fn renew(&self) {
         match renew(&self.shared.state.load(), &self.shared.learned) {
@@ -395,6 +453,7 @@ impl<'a> Running<'a> {
                 self.shared.state.store(Arc::new(state));
                 following::follow_now(&self.shared.state.load(), &self.shared);
                 self.publish();
+                self.replaced.notify_one();
             }
             Err(mistakes) => tell_unanswered(mistakes),
         }

@@ -11,7 +11,7 @@ use chassis::net::proxy_protocol::ProxyHeader;
 use chassis::telemetry::SampledLog;
 use chassis::tls::Terminator;
 
-use crate::alias::Resolving;
+use crate::alias::{self, Resolving};
 use crate::answer::Snapshot;
 use crate::chooser::Chooser;
 use crate::dnssec::{SignedZones, Signing};
@@ -25,8 +25,8 @@ use crate::zone::Zone;
 #[derive(Clone, Debug)]
 pub(crate) struct State {
     pub(crate) snapshot: Arc<Snapshot>,
-    /// The zones as they are configured.
-    pub(crate) zones: Arc<[Zone]>,
+    /// The zones as they are configured, if what is learned may change an answer; else none.
+    pub(crate) zones: Arc<[Arc<Zone>]>,
     /// How targets of aliases are asked for.
     pub(crate) resolving: Arc<Resolving>,
     /// How zones are signed.
@@ -49,6 +49,18 @@ pub(crate) struct State {
 }
 
 impl State {
+    /// Lets go of the zones where nothing but a reload changes what was compiled from them: they take as much memory as the
+    /// answers.
+    pub(crate) fn settle(&mut self) {
+        let renews = self.signing.parts().is_some()
+            || self.transfers.has_copies()
+            || self.transfers.tell_any()
+            || alias::aliases(&self.zones).next().is_some();
+        if !renews {
+            self.zones = Arc::default();
+        }
+    }
+
     /// Opens the log of queries, or goes on with the one of the state before.
     ///
     /// # Errors

@@ -100,6 +100,7 @@ there.wild A 192.0.2.5
 *.also CNAME www
 tree DNAME forest
 a.forest A 192.0.2.6
+totree CNAME a.tree
 secure NS ns.secure
 ns.secure A 127.0.0.1
 insecure NS ns.insecure

@@ -283,7 +283,9 @@ async fn up_answers_for_the_names_of_the_demo() {
 #[tokio::test]
 async fn explain_says_why() {
     let folder = tempfile::tempdir().unwrap();
-    let configuration = format!("admin = {{ address = \"127.0.0.1:0\" }}\n{ZONE}");
+    let configuration = format!(
+        "admin = {{ address = \"127.0.0.1:0\" }}\nlistener = [{{ name = \"dns\", address = \"127.0.0.1:0\" }}]\n{ZONE}"
+    );
     fs::write(folder.path().join("dns.toml"), configuration).unwrap();
     let explain = |name: &str, kind: &str| {
         let args = [

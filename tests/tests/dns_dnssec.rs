@@ -11,7 +11,7 @@ use tidegate_tests::signed_zones::{HANDOVER, ZONE, ZONES, delegate, ds, server, 
 use tidegate_tests::validator::{Unbound, changes, delv, ds_records};
 
 /// Names and types, and what delv must say of each but for who signs.
-const QUESTIONS: [(&str, &str, &str); 33] = [
+const QUESTIONS: [(&str, &str, &str); 34] = [
     ("@", "SOA", "IN\tSOA"),
     ("@", "NS", "IN\tNS"),
     ("@", "DNSKEY", "IN\tDNSKEY\t257"),
@@ -64,6 +64,7 @@ const QUESTIONS: [(&str, &str, &str); 33] = [
     ("there.wild.", "MX", "negative response, fully validated"),
     ("any.also.", "AAAA", "2001:db8::1"),
     ("a.tree.", "A", "192.0.2.6"),
+    ("totree.", "A", "192.0.2.6"),
     ("secure.", "DS", "negative response, fully validated"),
 ];
 
@@ -129,6 +130,30 @@ async fn unbound_validates_from_the_parent_down() {
     let unbound = Unbound::start(&ZONES, server.address, &other);
     let said = unbound.dig(&["www.example.test", "A"]);
     assert!(said.contains("status: SERVFAIL"), "{said}");
+}
+
+/// RFC 6672, 5.3.1: whoever has the signed DNAME record makes the CNAME record again.
+#[tokio::test]
+async fn what_a_dname_record_makes_is_not_signed_and_the_record_is() {
+    let server = server("ed25519").await;
+    for (name, own) in [("a.tree.example.test", 0), ("totree.example.test", 1)] {
+        let answer = said(
+            "dig",
+            server.address,
+            &[name, "A", "+dnssec", "+noall", "+answer"],
+        );
+        let count = |kind: &str| {
+            let lines = answer.lines();
+            let words = lines.map(|line| line.split_whitespace().skip(3).collect::<Vec<_>>());
+            let written = kind.split(' ').collect::<Vec<_>>();
+            words.filter(|words| words.starts_with(&written)).count()
+        };
+        assert_eq!(count("DNAME"), 1, "{answer}");
+        assert_eq!(count("RRSIG DNAME"), 1, "{answer}");
+        // The one that is in the zone is signed, where it is.
+        assert_eq!(count("CNAME"), own + 1, "{answer}");
+        assert_eq!(count("RRSIG CNAME"), own, "{answer}");
+    }
 }
 
 #[tokio::test]

@@ -163,3 +163,57 @@ async fn http2_has_limits() {
         .unwrap();
     assert_eq!(sound.verdict(1).await.kind, kind::HEADERS);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_http2_connection_ends_when_its_time_has_passed() {
+    let site = Site::start("tcp = { idle = \"1s\", progress = \"3s\" }\n", "").await;
+    let path = format!("/q?dns={WWW}");
+    let mut idle = RawH2::connect(site.http, &[]).await.unwrap();
+    idle.send(&request(1, "GET", &path, &[], true))
+        .await
+        .unwrap();
+    assert_eq!(idle.verdict(1).await.kind, kind::HEADERS);
+    let began = Instant::now();
+    let told = idle.end(SOON).await;
+    assert_eq!(told.code, Some(0), "an orderly end: {told:?}");
+    let took = began.elapsed();
+    let expected = Duration::from_millis(900)..Duration::from_millis(1900);
+    assert!(expected.contains(&took), "{took:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn handshakes_that_nobody_goes_on_with_shut_nobody_out() {
+    let site = Site::start(
+        "tcp = { connections = 20, connections_per_client = 100 }\n",
+        "",
+    )
+    .await;
+    let refused = async |limit: &str| {
+        let metric = format!("tidegate_dns_refused_connections_total{{limit=\"{limit}\"}}");
+        site.metric(&metric).await
+    };
+    let mut silent = Vec::new();
+    for _ in 0..40 {
+        silent.push(TcpStream::connect(site.dot).await.unwrap());
+    }
+    eventually("the oldest made room", SOON, async || {
+        let made = refused("handshake").await + refused("connections").await;
+        (made >= 30.0).then_some(())
+    })
+    .await;
+    assert_eq!(refused("handshake").await, 30.0);
+    // Those who go through with it are answered, over TLS and TCP, and the youngest of the others still may.
+    for args in [&["+tls"][..], &["+tcp"]] {
+        let address = match args {
+            ["+tls"] => site.dot,
+            _ => site.server.address,
+        };
+        let args = [args, &["+short", "+retry=0", "www.example.test"]].concat();
+        assert_eq!(said("kdig", address, &args), "192.0.2.1\n", "{args:?}");
+    }
+    let youngest = silent.pop().unwrap();
+    let still = tokio::time::timeout(Duration::from_millis(200), youngest.readable()).await;
+    assert!(still.is_err(), "it was ended");
+    let took = ended(&mut silent[0]).await;
+    assert!(took < Duration::from_millis(200), "{took:?}");
+}

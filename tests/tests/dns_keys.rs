@@ -105,6 +105,16 @@ impl Operator {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
+    /// Why it is not done.
+    fn refused(&self, args: &[&str]) -> String {
+        let mut command = Command::new(binary::path());
+        command.args(["dns", "keys"]).args(args);
+        let output = command.arg("-c").arg(&self.0).output();
+        let output = output.expect("the binary starts");
+        assert!(!output.status.success(), "{args:?}");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    }
+
     /// The tags of the zone's keys of a role.
     fn tags(&self, role: &str) -> Vec<String> {
         let listed = self.keys(&["list", "example.test"]);
@@ -146,6 +156,32 @@ async fn hasty() -> NameServer {
     .await
 }
 
+#[tokio::test]
+async fn keys_of_one_zone_that_cannot_be_read_hold_up_no_other_zone() {
+    use std::os::unix::fs::PermissionsExt;
+    let server = hasty().await;
+    let keys = server.folder.path().join("keys");
+    let file = keys.join("secure.example.test.keys.json");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    let asked = |name| said("dig", server.address, &[name, "DNSKEY", "+short"]);
+    let (before, secure) = (asked("example.test"), asked("secure.example.test"));
+    let in_time = Duration::from_secs(60);
+    eventually(
+        "the keys of another zone are replaced",
+        in_time,
+        async || (asked("example.test") != before).then_some(()),
+    )
+    .await;
+    assert_eq!(asked("secure.example.test"), secure);
+    let question = ["www.secure.example.test", "A", "+dnssec", "+short"];
+    let signed = said("dig", server.address, &question);
+    assert!(signed.contains(" secure.example.test. "), "{signed}");
+    // Who reloads is told.
+    let answer = server.admin.reload().await;
+    assert_eq!(answer.status, 422);
+    assert!(answer.text().contains("(mode 0644)"), "{}", answer.text());
+}
+
 /// A validator asks without a pause, with an empty cache each time: what caches may hold is in the tests of the state machine.
 #[tokio::test]
 async fn keys_are_replaced_while_everything_validates() {
@@ -162,6 +198,10 @@ async fn keys_are_replaced_while_everything_validates() {
     // The parent takes both, as CDS says; only then may the new one sign.
     let both = operator.ds();
     assert_eq!(both.len(), 2);
+    let refused = operator.refused(&["roll", "example.test", "--role", "ksk"]);
+    let told = "is announced, the next step comes after `ds-seen`";
+    assert!(refused.contains("is being replaced already"), "{refused}");
+    assert!(refused.contains(told), "{refused}");
     eventually("CDS tells of both keys", SOON, async || {
         let question = ["example.test", "CDS"];
         let cds = delv(server.address, "example.test.", &first, &question).replace(' ', "");
@@ -182,4 +222,82 @@ async fn keys_are_replaced_while_everything_validates() {
     )
     .await;
     operator.validates(&server, &operator.ds());
+}
+
+#[tokio::test]
+async fn a_zone_that_is_signed_again_waits_for_caches_again() {
+    let server = server("ed25519").await;
+    let file = server.folder.path().join("keys/example.test.keys.json");
+    // As if it had been signed long ago.
+    let text = fs::read_to_string(&file).unwrap();
+    let mut keys: serde_json::Value = serde_json::from_str(&text).unwrap();
+    keys["ring"]["signed_since"] = 1_700_000_000.into();
+    fs::write(&file, keys.to_string()).unwrap();
+    let signed = zones("ed25519", "", "");
+    let reload = async |configuration: &str| {
+        server.configure(configuration);
+        assert_eq!(server.admin.reload().await.status, 200);
+    };
+    reload(&signed).await;
+    let operator = Operator(server.folder.path().join("dns.toml"));
+    let waits = || {
+        operator
+            .keys(&["ds", "example.test"])
+            .contains("caches may have")
+    };
+    assert!(!waits());
+    let unsigned = signed.replacen("dnssec = { algorithm = \"ed25519\"  }", "", 1);
+    assert_ne!(unsigned, signed);
+    reload(&unsigned).await;
+    reload(&signed).await;
+    assert!(waits());
+    let cds = said("dig", server.address, &["example.test", "CDS", "+short"]);
+    assert_eq!(cds, "", "the parent is not told yet");
+}
+
+/// Root may run them before the server's user has a folder.
+#[test]
+fn commands_make_no_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("dns.toml");
+    let listener = "[[listener]]\nname = \"dns\"\naddress = \"127.0.0.1:0\"\n";
+    let admin = "admin = { address = \"127.0.0.1:0\" }\n";
+    fs::write(&file, [admin, &zones("ed25519", "", ""), listener].concat()).unwrap();
+    fs::write(folder.path().join("example.zone"), ZONE).unwrap();
+    let operator = Operator(file);
+    for args in [
+        &["roll", "example.test", "--role", "zsk"][..],
+        &["ds-seen", "example.test"],
+    ] {
+        let refused = operator.refused(args);
+        assert!(refused.contains("start the server once"), "{refused}");
+    }
+    operator.keys(&["list"]);
+    assert!(!folder.path().join("keys").exists());
+}
+
+#[tokio::test]
+async fn a_key_file_that_is_repaired_is_read_at_once() {
+    let server = server("ed25519").await;
+    let operator = Operator(server.folder.path().join("dns.toml"));
+    let file = server.folder.path().join("keys/example.test.keys.json");
+    let sound = fs::read_to_string(&file).unwrap();
+    // As an editor does it: another file of this name.
+    let beside = file.with_extension("new");
+    fs::copy(&file, &beside).unwrap();
+    fs::write(&beside, "{").unwrap();
+    fs::rename(&beside, &file).unwrap();
+    eventually("the log says so", SOON, async || {
+        let log = server.process.stderr();
+        log.contains("not a file of keys").then_some(())
+    })
+    .await;
+    // In place, with a wish in it, whose fulfilment shows that it was read.
+    let wish = sound.replacen("\"longest\"", "\"wanted\": [\"ksk\"], \"longest\"", 1);
+    assert_ne!(wish, sound);
+    fs::write(&file, wish).unwrap();
+    eventually("it is read", Duration::from_secs(4), async || {
+        (operator.tags("ksk").len() == 2).then_some(())
+    })
+    .await;
 }

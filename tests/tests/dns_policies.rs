@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use tidegate_tests::binary::{repository, run};
 use tidegate_tests::eventually::{SOON, eventually};
 use tidegate_tests::name_server::NameServer;
+use tidegate_tests::question::ask;
 use tidegate_tests::upstream::Upstream;
 
 const FRA: &str = "192.0.2.1";
@@ -33,8 +34,12 @@ struct TwoSites {
 
 impl TwoSites {
     async fn start() -> Self {
+        Self::start_with("").await
+    }
+
+    async fn start_with(more: &str) -> Self {
         let (fra, nyc) = (Upstream::start("fra").await, Upstream::start("nyc").await);
-        let configuration = configuration(fra.address, nyc.address);
+        let configuration = configuration(fra.address, nyc.address) + more;
         let server = NameServer::start(&configuration, |_| {}).await;
         Self { fra, nyc, server }
     }
@@ -345,4 +350,99 @@ async fn explain_says_why_with_what_is_well_now() {
         nothing.is_empty() && error.contains("http://127.0.0.1:1: "),
         "{error}"
     );
+}
+
+/// Names that lead to a policy in other ways than by a record of their own.
+const LEADING: &str = r#"
+[[zone.record]]
+name = "old"
+type = "DNAME"
+values = ["new.example.test."]
+
+[[zone.record]]
+name = "new"
+type = "DNAME"
+values = ["example.test."]
+
+[[zone.record]]
+name = "www"
+type = "CNAME"
+values = ["api.old.example.test."]
+
+[[zone.record]]
+name = "rented"
+type = "A"
+policy = "rented"
+
+[policy.rented]
+spill = 0.25
+
+[policy.rented.private]
+endpoints = [{ site = "fra", address = "192.0.2.11" }]
+
+[policy.rented.public]
+endpoints = [{ site = "fra", address = "203.0.113.11" }]
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn explain_and_the_server_say_the_same_of_names_that_lead_to_a_policy() {
+    let (fra, nyc) = (Upstream::start("fra").await, Upstream::start("nyc").await);
+    fra.set_healthy(false);
+    let configuration = configuration(fra.address, nyc.address) + LEADING;
+    let server = NameServer::start(&configuration, |_| {}).await;
+    let admin = format!("http://{}", server.admin.address);
+    for (name, kind, chosen) in [
+        ("api.example.test", "A", true),
+        ("api.old.example.test", "A", true),
+        ("www.example.test", "A", true),
+        ("rented.old.example.test", "A", true),
+        ("api.old.example.test", "AAAA", false),
+        // A resolver that asks for the alias itself is told no more.
+        ("api.old.example.test", "CNAME", false),
+        ("none.old.example.test", "A", false),
+    ] {
+        let said = explained(&server, name, kind, &admin);
+        assert_eq!(said.contains("a policy chooses them"), chosen, "{said}");
+        let code = said
+            .lines()
+            .find_map(|line| line.strip_prefix("answer    "));
+        let mut records: Vec<String> = said
+            .lines()
+            .filter_map(|line| line.strip_prefix("          answer     "))
+            .map(|line| line.replacen(". ", " ", 1).to_lowercase())
+            .collect();
+        records.sort();
+        let asked = ask(server.address, name, kind).expect("there is an answer");
+        assert_eq!(code, asked.head.split(' ').next(), "{said}");
+        assert_eq!(records, asked.sections[0], "{said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn explain_says_what_is_set_and_nothing_else() {
+    let sites = TwoSites::start_with(LEADING).await;
+    let admin = format!("http://{}", sites.server.admin.address);
+    let said = || explained(&sites.server, "rented.example.test", "A", &admin);
+    let as_written = said();
+    assert!(as_written.contains("spill 25.0%: "), "{as_written}");
+    let set = sites
+        .server
+        .admin
+        .patch("/policies/rented", r#"{"spill": 0.5}"#);
+    assert_eq!(set.await.status, 204);
+    let as_set = said();
+    assert!(
+        as_set.contains("spill 50.0% (set by the admin API): "),
+        "{as_set}"
+    );
+}
+
+/// What explain says of a name with what the server knows.
+fn explained(server: &NameServer, name: &str, kind: &str, admin: &str) -> String {
+    let args = [
+        "dns", "explain", name, kind, "-c", "dns.toml", "--admin", admin,
+    ];
+    let output = run(server.folder.path(), &args);
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }

@@ -11,7 +11,8 @@ use tidegate_tests::openssl::{run, s_client};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn dig_and_kdig_are_answered_over_tls_and_https() {
-    let site = Site::start("", "").await;
+    let key = "[tsig.padded]\nsecret = \"c2VjcmV0IG9mIHRoaXJ0eS10d28gb2N0ZXRzLCBvciBzbw==\"\n";
+    let site = Site::start(key, "").await;
     let ca = format!("+tls-ca={}", site.authority.file("ca.pem").display());
     let name = "+tls-hostname=dns.test";
     for (program, server, more) in [
@@ -43,8 +44,10 @@ async fn dig_and_kdig_are_answered_over_tls_and_https() {
     let full = "tidegate_dns_tls_handshakes_total{listener=\"dot\",outcome=\"full\"}";
     assert_eq!(site.metric(full).await, 2.0);
     // RFC 8467, 4.1: a multiple of 468 octets, for clients that pad, where nobody else can read it.
+    let signed = "hmac-sha256:padded:c2VjcmV0IG9mIHRoaXJ0eS10d28gb2N0ZXRzLCBvciBzbw==";
     for (server, args, padded) in [
         (site.dot, &["+tls", "+padding"][..], true),
+        (site.dot, &["+tls", "+padding", "-y", signed], true),
         (site.doh, &["+https", "+padding"], true),
         (site.dot, &["+tls", "+nopadding"], false),
         (site.server.address, &["+tcp", "+padding=100"], false),

@@ -264,6 +264,42 @@ async fn a_broken_version_is_refused_and_the_one_before_serves_on() {
     );
 }
 
+#[tokio::test]
+async fn a_version_that_is_not_later_than_was_said_is_refused_and_the_copy_stays() {
+    let asked = std::sync::atomic::AtomicU32::new(0);
+    let primary = primary(move |request, stream| {
+        let kind = request[12 + APEX.len() + 1];
+        let transfers = asked.fetch_add(u32::from(kind != 6), std::sync::atomic::Ordering::SeqCst);
+        let mut records = match (kind, transfers) {
+            // It says that there is a later one, and sends one of long ago: the numbers go round (RFC 1982).
+            (6, _) => good(9),
+            (_, 0) => good(7),
+            _ => good(0xFFFF_FFFF),
+        };
+        match (kind, transfers) {
+            (6, _) => records.truncate(1),
+            (_, 0) => {}
+            _ => records[3].2 = vec![192, 0, 2, 66],
+        }
+        stream.write_all(&framed(request, &records))
+    });
+    let server = secondary(primary, "").await;
+    eventually("the first version serves", WITHIN, async || {
+        (code(&server, "www.example.test") == "NOERROR").then_some(())
+    })
+    .await;
+    let answer = server.admin.post("/zones/example.test/refresh").await;
+    assert_eq!(answer.status, 202);
+    fails(
+        &server,
+        "sends serial 4294967295, which is not later than 7",
+    )
+    .await;
+    assert_eq!(report(&server).await["serial"], 7);
+    let answer = ask(server.address, "www.example.test", "A").expect("there is an answer");
+    assert!(answer.sections[0][0].ends_with("192.0.2.1"), "{answer:?}");
+}
+
 /// A primary of ours.
 fn ours(address: SocketAddr, serial: u32, more: &str) -> String {
     format!(

@@ -88,14 +88,26 @@ pub(super) fn suggestion(name: &str, known: &[&str]) -> Option<String> {
 pub struct Report {
     sources: Sources,
     diagnostics: Vec<Diagnostic>,
+    /// How many there are beyond those.
+    more: usize,
 }
 
+/// So many mistakes or warnings are told at a time: nobody reads more of them, and each is looked up in its file.
+const MOST_TOLD: usize = 50;
+
 impl Report {
-    pub(super) fn new(sources: Sources, diagnostics: Vec<Diagnostic>) -> Self {
+    pub(super) fn new(sources: Sources, mut diagnostics: Vec<Diagnostic>) -> Self {
+        let more = diagnostics.len().saturating_sub(MOST_TOLD);
+        diagnostics.truncate(MOST_TOLD);
         Self {
             sources,
             diagnostics,
+            more,
         }
+    }
+
+    fn rest(&self) -> Option<String> {
+        (self.more > 0).then(|| format!("and {} more mistakes", self.more))
     }
 
     /// The files that were read, to go on watching them after a failed load.
@@ -105,7 +117,7 @@ impl Report {
 
     /// One line for each mistake, `file:line:column: message`, for logs.
     pub fn lines(&self) -> impl Iterator<Item = String> + '_ {
-        self.diagnostics.iter().map(|diagnostic| {
+        let lines = self.diagnostics.iter().map(|diagnostic| {
             let diagnostic = &Drawing::new(&self.sources, diagnostic).diagnostic;
             let mut line = format!(
                 "{}: {}",
@@ -116,7 +128,8 @@ impl Report {
                 line = format!("{line} ({help})");
             }
             line
-        })
+        });
+        lines.chain(self.rest())
     }
 
     /// Draws the mistakes for a person, in colour on a terminal.
@@ -138,8 +151,20 @@ impl Report {
             }
             out.push('\n');
         }
+        out.extend(self.rest().map(|rest| format!("  {rest}\n")));
         out
     }
+}
+
+/// One line for each of these, `file:line:column: message`: what is sound, but probably not meant.
+pub(super) fn warnings(sources: &Sources, found: &[Diagnostic]) -> Vec<String> {
+    let told = found.iter().take(MOST_TOLD).map(|warning| {
+        let place = sources.locate(warning.place);
+        format!("{place}: {}", warning.message)
+    });
+    let more = found.len().saturating_sub(MOST_TOLD);
+    let rest = (more > 0).then(|| format!("and {more} more warnings"));
+    told.chain(rest).collect()
 }
 
 impl fmt::Display for Report {

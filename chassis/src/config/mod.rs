@@ -51,6 +51,11 @@ impl<T> Loaded<T> {
         node.place
     }
 
+    /// One line for each of these, `file:line:column: message`: what is sound, but probably not meant. Of many, the first.
+    pub fn warnings(&self, found: &[Diagnostic]) -> Vec<String> {
+        diagnostic::warnings(&self.sources, found)
+    }
+
     /// A report of what `compile` found wrong in this configuration.
     pub fn report(self, diagnostics: Vec<Diagnostic>) -> Report {
         Report::new(self.sources, diagnostics)

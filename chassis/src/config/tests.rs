@@ -231,3 +231,22 @@ fn the_drawing_shows_the_line() {
         assert!(drawing.contains(part), "{drawing}");
     }
 }
+
+#[test]
+fn of_many_mistakes_the_first_are_told_and_the_others_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = write(folder.path(), "c.toml", "threads = 1\n");
+    let loaded = load::<Config>(&path).unwrap();
+    let place = loaded.place_of("threads");
+    let found: Vec<_> = (0..60)
+        .map(|number| Diagnostic::new(place, format!("mistake {number}")))
+        .collect();
+    let warnings = loaded.warnings(&found);
+    assert_eq!(warnings.len(), 51);
+    assert_eq!(warnings[50], "and 10 more warnings");
+    let report = loaded.report(found);
+    let drawing = report.draw();
+    assert!(drawing.contains("mistake 49\n") && !drawing.contains("mistake 50\n"));
+    assert!(drawing.ends_with("and 10 more mistakes\n"));
+    assert_eq!(report.lines().last().unwrap(), "and 10 more mistakes");
+}

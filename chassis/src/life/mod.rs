@@ -10,6 +10,7 @@
 mod accept;
 mod admin;
 mod admin_client;
+pub mod memory;
 mod parent;
 mod reload;
 mod start_error;

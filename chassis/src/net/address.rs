@@ -178,6 +178,17 @@ impl JsonSchema for Address {
     }
 }
 
+/// Whether listeners at these addresses would take each other's connections: the same port, at one address or at all.
+/// Each with whether it takes IPv4 clients on IPv6 too. Port 0 is always another one.
+pub fn overlap(one: (SocketAddr, bool), other: (SocketAddr, bool)) -> bool {
+    let covers = |(all, dual_stack): (SocketAddr, bool), one: SocketAddr| {
+        let family = all.is_ipv4() == one.is_ipv4() || dual_stack && all.is_ipv6();
+        all.ip().is_unspecified() && family
+    };
+    let same = one.0.ip() == other.0.ip() || covers(one, other.0) || covers(other, one.0);
+    one.0.port() == other.0.port() && one.0.port() != 0 && same
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -225,5 +236,26 @@ mod tests {
         assert!(!address("127.0.0.1:8").admits(&address("127.0.0.1:9")));
         assert!(address("unix:/a").admits(&address("unix:/a")));
         assert!(!address("127.0.0.1:0").admits(&address("unix:/a")));
+    }
+
+    #[test]
+    fn addresses_that_hold_each_other_are_told() {
+        let at = |text: &str| (text.parse::<SocketAddr>().unwrap(), false);
+        let dual = |text: &str| (text.parse::<SocketAddr>().unwrap(), true);
+        for (one, other, expected) in [
+            (at("127.0.0.1:53"), at("127.0.0.1:53"), true),
+            (at("127.0.0.1:53"), at("127.0.0.1:54"), false),
+            (at("127.0.0.1:53"), at("127.0.0.2:53"), false),
+            (at("0.0.0.0:53"), at("127.0.0.1:53"), true),
+            (at("0.0.0.0:0"), at("127.0.0.1:0"), false),
+            (at("0.0.0.0:53"), at("[::1]:53"), false),
+            (at("[::]:53"), at("127.0.0.1:53"), false),
+            (dual("[::]:53"), at("127.0.0.1:53"), true),
+            (dual("[::]:53"), at("0.0.0.0:53"), true),
+            (at("[::]:53"), at("[2001:db8::1]:53"), true),
+        ] {
+            assert_eq!(overlap(one, other), expected, "{one:?} {other:?}");
+            assert_eq!(overlap(other, one), expected, "{other:?} {one:?}");
+        }
     }
 }

@@ -14,7 +14,7 @@ use crate::config::{Diagnostic, Located, Place, Sources};
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SampledLogConfig {
-    /// A file to append to; standard output when it is not set. SIGHUP opens it anew.
+    /// A file to append to, in a folder that is there; standard output when it is not set. SIGHUP opens it anew.
     pub file: Option<Located<PathBuf>>,
     /// One of so many is logged, of each thread; 1 logs all.
     pub sample: Located<u32>,

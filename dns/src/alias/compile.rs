@@ -23,7 +23,7 @@ impl Resolving {
     /// Judges a configuration. Every mistake is added, with its place.
     pub(crate) fn compile(config: &ResolverConfig, mistakes: &mut Vec<Diagnostic>) -> Self {
         let servers = config.servers.iter().filter_map(|server| {
-            let address = address(server);
+            let address = resolver(server);
             mistakes.extend(address.as_ref().err().cloned());
             address.ok()
         });
@@ -49,7 +49,11 @@ impl Resolving {
     }
 }
 
-fn address(written: &Located<String>) -> Result<SocketAddr, Diagnostic> {
+/// The address of a resolver, on port 53 unless it says another.
+///
+/// # Errors
+/// When it is no address.
+pub(crate) fn resolver(written: &Located<String>) -> Result<SocketAddr, Diagnostic> {
     let whole = written.parse::<SocketAddr>();
     let address = whole.or_else(|_| written.parse::<IpAddr>().map(|ip| (ip, 53).into()));
     match address {

@@ -1,9 +1,11 @@
 //! Where a name leads in the zones of this server: through aliases of every kind, without asking anybody.
 
+use std::sync::Arc;
+
 use rustc_hash::FxHashMap;
 
 use crate::wire::rtype::{A, AAAA, ALIAS, CNAME, DNAME, NS};
-use crate::zone::{Name, RecordSet, Zone, suffixes};
+use crate::zone::{Name, RecordSet, Sets, Zone, suffixes};
 
 /// Zones by their names.
 pub(crate) struct Zones<'a> {
@@ -14,7 +16,7 @@ pub(crate) struct Zones<'a> {
 #[derive(Debug)]
 pub(crate) enum End<'a> {
     /// To these sets of a zone, which has nothing there that leads on.
-    Here(&'a std::collections::BTreeMap<u16, RecordSet>),
+    Here(&'a Sets),
     /// To a name of others.
     Outside(Name),
     /// To a name of ours that is not there.
@@ -46,11 +48,11 @@ pub(crate) struct Way<'a> {
 }
 
 /// Names lead on so often.
-const LONGEST: usize = 8;
+pub(super) const LONGEST: usize = 8;
 
 impl<'a> Zones<'a> {
-    pub(crate) fn new(zones: &'a [Zone]) -> Self {
-        let by_apex = zones.iter().map(|zone| (&*zone.apex, zone));
+    pub(crate) fn new(zones: &'a [Arc<Zone>]) -> Self {
+        let by_apex = zones.iter().map(|zone| (&*zone.apex, &**zone));
         Self {
             by_apex: by_apex.collect(),
         }
@@ -105,8 +107,8 @@ impl<'a> Zones<'a> {
                 sets
             }
         };
-        let cname = sets.get(&CNAME).filter(|_| kind != CNAME);
-        let alias = sets.get(&ALIAS).filter(|_| [A, AAAA].contains(&kind));
+        let cname = sets.of(CNAME).filter(|_| kind != CNAME);
+        let alias = sets.of(ALIAS).filter(|_| [A, AAAA].contains(&kind));
         let Some(alias) = cname.or(alias) else {
             return Err(End::Here(sets));
         };
@@ -130,10 +132,7 @@ pub(crate) fn target(set: &RecordSet) -> Option<Name> {
 }
 
 /// The wildcard that stands for a name, with its sets (RFC 4592, 3.3.1): the one below the closest name that there is.
-fn wildcard<'a>(
-    zone: &'a Zone,
-    name: &Name,
-) -> Option<(Name, &'a std::collections::BTreeMap<u16, RecordSet>)> {
+fn wildcard<'a>(zone: &'a Zone, name: &Name) -> Option<(Name, &'a Sets)> {
     let mut nearer: &[u8] = name;
     for above in suffixes(name).skip(1) {
         let wildcard = Name::from(above).child(b"*")?;

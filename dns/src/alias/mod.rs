@@ -22,7 +22,7 @@ mod watch;
 pub use self::config::ResolverConfig;
 
 pub(crate) use self::api::router;
-pub(crate) use self::compile::Resolving;
+pub(crate) use self::compile::{Resolving, resolver};
 pub(crate) use self::follow::{End, Step, Way, Zones};
-pub(crate) use self::place::{aliases, outside, place, warnings};
+pub(crate) use self::place::{aliases, circles, outside, place, warnings};
 pub(crate) use self::watch::{Aliases, TargetReport, want};

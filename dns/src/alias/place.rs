@@ -3,10 +3,11 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use chassis::config::Diagnostic;
 
-use super::follow::{End, Zones, target};
+use super::follow::{End, LONGEST, Zones, target};
 use crate::wire::rtype::{A, AAAA, ALIAS};
 use crate::zone::{Name, Record, RecordSet, Zone};
 
@@ -17,7 +18,7 @@ pub(crate) type Question = (Name, u16);
 pub(crate) type Known = BTreeMap<Question, Vec<IpAddr>>;
 
 /// The names of others that aliases lead to.
-pub(crate) fn outside(zones: &[Zone]) -> BTreeSet<Name> {
+pub(crate) fn outside(zones: &[Arc<Zone>]) -> BTreeSet<Name> {
     let ways = Zones::new(zones);
     let targets = aliases(zones).filter_map(|(_, set)| target(set));
     let ends = targets.map(|target| ways.follow(&target, A).end);
@@ -29,16 +30,17 @@ pub(crate) fn outside(zones: &[Zone]) -> BTreeSet<Name> {
 }
 
 /// Aliases that are never answered with an address, which is probably not meant.
-pub(crate) fn warnings(zones: &[Zone]) -> Vec<Diagnostic> {
+pub(crate) fn warnings(zones: &[Arc<Zone>]) -> Vec<Diagnostic> {
     let ways = Zones::new(zones);
     let warning = |(owner, set): (&Name, &RecordSet)| {
         let to = target(set)?;
         let why = match ways.follow(&to, A).end {
             End::Outside(_) | End::Unknown => return None,
-            End::Here(sets) if sets.contains_key(&A) || sets.contains_key(&AAAA) => return None,
+            End::Here(sets) if sets.of(A).or(sets.of(AAAA)).is_some() => return None,
             End::Here(_) => "has no address",
             End::Nowhere => "is not there",
-            End::Circle => "leads in a circle, or too far",
+            // It is a mistake already.
+            End::Circle => return None,
         };
         let what = format!("`{to}`, to which the ALIAS record of `{owner}` leads, {why}");
         Some(Diagnostic::new(set.place, what))
@@ -46,19 +48,36 @@ pub(crate) fn warnings(zones: &[Zone]) -> Vec<Diagnostic> {
     aliases(zones).filter_map(warning).collect()
 }
 
+/// Aliases that no address can come of, whatever other servers say.
+pub(crate) fn circles(zones: &[Arc<Zone>]) -> Vec<Diagnostic> {
+    let ways = Zones::new(zones);
+    let circle = |(owner, set): (&Name, &RecordSet)| {
+        let to = target(set)?;
+        let End::Circle = ways.follow(&to, A).end else {
+            return None;
+        };
+        let what = format!("the ALIAS record of `{owner}` leads in a circle, or too far");
+        let help = format!("`{to}` leads back to itself, or on by more than {LONGEST} names");
+        Some(Diagnostic::new(set.place, what).help(help))
+    };
+    aliases(zones).filter_map(circle).collect()
+}
+
 /// The zones with A and AAAA records in the place of `ALIAS` records. A set without records stands where nobody knows
 /// them.
-pub(crate) fn place<'a>(zones: &'a [Zone], known: &Known) -> Cow<'a, [Zone]> {
+pub(crate) fn place<'a>(zones: &'a [Arc<Zone>], known: &Known) -> Cow<'a, [Arc<Zone>]> {
     if aliases(zones).next().is_none() {
         return Cow::Borrowed(zones);
     }
     let ways = Zones::new(zones);
     let mut placed = zones.to_vec();
-    for zone in &mut placed {
+    for zone in placed.iter_mut().filter(|zone| has_alias(zone)) {
+        // The others stay the ones that are configured.
+        let zone = Arc::make_mut(zone);
         for sets in zone.names.values_mut() {
-            if let Some(alias) = sets.remove(&ALIAS) {
+            if let Some(alias) = sets.take(ALIAS) {
                 let found = addresses(&alias, &ways, known);
-                sets.extend(found.into_iter().map(|set| (set.rtype, set)));
+                found.into_iter().for_each(|set| sets.put(set));
             }
         }
     }
@@ -66,9 +85,13 @@ pub(crate) fn place<'a>(zones: &'a [Zone], known: &Known) -> Cow<'a, [Zone]> {
 }
 
 /// Every alias, with its owner.
-pub(crate) fn aliases(zones: &[Zone]) -> impl Iterator<Item = (&Name, &RecordSet)> {
-    let sets = zones.iter().flat_map(Zone::sets);
+pub(crate) fn aliases(zones: &[Arc<Zone>]) -> impl Iterator<Item = (&Name, &RecordSet)> {
+    let sets = zones.iter().flat_map(|zone| zone.sets());
     sets.filter(|(_, set)| set.rtype == ALIAS)
+}
+
+fn has_alias(zone: &Zone) -> bool {
+    zone.sets().any(|(_, set)| set.rtype == ALIAS)
 }
 
 fn addresses(alias: &RecordSet, ways: &Zones<'_>, known: &Known) -> Vec<RecordSet> {
@@ -84,7 +107,7 @@ fn addresses(alias: &RecordSet, ways: &Zones<'_>, known: &Known) -> Vec<RecordSe
         policy: None,
     };
     let of = |rtype| match &way.end {
-        End::Here(sets) => sets.get(&rtype).map(|there| RecordSet {
+        End::Here(sets) => sets.of(rtype).map(|there| RecordSet {
             ttl: alias.ttl.min(way.ttl).min(there.ttl),
             records: there.records.clone(),
             policy: there.policy.clone(),
@@ -110,8 +133,8 @@ fn addresses(alias: &RecordSet, ways: &Zones<'_>, known: &Known) -> Vec<RecordSe
 fn record(address: IpAddr, alias: &RecordSet) -> Record {
     Record {
         data: match address {
-            IpAddr::V4(address) => address.octets().to_vec(),
-            IpAddr::V6(address) => address.octets().to_vec(),
+            IpAddr::V4(address) => address.octets().into(),
+            IpAddr::V6(address) => address.octets().into(),
         },
         place: alias.place,
     }

@@ -21,7 +21,7 @@ use crate::zone::{Name, Record, RecordSet, Zone, parent, suffixes};
 ///
 /// # Errors
 /// Policies that are not known, and sets that are longer than a message.
-pub fn compile(zones: &[Zone], chooser: Arc<dyn Choose>) -> Result<Snapshot, Vec<Diagnostic>> {
+pub fn compile(zones: &[Arc<Zone>], chooser: Arc<dyn Choose>) -> Result<Snapshot, Vec<Diagnostic>> {
     compile_signed(zones, &Signers::default(), chooser)
 }
 
@@ -30,7 +30,7 @@ pub fn compile(zones: &[Zone], chooser: Arc<dyn Choose>) -> Result<Snapshot, Vec
 /// # Errors
 /// Policies that are not known, sets that are longer than a message, and when signing fails.
 pub fn compile_signed(
-    zones: &[Zone],
+    zones: &[Arc<Zone>],
     signers: &Signers,
     chooser: Arc<dyn Choose>,
 ) -> Result<Snapshot, Vec<Diagnostic>> {
@@ -80,7 +80,7 @@ pub fn compile_signed(
     if !mistakes.is_empty() {
         return Err(mistakes);
     }
-    Ok(Snapshot {
+    let mut snapshot = Snapshot {
         names: table,
         nodes,
         kinds,
@@ -91,11 +91,13 @@ pub fn compile_signed(
         dynamics,
         zones: served,
         chooser,
-    })
+    };
+    snapshot.fit();
+    Ok(snapshot)
 }
 
 struct Compiler<'a> {
-    zones: &'a [Zone],
+    zones: &'a [Arc<Zone>],
     signers: &'a Signers,
     tree: &'a Tree,
     chooser: &'a dyn Choose,
@@ -325,12 +327,7 @@ impl<'a> Compiler<'a> {
             });
         }
         if let End::At(owner, records) = &end {
-            for set in zone
-                .names
-                .get(records)
-                .into_iter()
-                .flat_map(|sets| sets.values())
-            {
+            for set in zone.names.get(records).into_iter().flatten() {
                 let given = self.set(number, &route, [owner, records], set);
                 let rtype = set.rtype;
                 kinds.push(Kind { rtype, given });
@@ -399,7 +396,7 @@ impl<'a> Compiler<'a> {
         };
         let Some(id) = self.chooser.policy(policy) else {
             let names = self.chooser.names();
-            let what = format!("there is no policy `{}`", **policy);
+            let what = format!("there is no policy `{}`", ***policy);
             let mistake = policy
                 .wrong(what)
                 .suggest(policy, names.iter().map(String::as_str));
@@ -417,7 +414,10 @@ impl<'a> Compiler<'a> {
                 continue;
             }
             let place = set.place;
-            let records = variant.into_iter().map(|data| Record { data, place });
+            let records = variant.into_iter().map(|data| Record {
+                data: data.into(),
+                place,
+            });
             let chosen = RecordSet {
                 records: records.collect(),
                 policy: None,

@@ -1,6 +1,6 @@
 //! The OPT record of an answer (RFC 6891, 6.1.1).
 
-use crate::guard::Baked;
+use crate::guard::{Baked, LONGEST_IDENTITY};
 use crate::wire::{Edns, WANTS_DNSSEC, opt_record, option, rcode, rtype};
 
 /// What stands in the OPT record of an answer.
@@ -12,8 +12,8 @@ pub(super) struct Opt<'a> {
     pub(super) identity: &'a [u8],
     /// How long the connection is kept, in tenths of a second; none where nobody has asked.
     pub(super) keepalive: Option<u16>,
-    /// Whether the message is padded.
-    pub(super) padded: bool,
+    /// Octets that follow the record, where the message is padded; none where it is not.
+    pub(super) padded: Option<usize>,
 }
 
 /// What an error is about (RFC 8914).
@@ -74,6 +74,13 @@ impl Reason {
 }
 
 impl Opt<'_> {
+    /// The most that it takes beside records: with the network of a client, an identity of 64 octets, and all else.
+    pub(super) const LONGEST: usize = PLAIN
+        + (HEAD + 4 + 16)
+        + (HEAD + size_of::<Baked>())
+        + (HEAD + LONGEST_IDENTITY)
+        + (HEAD + 2);
+
     /// How many octets [`Self::write`] takes without a reason and padding.
     pub(super) fn len(&self) -> usize {
         let identity = match self.identity.len() {
@@ -120,8 +127,8 @@ impl Opt<'_> {
         if let Some(reason) = reason {
             reason.write(&mut options);
         }
-        if self.padded {
-            options.pad(before + PLAIN);
+        if let Some(after) = self.padded {
+            options.pad(before + PLAIN, after);
         }
         let options = options.at;
         // DO is copied (RFC 3225, 3), and CO too (RFC 9824, 5.1).
@@ -149,11 +156,11 @@ impl Writer<'_> {
         self.put(&(length as u16).to_be_bytes());
     }
 
-    /// Fills the message, which has so many octets before the options, up to a whole block.
-    fn pad(&mut self, before: usize) {
-        let start = self.at + HEAD;
-        let end = (before + start).next_multiple_of(BLOCK) - before;
-        if end <= self.out.len() {
+    /// Fills the message, which has so many octets before the options and after them, up to a whole block.
+    fn pad(&mut self, before: usize, after: usize) {
+        let (start, around) = (self.at + HEAD, before + after);
+        let end = (around + start).next_multiple_of(BLOCK) - around;
+        if end + after <= self.out.len() {
             self.head(option::PADDING, end - start);
             self.out[start..end].fill(0);
             self.at = end;
@@ -172,7 +179,7 @@ mod tests {
 
     const KEPT: usize = HEAD + 2;
 
-    fn padding(padded: bool, before: usize, room: usize) -> usize {
+    fn padding(padded: Option<usize>, before: usize, room: usize) -> usize {
         let opt = Opt {
             query: Edns {
                 udp_size: 1232,
@@ -200,12 +207,14 @@ mod tests {
 
     #[test]
     fn answers_are_padded_to_blocks_where_there_is_room() {
-        for before in 30..=1000 {
-            let padding = padding(true, before, 1000);
-            assert_eq!((before + PLAIN + KEPT + padding) % BLOCK, 0);
+        for (before, after) in (30..=1000).flat_map(|before| [(before, 0), (before, 85)]) {
+            let padding = padding(Some(after), before, 1000);
+            assert_eq!((before + PLAIN + KEPT + padding + after) % BLOCK, 0);
             assert!((HEAD..BLOCK + HEAD).contains(&padding), "{padding}");
         }
-        assert_eq!(padding(true, 30, 437), 0, "a block has no room");
-        assert_eq!(padding(false, 30, 1000), 0);
+        assert_eq!(padding(Some(0), 30, 437), 0, "a block has no room");
+        assert_eq!(padding(Some(85), 30, 438), 336, "also for what follows");
+        assert_eq!(padding(Some(85), 30, 437), 0, "a block has no room");
+        assert_eq!(padding(None, 30, 1000), 0);
     }
 }

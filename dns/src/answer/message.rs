@@ -3,9 +3,10 @@
 use rustc_hash::FxHashMap;
 
 use super::bytes::Answer;
+use super::edns::Opt;
 use super::signed::OfAsked;
 use crate::dnssec::ZoneSigner;
-use crate::wire::{HEADER, IN, TO_QUESTION, rtype};
+use crate::wire::{HEADER, IN, LONGEST_NAME, TO_QUESTION, rtype};
 use crate::zone::suffixes;
 
 /// How the name that is asked relates to the name that an answer is built for.
@@ -48,8 +49,11 @@ pub(super) struct Message<'a> {
 /// Pointers reach so far, with room for a longer name in the question.
 const FARTHEST: usize = 0x3FFF - 256;
 
-/// The longest answer that fits into any message.
-const LONGEST: usize = 0xFFFF - HEADER - 259 - 64;
+/// The longest answer that fits into any message: beside it stand a question, an OPT record, and a signature.
+const LONGEST: usize = 0xFFFF - HEADER - (LONGEST_NAME + 4) - Opt::LONGEST - LONGEST_TSIG;
+/// The longest TSIG record of an answer: the names of the key and of the algorithm, what stands around them, and
+/// 64 octets of signature.
+const LONGEST_TSIG: usize = LONGEST_NAME + 10 + 13 + 16 + 64;
 
 impl<'a> Message<'a> {
     /// An answer that is built for the name `base`.

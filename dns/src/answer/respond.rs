@@ -24,6 +24,8 @@ pub struct Limits<'a> {
     pub tcp: bool,
     /// Whether answers are padded for clients that pad: where nobody else can read them.
     pub padded: bool,
+    /// Octets that are appended to the answer: padding reckons with them.
+    pub appended: usize,
     /// How long the connection is kept, in tenths of a second, for clients that want to know.
     pub keepalive: Option<u16>,
     /// What the server says of itself to whoever asks.
@@ -37,6 +39,7 @@ impl Limits<'_> {
             largest_udp,
             tcp: false,
             padded: false,
+            appended: 0,
             keepalive: None,
             options: Options {
                 cookies: None,
@@ -273,7 +276,7 @@ impl<'a> Reply<'a> {
             cookie: judged.map(|(_, baked)| baked),
             identity: if query.wants_identity { identity } else { &[] },
             keepalive: limits.keepalive.filter(|_| query.keepalive),
-            padded: query.padding && limits.padded,
+            padded: (query.padding && limits.padded).then_some(limits.appended),
         });
         Self {
             header,

@@ -1,6 +1,7 @@
 //! What a zone says of a name: followed through aliases, at compile time.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
@@ -113,7 +114,7 @@ impl<'a> Within<'a> {
         let made = RecordSet {
             rtype: CNAME,
             records: vec![Record {
-                data: moved.to_vec(),
+                data: (*moved).into(),
                 place: dname.place,
             }],
             ..dname.clone()
@@ -241,7 +242,7 @@ fn distinct(set: &RecordSet) -> Vec<Name> {
 }
 
 /// All names of the zones, those between them, and those above.
-pub(super) fn tree(zones: &[Zone]) -> Tree {
+pub(super) fn tree(zones: &[Arc<Zone>]) -> Tree {
     let apexes: FxHashMap<&[u8], usize> = zones
         .iter()
         .enumerate()

@@ -165,7 +165,7 @@ impl Within<'_> {
     /// The types of a name, as an NSEC record of its zone lists them.
     pub(super) fn types(&self, records: &[u8]) -> Vec<u16> {
         let sets = self.zone.names.get(records);
-        let types = sets.into_iter().flat_map(|sets| sets.keys().copied());
+        let types = sets.into_iter().flatten().map(|set| set.rtype);
         match *records != *self.zone.apex && self.zone.set(records, NS).is_some() {
             true => types.filter(|kind| [NS, DS].contains(kind)).collect(),
             false => types.collect(),
@@ -180,49 +180,47 @@ impl Within<'_> {
 
 /// Makes the signatures of a zone on all cores: most of those that its answers need.
 pub(super) fn prepare(within: Within<'_>, signer: &ZoneSigner, chooser: &dyn Choose) {
-    let mut jobs = Vec::new();
+    let mine = |(_, number): &(_, &Option<usize>)| **number == Some(within.number);
+    let names: Vec<&Name> = within
+        .tree
+        .iter()
+        .filter(mine)
+        .map(|(name, _)| name)
+        .collect();
     let ttl = within.negative_ttl();
-    let mut add = |owner: &Name, set: &RecordSet| {
+    signer.prepare(&names, |name| jobs(within, name, ttl, chooser));
+}
+
+/// What is signed of a name; `ttl` is how long may be kept that there is no more, in seconds.
+fn jobs(within: Within<'_>, name: &Name, ttl: u32, chooser: &dyn Choose) -> Vec<Job> {
+    let zone = within.zone;
+    let cut = zone.cut(name);
+    if name.is_wildcard() || cut.is_some_and(|cut| *cut != **name) {
+        return Vec::new();
+    }
+    let seen = |set: &&RecordSet| cut.is_none() || set.rtype == DS;
+    let sets = zone.names.get(name).into_iter().flatten().filter(seen);
+    let variants = sets.flat_map(|set| {
         let variants = match &set.policy {
-            None => vec![set.records.iter().map(|one| one.data.clone()).collect()],
+            None => vec![set.records.iter().map(|one| one.data.to_vec()).collect()],
             Some(policy) => match chooser.policy(policy) {
                 Some(id) => chooser.variants(id, set.rtype),
                 None => Vec::new(),
             },
         };
         let filled = variants.into_iter().filter(|records| !records.is_empty());
-        filled
-            .map(|records| Job {
-                owner: owner.clone(),
-                rtype: set.rtype,
-                ttl: set.ttl,
-                records,
-            })
-            .for_each(|job| jobs.push(job));
-    };
-    let mut denied = Vec::new();
-    let mine = |(_, number): &(_, &Option<usize>)| **number == Some(within.number);
-    for (name, _) in within.tree.iter().filter(mine) {
-        let cut = within.zone.cut(name);
-        if name.is_wildcard() || cut.is_some_and(|cut| *cut != **name) {
-            continue;
-        }
-        let sets = within.zone.names.get(name);
-        let seen = |set: &&RecordSet| cut.is_none() || set.rtype == DS;
-        let sets = sets.into_iter().flat_map(|sets| sets.values());
-        sets.filter(seen).for_each(|set| add(name, set));
-        if within.zone.set(name, CNAME).is_none() {
-            denied.push(name);
-        }
-    }
-    jobs.extend(denied.into_iter().map(|name| Job {
+        filled.map(|records| (set.rtype, set.ttl, records))
+    });
+    let denied = zone.set(name, CNAME).is_none().then(|| {
+        let types = Denied::Types(name.clone(), within.types(name)).types();
+        (NSEC, ttl, vec![nsec(name, &types)])
+    });
+    let all = variants.chain(denied);
+    all.map(|(rtype, ttl, records)| Job {
         owner: name.clone(),
-        rtype: NSEC,
+        rtype,
         ttl,
-        records: vec![nsec(
-            name,
-            &Denied::Types(name.clone(), within.types(name)).types(),
-        )],
-    }));
-    signer.prepare(&jobs);
+        records,
+    })
+    .collect()
 }

@@ -131,6 +131,16 @@ impl Given {
 }
 
 impl Snapshot {
+    /// Gives up the room in which nothing more will stand: up to half of it.
+    pub(super) fn fit(&mut self) {
+        self.kinds.shrink_to_fit();
+        self.answers.shrink_to_fit();
+        self.pairs.shrink_to_fit();
+        self.signed.shrink_to_fit();
+        self.of_asked.shrink_to_fit();
+        self.dynamics.shrink_to_fit();
+    }
+
     /// How many zones it serves.
     pub fn zones(&self) -> usize {
         self.zones.len()

@@ -50,9 +50,9 @@ fn snapshot() -> Snapshot {
     let mut loaded = load::<Config>(&path).unwrap();
     let mut zones = read(&loaded.config.zone, &mut loaded.sources).zones;
     let www = Name::from_text("www.example.test").unwrap();
-    let sets = zones[0].names.get_mut(&www).unwrap();
-    sets.get_mut(&rtype::A).unwrap().records.clear();
-    zones[1].names.clear();
+    let sets = Arc::make_mut(&mut zones[0]).names.get_mut(&www).unwrap();
+    sets.of_mut(rtype::A).unwrap().records.clear();
+    Arc::make_mut(&mut zones[1]).names.clear();
     compile(&zones, Arc::new(NoPolicies)).unwrap()
 }
 
@@ -80,4 +80,70 @@ fn what_is_not_known_is_not_blamed_on_endpoints() {
     for name in ["late.test", "www.late.test"] {
         assert_eq!(known(name), (14, String::new()), "{name}");
     }
+}
+
+/// A name with TXT records of so many octets, if that can be answered.
+fn with_text(octets: usize) -> Option<Snapshot> {
+    // A pointer to the owner, what stands between it and the data, and the length of the text.
+    let around = 2 + 10 + 1;
+    let whole = (octets - 50) / (around + 200);
+    let rest = octets - whole * (around + 200) - around;
+    let text = |number: usize, length| format!("\"{number:x<length$}\"");
+    let values = (0..whole).map(|number| text(number, 200));
+    let values: Vec<_> = values.chain([text(whole, rest)]).collect();
+    let values = values.join(", ");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("dns.toml");
+    let text = format!(
+        "admin = {{ address = \"127.0.0.1:0\" }}\n[[zone]]\nname = \"a\"\nns = [\"ns.b.\"]\n\
+         record = [{{ name = \"w\", type = \"TXT\", values = [{values}] }}]\n"
+    );
+    std::fs::write(&path, text).unwrap();
+    let mut loaded = load::<Config>(&path).unwrap();
+    let read = read(&loaded.config.zone, &mut loaded.sources);
+    compile(&read.zones, Arc::new(NoPolicies)).ok()
+}
+
+#[test]
+fn what_is_answered_at_all_has_room_for_all_options_over_tcp() {
+    let (mut least, mut most) = (64_000_usize, 65_500);
+    while most - least > 1 {
+        let middle = least.midpoint(most);
+        match with_text(middle) {
+            Some(_) => least = middle,
+            None => most = middle,
+        }
+    }
+    let longest = with_text(least).unwrap();
+    let mut packet = vec![0, 7, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1];
+    packet.extend(b"\x01w\x01a\0\0\x10\0\x01");
+    let options = [
+        // A network, a cookie, an identity, and how long the connection is kept.
+        &[0, 8, 0, 20, 0, 2, 128, 0][..],
+        &[0x20; 16],
+        &[0, 10, 0, 8, 1, 2, 3, 4, 5, 6, 7, 8],
+        &[0, 3, 0, 0],
+        &[0, 11, 0, 0],
+    ]
+    .concat();
+    packet.extend([0, 0, 41, 4, 208, 0, 0, 0, 0, 0, options.len() as u8]);
+    packet.extend(options);
+    let secret = crate::guard::CookieSecret::from_hex("e5e973e5a6b2a43f48e7dc849e37bfcf");
+    let cookies = crate::guard::Cookies::shared(vec![secret.unwrap()], false);
+    let limits = Limits {
+        tcp: true,
+        keepalive: Some(100),
+        options: super::Options {
+            cookies: Some(&cookies),
+            now: 1,
+            identity: &[b'i'; 64],
+        },
+        ..Limits::udp(1232)
+    };
+    // The longest signature is to follow.
+    let mut out = vec![0; usize::from(u16::MAX) - 358];
+    let client = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let outcome = longest.respond(&packet, client, limits, &mut QueryName::default(), &mut out);
+    assert_eq!((outcome.code, outcome.truncated), (rcode::NOERROR, false));
+    assert_eq!((outcome.len > 64_500, outcome.opt), (true, 137));
 }

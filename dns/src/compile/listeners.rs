@@ -85,7 +85,7 @@ fn listener(config: &ListenerConfig, reading: &mut Reading<'_>, memory: &Memory)
         handshake: config
             .tls
             .as_ref()
-            .map_or(Duration::ZERO, |tls| *tls.handshake),
+            .map_or(Duration::ZERO, |tls| **tls.handshake),
         http: config
             .http
             .as_ref()

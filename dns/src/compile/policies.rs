@@ -13,7 +13,8 @@ use crate::config::Config;
 use crate::geo::{Geo, Sites};
 use crate::health::{Overrides, Plan};
 use crate::policy::Policy;
-use crate::zone::Zone;
+use crate::wire::rtype::{self, A};
+use crate::zone::{Name, RecordSet, Zone};
 
 /// How clients get their addresses.
 #[derive(Debug, Default)]
@@ -41,14 +42,13 @@ impl Policies {
             mistakes.push(mistake);
             None
         });
-        let sites = match Sites::compile(&config.site) {
-            Ok(sites) => Arc::new(sites),
+        let (sites, found) = Sites::judge(&config.site);
+        mistakes.extend(found);
+        if sites.is_empty() && !config.site.is_empty() {
             // What names a site cannot be judged.
-            Err(found) => {
-                mistakes.extend(found);
-                return Err(mistakes);
-            }
-        };
+            return Err(mistakes);
+        }
+        let sites = Arc::new(sites);
         let geo = geo(config, &sites, sources).unwrap_or_else(|found| {
             mistakes.extend(found);
             None
@@ -122,8 +122,8 @@ impl Choose for OnlyNames {
 }
 
 /// Policies that no record names: probably a record is missing, or names another.
-pub(super) fn unused(config: &Config, zones: &[Zone]) -> Vec<Diagnostic> {
-    let sets = zones.iter().flat_map(Zone::sets);
+pub(super) fn unused(config: &Config, zones: &[Arc<Zone>]) -> Vec<Diagnostic> {
+    let sets = zones.iter().flat_map(|zone| zone.sets());
     let named = sets.filter_map(|(_, set)| set.policy.as_ref().map(|policy| policy.as_str()));
     let named: BTreeSet<&str> = named.collect();
     let unused = config
@@ -133,6 +133,24 @@ pub(super) fn unused(config: &Config, zones: &[Zone]) -> Vec<Diagnostic> {
     unused
         .map(|name| name.wrong(format!("no record names the policy `{}`", **name)))
         .collect()
+}
+
+/// Records that a policy has no address for, whoever is up: probably the other type is meant.
+pub(super) fn without_addresses(config: &Config, zones: &[Arc<Zone>]) -> Vec<Diagnostic> {
+    let sets = zones.iter().flat_map(|zone| zone.sets());
+    let without = |(owner, set): (&Name, &RecordSet)| {
+        let name = set.policy.as_ref()?;
+        let policy = config.policy.get(name.as_str())?;
+        let mut addresses = policy.addresses();
+        let kind = rtype::name(set.rtype);
+        let has_one = addresses.any(|address| (set.rtype == A) == address.is_ipv4());
+        let what = format!(
+            "`{owner}` has no {kind} records: the policy `{}` has no such addresses",
+            name.as_str(),
+        );
+        (!has_one).then(|| name.wrong(what))
+    };
+    sets.filter_map(without).collect()
 }
 
 /// None without sites: then nothing asks where clients are.

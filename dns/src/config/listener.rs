@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use chassis::config::Located;
 use chassis::net::proxy_protocol::ProxyHeader;
 use chassis::tls::{CertificateConfig, TicketsConfig, TlsVersion};
-use chassis::units::Period;
+use chassis::units::{Period, Size};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -57,7 +57,7 @@ pub struct TlsConfig {
     pub tickets: TicketsConfig,
     /// A handshake must be done within so long.
     #[serde(default = "default_handshake")]
-    pub handshake: Period,
+    pub handshake: Located<Period>,
 }
 
 /// How a listener speaks HTTP.
@@ -78,7 +78,7 @@ pub struct UdpConfig {
     /// fit is asked again over TCP. Beyond 1232 answers are cut into fragments on their way, which get lost.
     pub largest: Located<u16>,
     /// How many octets wait in the kernel for a thread that is busy. It doubles the number.
-    pub receive_buffer: chassis::units::Size,
+    pub receive_buffer: Located<Size>,
 }
 
 /// Connections: over TCP, TLS and HTTP.
@@ -90,10 +90,10 @@ pub struct TcpLimitsConfig {
     /// Connections at a time of one client: an IPv4 address, or an IPv6 /64.
     pub connections_per_client: Located<u32>,
     /// A connection without a query ends after so long (RFC 7766, 6.2.3).
-    pub idle: Period,
+    pub idle: Located<Period>,
     /// A query that has begun must be there, and an answer taken, within so long; also a PROXY header, and the body of a
     /// request.
-    pub progress: Period,
+    pub progress: Located<Period>,
     /// Queries that may be sent over one connection.
     pub queries: Located<u32>,
 }
@@ -111,7 +111,7 @@ impl Default for UdpConfig {
     fn default() -> Self {
         Self {
             largest: Located::nowhere(1232),
-            receive_buffer: chassis::units::Size::from_kib(1024),
+            receive_buffer: Located::nowhere(Size::from_kib(1024)),
         }
     }
 }
@@ -121,8 +121,8 @@ impl Default for TcpLimitsConfig {
         Self {
             connections: Located::nowhere(1000),
             connections_per_client: Located::nowhere(20),
-            idle: Period::from_secs(10),
-            progress: Period::from_secs(3),
+            idle: Located::nowhere(Period::from_secs(10)),
+            progress: Located::nowhere(Period::from_secs(3)),
             queries: Located::nowhere(10_000),
         }
     }
@@ -132,6 +132,6 @@ fn default_versions() -> Located<Vec<TlsVersion>> {
     Located::nowhere(vec![TlsVersion::V12, TlsVersion::V13])
 }
 
-fn default_handshake() -> Period {
-    Period::from_secs(5)
+fn default_handshake() -> Located<Period> {
+    Located::nowhere(Period::from_secs(5))
 }

@@ -40,7 +40,7 @@ pub struct Config {
     /// How a newer process can take this one's place without a lost query, with `tidegate handover`.
     #[serde(default)]
     pub handover: Option<HandoverConfig>,
-    /// Where clients ask.
+    /// Where clients ask; one at least.
     #[serde(default)]
     pub listener: Vec<ListenerConfig>,
     /// Answers over UDP.

@@ -8,7 +8,7 @@ use chassis::units::Period;
 
 use super::file::Folder;
 use super::key::Role;
-use super::roll::{Entry, Ring, Stage};
+use super::roll::{Entry, Replaced, Ring, Stage};
 use super::settings::parse;
 use super::zones::{SignedZone, SignedZones, unix_now};
 use crate::compile::compile;
@@ -22,7 +22,7 @@ pub(crate) enum KeysArgs {
     List(Which),
     /// Print the DS records that the parent zone should have.
     Ds(Which),
-    /// Replace a key as soon as that can be.
+    /// Replace a key, unless it is being replaced.
     Roll {
         /// The zone.
         #[command(flatten)]
@@ -62,14 +62,12 @@ pub(crate) fn main(args: &KeysArgs) -> ExitCode {
     let done = match args {
         KeysArgs::List(which) => each(which, list),
         KeysArgs::Ds(which) => each(which, ds),
-        KeysArgs::Roll { zone, role } => change(zone, |ring, _| {
-            ring.want(*role);
-            Ok(format!(
-                "another {} is made as soon as none is being replaced",
-                role.name()
-            ))
+        KeysArgs::Roll { zone, role } => change(zone, |ring, known, now| {
+            let wanted = ring.want(*role, now, &known.timing);
+            wanted.map_err(|why| under_way(known, *role, why, now))?;
+            Ok(format!("another {} is made", role.name()))
         }),
-        KeysArgs::DsSeen(zone) => change(zone, |ring, now| {
+        KeysArgs::DsSeen(zone) => change(zone, |ring, _, now| {
             let tag = ring.saw_ds(now).ok_or("there is no KSK")?;
             Ok(format!("the parent has the DS record of the key {tag}"))
         }),
@@ -118,23 +116,47 @@ fn each(
 /// Changes the keys of a zone.
 fn change(
     one: &One,
-    change: impl Fn(&mut Ring, u64) -> Result<String, String>,
+    change: impl Fn(&mut Ring, &SignedZone, u64) -> Result<String, String>,
 ) -> Result<String, String> {
     let signed = signed(&one.config)?;
     let folder = folder(&signed)?;
     let zone = name(&one.zone)?;
-    if !signed.zones.iter().any(|known| known.zone == zone) {
-        return Err(format!("`{zone}` is not signed: it has no `dnssec`"));
-    }
-    let lock = folder.lock().map_err(|error| error.to_string())?;
+    let known = signed.zones.iter().find(|known| known.zone == zone);
+    let known = known.ok_or_else(|| format!("`{zone}` is not signed: it has no `dnssec`"))?;
+    let lock = folder.lock_existing().map_err(|error| error.to_string())?;
     let ring = folder.read_to_change(&zone, &lock);
     let ring = ring.map_err(|error| error.to_string())?;
     let mut ring =
         ring.ok_or_else(|| format!("`{zone}` has no keys yet: the server makes them"))?;
-    let said = change(&mut ring, unix_now())?;
+    let said = change(&mut ring, known, unix_now())?;
     let written = folder.write(&zone, &ring, &lock);
     written.map_err(|error| error.to_string())?;
     Ok(format!("{zone} {said}"))
+}
+
+/// Why another key is not made now.
+fn under_way(zone: &SignedZone, role: Role, why: Replaced, now: u64) -> String {
+    let (zone, role) = (&zone.zone, role.name());
+    match why {
+        Replaced::Wanted => {
+            format!(
+                "the {role} of {zone} is being replaced already: a server that runs begins in a second"
+            )
+        }
+        Replaced::UnderWay { tag, stage, next } => {
+            let stage = stage.name();
+            let next = match next {
+                Some(next) => {
+                    let left = Period::from_secs(next.saturating_sub(now));
+                    format!("the next step comes in {left}")
+                }
+                None => "the next step comes after `ds-seen`".to_owned(),
+            };
+            format!(
+                "the {role} of {zone} is being replaced already: the key {tag} is {stage}, {next}"
+            )
+        }
+    }
 }
 
 fn signed(config: &std::path::Path) -> Result<std::sync::Arc<SignedZones>, String> {

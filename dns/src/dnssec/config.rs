@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use chassis::config::{Diagnostic, Located};
+use chassis::config::{Diagnostic, Located, Place};
 use chassis::units::Period;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -28,9 +28,9 @@ pub struct DnssecConfig {
 pub struct ZoneDnssecConfig {
     /// The algorithm of its keys. It cannot be changed while the parent has DS records of them.
     pub algorithm: Located<Algorithm>,
-    /// How long signatures hold.
+    /// How long signatures hold, from 5s on.
     pub validity: Located<Period>,
-    /// Signatures are made anew when they hold no longer than that.
+    /// Signatures are made anew when they hold no longer than that: from 1s to nine tenths of `validity`.
     pub refresh: Located<Period>,
     /// How long a key signs the zone's records, before the next one takes its place by itself; for ever with `"0s"`.
     pub zsk_lifetime: Located<Period>,
@@ -84,11 +84,7 @@ impl ZoneDnssecConfig {
                 mistakes.push(period.wrong("must be whole seconds, and at most 10 years"));
             }
         }
-        if self.refresh.as_secs() * 10 > self.validity.as_secs() * 9 {
-            let what = "must be at most nine tenths of `validity`";
-            let help = "signatures are made anew when they hold no longer than `refresh`";
-            mistakes.push(self.refresh.wrong(what).help(help));
-        }
+        self.judge_signatures(mistakes);
         for lifetime in [&self.zsk_lifetime, &self.ksk_lifetime] {
             // Two waits and what lies between are needed to follow it.
             let least = 2 * (self.key_ttl.as_secs() + self.propagation.as_secs());
@@ -99,8 +95,31 @@ impl ZoneDnssecConfig {
             }
         }
     }
+
+    fn judge_signatures(&self, mistakes: &mut Vec<Diagnostic>) {
+        let (validity, refresh) = (&self.validity, &self.refresh);
+        if validity.as_secs() < SHORTEST {
+            let what = format!("must be {SHORTEST}s at least");
+            let help = "a signature that is over when it arrives shows nothing to anybody";
+            mistakes.push(validity.wrong(what).help(help));
+        } else if refresh.as_secs() == 0 {
+            let what = "must be 1s at least: signatures would be made anew when they are over";
+            mistakes.push(refresh.wrong(what));
+        } else if refresh.as_secs() * 10 > validity.as_secs() * 9 {
+            let help = "signatures are made anew when they hold no longer than `refresh`";
+            let wrong = match refresh.place() == Place::default() {
+                false => refresh.wrong("must be at most nine tenths of `validity`"),
+                // A default is written nowhere.
+                true => validity.wrong(format!("is too short for a `refresh` of {}", **refresh)),
+            };
+            mistakes.push(wrong.help(help));
+        }
+    }
 }
 
+/// Signatures hold so long at least, in seconds: they are made once a second, and answers are kept and on their way for a
+/// while.
+const SHORTEST: u64 = 5;
 /// Ten years, in seconds: times of signatures are compared modulo 2^32 (RFC 4034, 3.1.5).
 const LONGEST: u64 = 10 * 365 * 86_400;
 

@@ -7,14 +7,15 @@
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::iter;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use chassis::files;
 use serde::{Deserialize, Serialize};
 
 use super::roll::Ring;
-use crate::zone::Name;
+use crate::zone::{Name, file_name};
 
 /// The folder of all key files.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +27,9 @@ pub(crate) struct Lock {
     _file: File,
     folder: files::Folder,
 }
+
+/// A file as it is now; none when there is none.
+pub(crate) type Mark = Option<(u64, i64, i64)>;
 
 /// A key file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +57,11 @@ struct Written<'a> {
 }
 
 const VERSION: u32 = 1;
+/// The file whose lock it is.
+const LOCK: &str = ".lock";
+/// Of a folder before the first start.
+const NOT_MADE: &str =
+    "there is no such folder yet: start the server once, which makes it and the keys";
 /// More than any zone's keys need.
 const LARGEST: u64 = 1 << 20;
 
@@ -61,15 +70,51 @@ impl Folder {
         Self(path)
     }
 
+    /// Judges the folder as who takes the lock does, and makes nothing: a folder that is missing will be made.
+    ///
+    /// # Errors
+    /// When it is none, or others may write there. Not when this process may not look there: keys may serve all the same.
+    pub(crate) fn look(&self) -> Result<(), FileError> {
+        let looked = || {
+            let folder = files::Folder::open(&self.0)?;
+            judge(&folder)?;
+            folder.read(OsStr::new(LOCK)).map(drop)
+        };
+        match looked() {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) => match wrong(&self.0, &error) {
+                error if error.is_read_only() => Ok(()),
+                error => Err(error),
+            },
+            Ok(()) => Ok(()),
+        }
+    }
+
     /// Makes the folder if it is missing, and takes the lock.
     ///
     /// # Errors
     /// When it cannot be made, or others may write there.
     pub(crate) fn lock(&self) -> Result<Lock, FileError> {
+        self.lock_in(files::Folder::make(&self.0))
+    }
+
+    /// The same, of somebody else than the server, whose folder it would not be: then it is not made.
+    ///
+    /// # Errors
+    /// As there, and when there is no folder.
+    pub(crate) fn lock_existing(&self) -> Result<Lock, FileError> {
+        let opened = files::Folder::open(&self.0);
+        self.lock_in(opened.map_err(|error| match error.kind() {
+            ErrorKind::NotFound => io::Error::new(error.kind(), NOT_MADE),
+            _ => error,
+        }))
+    }
+
+    fn lock_in(&self, folder: io::Result<files::Folder>) -> Result<Lock, FileError> {
         let taken = || {
-            let folder = files::Folder::make(&self.0)?;
+            let folder = folder?;
             judge(&folder)?;
-            let file = folder.keep(OsStr::new(".lock"), 0o600)?;
+            let file = folder.keep(OsStr::new(LOCK), 0o600)?;
             folder.give(&file)?;
             file.lock()?;
             Ok(Lock {
@@ -131,6 +176,18 @@ impl Folder {
         fs::metadata(&self.0).ok()?.modified().ok()
     }
 
+    /// What changes when the files of these zones, or the folder, get other contents, owners or modes.
+    pub(crate) fn marks<'a>(&self, zones: impl Iterator<Item = &'a Name>) -> Vec<Mark> {
+        let files = zones.map(|zone| self.path(zone));
+        let mark = |path: &Path| {
+            let found = fs::metadata(path).ok()?;
+            Some((found.ino(), found.ctime(), found.ctime_nsec()))
+        };
+        iter::once(mark(&self.0))
+            .chain(files.map(|path| mark(&path)))
+            .collect()
+    }
+
     /// Where the keys of a zone are.
     pub(crate) fn path(&self, zone: &Name) -> PathBuf {
         let mut file = String::new();
@@ -140,7 +197,7 @@ impl Folder {
                 other => file += &format!("%{other:02x}"),
             }
         }
-        self.0.join(file + "keys.json")
+        self.0.join(file_name(&file, "keys.json"))
     }
 }
 
@@ -257,6 +314,17 @@ mod tests {
         assert!(!open.is_read_only());
         let open = open.to_string();
         assert!(open.contains("others may write to this folder"), "{open}");
+    }
+
+    #[test]
+    fn a_zone_with_the_longest_name_has_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let keys = Folder::new(folder.path().join("keys"));
+        let label = "x".repeat(61);
+        let zone = Name::from_text(&format!("{label}.{label}.{label}.{label}")).unwrap();
+        let ring = Ring::new(Algorithm::Ed25519, 7);
+        keys.write(&zone, &ring, &keys.lock().unwrap()).unwrap();
+        assert_eq!(keys.read(&zone).unwrap(), Some(ring));
     }
 
     /// As the server's user would, to have root change files elsewhere.

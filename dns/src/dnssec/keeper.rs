@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::file::Mark;
 use super::zones::{SignedZone, SignedZones, unix_now};
 use crate::learned::Learned;
 use crate::serve::Shared;
 
 /// How often is looked.
 const TICK: Duration = Duration::from_secs(1);
-/// After what had to be done was told and nothing came of it.
+/// After what had to be done was told and nothing came of it, unless somebody changes a key file before.
 const AGAIN: Duration = Duration::from_secs(30);
 /// Signatures that are old are made anew together: at most so often while they hold.
 const PASSES: u32 = 200;
@@ -18,17 +19,38 @@ const SKEW: u64 = 60;
 
 /// Looks for ever.
 pub(crate) async fn keep(shared: Arc<Shared>, learned: Arc<Learned>) {
-    let mut told: Option<(Arc<SignedZones>, Instant)> = None;
+    let mut told: Option<Told> = None;
     loop {
         let signed = shared.state.load().signed.clone();
-        let already = told
-            .as_ref()
-            .is_some_and(|(for_these, at)| Arc::ptr_eq(for_these, &signed) && at.elapsed() < AGAIN);
+        let already = told.as_ref().is_some_and(|told| told.stands(&signed));
         if !already && is_due(&signed, unix_now()) {
+            // Before the files are read: what changes afterwards is noticed.
+            let marks = signed.marks();
             learned.tell();
-            told = Some((signed, Instant::now()));
+            told = Some(Told {
+                signed,
+                at: Instant::now(),
+                marks,
+            });
         }
         tokio::time::sleep(TICK).await;
+    }
+}
+
+/// That something had to be done.
+struct Told {
+    /// For these, which are others once it is done.
+    signed: Arc<SignedZones>,
+    at: Instant,
+    marks: Vec<Mark>,
+}
+
+impl Told {
+    /// Whether telling it again would lead to the same.
+    fn stands(&self, signed: &Arc<SignedZones>) -> bool {
+        Arc::ptr_eq(&self.signed, signed)
+            && self.at.elapsed() < AGAIN
+            && self.marks == signed.marks()
     }
 }
 
@@ -36,7 +58,20 @@ fn is_due(signed: &SignedZones, now: u64) -> bool {
     let Some(folder) = &signed.folder else {
         return false;
     };
-    signed.zones.iter().any(|zone| zone.is_due(now)) || folder.changed() != signed.seen
+    let repaired = |zone: &SignedZone| {
+        let seen = zone.unusable.as_ref();
+        seen.is_some_and(|seen| *seen != folder.marks(std::iter::once(&zone.zone)))
+    };
+    let mut zones = signed.zones.iter();
+    zones.any(|zone| zone.is_due(now) || repaired(zone)) || folder.changed() != signed.seen
+}
+
+impl SignedZones {
+    fn marks(&self) -> Vec<Mark> {
+        let zones = self.zones.iter().map(|zone| &zone.zone);
+        let folder = self.folder.as_ref();
+        folder.map_or_else(Vec::new, |folder| folder.marks(zones))
+    }
 }
 
 impl SignedZone {
@@ -48,6 +83,6 @@ impl SignedZone {
         let rested = since >= u64::from((times.validity / PASSES).max(1));
         // By a clock that was ahead: signatures of tomorrow hold for nobody.
         let ahead = u64::from(times.now) > now + SKEW;
-        ahead || self.wake.is_some_and(|wake| wake <= now) || old && rested
+        ahead || !self.written || self.wake.is_some_and(|wake| wake <= now) || old && rested
     }
 }

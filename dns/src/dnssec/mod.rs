@@ -34,4 +34,4 @@ pub(crate) use self::command::{KeysArgs, main};
 pub(crate) use self::keeper::keep;
 pub(crate) use self::key::SIGNATURE;
 pub(crate) use self::sign::Job;
-pub(crate) use self::zones::{Keys, SignedZones, Signing, unix_now};
+pub(crate) use self::zones::{Keys, SignedZones, Signing, Unusable, unix_now};

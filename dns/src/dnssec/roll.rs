@@ -19,7 +19,7 @@ use super::key::{Algorithm, Role};
 pub(crate) struct Ring {
     /// How they sign.
     pub(crate) algorithm: Algorithm,
-    /// Since when the zone is signed.
+    /// Since when the zone is signed; 0 when it is not any more.
     pub(crate) signed_since: u64,
     /// The keys.
     pub(crate) keys: Vec<Entry>,
@@ -47,6 +47,22 @@ pub(crate) struct Entry {
     pub(crate) seen: Option<u64>,
     /// The key itself, as PKCS #8 in base64.
     pub(crate) private: Secret,
+}
+
+/// Why no other key can be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Replaced {
+    /// It was asked for, and no server has heeded it yet.
+    Wanted,
+    /// Another takes its place, or has.
+    UnderWay {
+        /// The one that comes or goes.
+        tag: u16,
+        /// What it is at.
+        stage: Stage,
+        /// When that ends, in seconds since 1970; none while it waits for `ds-seen`.
+        next: Option<u64>,
+    },
 }
 
 /// What a key is at.
@@ -145,9 +161,35 @@ impl Ring {
     }
 
     /// Asks for another key.
-    pub(crate) fn want(&mut self, role: Role) {
-        if !self.wanted.contains(&role) {
-            self.wanted.push(role);
+    ///
+    /// # Errors
+    /// When the one that there is is being replaced already, or somebody has asked: a key more is seldom meant, and would
+    /// take its turn long after.
+    pub(crate) fn want(&mut self, role: Role, now: u64, timing: &Timing) -> Result<(), Replaced> {
+        if self.wanted.contains(&role) {
+            return Err(Replaced::Wanted);
+        }
+        let replacing = self.keys.iter().filter(|key| key.role == role);
+        for key in replacing.filter(|key| key.stage != Stage::Active) {
+            let next = self.next_step(key, timing);
+            // A retired key whose time has passed is gone but for a server that removes it.
+            if key.stage != Stage::Retired || next.is_none_or(|next| now < next) {
+                let (tag, stage) = (key.tag, key.stage);
+                return Err(Replaced::UnderWay { tag, stage, next });
+            }
+        }
+        self.wanted.push(role);
+        Ok(())
+    }
+
+    /// When a key that replaces another, or is replaced, takes its next step; none while it waits for somebody.
+    fn next_step(&self, key: &Entry, timing: &Timing) -> Option<u64> {
+        match key.stage {
+            Stage::Announced => key
+                .seen
+                .map(|seen| seen + timing.ds_ttl + timing.propagation),
+            Stage::Published | Stage::Retired => Some(key.since + self.wait(timing)),
+            Stage::Active => None,
         }
     }
 
@@ -174,6 +216,10 @@ pub(crate) fn next<E>(
     make: &mut dyn FnMut(Role) -> Result<Made, E>,
 ) -> Result<(Ring, Option<u64>), E> {
     let mut ring = ring.clone();
+    if ring.signed_since == 0 {
+        // It is again, and caches have it without signatures.
+        ring.signed_since = now;
+    }
     // What a clock that was ahead has written counts from now on.
     for key in &mut ring.keys {
         key.since = key.since.min(now);
@@ -224,10 +270,10 @@ fn step<E>(
         Role::Zsk => Stage::Published,
     };
     if let Some(at) = ring.position(role, Stage::Retired) {
-        let gone = ring.keys[at].since + wait;
-        if now < gone {
+        let gone = ring.next_step(&ring.keys[at], timing);
+        if gone.is_some_and(|gone| now < gone) {
             // One after the other.
-            return Ok(Some(gone));
+            return Ok(gone);
         }
         ring.keys.remove(at);
     }
@@ -237,13 +283,7 @@ fn step<E>(
         return Ok(lifetime.map(|lifetime| begin(now, lifetime, wait)));
     };
     if let Some(at) = ring.position(role, coming) {
-        let ready = match role {
-            Role::Zsk => Some(ring.keys[at].since + wait),
-            Role::Ksk => {
-                let seen = ring.keys[at].seen;
-                seen.map(|seen| seen + timing.ds_ttl + timing.propagation)
-            }
-        };
+        let ready = ring.next_step(&ring.keys[at], timing);
         if ready.is_some_and(|ready| now >= ready) {
             ring.enter(active, Stage::Retired, now);
             ring.enter(at, Stage::Active, now);

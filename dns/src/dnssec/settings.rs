@@ -28,6 +28,16 @@ pub(crate) struct Settings {
     pub(super) place: Place,
 }
 
+/// The keys of a zone at some time.
+#[derive(Debug, PartialEq, Eq)]
+struct Advanced {
+    ring: Ring,
+    /// When they are to be looked at again, in seconds since 1970.
+    wake: Option<u64>,
+    /// Whether the file has what is to serve; else it may not be changed yet.
+    written: bool,
+}
+
 impl Settings {
     pub(super) fn new(config: &ZoneDnssecConfig, place: Place) -> Self {
         let seconds = |period: &chassis::units::Period| period.as_secs() as u32;
@@ -66,7 +76,40 @@ impl Settings {
         now: u64,
     ) -> Result<SignedZone, String> {
         let timing = self.timing(zone);
-        let (ring, wake) = self.advance(&zone.apex, &timing, folder, keys, now)?;
+        let advanced = self.advance(&zone.apex, &timing, folder, keys, now)?;
+        self.sign(zone, advanced, timing, keys, now)
+    }
+
+    /// Goes on with the keys that a zone was last signed with, and tries again later.
+    pub(super) fn serve_on(
+        &self,
+        zone: &mut Zone,
+        keys: &Keys,
+        now: u64,
+    ) -> Result<SignedZone, String> {
+        let advanced = Advanced {
+            ring: keys.ring(&zone.apex).ok_or("it was never signed")?,
+            wake: Some(now + AGAIN),
+            written: true,
+        };
+        let timing = self.timing(zone);
+        self.sign(zone, advanced, timing, keys, now)
+    }
+
+    /// Adds the records that tell of keys.
+    fn sign(
+        &self,
+        zone: &mut Zone,
+        advanced: Advanced,
+        timing: Timing,
+        keys: &Keys,
+        now: u64,
+    ) -> Result<SignedZone, String> {
+        let Advanced {
+            ring,
+            wake,
+            written,
+        } = advanced;
         let parsed = |entry: &Entry| parse(entry, ring.algorithm).map_err(|why| why.to_string());
         let mut ksks = Vec::new();
         let mut zsk = None;
@@ -108,7 +151,9 @@ impl Settings {
             ring,
             timing,
             signer: Arc::new(signer),
+            written,
             wake,
+            unusable: None,
         })
     }
 
@@ -120,29 +165,25 @@ impl Settings {
         folder: &Folder,
         keys: &Keys,
         now: u64,
-    ) -> Result<(Ring, Option<u64>), String> {
-        let lock = match keys.writes.then(|| folder.lock()) {
+    ) -> Result<Advanced, String> {
+        // Also before it writes: where it could not, the start fails.
+        let lock = match keys.keeps.then(|| folder.lock()) {
             // Keys that are there can serve where nothing can be written.
             Some(Err(error)) if !error.is_read_only() => return Err(error.to_string()),
             lock => lock,
         };
         let in_file = folder.read(apex).map_err(|error| error.to_string())?;
         let read = in_file.clone().or_else(|| keys.ring(apex));
-        if in_file.is_none() && read.is_some() {
+        if in_file.is_none() && read.is_some() && keys.writes() {
             tracing::error!(zone = %apex, "its file of keys was gone: the keys that serve are written again");
         }
-        if let Some(other) = read
-            .as_ref()
-            .filter(|ring| ring.algorithm != self.algorithm)
-        {
-            return Err(format!(
-                "its keys are of the algorithm \"{}\", and that cannot be changed while it is signed",
-                other.algorithm.name()
-            ));
-        }
-        let before = read
-            .clone()
-            .unwrap_or_else(|| Ring::new(self.algorithm, now));
+        self.judge(read.as_ref())?;
+        let made = || {
+            keys.made(apex)
+                .filter(|ring| ring.algorithm == self.algorithm)
+        };
+        let before = read.clone().or_else(made);
+        let before = before.unwrap_or_else(|| Ring::new(self.algorithm, now));
         let mut tags: Vec<u16> = before.keys.iter().map(|key| key.tag).collect();
         let mut make = |role| {
             let made = make(role, self.algorithm, &tags)?;
@@ -150,21 +191,47 @@ impl Settings {
             Ok::<_, KeyError>(made)
         };
         let (ring, wake) = next(&before, now, timing, &mut make).map_err(|why| why.to_string())?;
-        let Some(lock) = lock.filter(|_| in_file.as_ref() != Some(&ring)) else {
-            return Ok((ring, wake));
+        let advanced = |ring, wake, written| Advanced {
+            ring,
+            wake,
+            written,
         };
+        let Some(lock) = lock.filter(|_| in_file.as_ref() != Some(&ring)) else {
+            return Ok(advanced(ring, wake, true));
+        };
+        if !keys.writes() {
+            return Ok(match read {
+                Some(read) => advanced(read, Some(now), false),
+                None => {
+                    lock.map_err(|error| error.to_string())?;
+                    keys.make(apex, &ring);
+                    advanced(ring, wake, false)
+                }
+            });
+        }
         let written = lock.and_then(|lock| folder.write(apex, &ring, &lock));
         match (written, read) {
             (Ok(()), _) => {
                 tell(apex, &before, &ring);
-                Ok((ring, wake))
+                Ok(advanced(ring, wake, true))
             }
             // The keys that are in the file serve on.
             (Err(error), Some(read)) => {
                 tracing::error!(zone = %apex, %error, "keys are not replaced");
-                Ok((read, Some(now + AGAIN)))
+                Ok(advanced(read, Some(now + AGAIN), true))
             }
             (Err(error), None) => Err(error.to_string()),
+        }
+    }
+
+    /// Whether these keys can go on.
+    fn judge(&self, read: Option<&Ring>) -> Result<(), String> {
+        match read.filter(|ring| ring.algorithm != self.algorithm) {
+            Some(other) => Err(format!(
+                "its keys are of the algorithm \"{}\", and that cannot be changed while it is signed",
+                other.algorithm.name()
+            )),
+            None => Ok(()),
         }
     }
 
@@ -173,7 +240,10 @@ impl Settings {
             return;
         }
         let place = self.place;
-        let records = data.into_iter().map(|data| Record { data, place });
+        let records = data.into_iter().map(|data| Record {
+            data: data.into(),
+            place,
+        });
         let set = RecordSet {
             rtype: kind,
             ttl: self.key_ttl,
@@ -182,11 +252,11 @@ impl Settings {
             policy: None,
         };
         let sets = zone.names.entry(zone.apex.clone()).or_default();
-        sets.insert(kind, set);
+        sets.put(set);
     }
 }
 
-/// After a file could not be written, in seconds.
+/// After a file could not be read or written, in seconds.
 const AGAIN: u64 = 60;
 
 /// The key of an entry.
@@ -229,13 +299,13 @@ fn tell(apex: &Name, before: &Ring, after: &Ring) {
         let same = |other: &&Entry| other.private == key.private;
         let was = before.keys.iter().find(same).map(|other| other.stage);
         if was != Some(key.stage) {
-            let (role, tag, stage) = (key.role, key.tag, key.stage);
-            tracing::info!(zone = %apex, ?role, tag, ?stage, "a key");
+            let (role, stage) = (key.role.name(), key.stage.name());
+            tracing::info!(zone = %apex, role, tag = key.tag, stage, "a key");
         }
     }
     for key in &before.keys {
         if !after.keys.iter().any(|other| other.private == key.private) {
-            tracing::info!(zone = %apex, role = ?key.role, tag = key.tag, "a key is gone");
+            tracing::info!(zone = %apex, role = key.role.name(), tag = key.tag, "a key is gone");
         }
     }
 }
@@ -252,9 +322,15 @@ mod tests {
     const NOW: u64 = 1_800_000_000;
 
     fn advanced(folder: &Folder, now: u64) -> Result<(Ring, Option<u64>), String> {
+        let keys = Keys::keeping();
+        keys.write();
+        advanced_with(&keys, folder, now).map(|advanced| (advanced.ring, advanced.wake))
+    }
+
+    fn advanced_with(keys: &Keys, folder: &Folder, now: u64) -> Result<Advanced, String> {
         let settings = Settings::new(&ZoneDnssecConfig::default(), Place::default());
         let apex = Name::from_text("example.test").expect("a name");
-        settings.advance(&apex, &settings.timing, folder, &Keys::writing(), now)
+        settings.advance(&apex, &settings.timing, folder, keys, now)
     }
 
     /// Root may write anywhere; this thread may no longer.
@@ -289,5 +365,32 @@ mod tests {
         })
         .join()
         .unwrap();
+    }
+
+    #[test]
+    fn keys_are_in_no_file_before_all_else_is_sound_and_are_the_same_then() {
+        let scratch = tempfile::tempdir().unwrap();
+        let folder = Folder::new(scratch.path().join("keys"));
+        let apex = Name::from_text("example.test").unwrap();
+        let keys = Keys::keeping();
+        let made = advanced_with(&keys, &folder, NOW).unwrap();
+        assert!(!made.written);
+        assert_eq!(folder.read(&apex).unwrap(), None);
+        keys.write();
+        let kept = advanced_with(&keys, &folder, NOW + 1).unwrap();
+        assert!(kept.written);
+        assert_eq!(kept.ring, made.ring);
+        assert_eq!(folder.read(&apex).unwrap(), Some(kept.ring.clone()));
+        // A step that is due waits too.
+        keys.hold();
+        let later = NOW + 365 * 86_400;
+        let held = advanced_with(&keys, &folder, later).unwrap();
+        assert_eq!((held.ring, held.written), (kept.ring.clone(), false));
+        keys.write();
+        let (stepped, written) = {
+            let stepped = advanced_with(&keys, &folder, later).unwrap();
+            (stepped.ring, stepped.written)
+        };
+        assert!(written && stepped.keys.len() > kept.ring.keys.len());
     }
 }

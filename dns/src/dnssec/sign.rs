@@ -148,14 +148,16 @@ impl ZoneSigner {
         signed.collect()
     }
 
-    /// Makes the signatures of these sets that are not there yet, on all cores.
-    pub(crate) fn prepare(&self, jobs: &[Job]) {
+    /// Makes the signatures that are not there yet, on all cores. The sets of one name after the other are put together for it:
+    /// all at once they would take as much room as the zone.
+    pub(crate) fn prepare<T: Sync>(&self, of: &[T], jobs: impl Fn(&T) -> Vec<Job> + Sync) {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let share = jobs.len().div_ceil(cores).max(64);
+        let share = of.len().div_ceil(cores).max(64);
+        let jobs = &jobs;
         std::thread::scope(|scope| {
-            for jobs in jobs.chunks(share) {
+            for of in of.chunks(share) {
                 scope.spawn(move || {
-                    for job in jobs {
+                    for job in of.iter().flat_map(jobs) {
                         let records = job.records.iter().map(Vec::as_slice);
                         self.sign(&job.owner, job.rtype, job.ttl, records);
                     }

@@ -46,7 +46,7 @@ impl Signers {
     }
 
     /// Why zones cannot be served as they were compiled.
-    pub(crate) fn failures(&self, zones: &[Zone]) -> Vec<Diagnostic> {
+    pub(crate) fn failures(&self, zones: &[Arc<Zone>]) -> Vec<Diagnostic> {
         let signed = zones.iter().zip(&self.zones);
         let failures = signed.filter_map(|(zone, signer)| {
             let why = signer.as_ref()?.failure()?;

@@ -48,6 +48,15 @@ impl Sites {
     /// # Errors
     /// Every mistake, with its place.
     pub fn compile(configs: &[SiteConfig]) -> Result<Self, Vec<Diagnostic>> {
+        match Self::judge(configs) {
+            (sites, mistakes) if mistakes.is_empty() => Ok(sites),
+            (_, mistakes) => Err(mistakes),
+        }
+    }
+
+    /// The sites by their names, whatever else is wrong with them, so that what names them can be judged at the same time;
+    /// and every mistake.
+    pub(crate) fn judge(configs: &[SiteConfig]) -> (Self, Vec<Diagnostic>) {
         let mut mistakes = Vec::new();
         let mut by_name: BTreeMap<String, &SiteConfig> = BTreeMap::new();
         for config in configs {
@@ -61,7 +70,7 @@ impl Sites {
         }
         if let Some(config) = configs.get(MOST_SITES) {
             mistakes.push(config.name.wrong(format!("at most {MOST_SITES} sites")));
-            return Err(mistakes);
+            return (Self::default(), mistakes);
         }
         let numbers = (0u16..).map(SiteId);
         let mut sites = Self {
@@ -69,29 +78,19 @@ impl Sites {
             by_name: by_name.keys().cloned().zip(numbers).collect(),
         };
         for (name, config) in &by_name {
-            match coordinates(config) {
-                Ok(coordinates) => sites.all.push(Site {
-                    name: name.clone(),
-                    coordinates,
-                    order: Vec::new(),
-                    place: config.name.place(),
-                }),
-                Err(mistake) => mistakes.push(mistake),
-            }
-        }
-        if !mistakes.is_empty() {
-            return Err(mistakes);
+            sites.all.push(Site {
+                name: name.clone(),
+                coordinates: coordinates(config, &mut mistakes),
+                order: Vec::new(),
+                place: config.name.place(),
+            });
         }
         for config in configs {
-            match sites.order(config) {
-                Ok((site, order)) => sites.all[site.index()].order = order,
-                Err(mistake) => mistakes.push(mistake),
+            if let Some(own) = sites.id(&config.name) {
+                sites.all[own.index()].order = sites.order(own, config, &mut mistakes);
             }
         }
-        match mistakes.is_empty() {
-            true => Ok(sites),
-            false => Err(mistakes),
-        }
+        (sites, mistakes)
     }
 
     /// The number of a site that a configuration names.
@@ -137,15 +136,21 @@ impl Sites {
             .min_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)))
     }
 
-    fn order(&self, config: &SiteConfig) -> Result<(SiteId, Vec<SiteId>), Diagnostic> {
-        let own = self.named(&config.name)?;
+    fn order(
+        &self,
+        own: SiteId,
+        config: &SiteConfig,
+        mistakes: &mut Vec<Diagnostic>,
+    ) -> Vec<SiteId> {
         let mut order = vec![own];
         for name in &config.failover {
-            let other = self.named(name)?;
-            if order.contains(&other) {
-                return Err(name.wrong(format!("`{}` is there already", **name)));
+            match self.named(name) {
+                Ok(other) if order.contains(&other) => {
+                    mistakes.push(name.wrong(format!("`{}` is there already", **name)));
+                }
+                Ok(other) => order.push(other),
+                Err(mistake) => mistakes.push(mistake),
             }
-            order.push(other);
         }
         let here = self.site(own).coordinates;
         let distance = |site: &Site| Some(here?.distance(site.coordinates?));
@@ -156,7 +161,7 @@ impl Sites {
             .collect();
         rest.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
         order.extend(rest.into_iter().map(|(_, id)| id));
-        Ok((own, order))
+        order
     }
 }
 
@@ -170,21 +175,22 @@ fn judge_name(name: &Located<String>) -> Result<(), Diagnostic> {
     }
 }
 
-fn coordinates(config: &SiteConfig) -> Result<Option<Coordinates>, Diagnostic> {
-    let (latitude, longitude) = match (&config.latitude, &config.longitude) {
-        (None, None) => return Ok(None),
-        (Some(latitude), Some(longitude)) => (latitude, longitude),
-        (Some(one), None) | (None, Some(one)) => {
-            return Err(one.wrong("a place needs both `latitude` and `longitude`"));
-        }
-    };
-    for (value, limit) in [(latitude, 90.0), (longitude, 180.0)] {
-        if !(-limit..=limit).contains(&**value) {
-            return Err(value.wrong(format!("must be from -{limit} to {limit}")));
-        }
+fn coordinates(config: &SiteConfig, mistakes: &mut Vec<Diagnostic>) -> Option<Coordinates> {
+    let (latitude, longitude) = (&config.latitude, &config.longitude);
+    if let (Some(one), None) | (None, Some(one)) = (latitude, longitude) {
+        mistakes.push(one.wrong("a place needs both `latitude` and `longitude`"));
     }
-    Ok(Some(Coordinates {
-        latitude: **latitude,
-        longitude: **longitude,
-    }))
+    let mut within = |value: &Option<Located<f64>>, limit: f64| {
+        let value = value.as_ref()?;
+        if !(-limit..=limit).contains(&**value) {
+            mistakes.push(value.wrong(format!("must be from -{limit} to {limit}")));
+            return None;
+        }
+        Some(**value)
+    };
+    let (latitude, longitude) = (within(latitude, 90.0), within(longitude, 180.0));
+    Some(Coordinates {
+        latitude: latitude?,
+        longitude: longitude?,
+    })
 }

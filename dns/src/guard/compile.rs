@@ -9,7 +9,7 @@ use super::{CookieSecret, Cookies, CookiesConfig, Guard, Kept, Limiter, RateLimi
 use crate::config::Config;
 
 /// The longest name that the server may tell of itself, in octets.
-const LONGEST_IDENTITY: usize = 64;
+pub(crate) const LONGEST_IDENTITY: usize = 64;
 /// More secrets cost a hash each, for every cookie that is none of ours.
 const MOST_SECRETS: usize = 4;
 
@@ -32,7 +32,17 @@ pub(crate) fn compile(config: &Config, kept: &Kept, mistakes: &mut Vec<Diagnosti
 fn cookies(config: &CookiesConfig, kept: &Kept, mistakes: &mut Vec<Diagnostic>) -> Option<Cookies> {
     let before = mistakes.len();
     let mut secrets = Vec::new();
-    for secret in &config.secrets {
+    let written = config.secrets.as_ref();
+    if let Some(none) = written.filter(|secrets| secrets.is_empty()) {
+        let help = "without `secrets` the process makes one up at its start";
+        mistakes.push(none.wrong("no secret signs cookies").help(help));
+    }
+    if *config.require && !config.enabled {
+        let what = "no client could get the cookie that is required: `enabled` is false";
+        mistakes.push(config.require.wrong(what));
+    }
+    let written = written.map_or(&[][..], |secrets| secrets);
+    for secret in written {
         match CookieSecret::from_hex(secret.expose()) {
             Some(secret) => secrets.push(secret),
             None => mistakes.push(secret.wrong("a secret is 32 hexadecimal digits").help(
@@ -40,15 +50,15 @@ fn cookies(config: &CookiesConfig, kept: &Kept, mistakes: &mut Vec<Diagnostic>) 
             )),
         }
     }
-    if let Some(secret) = config.secrets.get(MOST_SECRETS) {
+    if let Some(secret) = written.get(MOST_SECRETS) {
         mistakes.push(secret.wrong(format!("at most {MOST_SECRETS} secrets")));
     }
     if !config.enabled || mistakes.len() > before {
         return None;
     }
     Some(match secrets.is_empty() {
-        true => Cookies::own(kept.secret.clone(), config.require),
-        false => Cookies::shared(secrets, config.require),
+        true => Cookies::own(kept.secret.clone(), *config.require),
+        false => Cookies::shared(secrets, *config.require),
     })
 }
 

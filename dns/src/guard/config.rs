@@ -13,10 +13,10 @@ pub struct CookiesConfig {
     /// What signs them: 32 hexadecimal digits each, better from a file: `"${file:/etc/tidegate/cookie-secret}"`. The first
     /// signs, all are taken. Servers behind one address must have the same. Without any, the process makes one up at its
     /// start, and a successor takes it over.
-    pub secrets: Vec<Located<Secret>>,
+    pub secrets: Option<Located<Vec<Located<Secret>>>>,
     /// Whether clients that know cookies get `BADCOOKIE` over UDP until they send a valid one. Who sends none at all is
     /// answered.
-    pub require: bool,
+    pub require: Located<bool>,
 }
 
 /// How many answers one network gets over UDP.
@@ -41,8 +41,8 @@ impl Default for CookiesConfig {
     fn default() -> Self {
         Self {
             enabled: true,
-            secrets: Vec::new(),
-            require: false,
+            secrets: None,
+            require: Located::nowhere(false),
         }
     }
 }

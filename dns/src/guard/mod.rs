@@ -16,7 +16,7 @@ use std::time::{Instant, SystemTime};
 use crate::answer::{Limits, Options, Responded};
 use crate::wire::rcode;
 
-pub(crate) use self::compile::compile;
+pub(crate) use self::compile::{LONGEST_IDENTITY, compile};
 pub use self::config::{CookiesConfig, RateLimitConfig};
 pub(crate) use self::cookie::OwnSecret;
 pub use self::cookie::{Baked, CookieSecret, CookieState, Cookies};

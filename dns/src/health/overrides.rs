@@ -1,9 +1,10 @@
 //! What operators and `control` have set, as the state file keeps it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 
-use chassis::health::{EndpointOverride, Kept, Version};
+use chassis::health::{EndpointOverride, Forced, Kept, Version};
 use serde::{Deserialize, Serialize};
 
 use crate::policy::LARGEST_WEIGHT;
@@ -29,6 +30,27 @@ pub(super) struct PolicyOverride {
     /// What is set for its endpoints, by address.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) endpoints: BTreeMap<IpAddr, EndpointOverride>,
+}
+
+/// For logs: `spill 0.5, 192.0.2.1 down, 192.0.2.2 weight 5`.
+impl fmt::Display for PolicyOverride {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut set: Vec<String> = Vec::new();
+        set.extend(self.spill.map(|spill| format!("spill {spill}")));
+        for (address, endpoint) in &self.endpoints {
+            set.extend(match endpoint.state {
+                Forced::Up => Some(format!("{address} up")),
+                Forced::Down => Some(format!("{address} down")),
+                Forced::Auto => None,
+            });
+            let weight = endpoint.weight;
+            set.extend(weight.map(|weight| format!("{address} weight {weight}")));
+        }
+        match set.is_empty() {
+            true => f.write_str("nothing"),
+            false => f.write_str(&set.join(", ")),
+        }
+    }
 }
 
 impl Overrides {

@@ -125,7 +125,7 @@ impl PolicyReport {
         });
         View {
             endpoints: endpoints.collect(),
-            spill: Some(self.spill),
+            spill: self.spill_is_set.then_some(self.spill),
         }
     }
 }

@@ -88,8 +88,10 @@ impl Health {
         self.settings
             .change(|set| set.change(policy, change))
             .await?;
-        self.settings
-            .look(|set| tracing::info!(policy, set = ?set.policy(policy), "set by the admin API"));
+        self.settings.look(|set| {
+            let set = set.policy(policy).cloned().unwrap_or_default();
+            tracing::info!(policy, %set, "set by the admin API");
+        });
         self.publish(&self.plan());
         Ok(())
     }

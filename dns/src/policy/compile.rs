@@ -107,12 +107,11 @@ impl Policy {
         for (kind, pool) in pools(config) {
             judge_pool(kind, pool, &mut mistakes);
             for endpoint in &*pool.endpoints {
-                match compile_endpoint(kind, pool, endpoint, sites) {
-                    Ok(compiled) => match twice(&endpoints, endpoint) {
-                        Some(twice) => mistakes.push(twice),
-                        None => endpoints.push(compiled),
-                    },
-                    Err(mistake) => mistakes.push(mistake),
+                let compiled = compile_endpoint(kind, pool, endpoint, sites, &mut mistakes);
+                match (compiled, twice(&endpoints, endpoint)) {
+                    (Some(_), Some(twice)) => mistakes.push(twice),
+                    (Some(compiled), None) => endpoints.push(compiled),
+                    (None, _) => {}
                 }
             }
         }
@@ -125,10 +124,8 @@ impl Policy {
         if let Err(mistake) = judge_crowds(name, &endpoints, sites) {
             mistakes.push(mistake);
         }
-        mistakes.extend(judge_numbers(config).err());
-        let order = order(&config.order, sites, &endpoints)
-            .map_err(|mistake| mistakes.push(mistake))
-            .unwrap_or_default();
+        judge_numbers(config, &mut mistakes);
+        let order = order(&config.order, sites, config, &mut mistakes);
         let pool = |config: &Option<PoolConfig>| {
             config.as_ref().map(|pool| Pool {
                 all_down: pool.all_down.clone(),
@@ -213,24 +210,31 @@ fn compile_endpoint(
     pool: &PoolConfig,
     config: &EndpointConfig,
     sites: &Sites,
-) -> Result<Endpoint, Diagnostic> {
+    mistakes: &mut Vec<Diagnostic>,
+) -> Option<Endpoint> {
+    let before = mistakes.len();
+    let site = sites.named(&config.site);
+    let site = site.map_err(|mistake| mistakes.push(mistake)).ok();
     let address = *config.address;
     if address.is_unspecified() || address.is_multicast() {
-        return Err(config
-            .address
-            .wrong("no client can connect to this address"));
+        let what = "no client can connect to this address";
+        mistakes.push(config.address.wrong(what));
     }
     if *config.weight > LARGEST_WEIGHT {
         let limit = format!("a weight is at most {LARGEST_WEIGHT}");
-        return Err(config.weight.wrong(limit));
+        mistakes.push(config.weight.wrong(limit));
     }
     let check = config.check.as_ref().or(pool.check.as_ref());
     if let (Some(probe), None) = (&config.probe, check) {
-        return Err(probe.wrong("a `probe` without a `check`"));
+        mistakes.push(probe.wrong("a `probe` without a `check`"));
     }
-    Ok(Endpoint {
+    if let Some(probe) = config.probe.as_ref().filter(|probe| probe.port() == 0) {
+        mistakes.push(probe.wrong("a port is from 1 to 65535"));
+    }
+    let site = site.filter(|_| mistakes.len() == before)?;
+    Some(Endpoint {
         pool: kind,
-        site: sites.named(&config.site)?,
+        site,
         address,
         weight: *config.weight,
         check: check.cloned(),
@@ -286,42 +290,47 @@ fn judge_crowds(
     }
 }
 
-fn judge_numbers(config: &PolicyConfig) -> Result<(), Diagnostic> {
+fn judge_numbers(config: &PolicyConfig, mistakes: &mut Vec<Diagnostic>) {
     let spill = &config.spill;
     if !(0.0..=1.0).contains(&**spill) {
-        return Err(spill.wrong("a share is from 0 to 1"));
-    }
-    if **spill > 0.0 && config.public.is_none() {
-        let wrong = spill.wrong("a spill without a `public` pool");
-        return Err(wrong);
+        mistakes.push(spill.wrong("a share is from 0 to 1"));
+    } else if **spill > 0.0 && config.public.is_none() {
+        mistakes.push(spill.wrong("a spill without a `public` pool"));
     }
     if !(1..=MOST_ANSWERS).contains(&usize::from(*config.answers)) {
         let wrong = format!("must be from 1 to {MOST_ANSWERS}");
-        return Err(config.answers.wrong(wrong));
+        mistakes.push(config.answers.wrong(wrong));
     }
     for (bits, most) in [(&config.sticky_v4, 32), (&config.sticky_v6, 128)] {
         if !(1..=most).contains(&**bits) {
-            return Err(bits.wrong(format!("must be from 1 to {most}")));
+            mistakes.push(bits.wrong(format!("must be from 1 to {most}")));
         }
     }
-    Ok(())
 }
 
 fn order(
     names: &[Located<String>],
     sites: &Sites,
-    endpoints: &[Endpoint],
-) -> Result<Vec<SiteId>, Diagnostic> {
+    config: &PolicyConfig,
+    mistakes: &mut Vec<Diagnostic>,
+) -> Vec<SiteId> {
+    let endpoints = || pools(config).flat_map(|(_, pool)| &*pool.endpoints);
     let mut order = Vec::new();
     for name in names {
-        let site = sites.named(name)?;
-        if order.contains(&site) {
-            return Err(name.wrong(format!("`{}` is there already", **name)));
+        let is_there = |endpoint: &EndpointConfig| *endpoint.site == **name;
+        match sites.named(name) {
+            Err(mistake) => mistakes.push(mistake),
+            Ok(site) if order.contains(&site) => {
+                mistakes.push(name.wrong(format!("`{}` is there already", **name)));
+            }
+            Ok(site) => {
+                if !endpoints().any(is_there) {
+                    let what = format!("the policy has no endpoint at `{}`", **name);
+                    mistakes.push(name.wrong(what));
+                }
+                order.push(site);
+            }
         }
-        if !endpoints.iter().any(|endpoint| endpoint.site == site) {
-            return Err(name.wrong(format!("the policy has no endpoint at `{}`", **name)));
-        }
-        order.push(site);
     }
-    Ok(order)
+    order
 }

@@ -87,6 +87,20 @@ pub struct EndpointConfig {
     pub probe: Option<Located<SocketAddr>>,
 }
 
+impl PolicyConfig {
+    /// Every address that a client may be given.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.private.iter().chain(&self.public).flat_map(|pool| {
+            let fixed: &[IpAddr] = match &pool.all_down {
+                AllDown::Fixed(addresses) => addresses,
+                _ => &[],
+            };
+            let endpoints = pool.endpoints.iter().map(|endpoint| *endpoint.address);
+            endpoints.chain(fixed.iter().copied())
+        })
+    }
+}
+
 fn default_spill() -> Located<f64> {
     Located::nowhere(0.0)
 }

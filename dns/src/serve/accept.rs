@@ -78,7 +78,8 @@ impl Accepted {
         let ip = self.peer.ip();
         let client = Some(ip).filter(|ip| !self.listener.trusts(*ip));
         let transport = self.listener.transport();
-        self.shared.clients.admit(client, transport, &self.limits)
+        let admitted = (transport, self.listener.tls.is_some());
+        self.shared.clients.admit(client, admitted, &self.limits)
     }
 
     async fn serve(self, stream: TcpStream, mut permit: Permit) {
@@ -86,7 +87,11 @@ impl Accepted {
         let _ = stream.set_nodelay(true);
         let mut stream = Ahead::new(stream);
         let header = proxy::read(&mut stream, &self.listener, self.peer);
-        let client = match timeout(self.limits.progress, header).await {
+        let read = tokio::select! {
+            read = timeout(self.limits.progress, header) => read,
+            () = permit.must_end() => return self.shared.counts.refuse(Refusal::Handshake),
+        };
+        let client = match read {
             Ok(Ok(client)) => client,
             Ok(Err(_)) | Err(_) => return self.shared.counts.refuse(Refusal::ProxyHeader),
         };
@@ -98,10 +103,13 @@ impl Accepted {
         let Some(terminator) = self.listener.tls.clone() else {
             return self.talk(stream, client).await;
         };
-        match terminator
-            .handshake(stream, client, self.listener.handshake)
-            .await
-        {
+        let patience = self.listener.handshake;
+        let outcome = tokio::select! {
+            outcome = terminator.handshake(stream, client, patience) => outcome,
+            () = permit.must_end() => return self.shared.counts.refuse(Refusal::Handshake),
+        };
+        permit.handshake_done();
+        match outcome {
             Ok(stream) => self.talk(stream, client).await,
             Err(Some(mut stream)) => take_leave(&mut stream).await,
             Err(None) => {}

@@ -1,8 +1,10 @@
 //! How many connections clients have.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
 
 use super::TcpLimits;
 use crate::metrics::{TRANSPORTS, Transport};
@@ -16,6 +18,12 @@ struct Open {
     all: u32,
     by_transport: [u32; TRANSPORTS.len()],
     by_client: HashMap<IpAddr, u32>,
+    /// Whose handshake is not done, the oldest first.
+    handshakes: BTreeMap<u64, Arc<Notify>>,
+    /// The number of the next handshake.
+    next: u64,
+    /// Handshakes that were told to end, and have not yet.
+    ending: u32,
 }
 
 /// A connection that was let in; it counts until this is dropped.
@@ -24,6 +32,14 @@ pub(crate) struct Permit {
     /// None while it is not known: then it counts over all alone.
     client: Option<IpAddr>,
     transport: Transport,
+    /// None once it is done, and where there is none.
+    handshake: Option<Handshake>,
+}
+
+/// A handshake that is not done.
+struct Handshake {
+    number: u64,
+    end: Arc<Notify>,
 }
 
 /// Why a connection is not let in.
@@ -35,23 +51,33 @@ pub(crate) enum Refusal {
     Client,
     /// It does not begin with the PROXY header that it must begin with.
     ProxyHeader,
+    /// Its handshake was the oldest of too many that were not done.
+    Handshake,
 }
 
 impl Clients {
-    /// Lets a connection in that is within the limits.
+    /// Lets a connection in that is within the limits. One with a handshake may be told to end until that is done: when
+    /// such connections take more than their share, or there is no place left, the oldest makes room. Who does not get
+    /// through a handshake so takes no place from those that do, nor from plain TCP.
     pub(crate) fn admit(
         &self,
         address: Option<IpAddr>,
-        transport: Transport,
+        (transport, handshake): (Transport, bool),
         limits: &TcpLimits,
     ) -> Result<Permit, Refusal> {
         let mut open = self.lock();
-        if open.all >= limits.connections {
+        let client = address.map(network);
+        if client.is_some_and(|client| open.has_enough(client, limits)) {
+            return Err(Refusal::Client);
+        }
+        let share = (limits.connections / 2).max(1) as usize;
+        let full = open.all.saturating_sub(open.ending) >= limits.connections;
+        let crowded = handshake && open.handshakes.len() >= share;
+        if (full || crowded) && !open.end_oldest() {
             return Err(Refusal::Connections);
         }
-        let client = address.map(network);
         if let Some(client) = client {
-            open.claim(client, limits)?;
+            *open.by_client.entry(client).or_default() += 1;
         }
         open.all += 1;
         open.by_transport[transport as usize] += 1;
@@ -59,6 +85,7 @@ impl Clients {
             clients: self.clone(),
             client,
             transport,
+            handshake: handshake.then(|| open.begin()),
         })
     }
 
@@ -78,13 +105,33 @@ impl Clients {
 }
 
 impl Open {
-    fn claim(&mut self, client: IpAddr, limits: &TcpLimits) -> Result<(), Refusal> {
-        let own = self.by_client.entry(client).or_default();
-        if *own >= limits.connections_per_client {
-            return Err(Refusal::Client);
+    fn has_enough(&self, client: IpAddr, limits: &TcpLimits) -> bool {
+        let own = self.by_client.get(&client).copied();
+        own.unwrap_or_default() >= limits.connections_per_client
+    }
+
+    fn begin(&mut self) -> Handshake {
+        let (number, end) = (self.next, Arc::new(Notify::new()));
+        self.next += 1;
+        self.handshakes.insert(number, end.clone());
+        Handshake { number, end }
+    }
+
+    /// Tells the oldest handshake to end; false when there is none.
+    fn end_oldest(&mut self) -> bool {
+        let Some((_, end)) = self.handshakes.pop_first() else {
+            return false;
+        };
+        end.notify_one();
+        self.ending += 1;
+        true
+    }
+
+    /// A handshake has ended, one way or the other.
+    fn leave(&mut self, handshake: &Handshake) {
+        if self.handshakes.remove(&handshake.number).is_none() {
+            self.ending = self.ending.saturating_sub(1);
         }
-        *own += 1;
-        Ok(())
     }
 }
 
@@ -93,16 +140,38 @@ impl Permit {
     pub(crate) fn claim(&mut self, address: IpAddr, limits: &TcpLimits) -> Result<(), Refusal> {
         let client = network(address);
         if self.client.is_none() {
-            self.clients.lock().claim(client, limits)?;
+            let mut open = self.clients.lock();
+            if open.has_enough(client, limits) {
+                return Err(Refusal::Client);
+            }
+            *open.by_client.entry(client).or_default() += 1;
             self.client = Some(client);
         }
         Ok(())
+    }
+
+    /// Waits until its handshake has to end to make room; for ever where there is none.
+    pub(crate) async fn must_end(&self) {
+        match &self.handshake {
+            Some(handshake) => handshake.end.notified().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Its handshake is done: from here on it counts as any other connection.
+    pub(crate) fn handshake_done(&mut self) {
+        if let Some(handshake) = self.handshake.take() {
+            self.clients.lock().leave(&handshake);
+        }
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
         let mut open = self.clients.lock();
+        if let Some(handshake) = &self.handshake {
+            open.leave(handshake);
+        }
         open.all = open.all.saturating_sub(1);
         let same = &mut open.by_transport[self.transport as usize];
         *same = same.saturating_sub(1);
@@ -119,7 +188,7 @@ impl Drop for Permit {
 }
 
 /// A client: whoever has one address of an IPv6 /64 has all of them.
-fn network(address: IpAddr) -> IpAddr {
+pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64)).into(),
         v4 => v4,
@@ -128,6 +197,9 @@ fn network(address: IpAddr) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
     use super::*;
 
     #[test]
@@ -138,8 +210,10 @@ mod tests {
             ..TcpLimits::default()
         };
         let clients = Clients::default();
-        let admit =
-            |address: &str| clients.admit(Some(address.parse().unwrap()), Transport::Tls, &limits);
+        let admit = |address: &str| {
+            let address = Some(address.parse().unwrap());
+            clients.admit(address, (Transport::Tls, false), &limits)
+        };
         let first = admit("2001:db8::1").ok();
         let second = admit("2001:db8::2").ok();
         assert!(first.is_some() && second.is_some());
@@ -159,7 +233,11 @@ mod tests {
             ..TcpLimits::default()
         };
         let clients = Clients::default();
-        let through = || clients.admit(None, Transport::Tcp, &limits).unwrap();
+        let through = || {
+            clients
+                .admit(None, (Transport::Tcp, false), &limits)
+                .unwrap()
+        };
         let (mut first, mut second) = (through(), through());
         let client = "192.0.2.1".parse().unwrap();
         assert_eq!(first.claim(client, &limits), Ok(()));
@@ -167,5 +245,45 @@ mod tests {
         drop((first, second));
         assert_eq!(clients.open(), 0);
         assert_eq!(through().claim(client, &limits), Ok(()));
+    }
+
+    #[test]
+    fn handshakes_that_are_not_done_leave_half_of_the_places() {
+        let limits = TcpLimits {
+            connections: 8,
+            connections_per_client: 100,
+            ..TcpLimits::default()
+        };
+        let clients = Clients::default();
+        let admit = |transport| {
+            let address = Some("192.0.2.1".parse().unwrap());
+            let handshake = transport == Transport::Tls;
+            clients.admit(address, (transport, handshake), &limits)
+        };
+        let told = |permit: &Permit| {
+            let polled = pin!(permit.must_end()).poll(&mut Context::from_waker(Waker::noop()));
+            polled.is_ready()
+        };
+        let mut halves: Vec<_> = (0..4).map(|_| admit(Transport::Tls).unwrap()).collect();
+        assert!(!halves.iter().any(told), "there is room");
+        // One more: the oldest has to go, and counts until it does.
+        halves.push(admit(Transport::Tls).unwrap());
+        assert!(told(&halves[0]));
+        assert!(!halves[1..].iter().any(told));
+        assert_eq!(clients.open(), 5);
+        drop(halves.remove(0));
+        let _plain = [(); 4].map(|()| admit(Transport::Tcp).unwrap());
+        assert!(!halves.iter().any(told), "there were four places left");
+        // Who is through has its place; the next one has to go for plain TCP.
+        halves[0].handshake_done();
+        let _last = admit(Transport::Tcp).unwrap();
+        assert_eq!(
+            halves.iter().map(told).collect::<Vec<_>>(),
+            [false, true, false, false]
+        );
+        halves.remove(1);
+        assert_eq!(clients.open(), 8);
+        halves.iter_mut().for_each(Permit::handshake_done);
+        assert_eq!(admit(Transport::Tls).err(), Some(Refusal::Connections));
     }
 }

@@ -29,8 +29,8 @@ impl From<&TcpLimitsConfig> for TcpLimits {
         Self {
             connections: *config.connections,
             connections_per_client: *config.connections_per_client,
-            idle: *config.idle,
-            progress: *config.progress,
+            idle: **config.idle,
+            progress: **config.progress,
             queries: *config.queries,
         }
     }

@@ -107,6 +107,8 @@ impl Worker {
                     if leaving {
                         return;
                     }
+                    // Else what was replaced would take memory until somebody asks.
+                    state.load();
                 }
                 Err(error) => {
                     tracing::error!(%error, "cannot receive");

@@ -10,7 +10,8 @@ use domain::base::Message;
 use super::journal::Since;
 use super::out::{Outgoing, TooLong};
 use super::request::{NOTIFY, now};
-use super::told::{Outcome, Slot};
+use super::slots::Slot;
+use super::told::Outcome;
 use super::tsig::{Chain, Rejected, error_answer, question, verify_request};
 use crate::answer::{Limits, Responded};
 use crate::serve::Shared;
@@ -20,6 +21,7 @@ use crate::wire::{
     Edns, Flags, HEADER, Header, PLAIN_UDP, Parsed, Query, QueryName, WANTS_DNSSEC, opt_record,
     parse, rcode,
 };
+use crate::zone::shown;
 
 /// A packet, and who has sent it.
 pub(crate) struct Asked<'a> {
@@ -121,7 +123,12 @@ pub(crate) fn reply(
         shared,
         state,
         client: asked.client,
-        limits: asked.limits,
+        limits: Limits {
+            appended: chain
+                .as_ref()
+                .map_or(0, |chain| chain.key().record_length()),
+            ..asked.limits
+        },
         takes_transfers: asked.takes_transfers,
         chain,
     };
@@ -212,7 +219,7 @@ impl Slow<'_> {
         };
         let key = self.chain.as_ref().map(|chain| &chain.key().name);
         if !rules.may_notify(self.client, key) {
-            tracing::debug!(client = %self.client, zone = ?name, "NOTIFY from somebody who is no primary");
+            tracing::debug!(client = %self.client, zone = %shown(name.wire()), "NOTIFY from somebody who is no primary");
             return error(rcode::REFUSED);
         }
         secondary.hear_of(serial_in(packet, Section::Answer));
@@ -271,11 +278,11 @@ impl Slow<'_> {
             };
         }
         let limits = self.state.transfers.outgoing;
-        let Some(slot) = told.begin(limits.concurrent) else {
+        let Some(slot) = told.slots.begin(self.client, &limits) else {
             tracing::warn!(zone, client = %self.client, "too many transfers at a time");
             return self.refuse(packet, rcode::SERVFAIL, out);
         };
-        tracing::info!(zone, client = %self.client, serial = version.serial(), since = ?serial, "a transfer begins");
+        tracing::info!(zone, client = %self.client, serial = version.serial(), since = serial, "a transfer begins");
         let sends = match since {
             Since::Whole => Outcome::Whole,
             Since::UpToDate | Since::Steps(_) => Outcome::Changes,

@@ -67,6 +67,8 @@ pub struct TransfersConfig {
     pub state: Option<Located<PathBuf>>,
     /// Transfers to others at a time; what is beyond gets SERVFAIL and may ask again.
     pub concurrent: Located<u32>,
+    /// Those of one client: an IPv4 address, or an IPv6 /64. No other server waits for one that does not read.
+    pub concurrent_per_client: Located<u32>,
     /// Octets a second of each transfer to others; as fast as they are taken when it is not set.
     pub rate: Option<Located<Size>>,
     /// Records of past changes that are kept for each zone, so that only changes are transferred (IXFR).
@@ -74,9 +76,9 @@ pub struct TransfersConfig {
     /// The most records that a zone from a primary may have.
     pub records: Located<u32>,
     /// The most octets that a transfer from a primary may have.
-    pub size: Size,
+    pub size: Located<Size>,
     /// A transfer from a primary is given up after so long, and after `tcp.progress` without a message.
-    pub within: Period,
+    pub within: Located<Period>,
 }
 
 impl Default for TransfersConfig {
@@ -84,11 +86,12 @@ impl Default for TransfersConfig {
         Self {
             state: None,
             concurrent: Located::nowhere(10),
+            concurrent_per_client: Located::nowhere(5),
             rate: None,
             journal: Located::nowhere(100_000),
             records: Located::nowhere(5_000_000),
-            size: Size::from_kib(512 * 1024),
-            within: Period::from_secs(600),
+            size: Located::nowhere(Size::from_kib(512 * 1024)),
+            within: Located::nowhere(Period::from_secs(600)),
         }
     }
 }

@@ -59,10 +59,10 @@ impl Key {
         self.hmac.algorithm().digest_algorithm().output_len()
     }
 
-    /// The most octets that a TSIG record of this key has.
+    /// The octets of a TSIG record of this key that tells no error.
     pub(super) fn record_length(&self) -> usize {
-        // Type, class, TTL and length; time, fudge, lengths, id, error; the time of an error.
-        self.name.len() + 10 + self.algorithm.wire().len() + 16 + self.length() + 6
+        // Type, class, TTL and length; time, fudge, lengths, id, error.
+        self.name.len() + 10 + self.algorithm.wire().len() + 16 + self.length()
     }
 }
 

@@ -20,6 +20,7 @@ mod request;
 mod rules;
 mod schedule;
 mod secondary;
+mod slots;
 mod store;
 mod told;
 pub mod tsig;

@@ -33,6 +33,14 @@ pub(super) enum PullError {
     /// What came is of no use.
     #[error(transparent)]
     Wrong(#[from] Wrong),
+    /// It has sent a version that is not later than ours, whatever it has said before.
+    #[error("it sends serial {theirs}, which is not later than {ours}: the copy stays")]
+    NotLater {
+        /// What came.
+        theirs: u32,
+        /// What is there.
+        ours: u32,
+    },
     /// It is not an authority for the zone.
     #[error("it is no authority for the zone")]
     NoAuthority,
@@ -65,7 +73,7 @@ impl PullError {
                 matches!(wrong, Wrong::Code(_) | Wrong::Broken(_) | Wrong::Misfit(_))
             }
             Self::Io(error) => error.kind() == io::ErrorKind::UnexpectedEof,
-            Self::Slow | Self::TooLong | Self::NoAuthority => false,
+            Self::Slow | Self::TooLong | Self::NotLater { .. } | Self::NoAuthority => false,
         }
     }
 }

@@ -65,6 +65,7 @@ pub(super) struct Peer {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct OutgoingLimits {
     pub(super) concurrent: u32,
+    pub(super) concurrent_per_client: u32,
     /// In octets a second.
     pub(super) rate: Option<u64>,
 }
@@ -129,14 +130,6 @@ impl Transfers {
         mistakes: &mut Vec<Diagnostic>,
     ) -> Self {
         let limits = &config.transfers;
-        for limit in [&limits.concurrent, &limits.records] {
-            if **limit == 0 {
-                mistakes.push(limit.wrong("must be 1 at least"));
-            }
-        }
-        if let Some(rate) = limits.rate.as_ref().filter(|rate| rate.bytes() < 1024) {
-            mistakes.push(rate.wrong("must be 1KiB at least"));
-        }
         let keys = key::compile(&config.tsig, mistakes);
         let mut zones = BTreeMap::new();
         for zone in &config.zone {
@@ -152,6 +145,7 @@ impl Transfers {
             zones,
             outgoing: OutgoingLimits {
                 concurrent: *limits.concurrent,
+                concurrent_per_client: *limits.concurrent_per_client,
                 rate: limits.rate.as_ref().map(|rate| rate.bytes()),
             },
             incoming: IncomingLimits {
@@ -159,8 +153,8 @@ impl Transfers {
                     records: *limits.records as usize,
                     octets: limits.size.bytes(),
                 },
-                within: *limits.within,
-                progress: *config.tcp.progress,
+                within: **limits.within,
+                progress: **config.tcp.progress,
             },
             journal: *limits.journal as usize,
         }
@@ -171,8 +165,13 @@ impl Transfers {
         self.sources().next().is_some()
     }
 
+    /// Whether other servers get any zone.
+    pub(crate) fn tell_any(&self) -> bool {
+        self.zones.values().any(Rules::is_told)
+    }
+
     /// What other servers do not get with a zone, which is probably not known.
-    pub(crate) fn warnings(&self, config: &Config, zones: &[Zone]) -> Vec<Diagnostic> {
+    pub(crate) fn warnings(&self, config: &Config, zones: &[Arc<Zone>]) -> Vec<Diagnostic> {
         let is_told = |apex: &Name| self.zones.get(apex).is_some_and(Rules::is_told);
         let signed = config.zone.iter().filter_map(|zone| {
             let dnssec = zone.dnssec.as_ref()?;
@@ -182,7 +181,7 @@ impl Transfers {
         });
         let copied = zones.iter().filter(|zone| is_told(&zone.apex));
         let aliases = copied
-            .flat_map(Zone::sets)
+            .flat_map(|zone| zone.sets())
             .filter(|(_, set)| set.rtype == ALIAS);
         let aliases = aliases.map(|(owner, set)| {
             let what = format!("other servers get this zone without the ALIAS record of `{owner}`, and its addresses");
@@ -313,6 +312,9 @@ fn peer(config: &PeerConfig, keys: &Keys, mistakes: &mut Vec<Diagnostic>) -> Pee
             *config.address, **from
         );
         mistakes.push(from.wrong(what).help("both are IPv4, or both IPv6"));
+    }
+    if config.address.port() == 0 {
+        mistakes.push(config.address.wrong("a port is from 1 to 65535"));
     }
     Peer {
         address: *config.address,

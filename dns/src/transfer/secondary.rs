@@ -215,7 +215,7 @@ impl Secondary {
             heard: Some(heard),
             failures: 0,
         };
-        held.zone = Some(Arc::new(zone));
+        held.zone = Some(zone);
         held.version = Some(Arc::new(version));
         Ok(())
     }
@@ -357,6 +357,7 @@ impl Secondary {
                 return Ok(None);
             }
         }
+        let ours = version.as_ref().map(|version| version.serial());
         let first = fetch(&self.apex, peer, version.clone(), limits).await;
         let got = match first {
             // Not every server has changes, and not every change fits.
@@ -366,11 +367,16 @@ impl Secondary {
             }
             outcome => outcome?,
         };
-        Ok(match got {
-            Got::UpToDate => None,
-            Got::Changed(version) => Some((version, Form::Changes)),
-            Got::Whole(version) => Some((version, Form::Whole)),
-        })
+        let (version, form) = match got {
+            Got::UpToDate => return Ok(None),
+            Got::Changed(version) => (version, Form::Changes),
+            Got::Whole(version) => (version, Form::Whole),
+        };
+        let theirs = version.serial();
+        match ours {
+            Some(ours) if !is_newer(theirs, ours) => Err(PullError::NotLater { theirs, ours }),
+            _ => Ok(Some((version, form))),
+        }
     }
 
     /// Takes a version that is sound.
@@ -401,17 +407,14 @@ impl Secondary {
     }
 
     /// Notes that a primary was heard, and a new version.
-    fn heard(&self, new: Option<(Arc<Version>, Zone, Form)>) -> SystemTime {
+    fn heard(&self, new: Option<(Arc<Version>, Arc<Zone>, Form)>) -> SystemTime {
         let now = SystemTime::now();
         // Freed after the lock: that takes long for a large zone.
         let _before;
         let mut held = self.lock();
         if let Some((version, zone, form)) = new {
             held.schedule.times = version.soa.times();
-            _before = (
-                held.zone.replace(Arc::new(zone)),
-                held.version.replace(version),
-            );
+            _before = (held.zone.replace(zone), held.version.replace(version));
             match form {
                 Form::Whole => held.whole += 1,
                 Form::Changes => held.changes += 1,
@@ -458,8 +461,9 @@ async fn keep(secondary: Arc<Secondary>, learned: Weak<Learned>, looks: Arc<Sema
     }
 }
 /// The records of a version, when all of them can be answered: a set that is longer than a message cannot.
-fn judge(version: &Version) -> Result<Zone, String> {
+fn judge(version: &Version) -> Result<Arc<Zone>, String> {
     let zone = zone::judge_received(version.to_zone(Default::default()))?;
+    let zone = Arc::new(zone);
     answer::compile(std::slice::from_ref(&zone), Arc::new(NoPolicies)).map_err(|mistakes| {
         let first = mistakes.into_iter().next();
         first.map_or_else(String::new, |mistake| mistake.message)

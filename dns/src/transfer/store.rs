@@ -16,12 +16,12 @@ use super::out::Outgoing;
 use super::receive::{Got, Limits, Receiver};
 use super::version::Version;
 use crate::wire::{IN, rtype};
-use crate::zone::Name;
+use crate::zone::{Name, file_name};
 
 /// The file of a zone.
 pub(super) fn path(folder: &Path, apex: &Name) -> PathBuf {
     let name = apex.to_string().replace('/', "\\047");
-    folder.join(format!("{name}axfr"))
+    folder.join(file_name(&name, "axfr"))
 }
 
 /// Reads a copy, and when its primary was heard last; none when there is none.
@@ -132,6 +132,21 @@ mod tests {
         assert_eq!(mode(&file), 0o600);
         let (kept, _) = read(&file, &apex).unwrap().unwrap();
         assert_eq!(kept.serial(), 7);
+    }
+
+    #[test]
+    fn a_zone_with_the_longest_name_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let label = "x".repeat(61);
+        let longest = format!("{label}.{label}.{label}.{label}");
+        let apex = Name::from_text(&longest.replace('x', "\\200")).unwrap();
+        let soa = Entry {
+            owner: apex.clone(),
+            ..version(7).soa
+        };
+        let file = path(folder.path(), &apex);
+        write(&file, &Version::new(soa, Vec::new())).unwrap();
+        assert_eq!(read(&file, &apex).unwrap().unwrap().0.serial(), 7);
     }
 
     #[test]

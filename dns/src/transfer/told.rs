@@ -1,13 +1,14 @@
 //! The zones that others may copy: their versions, word of them, and the transfers that run.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::journal::{Change, Journal, News, Since};
 use super::notify::Notifier;
 use super::rules::Rules;
 use super::secondary::Secondaries;
+use super::slots::Slots;
 use super::version::Version;
 use crate::answer::{Choose, NoPolicies};
 use crate::state::State;
@@ -18,7 +19,7 @@ use crate::zone::{Name, Zone};
 pub(crate) struct Told {
     journals: Mutex<Journals>,
     notifier: Notifier,
-    running: Arc<AtomicU32>,
+    pub(super) slots: Slots,
     outcomes: [AtomicU64; 4],
 }
 
@@ -26,12 +27,8 @@ pub(crate) struct Told {
 struct Journals {
     by_zone: BTreeMap<Name, Journal>,
     /// The configured zones that the journals know, so that they are not looked at again.
-    seen: Option<Arc<[Zone]>>,
+    seen: Option<Arc<[Arc<Zone>]>>,
 }
-
-/// A transfer that runs; it counts until this is dropped.
-#[derive(Debug)]
-pub(super) struct Slot(Arc<AtomicU32>);
 
 /// How a request for a transfer ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,12 +50,6 @@ impl Outcome {
         (Self::Cut, "cut"),
         (Self::Refused, "refused"),
     ];
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
-    }
 }
 
 impl Told {
@@ -144,13 +135,6 @@ impl Told {
         Some((journal.current().clone(), since))
     }
 
-    /// Lets a transfer begin, if there are not too many.
-    pub(super) fn begin(&self, most: u32) -> Option<Slot> {
-        let before = self.running.fetch_add(1, Relaxed);
-        let slot = Slot(self.running.clone());
-        (before < most).then_some(slot)
-    }
-
     /// Counts a transfer.
     pub(crate) fn count(&self, outcome: Outcome) {
         self.outcomes[outcome as usize].fetch_add(1, Relaxed);
@@ -163,7 +147,7 @@ impl Told {
 
     /// How many run.
     pub(crate) fn running(&self) -> u32 {
-        self.running.load(Relaxed)
+        self.slots.running()
     }
 
     /// The versions of zones that others may copy.

@@ -98,6 +98,17 @@ pub struct Chain {
     /// Whether the next is the first after the request: then all variables are signed.
     first: bool,
     unsigned: u32,
+    /// Of answers; none for requests, which are signed with the ID that they have.
+    ids: Option<Ids>,
+}
+
+/// The IDs of a request, which differ where it came through a forwarder (RFC 8945, 5.5).
+#[derive(Clone, Copy, Debug)]
+struct Ids {
+    /// In its header, and so in the answer's.
+    header: u16,
+    /// That it was signed with, and so the answer too.
+    original: u16,
 }
 
 impl Chain {
@@ -108,19 +119,24 @@ impl Chain {
             context: hmac::Context::with_key(&key.hmac),
             first: true,
             unsigned: 0,
+            ids: None,
         };
         chain.sign(message, now);
         chain.first = true;
         chain
     }
 
-    /// A chain that continues a signature.
-    fn after(key: &Arc<Key>, mac: &[u8]) -> Self {
+    /// The chain of the answers to a request.
+    fn after(key: &Arc<Key>, signature: &Signature, request: &[u8]) -> Self {
         Self {
             key: key.clone(),
-            context: with_mac(key, mac),
+            context: with_mac(key, &signature.mac),
             first: true,
             unsigned: 0,
+            ids: Some(Ids {
+                header: id_of(request),
+                original: signature.original_id,
+            }),
         }
     }
 
@@ -129,16 +145,22 @@ impl Chain {
         &self.key
     }
 
-    /// Signs the next message: it grows by a record.
+    /// Signs the next message: it grows by a record. An answer gets the ID of its request.
     pub fn sign(&mut self, message: &mut Vec<u8>, now: u64) {
+        if let Some(ids) = self.ids {
+            message[..2].copy_from_slice(&ids.original.to_be_bytes());
+        }
         let variables = Variables {
             time: now,
             fudge: FUDGE,
             ..Variables::default()
         };
         let mac = self.mac_of(&[message], &variables);
-        let id = u16::from_be_bytes([message[0], message[1]]);
+        let id = id_of(message);
         append(&self.key, &variables, mac.as_ref(), id, message);
+        if let Some(ids) = self.ids {
+            message[..2].copy_from_slice(&ids.header.to_be_bytes());
+        }
         self.continue_after(mac.as_ref());
     }
 
@@ -234,7 +256,7 @@ pub(super) fn verify_request(
     let in_time = signature.variables.is_now(now);
     let why = match judged {
         Ok(()) if in_time => {
-            let chain = Chain::after(key, &signature.mac);
+            let chain = Chain::after(key, &signature, message);
             return Ok(Some((chain, stripped)));
         }
         Ok(()) => Why::Time,
@@ -280,8 +302,9 @@ impl Signature {
             },
             ..self.variables
         };
-        let answer = error_answer(request, rcode::NOTAUTH, size);
-        let mac = Chain::after(key, &self.mac).mac_of(&[&answer], &variables);
+        let mut answer = error_answer(request, rcode::NOTAUTH, size);
+        answer[..2].copy_from_slice(&self.original_id.to_be_bytes());
+        let mac = Chain::after(key, &self, request).mac_of(&[&answer], &variables);
         let mut record = Vec::new();
         let id = self.original_id;
         write(
@@ -395,6 +418,11 @@ fn find(message: &[u8]) -> Result<Option<Signature>, Why> {
             },
         }));
     }
+}
+
+/// The ID in the header of a message that has one.
+fn id_of(message: &[u8]) -> u16 {
+    u16::from_be_bytes([message[0], message[1]])
 }
 
 /// The message as it was before it was signed.

@@ -8,7 +8,7 @@ use chassis::config::Place;
 
 use crate::answer::Choose;
 use crate::wire::rtype::{ALIAS, SOA};
-use crate::zone::{Name, Record, RecordSet, Zone};
+use crate::zone::{Name, Record, RecordSet, Sets, Zone};
 
 /// A record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,12 +123,12 @@ impl Version {
                 .into_iter()
                 .flat_map(|id| chooser.variants(id, set.rtype));
             let written = set.records.iter().map(|record| record.data.clone());
-            for data in written.chain(chosen.flatten()) {
+            for data in written.chain(chosen.flatten().map(Into::into)) {
                 let entry = Entry {
                     owner: owner.clone(),
                     rtype: set.rtype,
                     ttl: set.ttl,
-                    data: data.into(),
+                    data,
                 };
                 match set.rtype {
                     SOA => soa = Some(entry),
@@ -141,10 +141,10 @@ impl Version {
 
     /// The records as a zone. Sets get the least TTL of their records (RFC 2181, 5.2).
     pub fn to_zone(&self, place: Place) -> Zone {
-        let mut names: BTreeMap<Name, BTreeMap<u16, RecordSet>> = BTreeMap::new();
+        let mut names: BTreeMap<Name, Sets> = BTreeMap::new();
         for entry in self.records.iter().chain([&self.soa]) {
             let sets = names.entry(entry.owner.clone()).or_default();
-            let set = sets.entry(entry.rtype).or_insert_with(|| RecordSet {
+            let set = sets.of_or(entry.rtype, || RecordSet {
                 rtype: entry.rtype,
                 ttl: entry.ttl,
                 place,
@@ -152,8 +152,8 @@ impl Version {
                 policy: None,
             });
             set.ttl = set.ttl.min(entry.ttl);
-            set.records.push(Record {
-                data: entry.data.to_vec(),
+            set.add(Record {
+                data: entry.data.clone(),
                 place,
             });
         }

@@ -12,22 +12,56 @@ pub(super) fn judge(zone: &Zone, read: &mut Read) {
     } = read;
     apex(zone, mistakes);
     for (name, sets) in &zone.names {
-        let sole = sets.values().find(|set| set.rtype == CNAME);
+        let sole = sets.of(CNAME);
         if let Some(cname) = sole {
-            alone(name, cname, sets.values(), mistakes);
+            alone(name, cname, sets.iter(), mistakes);
         }
-        if sets.contains_key(&ALIAS) {
-            instead_of_addresses(name, sets.values(), mistakes);
+        if sets.of(ALIAS).is_some() {
+            instead_of_addresses(name, sets.iter(), mistakes);
         }
-        for set in sets.values() {
+        for set in sets {
             one_of_a_kind(zone, name, set, mistakes);
         }
         if let Some(cut) = zone.cut(name) {
-            hidden(zone, name, cut, sets.values(), warnings);
+            hidden(zone, name, cut, sets.iter(), warnings);
         }
     }
     targets(zone, mistakes, warnings);
 }
+
+/// Finds DS records that no validator can use: they stand at delegations, on the parent's side (RFC 4035, 2.4). Not of zones
+/// that come from primaries, whose other servers answer with them too.
+pub(super) fn judge_delegations(zone: &Zone, mistakes: &mut Vec<Diagnostic>) {
+    for (name, set) in zone.sets().filter(|(_, set)| set.rtype == DS) {
+        if *name == zone.apex {
+            let what = format!("the DS records of `{name}` stand in the zone above it");
+            let help = "here are the keys that they tell of";
+            mistakes.push(Diagnostic::new(set.place, what).help(help));
+        } else if zone.set(name, NS).is_none() {
+            let what = format!("`{name}` has DS records and no NS records");
+            let help =
+                "a DS record tells of the keys of a zone that is delegated: add its NS records";
+            mistakes.push(Diagnostic::new(set.place, what).help(help));
+        }
+        for record in &set.records {
+            // Tag, algorithm and type of the digest come before it (RFC 4034, 5.1).
+            let [_, _, _, kind, digest @ ..] = &record.data[..] else {
+                continue;
+            };
+            let known = DIGESTS.iter().find(|(number, ..)| number == kind);
+            if let Some((_, name, octets)) = known.filter(|(.., octets)| *octets != digest.len()) {
+                let found = digest.len();
+                let what = format!(
+                    "a digest of type {kind} ({name}) has {octets} octets, and this one has {found}"
+                );
+                mistakes.push(Diagnostic::new(record.place, what));
+            }
+        }
+    }
+}
+
+/// Types of digests with their lengths in octets (RFC 3658, RFC 4509, RFC 6605).
+const DIGESTS: [(u8, &str, usize); 3] = [(1, "SHA-1", 20), (2, "SHA-256", 32), (4, "SHA-384", 48)];
 
 fn apex(zone: &Zone, mistakes: &mut Vec<Diagnostic>) {
     for (rtype, what) in [(SOA, "SOA record"), (NS, "NS records")] {

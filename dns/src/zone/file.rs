@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use chassis::config::{Diagnostic, Place};
 
 use super::Name;
+use super::binary::Binary;
 use super::read::Collector;
-use super::scan::{Item, ScanError, scan};
+use super::scan::{Item, MOST_TOLD, ScanError, scan};
 
 /// Files may include each other so deep.
 const DEEPEST: usize = 8;
@@ -19,9 +20,12 @@ pub(super) fn read(path: &Path, named_at: Place, zone: &mut Collector<'_>) {
 
 fn read_at(path: &Path, named_at: Place, origin: &Name, depth: usize, zone: &mut Collector<'_>) {
     let bytes = std::fs::read(path);
+    let binary = bytes.as_deref().ok().and_then(Binary::find);
     // Also a file that is missing is one to watch: it may come back.
-    let text = bytes.as_deref().map(String::from_utf8_lossy);
-    let text = text.unwrap_or_default().into_owned();
+    let text = match &binary {
+        Some(binary) => binary.shown.clone(),
+        None => String::from_utf8_lossy(bytes.as_deref().unwrap_or_default()).into_owned(),
+    };
     let file = zone.sources.add(path.to_owned(), &text);
     let bytes = match bytes {
         Ok(bytes) => bytes,
@@ -30,10 +34,17 @@ fn read_at(path: &Path, named_at: Place, origin: &Name, depth: usize, zone: &mut
             return zone.wrong(Diagnostic::new(named_at, what));
         }
     };
-    let mut items = Vec::new();
-    let outcome = scan(&bytes, origin, |line, item| items.push((line, item)));
+    if let Some(Binary { octet, at, .. }) = binary {
+        let what = format!(
+            "{} is not text: it has the octet 0x{octet:02x}",
+            path.display()
+        );
+        let help = "a zone file is text (RFC 1035, 5); a copy of a server's own may be in a form of its own";
+        let place = Place::new(file, at..at + Binary::STAND_IN.len_utf8());
+        return zone.wrong(Diagnostic::new(place, what).help(help));
+    }
     let lines = Lines::new(&text);
-    for (line, item) in items {
+    let outcome = scan(&bytes, origin, |line, item| {
         let place = Place::new(file, lines.entry(line));
         match item {
             Item::Record(record) => zone.add(record, place),
@@ -47,12 +58,14 @@ fn read_at(path: &Path, named_at: Place, origin: &Name, depth: usize, zone: &mut
                 read_at(&folder.join(included), place, origin, depth + 1, zone);
             }
         }
-    }
-    for error in outcome.err().into_iter().flatten() {
-        zone.wrong(Diagnostic::new(
-            lines.place_of(file, &error),
-            in_words(&error.message),
-        ));
+    });
+    let errors = outcome.err().unwrap_or_default();
+    for (number, error) in errors.iter().enumerate() {
+        let mistake = Diagnostic::new(lines.place_of(file, error), in_words(&error.message));
+        zone.wrong(match number + 1 == MOST_TOLD {
+            true => mistake.help("there may be more: no more of a file are told at a time"),
+            false => mistake,
+        });
     }
 }
 
@@ -107,6 +120,9 @@ impl<'a> Lines<'a> {
         let number = error.line.saturating_sub(1).min(self.starts.len() - 1);
         let line = self.line(number).unwrap_or_default();
         let column = floor(line, error.column.saturating_sub(1).min(line.len()));
+        // The reader may have read a part of the word.
+        let word = line[..column].rfind(|char: char| char.is_whitespace() || "()".contains(char));
+        let column = word.map_or(0, |at| at + 1);
         let length = line[column..]
             .find(char::is_whitespace)
             .unwrap_or(line.len() - column);
@@ -126,6 +142,8 @@ fn floor(line: &str, at: usize) -> usize {
 /// What the reader of zone files says, for who has written one.
 fn in_words(message: &str) -> String {
     match message {
+        other if other.starts_with("different class") => "only the class IN is served".to_owned(),
+        "trailing tokens" => "nothing more is expected in this entry".to_owned(),
         "expected rtype" => "expected a type of records, a TTL in seconds, or IN".to_owned(),
         other => other.to_owned(),
     }

@@ -4,6 +4,7 @@
 //! [[zone]] -> file (scan) and records (table) -> Zone -> check: mistakes and warnings
 //! ```
 
+mod binary;
 mod check;
 mod fields;
 mod file;
@@ -14,6 +15,8 @@ mod read;
 mod scan;
 mod set;
 mod soa;
+mod spelling;
+mod stored;
 mod table;
 mod tokens;
 
@@ -25,7 +28,8 @@ pub use self::name::{Name, labels, parent, shown, suffixes};
 pub(crate) use self::read::judge_received;
 pub use self::read::{Read, read};
 pub(crate) use self::set::name_end;
-pub use self::set::{Record, RecordSet};
+pub use self::set::{Record, RecordSet, Sets};
+pub(crate) use self::stored::file_name;
 
 use crate::wire::rtype;
 
@@ -37,19 +41,19 @@ pub struct Zone {
     /// Where it is configured.
     pub place: Place,
     /// Record sets, by name and type. Empty non-terminals are not in it.
-    pub names: BTreeMap<Name, BTreeMap<u16, RecordSet>>,
+    pub names: BTreeMap<Name, Sets>,
 }
 
 impl Zone {
     /// The record set of a name and type.
     pub fn set(&self, name: &[u8], rtype: u16) -> Option<&RecordSet> {
-        self.names.get(name)?.get(&rtype)
+        self.names.get(name)?.of(rtype)
     }
 
     /// Every record set, with its name.
     pub fn sets(&self) -> impl Iterator<Item = (&Name, &RecordSet)> {
         let names = self.names.iter();
-        names.flat_map(|(name, sets)| sets.values().map(move |set| (name, set)))
+        names.flat_map(|(name, sets)| sets.iter().map(move |set| (name, set)))
     }
 
     /// The name at or above `name` where a delegation or a DNAME takes over, nearest to the apex. A

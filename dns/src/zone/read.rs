@@ -1,19 +1,20 @@
 //! Reads the zones of a configuration.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use chassis::config::{Diagnostic, Located, Place, Sources};
 
 use super::scan::ScannedItem;
-use super::{Name, Record, RecordSet, Zone, check, file, table};
+use super::{Name, Record, RecordSet, Sets, Zone, check, file, soa, table};
 use crate::config::ZoneConfig;
 
 /// The zones that could be read.
 #[derive(Debug, Default)]
 pub struct Read {
     /// Those without a mistake.
-    pub zones: Vec<Zone>,
+    pub zones: Vec<Arc<Zone>>,
     /// What is wrong; then nothing of it may serve.
     pub mistakes: Vec<Diagnostic>,
     /// What is sound, but probably not meant.
@@ -36,11 +37,11 @@ pub fn read(configs: &[ZoneConfig], sources: &mut Sources) -> Read {
             continue;
         }
         if !config.primary.is_empty() {
-            read.zones.push(Zone {
+            read.zones.push(Arc::new(Zone {
                 apex,
                 place: config.name.place(),
                 names: BTreeMap::new(),
-            });
+            }));
             continue;
         }
         let mistakes = read.mistakes.len();
@@ -67,8 +68,9 @@ pub fn read(configs: &[ZoneConfig], sources: &mut Sources) -> Read {
         // Of what could not be read, much is missing.
         if read.mistakes.len() == mistakes {
             check::judge(&zone, &mut read);
+            check::judge_delegations(&zone, &mut read.mistakes);
         }
-        read.zones.push(zone);
+        read.zones.push(Arc::new(zone));
     }
     read
 }
@@ -103,9 +105,11 @@ fn last_change(sources: &Sources) -> u32 {
 }
 
 fn apex(name: &Located<String>, mistakes: &mut Vec<Diagnostic>) -> Option<Name> {
-    let apex = Name::from_text(name);
+    let judged = soa::spelled(name);
+    let apex = judged.is_ok().then(|| Name::from_text(name)).flatten();
     if apex.is_none() {
-        mistakes.push(name.wrong(format!("`{}` is not a name", **name)));
+        let not_one = || name.wrong(format!("`{}` is not a name", **name));
+        mistakes.push(judged.err().unwrap_or_else(not_one));
     }
     apex
 }
@@ -113,7 +117,7 @@ fn apex(name: &Located<String>, mistakes: &mut Vec<Diagnostic>) -> Option<Name> 
 /// Collects the records of one zone.
 pub(super) struct Collector<'a> {
     pub(super) apex: Name,
-    names: BTreeMap<Name, BTreeMap<u16, RecordSet>>,
+    names: BTreeMap<Name, Sets>,
     pub(super) sources: &'a mut Sources,
     read: &'a mut Read,
 }
@@ -160,7 +164,7 @@ impl Collector<'_> {
         let (before, least) = (set.ttl, set.ttl.min(ttl));
         set.ttl = least;
         if !twice {
-            set.records.push(Record { data, place });
+            set.add(Record { data, place });
         }
         // RFC 2181, 5 and 5.2.
         if twice {
@@ -190,7 +194,7 @@ impl Collector<'_> {
         let shown = owner.to_string();
         let set = self.set(owner, rtype, ttl, place);
         let free = set.records.is_empty() && set.policy.is_none();
-        set.policy = Some(policy);
+        set.policy = Some(Box::new(policy));
         if !free {
             let what = format!("`{shown}` has {kind} records already");
             self.wrong(Diagnostic::new(place, what));
@@ -209,7 +213,7 @@ impl Collector<'_> {
 
     fn set(&mut self, owner: Name, rtype: u16, ttl: u32, place: Place) -> &mut RecordSet {
         let sets = self.names.entry(owner).or_default();
-        sets.entry(rtype).or_insert_with(|| RecordSet {
+        sets.of_or(rtype, || RecordSet {
             rtype,
             ttl,
             place,

@@ -1,14 +1,17 @@
 //! RFC 1035 text to records, by the crate `domain`.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use domain::base::iana::Class;
 use domain::base::name::{Name as Scanned, ToName};
 use domain::base::rdata::ComposeRecordData;
 use domain::zonefile::inplace::{Entry, ScannedRecord, Zonefile};
 
-use super::Name;
 use super::generate::expand;
-use super::tokens::{WrittenOut, write_out};
+use super::tokens::{PRIVATE, WrittenOut, absolute, entry_end, write_out};
+use super::{Name, name_end};
+use crate::wire::rtype;
 
 /// What stands in a zone file.
 #[derive(Debug)]
@@ -27,7 +30,7 @@ pub(super) struct ScannedItem {
     pub(super) rtype: u16,
     pub(super) ttl: u32,
     /// In wire form, not compressed.
-    pub(super) data: Vec<u8>,
+    pub(super) data: Box<[u8]>,
 }
 
 /// What cannot be read.
@@ -42,21 +45,21 @@ pub(super) struct ScanError {
     pub(super) message: String,
 }
 
+/// Mistakes of a text that are told at a time.
+pub(super) const MOST_TOLD: usize = 20;
+
 /// Reads text; each item comes with the number of the line where it begins, or of a blank one before it,
 /// from 0.
 ///
 /// # Errors
-/// What cannot be read, in the order of lines.
+/// What cannot be read, in the order of lines; at most [`MOST_TOLD`].
 pub(super) fn scan(
     text: &[u8],
     origin: &Name,
     mut take: impl FnMut(usize, Item),
 ) -> Result<(), Vec<ScanError>> {
     let written = write_out(text, &origin.to_string());
-    let mut errors: Vec<ScanError> = read(&written.text, origin, &mut take)
-        .err()
-        .into_iter()
-        .collect();
+    let mut errors = read(&written, origin, &mut take);
     let WrittenOut {
         generates,
         mistakes,
@@ -73,58 +76,164 @@ pub(super) fn scan(
         let records = expand(generate).and_then(|records| {
             let origin = origin.ok_or("the origin is not a name")?;
             let written = write_out(records.as_bytes(), &origin.to_string());
-            match written.mistakes.into_iter().next() {
-                Some((_, why)) => Err(why),
+            match written.mistakes.first() {
+                Some((_, why)) => Err(why.clone()),
                 None => {
                     let mut generated = |_, item| {
                         if let Item::Record(record) = item {
                             take(line, Item::Generated(record));
                         }
                     };
-                    read(&written.text, &origin, &mut generated).map_err(|error| error.message)
+                    let errors = read(&written, &origin, &mut generated);
+                    let first = errors.into_iter().next();
+                    first.map_or(Ok(()), |error| Err(error.message))
                 }
             }
         });
         let wrong = |why| at_octet(text, generate.at, format!("$GENERATE: {why}"));
         errors.extend(records.err().map(wrong));
     }
-    errors.sort_by_key(|error| error.line);
+    errors.sort_by_key(|error| (error.line, error.column));
+    errors.truncate(MOST_TOLD);
     match errors.is_empty() {
         true => Ok(()),
         false => Err(errors),
     }
 }
 
-/// Reads what is written out.
-fn read(text: &[u8], origin: &Name, take: &mut dyn FnMut(usize, Item)) -> Result<(), ScanError> {
+/// Reads what is written out, and goes on behind what it cannot read.
+fn read(written: &WrittenOut, origin: &Name, take: &mut dyn FnMut(usize, Item)) -> Vec<ScanError> {
+    let mut errors: Vec<ScanError> = Vec::new();
+    let mut from = Start {
+        at: 0,
+        line: 0,
+        origin: origin.clone(),
+        owner: None,
+    };
+    while let Err((error, start)) = read_from(&written.text, &from, take) {
+        // Where an entry begins is where the one before may have been found wrong.
+        let is_known = errors.last() == Some(&error);
+        let at = behind(&written.text, from.at.max(start), &error);
+        from = from.moved(written, at);
+        if !is_known {
+            errors.push(error);
+        }
+        if errors.len() >= MOST_TOLD || at >= written.text.len() {
+            break;
+        }
+    }
+    errors
+}
+
+/// Where reading begins, and what holds there.
+struct Start {
+    at: usize,
+    /// From 0.
+    line: usize,
+    origin: Name,
+    /// Of the last record before.
+    owner: Option<Name>,
+}
+
+impl Start {
+    fn moved(mut self, written: &WrittenOut, at: usize) -> Self {
+        let passed = &written.text[self.at..at];
+        let origins = written.origins.iter().rev().filter(|(from, _)| *from <= at);
+        let mut origins = origins.filter_map(|(_, origin)| named(origin));
+        // An entry that cannot be read may have an owner, for those that follow.
+        let owner = |line: &[u8]| {
+            let end = line.iter().position(u8::is_ascii_whitespace);
+            named(&absolute(&line[..end?], self.origin.to_string().as_bytes()))
+        };
+        let is_owner = |line: &&[u8]| {
+            line.first()
+                .is_some_and(|first| !b" \t;$)\r".contains(first))
+        };
+        let mut lines = passed.split(|byte| *byte == b'\n').rev().filter(is_owner);
+        self.owner = lines.find_map(owner).or(self.owner);
+        self.origin = origins.next().unwrap_or(self.origin);
+        self.line += lines_in(passed);
+        self.at = at;
+        self
+    }
+}
+
+fn named(text: &[u8]) -> Option<Name> {
+    Name::from_text(std::str::from_utf8(text).ok()?)
+}
+
+/// Behind the entry that cannot be read, which begins at `start` or later.
+fn behind(text: &[u8], start: usize, error: &ScanError) -> usize {
+    let line = error.line.saturating_sub(1);
+    let mut at = start;
+    let mut number = lines_in(&text[..start]);
+    loop {
+        let end = entry_end(text, at);
+        let has_words = text[at..end].iter().any(|byte| !byte.is_ascii_whitespace());
+        number += lines_in(&text[at..end]);
+        // What is wrong with the last word of an entry is noticed at the beginning of the next line.
+        let is_passed = number > line || number == line && error.column <= 1 && has_words;
+        if is_passed || end >= text.len() {
+            return end;
+        }
+        at = end;
+    }
+}
+
+/// Reads until something cannot be read; then also where the last entry before it ends.
+fn read_from(
+    whole: &[u8],
+    from: &Start,
+    take: &mut dyn FnMut(usize, Item),
+) -> Result<(), (ScanError, usize)> {
+    // A record that is not taken: the next ones may have no owner of their own.
+    let owner = from.owner.as_ref();
+    let head = owner.map_or_else(String::new, |owner| {
+        format!("{owner} TYPE{PRIVATE} \\# 0\n")
+    });
+    let rest = &whole[from.at..];
+    let text = match head.is_empty() {
+        true => Cow::Borrowed(rest),
+        false => Cow::Owned([head.as_bytes(), rest].concat()),
+    };
     let mut file = Zonefile::with_capacity(text.len() + 1);
-    file.extend_from_slice(text);
+    file.extend_from_slice(&text);
     if !text.ends_with(b"\n") {
         file.extend_from_slice(b"\n");
     }
-    file.set_origin(to_scanned(origin)?);
+    file.set_origin(to_scanned(&from.origin).map_err(|error| (error, from.at))?);
     file.set_default_class(Class::IN);
+    // A line of the text, from 0, as one of the whole.
+    let in_whole = |line: usize| (line + from.line).saturating_sub(lines_in(head.as_bytes()));
     let (mut line, mut counted) = (0, 0);
     loop {
-        let start = next_line(text, file.current_offset().min(text.len()));
+        let start = next_line(&text, file.current_offset().min(text.len()));
         line += lines_in(&text[counted..start]);
         counted = start;
+        let failed = |error| (error, (from.at + start).saturating_sub(head.len()));
+        let at = in_whole(line);
         match file.next_entry() {
+            Ok(Some(Entry::Record(_))) if start < head.len() => {}
             Ok(Some(Entry::Record(record))) => {
-                let item = to_item(&record).map_err(|why| at_line(line, why))?;
-                take(line, Item::Record(item));
+                let item = to_item(&record).map_err(|why| failed(at_line(at, why)))?;
+                take(at, Item::Record(item));
             }
             Ok(Some(Entry::Include { path, origin })) => {
-                let origin = origin.map(|name| Name::from(name.as_slice()));
-                take(line, Item::Include(path.to_string(), origin));
+                let origin = origin.map(|name| name.as_slice().to_vec());
+                if origin.as_ref().is_some_and(|name| !is_whole(name)) {
+                    return Err(failed(at_line(at, TWO_DOTS)));
+                }
+                let origin = origin.map(Name::from_wire);
+                take(at, Item::Include(path.to_string(), origin));
             }
             Ok(None) => return Ok(()),
             Err(error) => {
                 let error = placed(&error.to_string());
-                return Err(ScanError {
-                    entry: line,
+                return Err(failed(ScanError {
+                    line: in_whole(error.line),
+                    entry: at,
                     ..error
-                });
+                }));
             }
         }
     }
@@ -169,16 +278,57 @@ fn to_item(record: &ScannedRecord) -> Result<ScannedItem, &'static str> {
     if record.class() != Class::IN {
         return Err("only the class IN is served");
     }
-    let owner = record.owner().to_name::<Vec<u8>>();
+    let owner = record.owner().to_name::<Vec<u8>>().into_octets();
     let mut data = Vec::new();
     let composed = record.data().compose_rdata(&mut data);
     composed.map_err(|_| "the record is too long")?;
+    let rtype = record.rtype().to_int();
+    if !is_whole(&owner) || !has_whole_names(rtype, &data) {
+        return Err(TWO_DOTS);
+    }
     Ok(ScannedItem {
-        owner: Name::from_wire(owner.into_octets()),
-        rtype: record.rtype().to_int(),
+        owner: Name::from_wire(owner),
+        rtype,
         ttl: record.ttl().as_secs(),
-        data,
+        data: data.into(),
     })
+}
+
+/// The crate takes two dots for a label without octets, which ends a name on the wire.
+const TWO_DOTS: &str = "there is no label before a dot";
+
+fn is_whole(name: &[u8]) -> bool {
+    name_end(name) == Some(name.len())
+}
+
+/// Whether the names of the data end where they should.
+fn has_whole_names(kind: u16, data: &[u8]) -> bool {
+    let names = rtype::names(kind);
+    if names.count == 0 {
+        return true;
+    }
+    let behind =
+        (0..names.count).try_fold(names.offset, |at, _| Some(at + name_end(data.get(at..)?)?));
+    behind
+        .and_then(|behind| data.get(behind..))
+        .is_some_and(|rest| match kind {
+            // Five numbers (RFC 1035, 3.3.13).
+            rtype::SOA => rest.len() == 20,
+            rtype::SVCB | rtype::HTTPS => is_parameters(rest),
+            _ => rest.is_empty(),
+        })
+}
+
+/// Whether these are parameters of a service, each with its number and length (RFC 9460, 2.2).
+fn is_parameters(mut rest: &[u8]) -> bool {
+    while let [_, _, high, low, more @ ..] = rest {
+        let length = usize::from(u16::from_be_bytes([*high, *low]));
+        let Some(next) = more.get(length..) else {
+            return false;
+        };
+        rest = next;
+    }
+    rest.is_empty()
 }
 
 fn at_line(line: usize, message: &str) -> ScanError {

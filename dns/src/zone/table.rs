@@ -22,11 +22,21 @@ pub(super) fn read(config: &ZoneConfig, changed: u32, zone: &mut Collector<'_>) 
     let default_ttl = zone.keep(soa::seconds(&config.ttl)).unwrap_or(0);
     let before = zone.mistakes();
     for server in &config.ns {
+        if zone.keep(soa::spelled(server)).is_none() {
+            continue;
+        }
         record(zone, "@", "NS", default_ttl, server, server.place());
     }
-    // It names a server too: a mistake there is told once.
-    if config.file.is_none() && zone.mistakes() == before {
-        own_soa(config, default_ttl, changed, zone);
+    if config.file.is_none() {
+        // It names a server too: a mistake there is told once.
+        match zone.mistakes() == before {
+            true => own_soa(config, default_ttl, changed, zone),
+            false => soa::text(&config.soa, "@", changed)
+                .err()
+                .into_iter()
+                .flatten()
+                .for_each(|mistake| zone.wrong(mistake)),
+        }
     }
     for one in &config.record {
         let ttl = match &one.ttl {
@@ -56,7 +66,7 @@ fn own_soa(config: &ZoneConfig, ttl: u32, changed: u32, zone: &mut Collector<'_>
             let value = Located::nowhere(text);
             record(zone, "@", "SOA", ttl, &value, place);
         }
-        Err(mistake) => zone.wrong(mistake),
+        Err(mistakes) => mistakes.into_iter().for_each(|mistake| zone.wrong(mistake)),
     }
 }
 
@@ -70,6 +80,9 @@ fn read_set(config: &RecordConfig, ttl: u32, zone: &mut Collector<'_>) {
         let what = "the SOA record is written as `soa = { ... }` of the zone";
         return zone.wrong(config.r#type.wrong(what));
     }
+    let Some(owner) = owner(&config.name, zone) else {
+        return;
+    };
     match (&config.policy, config.values.is_empty()) {
         (None, true) => {
             let what = "a record needs `values`, or a `policy` that chooses them";
@@ -79,10 +92,7 @@ fn read_set(config: &RecordConfig, ttl: u32, zone: &mut Collector<'_>) {
             zone.wrong(policy.wrong("either `values` or a `policy`, not both"));
         }
         (Some(policy), true) => {
-            // Only to read its name: any data will do.
-            if let Some(owner) = owner(&config.name, zone) {
-                zone.add_policy(owner, number, ttl, policy.clone(), config.name.place());
-            }
+            zone.add_policy(owner, number, ttl, policy.clone(), config.name.place());
         }
         (None, false) => {
             for value in &config.values {
@@ -94,6 +104,8 @@ fn read_set(config: &RecordConfig, ttl: u32, zone: &mut Collector<'_>) {
 
 /// Reads a name of this zone.
 fn owner(name: &Located<String>, zone: &mut Collector<'_>) -> Option<Name> {
+    zone.keep(soa::spelled(name))?;
+    // Only to read its name: any data will do.
     let item = one_record(&format!("{} 0 IN TXT x\n", **name), &zone.apex);
     let owner = item.map(|item| item.owner);
     zone.keep(owner.map_err(|why| name.wrong(format!("not a name: {why}"))))
@@ -114,13 +126,8 @@ fn record(
     };
     let text = quoted.as_deref().unwrap_or(value);
     // Each of them would begin or end something that no value of one record has.
-    if text.contains(['\n', '\r', '\0'])
-        || owner.contains(['\n', '\r', '\0', '"', '(', ';', ' ', '\t'])
-    {
-        return zone.wrong(Diagnostic::new(
-            place,
-            "a name or value is one line of text",
-        ));
+    if text.contains(['\n', '\r', '\0']) {
+        return zone.wrong(Diagnostic::new(place, "a value is one line of text"));
     }
     match one_record(&format!("{owner} {ttl} IN {kind} {text}\n"), &zone.apex) {
         Ok(item) => zone.add(item, place),

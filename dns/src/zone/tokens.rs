@@ -10,6 +10,8 @@ use super::fields::{Kind, kind};
 pub(super) struct WrittenOut {
     /// As many lines as before.
     pub(super) text: Vec<u8>,
+    /// Which origin holds from where on in `text`, but for the first.
+    pub(super) origins: Vec<(usize, Vec<u8>)>,
     /// `$GENERATE` directives, which are not in the text any more.
     pub(super) generates: Vec<Generate>,
     /// What is wrong: where in the text that came in, and why.
@@ -45,7 +47,7 @@ pub(super) fn write_out(text: &[u8], origin: &str) -> WrittenOut {
     while let Some(byte) = text.get(at) {
         at += match byte {
             b';' => writer.comment(&text[at..]),
-            b'"' => writer.quoted(&text[at..]),
+            b'"' => writer.quoted(at, &text[at..]),
             b'\n' => writer.line_end(),
             b'(' | b')' => writer.parenthesis(*byte),
             b' ' | b'\t' | b'\r' => writer.blank(*byte),
@@ -122,6 +124,8 @@ impl<'a> Writer<'a> {
             Stage::Origin => {
                 self.origin = absolute(token, &self.origin);
                 self.out.text.extend(token);
+                let from = self.out.text.len();
+                self.out.origins.push((from, self.origin.clone()));
             }
             _ => {
                 let seconds = seconds(token).filter(|_| is_time);
@@ -158,17 +162,19 @@ impl<'a> Writer<'a> {
         let breaks = words.iter().copied().flatten();
         let breaks = breaks.filter(|byte| **byte == b'\n');
         self.out.text.extend(breaks);
-        self.out
-            .text
-            .extend(format!("TYPE{} ", kind.number).bytes());
+        let mut number = kind.number;
         if words.first() == Some(&&b"\\#"[..]) {
+            self.out.text.extend(format!("TYPE{number} ").bytes());
             return self.out.text.extend(words.join(&b' '));
         }
         let data = kind.data(&words, &self.origin).unwrap_or_else(|why| {
             self.out.mistakes.push((at, why));
+            // The reader is to find nothing wrong with it once more.
+            number = PRIVATE;
             vec![0]
         });
-        self.out.text.extend(format!("\\# {}", data.len()).bytes());
+        let head = format!("TYPE{number} \\# {}", data.len());
+        self.out.text.extend(head.bytes());
         let hex = data.iter().map(|octet| format!("{octet:02x}"));
         let hex: String = std::iter::once(" ".to_owned()).chain(hex).collect();
         self.out.text.extend(hex.trim_end().bytes());
@@ -183,24 +189,31 @@ impl<'a> Writer<'a> {
         length
     }
 
-    fn quoted(&mut self, text: &'a [u8]) -> usize {
+    fn quoted(&mut self, at: usize, text: &'a [u8]) -> usize {
         let mut escaped = false;
         let inside = text[1..].iter().position(|byte| {
             let ends = matches!(byte, b'"' | b'\n') && !escaped;
             escaped = *byte == b'\\' && !escaped;
             ends
         });
-        // What no quote closes goes on to the line's end; the reader says so.
-        let length = match inside.map(|at| at + 1) {
-            Some(end) if text[end] == b'"' => end + 1,
-            Some(end) => end,
-            None => text.len(),
+        let (length, is_closed) = match inside.map(|at| at + 1) {
+            Some(end) if text[end] == b'"' => (end + 1, true),
+            Some(end) => (end, false),
+            None => (text.len(), false),
         };
+        if !is_closed {
+            let what = "no quote closes this one on its line".to_owned();
+            self.out.mistakes.push((at, what));
+        }
         if let Some(own) = &mut self.own {
             own.words.push(&text[..length]);
             return length;
         }
         self.out.text.extend(&text[..length]);
+        if !is_closed {
+            // Else the reader would take the lines that follow for text.
+            self.out.text.push(b'"');
+        }
         if let Stage::Start | Stage::Head = self.stage {
             self.stage = Stage::Head;
         }
@@ -237,6 +250,9 @@ impl<'a> Writer<'a> {
     }
 }
 
+/// A type whose data nobody knows (RFC 6895, 3.1).
+pub(super) const PRIVATE: u16 = 65280;
+
 fn line_length(text: &[u8]) -> usize {
     let end = text.iter().position(|byte| *byte == b'\n');
     end.unwrap_or(text.len())
@@ -259,6 +275,26 @@ fn is_class(token: &[u8]) -> bool {
     ["IN", "CH", "HS", "CS"]
         .iter()
         .any(|class| token.eq_ignore_ascii_case(class.as_bytes()))
+}
+
+/// Where the entry ends that begins at the start of a line: behind the first line that ends outside of parentheses and
+/// quotes.
+pub(super) fn entry_end(text: &[u8], begins: usize) -> usize {
+    let (mut at, mut depth, mut is_quoted) = (begins, 0_u32, false);
+    while let Some(byte) = text.get(at) {
+        match byte {
+            b'\\' => at += 1,
+            b'"' => is_quoted = !is_quoted,
+            _ if is_quoted => {}
+            b';' => at += line_length(&text[at..]) - 1,
+            b'(' => depth += 1,
+            b')' => depth = depth.saturating_sub(1),
+            b'\n' if depth == 0 => return at + 1,
+            _ => {}
+        }
+        at += 1;
+    }
+    text.len()
 }
 
 pub(super) fn absolute(name: &[u8], origin: &[u8]) -> Vec<u8> {

@@ -107,6 +107,10 @@ fn compile(
     if config.timeout.is_zero() {
         return Err(config.timeout.wrong("must be more than nothing"));
     }
+    if config.damping && config.calm.is_zero() {
+        let wrong = config.calm.wrong("must be more than nothing");
+        return Err(wrong.help("`damping = false` forgets falls at once"));
+    }
     for threshold in [&config.rise, &config.fall] {
         if !(1..=1000).contains(&**threshold) {
             return Err(threshold.wrong("must be from 1 to 1000"));
@@ -121,7 +125,9 @@ fn compile(
         thresholds: Thresholds {
             rise: *config.rise,
             fall: *config.fall,
-            damping: config.damping.then_some(Damping { calm: *config.calm }),
+            damping: config.damping.then_some(Damping {
+                calm: **config.calm,
+            }),
         },
         start: config.start,
     })

@@ -48,7 +48,7 @@ pub struct CheckConfig {
     pub damping: bool,
     /// Falls are forgotten when an endpoint was up for so long.
     #[serde(default = "default_calm")]
-    pub calm: Period,
+    pub calm: Located<Period>,
 }
 
 /// What an endpoint is before its first check has ended.
@@ -179,8 +179,8 @@ fn default_fall() -> Located<u32> {
 const fn default_damping() -> bool {
     true
 }
-const fn default_calm() -> Period {
-    Period::from_secs(300)
+fn default_calm() -> Located<Period> {
+    Located::nowhere(Period::from_secs(300))
 }
 fn default_path() -> Located<String> {
     Located::nowhere("/healthz".into())

@@ -80,6 +80,40 @@ impl Snapshot {
         Responded { site, ..responded }
     }
 
+    /// Where the answer for a name comes from: the name itself, or where DNAME records lead it as far as answers follow
+    /// them.
+    pub(crate) fn find_moved(&self, name: &QueryName, qtype: u16) -> Found<'_> {
+        let first = self.find(name, qtype);
+        if [rtype::CNAME, rtype::ANY].contains(&qtype) {
+            return first;
+        }
+        let (mut found, mut at) = (first, name.wire().to_vec());
+        let mut owners = Vec::new();
+        while let Some(owner) = found.dname.filter(|_| owners.len() < MOST_MOVES) {
+            owners.push(owner);
+            let Some(next) = self.moved(&at, &found, owner) else {
+                break;
+            };
+            let led = self.find(&next, qtype);
+            let again = led.dname.is_some_and(|owner| owners.contains(&owner));
+            if led.zone != first.zone || again {
+                break;
+            }
+            (found, at) = (led, next.wire().to_vec());
+        }
+        found
+    }
+
+    /// The name that a DNAME record makes of one below its owner.
+    fn moved(&self, name: &[u8], found: &Found<'_>, owner: &[u8]) -> Option<QueryName> {
+        let answer = self.answers.get(found.given.split().ok()? as usize)?;
+        // The target is not compressed, and stands last.
+        let target = answer.bytes().get(2 + FIXED..)?;
+        let prefix = name.strip_suffix(owner)?;
+        let mut next = QueryName::default();
+        next.set(&[prefix, target].concat()).then_some(next)
+    }
+
     /// Adds what a name leads to, if it is in the same zone and there is room.
     fn follow<'s>(
         &'s self,
@@ -139,6 +173,14 @@ enum Unwritten {
     NoRoom,
 }
 
+/// What stands in the first record of an answer between its owner and its data, and all that follows. For the owner
+/// there is a pointer to the question; the root is as short as it is.
+fn split<'a>(bytes: &'a [u8], owner: &[u8]) -> (&'a [u8], &'a [u8]) {
+    let owner = owner.len().min(2);
+    let (head, rest) = bytes.split_at((owner + FIXED).min(bytes.len()));
+    (head.get(owner..).unwrap_or_default(), rest)
+}
+
 impl Records<'_, '_> {
     /// The DNAME record and the CNAME record of the question, whose name they point to.
     fn first(
@@ -153,8 +195,8 @@ impl Records<'_, '_> {
         }
         answer.copy(bytes, asked.len(), self.out);
         (self.len, self.counts) = (bytes.len(), [answer.counts[0], 0, 0]);
-        // A pointer to the owner stands before the rest; the data is the target, and not compressed. A signature may follow.
-        let (fixed, target) = bytes.split_at((2 + FIXED).min(bytes.len()));
+        // The data is the target, and not compressed. A signature may follow.
+        let (fixed, target) = split(bytes, owner);
         let length = match fixed.last_chunk() {
             Some(length) => usize::from(u16::from_be_bytes(*length)),
             None => 0,
@@ -177,9 +219,9 @@ impl Records<'_, '_> {
     ) -> Result<QueryName, Unwritten> {
         let before = (self.len, self.counts);
         let bytes = answer.bytes();
-        let (fixed, target) = bytes.split_at((2 + FIXED).min(bytes.len()));
+        let (fixed, target) = split(bytes, owner);
         let made = self
-            .put(&[owner, fixed.get(2..).unwrap_or_default(), target])
+            .put(&[owner, fixed, target])
             .ok_or(Unwritten::NoRoom)
             .and_then(|()| {
                 self.counts[0] += 1;
@@ -207,7 +249,7 @@ impl Records<'_, '_> {
         }
         let kind = rtype::CNAME.to_be_bytes();
         // It may be kept as long as the DNAME record.
-        let ttl = fixed.get(6..10).unwrap_or_default();
+        let ttl = fixed.get(4..8).unwrap_or_default();
         let size = (length as u16).to_be_bytes();
         let record = [
             written,

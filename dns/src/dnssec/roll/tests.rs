@@ -74,7 +74,7 @@ fn a_ksk_waits_for_the_parent_for_however_long() {
     let (mut ring, _) = advance(&Ring::new(Algorithm::Ed25519, 5000), 5000, &mut make);
     assert_eq!(ring.announced(5000 + WAIT - 1, &TIMING).count(), 0);
     assert_eq!(ring.announced(5000 + WAIT, &TIMING).count(), 1);
-    ring.want(Role::Ksk);
+    ring.want(Role::Ksk, 5100, &TIMING).unwrap();
     let (ring, _) = advance(&ring, 5100, &mut make);
     assert_eq!(
         stages(&ring, Role::Ksk),
@@ -101,6 +101,26 @@ fn a_ksk_waits_for_the_parent_for_however_long() {
     assert_eq!(ring.announced(9_000_110, &TIMING).count(), 2);
     let (ring, _) = advance(&ring, 9_000_110 + WAIT, &mut make);
     assert_eq!(stages(&ring, Role::Ksk), [(3, Stage::Active)]);
+}
+
+#[test]
+fn a_key_that_is_being_replaced_is_not_replaced_again() {
+    let mut make = maker();
+    let (mut ring, _) = advance(&Ring::new(Algorithm::Ed25519, 5000), 5000, &mut make);
+    assert_eq!(ring.want(Role::Ksk, 5100, &TIMING), Ok(()));
+    let why = |ring: &Ring, now| ring.clone().want(Role::Ksk, now, &TIMING).unwrap_err();
+    assert_eq!(why(&ring, 5100), Replaced::Wanted);
+    let (mut ring, _) = advance(&ring, 5100, &mut make);
+    let under_way = |tag, stage, next| Replaced::UnderWay { tag, stage, next };
+    assert_eq!(why(&ring, 5200), under_way(3, Stage::Announced, None));
+    ring.saw_ds(5300);
+    assert_eq!(why(&ring, 5300), under_way(3, Stage::Announced, Some(5410)));
+    let (ring, _) = advance(&ring, 5410, &mut make);
+    let gone = 5410 + WAIT;
+    assert_eq!(why(&ring, 5410), under_way(1, Stage::Retired, Some(gone)));
+    // The other is none of its business, and what is due is none either.
+    assert_eq!(ring.clone().want(Role::Zsk, 5410, &TIMING), Ok(()));
+    assert_eq!(ring.clone().want(Role::Ksk, gone, &TIMING), Ok(()));
 }
 
 #[test]
@@ -219,7 +239,7 @@ proptest! {
             match event {
                 Event::Pass(seconds) => now += seconds,
                 Event::Wake => now = wake.unwrap_or(now + 50).max(now),
-                Event::Roll(role) => ring.want(role),
+                Event::Roll(role) => _ = ring.want(role, now, &timing),
                 Event::Parent => {
                     let told: BTreeSet<u16> = ring.announced(now, &timing).map(|key| key.tag).collect();
                     if !told.is_empty() {

@@ -2,8 +2,9 @@
 
 use std::fs;
 
-use chassis::health::{EndpointChange, NotSet, StateFile};
+use chassis::health::{EndpointChange, EndpointOverride, Forced, NotSet, StateFile};
 
+use super::super::overrides::PolicyOverride;
 use super::super::{Overrides, PolicyChange};
 use super::{POLICY, health, plan};
 use crate::policy::Status;
@@ -68,6 +69,28 @@ async fn what_is_set_survives_a_restart_and_a_reload() {
     assert!(!kept.contains("api"), "what is not set is not kept: {kept}");
     let viewed = second.snapshot().policies["api"].clone();
     assert_eq!(viewed.view, crate::policy::View::all_up(&viewed.policy));
+}
+
+#[test]
+fn what_is_set_is_logged_in_words() {
+    let mut set = PolicyOverride::default();
+    assert_eq!(set.to_string(), "nothing");
+    set.spill = Some(0.5);
+    let (down, weighed) = (EndpointOverride::default(), EndpointOverride::default());
+    let down = EndpointOverride {
+        state: Forced::Down,
+        ..down
+    };
+    let weighed = EndpointOverride {
+        weight: Some(5),
+        ..weighed
+    };
+    set.endpoints.insert("192.0.2.1".parse().unwrap(), down);
+    set.endpoints.insert("192.0.2.2".parse().unwrap(), weighed);
+    assert_eq!(
+        set.to_string(),
+        "spill 0.5, 192.0.2.1 down, 192.0.2.2 weight 5"
+    );
 }
 
 #[tokio::test]

@@ -69,10 +69,10 @@ pub(in crate::serve) async fn serve(
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let mut end = End::Open;
     loop {
-        let look = if matches!(end, End::Open) {
-            LOOK
-        } else {
-            QUIET
+        let look = match end {
+            // So that an idle connection ends when its time has passed, and not at the look after that.
+            End::Open => LOOK.min(limits.idle.saturating_sub(pace.idle())),
+            End::Near(_) | End::Begun(_) => QUIET,
         };
         tokio::select! {
             ended = connection.as_mut() => {
@@ -98,6 +98,8 @@ pub(in crate::serve) async fn serve(
             End::Near(until) => quiet || now >= until,
             // What is under way has a deadline of its own.
             End::Begun(until) if now >= until => return,
+            // Who has asked for nothing all the time, nor now that the end was told, need not take part in it.
+            End::Begun(_) if pace.idle() >= limits.idle + QUIET => return,
             End::Begun(_) => false,
         };
         if ends {

@@ -54,7 +54,7 @@ impl AsyncWrite for Recorded {
 fn shared() -> Arc<Shared> {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("dns.toml");
-    std::fs::write(&file, "admin = { address = \"127.0.0.1:0\" }\n").unwrap();
+    std::fs::write(&file, "admin = { address = \"127.0.0.1:0\" }\nlistener = [{ name = \"dns\", address = \"127.0.0.1:0\" }]\n").unwrap();
     let compiled = crate::compile::compile(&file, &Default::default());
     let state = compiled.map(|compiled| compiled.state);
     Arc::new(Shared {

@@ -12,6 +12,7 @@ use crate::learned::Learned;
 
 const CONFIG: &str = r#"
 admin = { address = "127.0.0.1:0" }
+listener = [{ name = "dns", address = "127.0.0.1:0" }]
 nsid = "fra1"
 rate_limit = { limit = 10, slip = 2 }
 

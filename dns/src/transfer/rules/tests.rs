@@ -7,12 +7,14 @@ use crate::compile::{Compiled, compile};
 use crate::learned::Learned;
 
 const HEAD: &str = "admin = { address = \"127.0.0.1:0\" }\n";
+/// At the end, where it moves no line.
+const LISTENER: &str = "[[listener]]\nname = \"dns\"\naddress = \"127.0.0.1:5300\"\n";
 const KEY: &str = "[tsig.ns2]\nsecret = \"MDEyMzQ1Njc4OWFiY2RlZg==\"\n";
 
 fn compiled(text: &str) -> Result<Compiled, Vec<String>> {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("dns.toml");
-    fs::write(&file, format!("{HEAD}{text}")).unwrap();
+    fs::write(&file, format!("{HEAD}{text}\n{LISTENER}")).unwrap();
     let told = |line: String| line.replace(&format!("{}/", folder.path().display()), "");
     compile(&file, &Learned::default()).map_err(|report| report.lines().map(told).collect())
 }

@@ -108,6 +108,37 @@ fn their_requests_and_our_answers_are_understood() {
 }
 
 #[test]
+fn who_asks_through_a_forwarder_gets_answers_with_its_id_that_can_be_verified() {
+    let key = theirs(Algorithm::Sha256);
+    let original = 4711_u16.to_be_bytes();
+    for now in [NOW, NOW + 1000] {
+        let (mut request, theirs) = their_request(&key, NOW);
+        request[..2].copy_from_slice(&[0, 99]);
+        let mut answer = match verify_request(&keys(), &request, 1232, now) {
+            Ok(Some((mut chain, stripped))) => {
+                let mut answer = stripped.clone();
+                answer[2] |= 0x84;
+                chain.sign(&mut answer, now);
+                answer
+            }
+            Ok(None) => panic!("it is signed"),
+            Err(rejected) => rejected.answer(&request, 1232),
+        };
+        assert_eq!(answer[..2], [0, 99], "the forwarder's");
+        let signature = find(&answer).unwrap().unwrap();
+        assert_eq!(signature.original_id, 4711);
+        // The forwarder gives it back as it was asked.
+        answer[..2].copy_from_slice(&original);
+        let mut read = Read::from_octets(answer).unwrap();
+        let verified = theirs.answer(&mut read, time(NOW));
+        match now {
+            NOW => assert!(verified.is_ok(), "{verified:?}"),
+            _ => assert_eq!(signature.variables.error, 18, "{verified:?}"),
+        }
+    }
+}
+
+#[test]
 fn our_requests_and_their_answers_are_understood() {
     let key = ours(TsigAlgorithm::HmacSha256);
     let mut request = plain(4711, 0);

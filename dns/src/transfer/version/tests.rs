@@ -165,7 +165,7 @@ fn another_zone_with_the_same_serial_is_noticed() {
 
 #[test]
 fn others_get_every_address_that_a_policy_may_choose() {
-    let written = "[admin]\naddress = \"127.0.0.1:0\"\n[[zone]]\nname = \"example.test\"\nns = [\"ns.example.net.\"]\n\
+    let written = "listener = [{ name = \"dns\", address = \"127.0.0.1:0\" }]\n[admin]\naddress = \"127.0.0.1:0\"\n[[zone]]\nname = \"example.test\"\nns = [\"ns.example.net.\"]\n\
          soa = { serial = 7 }\n[[zone.record]]\nname = \"api\"\ntype = \"A\"\npolicy = \"api\"\n[[site]]\nname = \"here\"\n\
          [policy.api.private]\nendpoints = [{ site = \"here\", address = \"192.0.2.1\" }, { site = \"here\", address = \"192.0.2.2\" }]\n";
     let folder = tempfile::tempdir().unwrap();
