@@ -196,6 +196,10 @@ async fn proxy_headers_come_in_and_go_out() {
         open.port()
     );
     assert_eq!(got, want);
+    balancer.sees("open", "done", 1.0).await;
+    let octets = "tidegate_l4_octets_total{direction=\"up\",listener=\"open\"}";
+    let count = balancer.admin.metric(octets).await;
+    assert_eq!(count, Some(2.0), "the header is not the client's");
 }
 
 #[tokio::test(flavor = "multi_thread")]

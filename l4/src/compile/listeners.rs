@@ -47,13 +47,7 @@ pub(super) fn compile(
             before: known,
         };
         let routing = routes::compile(listener, config, clusters, ending, mistakes);
-        if let Some(mistake) = without_use(listener, &routing) {
-            mistakes.push(mistake);
-        }
-        if let (Some(tls), None) = (&listener.tls, &listener.cluster) {
-            let wrong = tls.wrong("nobody would get what is in it: the listener has no cluster");
-            mistakes.push(wrong.help("add `cluster`, or write `tls` in a `[[route]]`"));
-        }
+        without_use(listener, &routing, mistakes);
         only_for_proxies(listener, mistakes);
         transparent(listener, &routing, reading);
         listeners.push(ListenerState {
@@ -151,16 +145,20 @@ fn twice(config: &ListenerConfig, others: &[ListenerState], mistakes: &mut Vec<D
 }
 
 /// That nobody would get what comes.
-fn without_use(config: &ListenerConfig, routing: &Routing) -> Option<Diagnostic> {
+fn without_use(config: &ListenerConfig, routing: &Routing, mistakes: &mut Vec<Diagnostic>) {
     let wanted = config.cluster.is_some() || (*config.mode == Mode::Proxy && routing.by_name());
-    let what = format!("the listener `{}` leads to no cluster", *config.name);
-    (!wanted).then(|| {
+    if !wanted {
+        let what = format!("the listener `{}` leads to no cluster", *config.name);
         let wrong = config.name.wrong(what);
-        match *config.mode {
+        mistakes.push(match *config.mode {
             Mode::Proxy => wrong.help("add `cluster`, or a `[[route]]`"),
             Mode::Nat | Mode::Dr => wrong.help("add `cluster`"),
-        }
-    })
+        });
+    }
+    if let (Some(tls), None) = (&config.tls, &config.cluster) {
+        let wrong = tls.wrong("nobody would get what is in it: the listener has no cluster");
+        mistakes.push(wrong.help("add `cluster`, or write `tls` in a `[[route]]`"));
+    }
 }
 
 /// What the kernel does not do.
