@@ -9,19 +9,25 @@
 //! - [`sniff`] reads names from first bytes, and knows no cluster.
 //! - [`balance`] chooses endpoints, and opens no socket.
 //! - [`relay`] moves bytes, and knows neither; [`draining`] says when it has to stop.
+//! - [`datagram`] moves datagrams, with threads of its own.
 //! - `serve` has sockets and threads, `admission` who may come in, `health` which endpoints are well, `following` lets
 //!   choices follow that, and `role` is the process around them.
-//! - [`forward`] is what the kernel is told in the modes in which it carries the bytes itself.
+//! - [`forward`] is what the kernel is told in the modes in which it carries the bytes itself,
+//!   [`nat`] one of them, and `forwarding` tells it.
 
 mod admission;
 pub mod balance;
 mod compile;
 pub mod config;
+pub mod datagram;
 pub mod draining;
+mod flush;
 mod following;
 pub mod forward;
+mod forwarding;
 mod health;
 mod metrics;
+pub mod nat;
 pub mod relay;
 pub mod role;
 mod serve;

@@ -1,5 +1,7 @@
 //! What has happened, for Prometheus.
 
+mod datagrams;
+
 use std::sync::Arc;
 
 use chassis::telemetry::{Cells, counter, family, gauge};
@@ -7,6 +9,7 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::{MetricFamily, MetricType};
 
 use crate::balance::{Counted, Endpoint};
+use crate::forwarding;
 use crate::serve::{Ending, Shared};
 use crate::state::ListenerState;
 
@@ -99,7 +102,9 @@ impl Collector for L4Collector {
                 octets,
             ),
         ];
+        families.extend(datagrams::families(&state));
         families.extend(endpoints(&self.0));
+        families.extend(forwarding::families(&self.0));
         families
     }
 }

@@ -18,10 +18,12 @@ use tokio::sync::Mutex;
 
 use crate::compile::{Compiled, compile};
 use crate::config::Config;
+use crate::flush::{self, FlushArgs};
 use crate::following;
+use crate::forwarding::{self, Forwarding};
 use crate::health::Health;
 use crate::metrics::L4Collector;
-use crate::serve::{Listeners, Plan, Shared, Workers};
+use crate::serve::{Estate, Listeners, Plan, SESSIONS, Shared, Workers, ask};
 use crate::state::State;
 
 /// How long threads may take to end, and connections when nobody says more.
@@ -31,15 +33,25 @@ const LEAVE: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct L4Args {
+    #[command(subcommand)]
+    command: Option<L4Command>,
     /// None with a subcommand.
     #[command(flatten)]
     role: Option<RoleArgs>,
 }
 
+#[derive(Clone, Debug, clap::Subcommand)]
+enum L4Command {
+    /// Take out of the kernel what a process has left there that was killed: nothing is forwarded any more.
+    Flush(FlushArgs),
+}
+
 /// Runs the role until it is told to stop.
 pub fn main(args: &L4Args) -> ExitCode {
-    let Some(args) = &args.role else {
-        return ExitCode::FAILURE;
+    let args = match (&args.command, &args.role) {
+        (Some(L4Command::Flush(args)), _) => return flush::main(args),
+        (None, Some(args)) => args,
+        (None, None) => return ExitCode::FAILURE,
     };
     // Before there is a second thread.
     let systemd = Inherited::from_systemd();
@@ -106,7 +118,12 @@ async fn serve(args: &RoleArgs, systemd: Inherited) -> Result<(), StartError> {
     };
     // Before the first connection: what follows by itself may be late for it.
     running.shared.state.load().follow(Instant::now());
+    let told = running.forward().await;
+    if !taking_over {
+        told?;
+    }
     tokio::spawn(following::follow(running.shared.clone()));
+    tokio::spawn(forwarding::follow(running.shared.clone()));
     running.open(plan);
     inherited.close_unclaimed();
     let mut addresses = running.addresses();
@@ -164,6 +181,7 @@ impl<'a> Running<'a> {
         let shared = Arc::new(Shared {
             state: ArcSwap::from_pointee(state),
             health: Arc::default(),
+            forwarding: Arc::default(),
             open: Arc::default(),
             leaving: Arc::default(),
             pressure: life.pressure.clone(),
@@ -194,6 +212,8 @@ impl<'a> Running<'a> {
         inherited: &mut Inherited,
         life: &Life,
     ) -> Result<Option<(Bound, Plan)>, StartError> {
+        let forwardable = Forwarding::check(&self.shared.state.load_full()).await;
+        forwardable.map_err(|mistake| told(self.file, mistake))?;
         let Some(within) = args.take_over.map(|within| *within) else {
             // A port in use is told at once. What arrives meanwhile waits in the sockets.
             let prepared = self.prepare(config, inherited, false)?;
@@ -209,8 +229,14 @@ impl<'a> Running<'a> {
         let state = self.shared.state.load_full();
         let begun = succession::begin(args, state.handover.as_ref(), within, START).await;
         let (take_over, mut theirs) = begun?;
+        let sessions = take_over.kept(SESSIONS).map(String::from);
         let preparing = async { self.prepare(config, &mut theirs, true) };
-        let prepared = succession::settle(Some(take_over), preparing, Some(within), life).await?;
+        let settled = succession::settle(Some(take_over), preparing, Some(within), life).await;
+        let mut prepared = settled?;
+        if let Some(name) = sessions {
+            let asked = tokio::task::spawn_blocking(move || ask(&name));
+            prepared.1.inherit(asked.await.unwrap_or_default());
+        }
         *inherited = theirs;
         Ok(Some(prepared))
     }
@@ -235,6 +261,17 @@ impl<'a> Running<'a> {
             Ok(plan) => Ok((admin, plan)),
             Err(mistake) => Err(told(self.file, mistake)),
         }
+    }
+
+    /// Tells the kernel what it is to forward. What fails is tried again.
+    async fn forward(&self) -> Result<(), StartError> {
+        let state = self.shared.state.load_full();
+        state.follow(Instant::now());
+        let told = self.shared.forwarding.tell(state).await;
+        told.map_err(|error| {
+            tracing::error!(%error, "the kernel does not forward");
+            StartError::Io(std::io::Error::other(error))
+        })
     }
 
     fn open(&mut self, plan: Plan) {
@@ -294,6 +331,9 @@ impl<'a> Running<'a> {
         if fixed(&loaded.config) != self.fixed {
             tracing::warn!("`admin` or `threads` changed: that takes effect at the next start");
         }
+        if let Err(mistake) = Forwarding::check(&state).await {
+            return Reloaded::failed(&loaded.report(vec![mistake]), Vec::new());
+        }
         let planned = self.plan(&state, &mut Inherited::default());
         let planned =
             planned.and_then(|sockets| self.door.follow(state.handover.as_ref()).map(|()| sockets));
@@ -308,6 +348,7 @@ impl<'a> Running<'a> {
                 life.pressure.set_limit(Some(state.connections.into()));
                 self.shared.state.store(Arc::new(state));
                 self.open(sockets);
+                let _ = self.forward().await;
                 self.health().changed.notify_one();
                 Reloaded::ok(watched)
             }
@@ -320,11 +361,25 @@ impl<'a> Running<'a> {
         let names = self.listeners.names();
         let mut offered = self.listeners.offered(&names);
         offered.extend(self.admin.iter().flat_map(|admin| admin.offered()));
-        let successor = succession::offer(candidate, &offered).await;
+        let datagrams = self.listeners.datagrams();
+        let estate = match datagrams.is_empty() {
+            true => None,
+            false => Estate::open()
+                .inspect_err(|error| tracing::warn!(%error, "sessions of datagrams are not told"))
+                .ok(),
+        };
+        let kept = estate
+            .iter()
+            .map(|estate| (SESSIONS.into(), estate.name.clone()));
+        let successor = succession::offer_with(candidate, &offered, kept.collect()).await;
         let Some(successor) = successor else {
             return;
         };
+        self.shared.forwarding.leave().await;
         self.listeners.close(true);
+        if let Some(estate) = estate {
+            tokio::task::spawn_blocking(move || estate.give(datagrams));
+        }
         if let Some(admin) = &self.admin {
             admin.close();
         }
@@ -338,6 +393,7 @@ impl<'a> Running<'a> {
         if !replaced {
             self.door.close();
             self.listeners.close(false);
+            self.shared.forwarding.stop().await;
         }
         let state = self.shared.state.load_full();
         let drain = state

@@ -15,8 +15,10 @@ use rustc_hash::FxHashMap;
 use crate::admission::Admission;
 use crate::balance::{Cluster, Endpoint, Scheduler};
 use crate::config::{Mode, ProxyVersion};
+use crate::datagram;
 use crate::forward::{Service, Transport};
 use crate::metrics::ListenerCounts;
+use crate::nat::NatConfig;
 use crate::relay;
 use crate::sniff::ServerName;
 
@@ -29,13 +31,15 @@ pub(crate) struct State {
     /// Connections at a time, over all.
     pub(crate) connections: u32,
     pub(crate) handover: Option<Handover>,
+    /// How the kernel forwards with translated addresses.
+    pub(crate) nat: NatConfig,
 }
 
 /// A cluster, and how its endpoints are connected to.
 #[derive(Debug)]
 pub(crate) struct ClusterState {
     pub(crate) name: Arc<str>,
-    pub(crate) cluster: Cluster,
+    pub(crate) cluster: Arc<Cluster>,
     /// Weight and limit of each endpoint, as they are configured.
     pub(crate) configured: Box<[(u32, Option<u32>)]>,
     pub(crate) proxy_protocol: Option<ProxyVersion>,
@@ -74,6 +78,8 @@ pub(crate) struct ListenerState {
     pub(crate) admission: Arc<Admission>,
     /// What has happened. It outlives reloads.
     pub(crate) counts: Arc<ListenerCounts>,
+    /// The same of datagrams.
+    pub(crate) datagrams: Arc<datagram::Counts>,
 }
 
 /// Limits of a listener.

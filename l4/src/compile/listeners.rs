@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use chassis::config::{Diagnostic, Located};
 use chassis::net::proxy_protocol::ProxyHeader;
@@ -66,7 +66,7 @@ pub(super) fn compile(
             },
             deny: Networks::compile(&listener.deny, mistakes),
             limits: limits(&listener.limits, mistakes),
-            timeouts: timeouts(&listener.timeouts, mistakes),
+            timeouts: timeouts(listener, mistakes),
             transparent: *listener.transparent,
             handshakes,
             admission: match known {
@@ -74,6 +74,7 @@ pub(super) fn compile(
                 None => Arc::new(Admission::new(now)),
             },
             counts: known.map_or_else(Arc::default, |known| known.counts.clone()),
+            datagrams: known.map_or_else(Arc::default, |known| known.datagrams.clone()),
         });
     }
     if listeners.is_empty() {
@@ -268,19 +269,23 @@ fn limits(config: &LimitsConfig, mistakes: &mut Vec<Diagnostic>) -> Limits {
     }
 }
 
-fn timeouts(config: &TimeoutsConfig, mistakes: &mut Vec<Diagnostic>) -> Timeouts {
+fn timeouts(listener: &ListenerConfig, mistakes: &mut Vec<Diagnostic>) -> Timeouts {
     let TimeoutsConfig {
         first_bytes,
         idle,
         half_closed,
         total,
-    } = config;
-    let periods = [first_bytes, idle, half_closed];
-    mistakes.extend(periods.into_iter().chain(total).filter_map(zero));
+    } = &listener.timeouts;
+    let periods = [first_bytes, half_closed].into_iter();
+    mistakes.extend(periods.chain(idle).chain(total).filter_map(zero));
+    let usual = match *listener.protocol {
+        Transport::Tcp => Duration::from_secs(600),
+        Transport::Udp => Duration::from_secs(120),
+    };
     Timeouts {
         first_bytes: ***first_bytes,
         relay: relay::Limits {
-            idle: ***idle,
+            idle: idle.as_ref().map_or(usual, |idle| ***idle),
             half_closed: ***half_closed,
             total: total.as_ref().map(|total| ***total),
         },

@@ -1,6 +1,7 @@
 //! `Config` to `State`: where a configuration is judged.
 
 mod clusters;
+mod kernel;
 mod listeners;
 mod routes;
 mod tls;
@@ -63,7 +64,9 @@ pub(crate) fn compile(
     } = reading;
     mistakes.extend(found);
     warnings.extend(unsure);
+    kernel::judge(config, &mut mistakes);
     warnings.extend(routes::warnings(config, &listeners));
+    warnings.extend(kernel::warnings(config));
     warnings.extend(clusters::unused(config));
     let handover = config.handover.as_ref();
     let handover = handover.map(|config| Handover::compile(config, &loaded.sources));
@@ -80,6 +83,7 @@ pub(crate) fn compile(
         listeners,
         connections: connections.unwrap_or_else(room),
         handover,
+        nat: (*config.nat).clone(),
     };
     let warnings = warnings.iter().map(|Diagnostic { place, message, .. }| {
         let place = loaded.sources.locate(*place);

@@ -108,8 +108,9 @@ pub struct AcceptRateConfig {
 pub struct TimeoutsConfig {
     /// Until everything is there that decides where a connection goes: PROXY header, name, TLS handshake.
     pub first_bytes: Located<Period>,
-    /// Without a byte either way; for datagrams, a session without one.
-    pub idle: Located<Period>,
+    /// Without a byte either way; for datagrams, a session without one. 10 minutes when it is not set, 2 minutes for
+    /// datagrams, of which nobody says which is the last.
+    pub idle: Option<Located<Period>>,
     /// Without a byte after one side has ended what it sends; `idle` when that is shorter.
     pub half_closed: Located<Period>,
     /// In all; no limit when it is not set.
@@ -120,7 +121,7 @@ impl Default for TimeoutsConfig {
     fn default() -> Self {
         Self {
             first_bytes: Located::nowhere(Period::from_secs(5)),
-            idle: Located::nowhere(Period::from_secs(600)),
+            idle: None,
             half_closed: Located::nowhere(Period::from_secs(60)),
             total: None,
         }

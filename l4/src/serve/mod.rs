@@ -4,14 +4,19 @@
 //! a thread for each core, with sockets of its own (SO_REUSEPORT) and a runtime of its own:
 //! accept -> limits -> PROXY header -> name -> cluster -> TLS? -> connect -> PROXY header -> relay
 //! ```
+//!
+//! Datagrams have threads of their own: see [`crate::datagram`].
 
 mod accept;
 mod connect;
 mod connection;
+mod datagrams;
 mod ending;
+mod estate;
 mod first_bytes;
 mod listeners;
 mod secured;
+mod sockets;
 mod workers;
 
 use std::sync::Arc;
@@ -21,10 +26,12 @@ use arc_swap::ArcSwap;
 use chassis::telemetry::Pressure;
 
 pub(crate) use self::ending::Ending;
+pub(crate) use self::estate::{Estate, SESSIONS, ask};
 pub(crate) use self::listeners::{Listeners, Plan};
 pub(crate) use self::workers::Workers;
 
 use crate::draining::Draining;
+use crate::forwarding::Forwarding;
 use crate::health::Health;
 use crate::state::State;
 
@@ -35,6 +42,8 @@ pub(crate) struct Shared {
     pub(crate) state: ArcSwap<State>,
     /// Which endpoints are well.
     pub(crate) health: Arc<Health>,
+    /// What the kernel forwards.
+    pub(crate) forwarding: Arc<Forwarding>,
     /// Connections over all listeners.
     pub(crate) open: Arc<Open>,
     /// When connections are closed because this process leaves.
