@@ -11,24 +11,29 @@ run: setup ## build and run the whole edge on this machine
 	cargo build --profile quick --locked
 	exec target/quick/tidegate up
 
+# What is tested and checked beyond what a plain build has: the mode `dr` of the L4 balancer, which needs clang.
+FEATURES = --features l4-dr
+
 # The tests of the user services' API, with each part of them by itself.
 SEPARATE = TIDEGATE_USERS_DEPLOYMENT=separate
 
 test: setup setup-tests ## every test, against the real binary
-	cargo build --locked
+	cargo build --locked $(FEATURES)
 	@if cargo nextest --version >/dev/null 2>&1; then \
-		cargo nextest run --workspace --locked --no-fail-fast && cargo test --workspace --locked --doc && \
-		$(SEPARATE) cargo nextest run --workspace --locked --no-fail-fast \
+		cargo nextest run --workspace --locked $(FEATURES) --no-fail-fast && \
+		cargo test --workspace --locked $(FEATURES) --doc && \
+		$(SEPARATE) cargo nextest run --workspace --locked $(FEATURES) --no-fail-fast \
 			-E 'package(tidegate-users) & test(/^api::tests/)'; \
 	else \
-		cargo test --workspace --locked --no-fail-fast && \
-		$(SEPARATE) cargo test --workspace --locked --no-fail-fast --lib api::tests; \
+		cargo test --workspace --locked $(FEATURES) --no-fail-fast && \
+		$(SEPARATE) cargo test --workspace --locked $(FEATURES) --no-fail-fast --lib api::tests; \
 	fi
 
 check: setup tools ## format, lints, documentation, unused dependencies
 	cargo fmt --all --check
-	cargo clippy --workspace --all-targets --locked -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --locked
+	@$(call install,clang:clang)
+	cargo clippy --workspace --all-targets --locked $(FEATURES) -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --locked $(FEATURES)
 	target/tools/bin/cargo-machete
 
 # Stable Rust has no sanitizers; the parsers are safe code, and a panic or an overflow is found without.

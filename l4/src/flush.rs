@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use chassis::config::load;
 
 use crate::config::Config;
-use crate::nat;
+use crate::{dr, nat};
 
 /// The arguments of `tidegate l4 flush`.
 #[derive(Clone, Debug, clap::Args)]
@@ -16,6 +16,7 @@ pub(crate) struct FlushArgs {
     config: PathBuf,
 }
 
+/// Removes what the kernel was told, by whichever process.
 pub(crate) fn main(args: &FlushArgs) -> ExitCode {
     let config = match load::<Config>(&args.config) {
         Ok(loaded) => loaded.config,
@@ -25,13 +26,20 @@ pub(crate) fn main(args: &FlushArgs) -> ExitCode {
         }
     };
     let table = &config.nat.table;
+    let mut code = ExitCode::SUCCESS;
     match nat::flush(&config.nat) {
         Ok(true) => println!("mode nat: the table {table} is removed, nothing is forwarded"),
         Ok(false) => println!("mode nat: there is no table {table} of ours"),
         Err(error) => {
             eprintln!("mode nat: {error}");
-            return ExitCode::FAILURE;
+            code = ExitCode::FAILURE;
         }
     }
-    ExitCode::SUCCESS
+    if dr::BUILT_IN
+        && let Err(error) = dr::flush(&config.dr.pins)
+    {
+        eprintln!("mode dr: {error}");
+        code = ExitCode::FAILURE;
+    }
+    code
 }

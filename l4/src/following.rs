@@ -17,7 +17,7 @@ const STEP: Duration = Duration::from_millis(250);
 /// Begins the checks that are new, ends those that nobody needs any more, and waits for first outcomes. Until then
 /// nobody knows where a connection can go. False when the process is to leave meanwhile.
 pub(crate) async fn begin(health: &Arc<Health>, plan: Plan, life: &Life) -> bool {
-    health.apply(plan);
+    health.apply(plan).await;
     tokio::select! {
         checked = health.settled(FIRST_OUTCOMES) => {
             if !checked {
@@ -32,7 +32,11 @@ pub(crate) async fn begin(health: &Arc<Health>, plan: Plan, life: &Life) -> bool
 /// Lets whichever state serves follow every change.
 pub(crate) async fn follow(shared: Arc<Shared>) {
     loop {
-        shared.state.load().follow(Instant::now());
+        {
+            let state = shared.state.load();
+            state.follow(Instant::now());
+            shared.direct_return.follow(&state);
+        }
         shared.forwarding.changed.notify_one();
         tokio::select! {
             () = shared.health.changed.notified() => {}

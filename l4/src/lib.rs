@@ -12,15 +12,19 @@
 //! - [`datagram`] moves datagrams, with threads of its own.
 //! - `serve` has sockets and threads, `admission` who may come in, `health` which endpoints are well, `following` lets
 //!   choices follow that, and `role` is the process around them.
-//! - [`forward`] is what the kernel is told in the modes in which it carries the bytes itself,
-//!   [`nat`] one of them, and `forwarding` tells it.
+//! - [`forward`] is what the kernel is told in the modes in which it carries the bytes itself, [`nat`] and [`dr`];
+//!   `forwarding` and `direct_return` tell it.
 
 mod admission;
 pub mod balance;
 mod compile;
 pub mod config;
+mod connection_log;
 pub mod datagram;
+mod direct_return;
+pub mod dr;
 pub mod draining;
+mod explain;
 mod flush;
 mod following;
 pub mod forward;

@@ -18,10 +18,13 @@ use tokio::sync::Mutex;
 
 use crate::compile::{Compiled, compile};
 use crate::config::Config;
+use crate::direct_return::DirectReturn;
+use crate::dr::DrOptions;
+use crate::explain::{self, ExplainArgs};
 use crate::flush::{self, FlushArgs};
 use crate::following;
 use crate::forwarding::{self, Forwarding};
-use crate::health::Health;
+use crate::health::{self, Health};
 use crate::metrics::L4Collector;
 use crate::serve::{Estate, Listeners, Plan, SESSIONS, Shared, Workers, ask};
 use crate::state::State;
@@ -42,14 +45,17 @@ pub struct L4Args {
 
 #[derive(Clone, Debug, clap::Subcommand)]
 enum L4Command {
-    /// Take out of the kernel what a process has left there that was killed: nothing is forwarded any more.
+    /// Have the kernel forward nothing any more: remove what a process has left there, also one that was killed.
     Flush(FlushArgs),
+    /// Say which endpoint a connection gets, and why.
+    Explain(ExplainArgs),
 }
 
 /// Runs the role until it is told to stop.
 pub fn main(args: &L4Args) -> ExitCode {
     let args = match (&args.command, &args.role) {
         (Some(L4Command::Flush(args)), _) => return flush::main(args),
+        (Some(L4Command::Explain(args)), _) => return explain::main(args),
         (None, Some(args)) => args,
         (None, None) => return ExitCode::FAILURE,
     };
@@ -91,7 +97,7 @@ struct Running<'a> {
     /// None until it serves.
     admin: Option<Admin>,
     /// What only a restart changes.
-    fixed: (std::net::SocketAddr, Option<u16>),
+    fixed: (std::net::SocketAddr, Option<u16>, DrOptions),
 }
 
 async fn serve(args: &RoleArgs, systemd: Inherited) -> Result<(), StartError> {
@@ -112,10 +118,17 @@ async fn serve(args: &RoleArgs, systemd: Inherited) -> Result<(), StartError> {
     let mut running = Running::new(args, config, state, &life)?;
     let mut inherited = systemd;
     let taking_over = args.take_over.is_some();
+    let state = running.shared.state.load_full();
+    let direct_return = &running.shared.direct_return;
+    direct_return.begin(&state, &config.dr, taking_over).await?;
     let started = running.start(args, config, plan, &mut inherited, &life);
     let Some((admin, plan)) = started.await? else {
         return Ok(());
     };
+    if taking_over && let Err(error) = running.health().reread().await {
+        // As it was when this process began.
+        tracing::error!(%error, "what was set last is not known");
+    }
     // Before the first connection: what follows by itself may be late for it.
     running.shared.state.load().follow(Instant::now());
     let told = running.forward().await;
@@ -130,10 +143,8 @@ async fn serve(args: &RoleArgs, systemd: Inherited) -> Result<(), StartError> {
     addresses.insert("admin".into(), admin.address().to_string());
     let (reloads, requests) = ReloadRequests::channel();
     // From here on nobody else serves: what fails is told, and this process serves on.
-    match config
-        .admin
-        .serve_with(admin, &life, reloads, axum::Router::new())
-    {
+    let routes = health::router(running.shared.clone());
+    match config.admin.serve_with(admin, &life, reloads, routes) {
         Ok(admin) => running.admin = Some(admin),
         Err(error) if taking_over => tracing::error!(%error, "there is no admin listener"),
         Err(error) => return Err(error.into()),
@@ -156,9 +167,9 @@ fn told(file: &Path, mistake: Diagnostic) -> StartError {
     }
 }
 
-fn fixed(config: &Config) -> (std::net::SocketAddr, Option<u16>) {
+fn fixed(config: &Config) -> (std::net::SocketAddr, Option<u16>, DrOptions) {
     let threads = config.threads.as_ref().map(|threads| **threads);
-    (*config.admin.address, threads)
+    (*config.admin.address, threads, config.dr.clone())
 }
 
 fn warn(warnings: &[String]) {
@@ -171,20 +182,23 @@ impl<'a> Running<'a> {
     fn new(
         args: &'a RoleArgs,
         config: &Config,
-        state: State,
+        mut state: State,
         life: &Life,
     ) -> Result<Self, StartError> {
+        let opened = state.open_log(None);
+        opened.map_err(|mistake| told(&args.config, mistake))?;
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let threads = config.threads.as_ref();
         let workers = Workers::start(threads.map_or(cores, |threads| usize::from(**threads)))?;
         life.pressure.set_limit(Some(state.connections.into()));
         let shared = Arc::new(Shared {
             state: ArcSwap::from_pointee(state),
-            health: Arc::default(),
+            health: Health::new(),
             forwarding: Arc::default(),
             open: Arc::default(),
             leaving: Arc::default(),
             pressure: life.pressure.clone(),
+            direct_return: DirectReturn::default(),
         });
         life.registry
             .register(Box::new(L4Collector(shared.clone())))?;
@@ -266,7 +280,9 @@ impl<'a> Running<'a> {
     /// Tells the kernel what it is to forward. What fails is tried again.
     async fn forward(&self) -> Result<(), StartError> {
         let state = self.shared.state.load_full();
+        // What checks have found meanwhile: an earlier process's flows are not to lose endpoints that are well.
         state.follow(Instant::now());
+        self.shared.direct_return.forward(&state).await;
         let told = self.shared.forwarding.tell(state).await;
         told.map_err(|error| {
             tracing::error!(%error, "the kernel does not forward");
@@ -322,19 +338,28 @@ impl<'a> Running<'a> {
             Err(report) => return Reloaded::failed(&report, Vec::new()),
         };
         let Compiled {
-            state,
+            mut state,
             plan,
             files,
             loaded,
             warnings,
         } = compiled;
         if fixed(&loaded.config) != self.fixed {
-            tracing::warn!("`admin` or `threads` changed: that takes effect at the next start");
+            tracing::warn!(
+                "`admin`, `threads` or `dr` changed: that takes effect at the next start"
+            );
         }
         if let Err(mistake) = Forwarding::check(&state).await {
             return Reloaded::failed(&loaded.report(vec![mistake]), Vec::new());
         }
+        let (.., options) = &self.fixed;
+        let begun = self.shared.direct_return.begin(&state, options, false);
+        if let Err(error) = begun.await {
+            let mistake = Diagnostic::new(loaded.place_of("dr"), error.to_string());
+            return Reloaded::failed(&loaded.report(vec![mistake]), Vec::new());
+        }
         let planned = self.plan(&state, &mut Inherited::default());
+        let planned = planned.and_then(|sockets| state.open_log(Some(&before)).map(|()| sockets));
         let planned =
             planned.and_then(|sockets| self.door.follow(state.handover.as_ref()).map(|()| sockets));
         match planned {
@@ -390,6 +415,9 @@ impl<'a> Running<'a> {
     /// Lets connections end.
     async fn finish(&mut self, life: &Life) {
         let replaced = life.stage() == Stage::Replaced;
+        let (.., options) = &self.fixed;
+        let keep = replaced || options.keep;
+        self.shared.direct_return.leave(keep).await;
         if !replaced {
             self.door.close();
             self.listeners.close(false);

@@ -9,7 +9,7 @@
 //!   gateway, edge    the gateway alone, and the whole edge of `tidegate up`
 //!   succession       gateways that take each other's place
 //!   name_server      the DNS server, and others with the same zones
-//!   l4               the balancer before endpoints that remember what reached them
+//!   l4, named        the balancer before endpoints that remember what reached them, or say who they are
 //!   dns_site         the DNS server with every transport
 //!   dns_load         queries without a pause, each matched with its answer
 //!   question         questions to DNS servers, and their answers to compare
@@ -28,6 +28,7 @@
 //!   authority        certificates of an authority of the test's own
 //!   openssl          TLS clients of other makes
 //!   lab              network namespaces: a client, a balancer and endpoints
+//!   dr_site          a balancer in them that leaves all packets to the kernel
 //!   byte_peers       peers in them that hold streams and datagrams to the byte
 //!   nat_site         a balancer in one whose listeners the kernel forwards
 //!   user_services    several processes of the user services on the same servers
@@ -45,6 +46,7 @@ pub mod byte_peers;
 pub mod certified;
 pub mod dns_load;
 pub mod dns_site;
+pub mod dr_site;
 pub mod edge;
 pub mod eventually;
 pub mod gateway;
@@ -54,6 +56,7 @@ pub mod l4;
 pub mod lab;
 pub mod load;
 pub mod name_server;
+pub mod named;
 pub mod nat_site;
 pub mod nginx;
 pub mod openssl;

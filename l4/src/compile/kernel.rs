@@ -8,7 +8,9 @@ pub(super) fn judge(config: &Config, mistakes: &mut Vec<Diagnostic>) {
     if let Some(fault) = config.nat.fault() {
         mistakes.push(config.nat.wrong(fault));
     }
-    for (listener, cluster) in carried(config) {
+    // In mode `dr` an endpoint's address only tells its hardware address.
+    let translated = carried(config).filter(|(listener, _)| *listener.mode == Mode::Nat);
+    for (listener, cluster) in translated {
         let other =
             |address: &std::net::SocketAddr| address.is_ipv4() != listener.address.is_ipv4();
         for endpoint in cluster.endpoints.iter().filter(|one| other(&one.address)) {

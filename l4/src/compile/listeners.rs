@@ -47,7 +47,10 @@ pub(super) fn compile(
             before: known,
         };
         let routing = routes::compile(listener, config, clusters, ending, mistakes);
-        without_use(listener, &routing, mistakes);
+        if let Some(mistake) = without_use(listener, &routing) {
+            mistakes.push(mistake);
+        }
+        mistakes.extend(tls_for_nobody(listener));
         only_for_proxies(listener, mistakes);
         transparent(listener, &routing, reading);
         listeners.push(ListenerState {
@@ -60,10 +63,8 @@ pub(super) fn compile(
             routing: Arc::new(routing),
             proxy_header: *listener.proxy_protocol,
             trusted: Networks::compile(&listener.trusted, mistakes),
-            allow: match listener.allow.is_empty() {
-                true => None,
-                false => Some(Networks::compile(&listener.allow, mistakes)),
-            },
+            allow: (!listener.allow.is_empty())
+                .then(|| Networks::compile(&listener.allow, mistakes)),
             deny: Networks::compile(&listener.deny, mistakes),
             limits: limits(&listener.limits, mistakes),
             timeouts: timeouts(listener, mistakes),
@@ -145,21 +146,24 @@ fn twice(config: &ListenerConfig, others: &[ListenerState], mistakes: &mut Vec<D
     }
 }
 
+/// That nobody would get what is in TLS.
+fn tls_for_nobody(config: &ListenerConfig) -> Option<Diagnostic> {
+    let tls = config.tls.as_ref().filter(|_| config.cluster.is_none())?;
+    let wrong = tls.wrong("nobody would get what is in it: the listener has no cluster");
+    Some(wrong.help("add `cluster`, or write `tls` in a `[[route]]`"))
+}
+
 /// That nobody would get what comes.
-fn without_use(config: &ListenerConfig, routing: &Routing, mistakes: &mut Vec<Diagnostic>) {
+fn without_use(config: &ListenerConfig, routing: &Routing) -> Option<Diagnostic> {
     let wanted = config.cluster.is_some() || (*config.mode == Mode::Proxy && routing.by_name());
-    if !wanted {
-        let what = format!("the listener `{}` leads to no cluster", *config.name);
+    let what = format!("the listener `{}` leads to no cluster", *config.name);
+    (!wanted).then(|| {
         let wrong = config.name.wrong(what);
-        mistakes.push(match *config.mode {
+        match *config.mode {
             Mode::Proxy => wrong.help("add `cluster`, or a `[[route]]`"),
             Mode::Nat | Mode::Dr => wrong.help("add `cluster`"),
-        });
-    }
-    if let (Some(tls), None) = (&config.tls, &config.cluster) {
-        let wrong = tls.wrong("nobody would get what is in it: the listener has no cluster");
-        mistakes.push(wrong.help("add `cluster`, or write `tls` in a `[[route]]`"));
-    }
+        }
+    })
 }
 
 /// What the kernel does not do.

@@ -30,6 +30,7 @@ pub(crate) use self::estate::{Estate, SESSIONS, ask};
 pub(crate) use self::listeners::{Listeners, Plan};
 pub(crate) use self::workers::Workers;
 
+use crate::direct_return::DirectReturn;
 use crate::draining::Draining;
 use crate::forwarding::Forwarding;
 use crate::health::Health;
@@ -50,6 +51,8 @@ pub(crate) struct Shared {
     pub(crate) leaving: Arc<Draining>,
     /// The load of the process.
     pub(crate) pressure: Arc<Pressure>,
+    /// What the kernel forwards in the mode `dr`, once a listener has it.
+    pub(crate) direct_return: DirectReturn,
 }
 
 /// How many connections the process has.
