@@ -206,40 +206,45 @@ async fn connections_last_no_longer_than_they_may() {
     balancer.sees("half", "idle", 1.0).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn beginnings_that_never_end_or_lie_are_closed_in_time() {
-    let up = Recorder::start("up").await;
+/// A balancer that looks for a name at one listener, and for a PROXY header at the other.
+async fn impatient(up: &Recorder) -> Balancer {
     let keys = "cluster = \"up\"\ntimeouts = { first_bytes = \"400ms\" }";
     let header = "proxy_protocol = \"required\"\ntrusted = [\"127.0.0.0/8\"]";
     let text = listener("name", keys)
         + &listener("header", &format!("{keys}\n{header}"))
         + "[[route]]\nnames = [\"one.test\"]\ncluster = \"up\"\nlisteners = [\"name\"]\n"
         + &cluster("up", &[(up.address, 1)], "");
-    let balancer = Balancer::start(&text).await;
-    let (name, header) = (balancer.listener("name"), balancer.listener("header"));
-    // How long a client is borne that sends these octets one by one, every 20 ms, and then nothing.
-    let borne = async |to: SocketAddr, octets: &[u8]| {
-        let mut stream = TcpStream::connect(to).await.unwrap();
-        let (mut reading, mut writing) = stream.split();
-        let begun = Instant::now();
-        let write = async {
-            for octet in octets {
-                if writing.write_all(&[*octet]).await.is_err() {
-                    break;
-                }
-                tokio::time::sleep(Duration::from_millis(20)).await;
+    Balancer::start(&text).await
+}
+
+/// How long a client is borne that sends these octets one by one, every 20 ms, and then nothing.
+async fn borne(to: SocketAddr, octets: &[u8]) -> Duration {
+    let mut stream = TcpStream::connect(to).await.expect("somebody listens");
+    let (mut reading, mut writing) = stream.split();
+    let begun = Instant::now();
+    let write = async {
+        for octet in octets {
+            if writing.write_all(&[*octet]).await.is_err() {
+                break;
             }
-            std::future::pending::<()>().await;
-        };
-        let mut nothing = [0; 1];
-        tokio::select! {
-            () = write => {}
-            read = reading.read(&mut nothing) => assert!(!matches!(read, Ok(1..)), "{octets:?}"),
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        begun.elapsed()
+        std::future::pending::<()>().await;
     };
+    let mut nothing = [0; 1];
+    tokio::select! {
+        () = write => {}
+        read = reading.read(&mut nothing) => assert!(!matches!(read, Ok(1..)), "{octets:?}"),
+    }
+    begun.elapsed()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn beginnings_that_never_end_are_closed_in_time() {
+    let up = Recorder::start("up").await;
+    let balancer = impatient(&up).await;
+    let (name, header) = (balancer.listener("name"), balancer.listener("header"));
     let hello = client_hello(&[sni("one.test"), (21, vec![0; 400])], 16_384);
-    let line = format!("PROXY TCP4 203.0.113.9 192.0.2.1 {} 443", "0".repeat(60));
     for (to, octets) in [
         (name, &hello[..]),
         (name, &hello[..9]),
@@ -254,10 +259,21 @@ async fn beginnings_that_never_end_or_lie_are_closed_in_time() {
         );
     }
     balancer.sees("name", "slow", 4.0).await;
+    balancer.sees("header", "slow", 1.0).await;
+    assert_eq!(introduce(name, &[&hello[..50]]).await, "");
+    balancer.sees("name", "left", 1.0).await;
+    assert_eq!(introduce(name, &[&hello]).await, "up", "others are served");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn beginnings_that_lie_are_refused() {
+    let up = Recorder::start("up").await;
+    let balancer = impatient(&up).await;
+    let (name, header) = (balancer.listener("name"), balancer.listener("header"));
     // It says that it is longer than any header may be.
     borne(header, b"\r\n\r\n\0\r\nQUIT\n\x21\x11\xff\xff").await;
     balancer.sees("header", "proxy_header", 1.0).await;
-    balancer.sees("header", "slow", 1.0).await;
+    let line = format!("PROXY TCP4 203.0.113.9 192.0.2.1 {} 443", "0".repeat(60));
     assert_eq!(introduce(header, &[line.as_bytes(), b"0"]).await, "");
     balancer.sees("header", "proxy_header", 2.0).await;
     let mut lying = client_hello(&[sni("one.test")], 16_384);
@@ -271,13 +287,6 @@ async fn beginnings_that_never_end_or_lie_are_closed_in_time() {
     let long = [&b"GET / HTTP/1.1\r\nx: "[..], &[b'x'; 70_000]].concat();
     assert_eq!(introduce(name, &[&long]).await, "");
     balancer.sees("name", "too_long", 1.0).await;
-    assert_eq!(introduce(name, &[&hello[..50]]).await, "");
-    balancer.sees("name", "left", 1.0).await;
-    assert_eq!(
-        introduce(name, &[&hello]).await,
-        "up",
-        "the others are served"
-    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

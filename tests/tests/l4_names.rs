@@ -154,8 +154,6 @@ async fn proxy_headers_come_in_and_go_out() {
     let keys = "proxy_protocol = \"required\"\ntrusted = [\"127.0.0.0/8\"]";
     let mut text = listener("in", &format!("{keys}\ncluster = \"plain\""));
     text += &listener("open", "cluster = \"line\"");
-    let stranger = keys.replace("127.0.0.0", "10.0.0.0");
-    text += &listener("stranger", &format!("{stranger}\ncluster = \"plain\""));
     text += "[[route]]\nnames = [\"one.test\"]\ncluster = \"binary\"\nlisteners = [\"in\"]\n";
     text += &cluster("plain", &[(plain.address, 1)], "");
     text += &cluster("line", &[(line.address, 1)], "proxy_protocol = \"v1\"");
@@ -198,16 +196,29 @@ async fn proxy_headers_come_in_and_go_out() {
         open.port()
     );
     assert_eq!(got, want);
-    // Nobody else may say who the client is, nor leave it open.
-    for (listener, parts) in [
-        ("in", [&b"GET / HTTP/1.1\r\n\r\n"[..]]),
-        ("in", [&b"PROXY TCP4 203.0.113.9 oh\r\n"[..]]),
-        (
-            "stranger",
-            [&b"PROXY TCP4 203.0.113.9 192.0.2.1 4711 443\r\n"[..]],
-        ),
+    balancer.sees("open", "done", 1.0).await;
+    let octets = "tidegate_l4_octets_total{direction=\"up\",listener=\"open\"}";
+    let count = balancer.admin.metric(octets).await;
+    assert_eq!(count, Some(2.0), "the header is not the client's");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_who_is_trusted_says_who_the_client_is() {
+    let up = Recorder::start("up").await;
+    let keys = "cluster = \"up\"\nproxy_protocol = \"required\"\ntrusted = [\"127.0.0.0/8\"]";
+    let text = listener("in", keys)
+        + &listener("stranger", &keys.replace("127.0.0.0", "10.0.0.0"))
+        + &cluster("up", &[(up.address, 1)], "");
+    let balancer = Balancer::start(&text).await;
+    let header = "PROXY TCP4 203.0.113.9 192.0.2.1 4711 443\r\n";
+    for (listener, said, name) in [
+        ("in", header, "up"),
+        ("in", "GET / HTTP/1.1\r\n\r\n", ""),
+        ("in", "PROXY TCP4 203.0.113.9 oh\r\n", ""),
+        ("stranger", header, ""),
     ] {
-        assert_eq!(introduce(balancer.listener(listener), &parts).await, "");
+        let heard = introduce(balancer.listener(listener), &[said.as_bytes()]).await;
+        assert_eq!(heard, name, "{listener}: {said}");
     }
     balancer.sees("in", "proxy_header", 2.0).await;
     balancer.sees("stranger", "proxy_header", 1.0).await;

@@ -26,12 +26,12 @@ async fn before(endpoint: SocketAddr) -> Balancer {
 
 /// A client and an endpoint, and the balancer between them.
 async fn pair() -> (Balancer, TcpStream, TcpStream) {
-    let endpoints = TcpListener::bind("127.0.0.1:0").unwrap();
-    let balancer = before(endpoints.local_addr().unwrap()).await;
-    let client = TcpStream::connect(balancer.listener("in")).unwrap();
-    let (endpoint, _) = endpoints.accept().unwrap();
+    let endpoints = TcpListener::bind("127.0.0.1:0").expect("ports are free");
+    let balancer = before(endpoints.local_addr().expect("it is bound")).await;
+    let client = TcpStream::connect(balancer.listener("in")).expect("it listens");
+    let (endpoint, _) = endpoints.accept().expect("it is connected");
     for stream in [&client, &endpoint] {
-        stream.set_read_timeout(Some(SOON)).unwrap();
+        stream.set_read_timeout(Some(SOON)).expect("it is a socket");
     }
     (balancer, client, endpoint)
 }
@@ -147,7 +147,8 @@ async fn slow_readers_cost_no_memory() {
     let slow: Vec<_> = (0..30)
         .map(|_| {
             let client = Client::local(to).unwrap();
-            client.stream().write_all_of(b"slow 33554432\n");
+            let mut stream = client.stream();
+            stream.write_all(b"slow 33554432\n").unwrap();
             client
         })
         .collect();
@@ -164,15 +165,4 @@ async fn slow_readers_cost_no_memory() {
         .unwrap()
         .with_slow_reader(1 << 22)
         .unwrap();
-}
-
-/// Writing through a shared handle.
-trait WriteAllOf {
-    fn write_all_of(self, bytes: &[u8]);
-}
-
-impl WriteAllOf for &TcpStream {
-    fn write_all_of(mut self, bytes: &[u8]) {
-        self.write_all(bytes).unwrap();
-    }
 }

@@ -29,12 +29,13 @@ impl Site {
             authority.server(name, &[&format!("{name}.test")]);
         }
         let mut roots = RootCertStore::empty();
-        let root = CertificateDer::from_pem_file(authority.file("ca.pem")).unwrap();
-        roots.add(root).unwrap();
+        let root = CertificateDer::from_pem_file(authority.file("ca.pem"));
+        let root = root.expect("an authority has a certificate");
+        roots.add(root).expect("it is one");
         let provider = rustls::crypto::ring::default_provider();
         let trusting = ClientConfig::builder_with_provider(provider.into())
             .with_safe_default_protocol_versions()
-            .unwrap()
+            .expect("ring knows them")
             .with_root_certificates(roots)
             .with_no_client_auth();
         Self {
@@ -89,6 +90,25 @@ fn on_disk(path: &Path) -> Vec<u8> {
         .to_vec()
 }
 
+/// Says `hello` over TLS and ends it: the certificate, the protocol, and what was said until the end.
+async fn ask(
+    to: SocketAddr,
+    name: &'static str,
+    config: Arc<ClientConfig>,
+) -> std::io::Result<(Vec<u8>, Option<Vec<u8>>, String)> {
+    let asking = tokio::task::spawn_blocking(move || {
+        let mut stream = connect(to, name, &config)?;
+        stream.write_all(b"hello")?;
+        stream.conn.send_close_notify();
+        stream.flush()?;
+        let mut said = String::new();
+        stream.read_to_string(&mut said)?;
+        let protocol = stream.conn.alpn_protocol().map(<[u8]>::to_vec);
+        Ok((certificate(&stream), protocol, said.trim().to_owned()))
+    });
+    asking.await.expect("it does not panic")
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn tls_ends_for_some_names_and_passes_for_others() {
     let site = Site::new();
@@ -100,10 +120,9 @@ async fn tls_ends_for_some_names_and_passes_for_others() {
     );
     let behind = Balancer::start(&(back + &cluster("rest", &[(rest.address, 1)], ""))).await;
     let more = ", alpn = [\"h2\", \"http/1.1\"]";
-    let text = listener(
-        "in",
-        &("cluster = \"rest\"\n".to_owned() + &site.tls("rest", "")),
-    ) + "[[route]]\nnames = [\"one.test\"]\ncluster = \"one\"\n"
+    let keys = "cluster = \"rest\"\n".to_owned() + &site.tls("rest", "");
+    let text = listener("in", &keys)
+        + "[[route]]\nnames = [\"one.test\"]\ncluster = \"one\"\n"
         + &site.tls("one", more)
         + "[[route]]\nnames = [\"two.test\"]\ncluster = \"behind\"\n"
         + &cluster("one", &[(one.address, 1)], "proxy_protocol = \"v2\"")
@@ -111,62 +130,47 @@ async fn tls_ends_for_some_names_and_passes_for_others() {
         + &cluster("rest", &[(rest.address, 1)], "");
     let balancer = Balancer::start(&text).await;
     let to = balancer.listener("in");
-    let ask = async |name: &'static str, config: Arc<ClientConfig>| {
-        let asking = tokio::task::spawn_blocking(move || {
-            let mut stream = connect(to, name, &config)?;
-            stream.write_all(b"hello")?;
-            stream.conn.send_close_notify();
-            stream.flush()?;
-            let mut said = String::new();
-            stream.read_to_string(&mut said)?;
-            let protocol = stream.conn.alpn_protocol().map(<[u8]>::to_vec);
-            Ok::<_, std::io::Error>((certificate(&stream), protocol, said))
-        });
-        asking.await.expect("it does not panic")
-    };
-    let (shown, protocol, said) = ask("one.test", site.speaking(&[b"x", b"http/1.1"]))
-        .await
-        .unwrap();
-    assert_eq!(shown, on_disk(&site.authority.file("one.pem")));
-    assert_eq!(
-        (said.trim(), protocol.as_deref()),
-        ("one", Some(&b"http/1.1"[..]))
-    );
+    let shown = |name: &str| on_disk(&site.authority.file(&format!("{name}.pem")));
+    let protocol = Some(b"http/1.1".to_vec());
+    let answer = ask(to, "one.test", site.speaking(&[b"x", b"http/1.1"])).await;
+    assert_eq!(answer.unwrap(), (shown("one"), protocol, "one".into()));
     let got = one.taken().await;
     let text = String::from_utf8_lossy(&got);
     for part in ["one.test", "http/1.1", "TLSv1.3", "TLS_AES_"] {
         assert!(text.contains(part), "{part} is not in {text:?}");
     }
     assert!(text.ends_with("hello"));
-    let (shown, protocol, said) = ask("two.test", site.speaking(&[b"h2"])).await.unwrap();
-    assert_eq!(shown, on_disk(&site.authority.file("two.pem")));
-    assert_eq!(
-        (said.trim(), protocol),
-        ("rest", None),
-        "there are none by default"
-    );
+    // There are no protocols by default.
+    let answer = ask(to, "two.test", site.speaking(&[b"h2"])).await;
+    assert_eq!(answer.unwrap(), (shown("two"), None, "rest".into()));
     assert_eq!(rest.taken().await, b"hello");
-    let (shown, _, said) = ask("rest.test", site.trusting.clone()).await.unwrap();
-    assert_eq!(shown, on_disk(&site.authority.file("rest.pem")));
-    assert_eq!(said.trim(), "rest");
+    let answer = ask(to, "rest.test", site.trusting.clone()).await;
+    assert_eq!(answer.unwrap(), (shown("rest"), None, "rest".into()));
     balancer.sees("in", "done", 3.0).await;
-    // Those who speak no protocol that is known, and those who speak no TLS.
-    let refused = ask("one.test", site.speaking(&[b"x"])).await.unwrap_err();
-    assert!(
-        refused.to_string().contains("NoApplicationProtocol"),
-        "{refused}"
-    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn handshakes_that_fail_are_counted_by_reason() {
+    let site = Site::new();
+    let one = Recorder::start("one").await;
+    let text = listener("in", "")
+        + "[[route]]\nnames = [\"one.test\"]\ncluster = \"one\"\n"
+        + &site.tls("one", ", alpn = [\"h2\"]")
+        + &cluster("one", &[(one.address, 1)], "");
+    let balancer = Balancer::start(&text).await;
+    let to = balancer.listener("in");
+    assert!(ask(to, "one.test", site.speaking(&[b"h2"])).await.is_ok());
+    let refused = ask(to, "one.test", site.speaking(&[b"x"])).await;
+    let refused = refused.unwrap_err().to_string();
+    assert!(refused.contains("NoApplicationProtocol"), "{refused}");
     let plain = b"GET / HTTP/1.1\r\nhost: one.test\r\n\r\n";
     assert_eq!(introduce(to, &[plain]).await.find("one"), None);
     balancer.sees("in", "handshake", 2.0).await;
-    for (outcome, count) in [("full", 2.0), ("no_shared_protocol", 1.0), ("not_tls", 1.0)] {
-        let metric =
-            format!("tidegate_l4_tls_handshakes_total{{listener=\"in\",outcome=\"{outcome}\"}}");
-        assert_eq!(
-            balancer.admin.metric(&metric).await,
-            Some(count),
-            "{outcome}"
-        );
+    for outcome in ["full", "no_shared_protocol", "not_tls"] {
+        let labels = format!("{{listener=\"in\",outcome=\"{outcome}\"}}");
+        let metric = format!("tidegate_l4_tls_handshakes_total{labels}");
+        let count = balancer.admin.metric(&metric).await;
+        assert_eq!(count, Some(1.0), "{outcome}");
     }
 }
 

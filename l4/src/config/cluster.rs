@@ -34,8 +34,8 @@ pub struct ClusterConfig {
     /// How long connecting may take in all: so long other endpoints are tried when one does not take a connection.
     #[serde(default = "default_connect_budget")]
     pub connect_budget: Located<Period>,
-    /// Closes the connections of an endpoint that was drained (weight 0) or has left, spread over so long; they go on
-    /// until they end when it is not set.
+    /// Closes the connections of an endpoint that was drained (weight 0) or has left, spread evenly over so long after a
+    /// first tenth, in which short ones end by themselves; they go on until they end when it is not set.
     #[serde(default)]
     pub drain: Option<Located<Period>>,
 }

@@ -160,9 +160,11 @@ impl Joining<'_> {
             Ok(connected) => connected,
             Err(ending) => return refuse(stream, ending),
         };
-        let early = match self.header(known, Tlvs::default()) {
-            None => rest,
-            Some(header) => [header, rest].concat(),
+        let header = self.header(known, Tlvs::default()).unwrap_or_default();
+        let ours = header.len();
+        let early = match ours {
+            0 => rest,
+            _ => [header, rest].concat(),
         };
         let limits = &self.listener.timeouts.relay;
         let mut drains = self.drains(&lease);
@@ -174,7 +176,7 @@ impl Joining<'_> {
             self.moved,
             &mut drains,
         );
-        self.end(&lease, end.await)
+        self.end(&lease, ours, end.await)
     }
 
     /// Relays what is in TLS.
@@ -190,6 +192,7 @@ impl Joining<'_> {
         let mut tlvs = Tlvs::default();
         secured::describe(&secured, &mut tlvs);
         let early = self.header(known, tlvs).unwrap_or_default();
+        let ours = early.len();
         let limits = &self.listener.timeouts.relay;
         let mut drains = self.drains(&lease);
         let end = relay_sealed(
@@ -200,7 +203,7 @@ impl Joining<'_> {
             self.moved,
             &mut drains,
         );
-        self.end(&lease, end.await)
+        self.end(&lease, ours, end.await)
     }
 
     async fn connect(self, known: &mut Known) -> Result<(TcpStream, Lease), Ending> {
@@ -243,7 +246,10 @@ impl Joining<'_> {
         [endpoint.draining.join(), self.shared.leaving.join()]
     }
 
-    fn end(self, lease: &Lease, end: End) -> Ending {
+    /// Counts what was carried, without what is `ours`.
+    fn end(self, lease: &Lease, ours: usize, end: End) -> Ending {
+        let up = &self.moved.up;
+        up.set(up.get().saturating_sub(ours as u64));
         let counts = &lease.endpoint().counts;
         counts.add(Counted::Up, self.moved.up.get());
         counts.add(Counted::Down, self.moved.down.get());
