@@ -107,6 +107,12 @@ pub(crate) struct Routing {
 }
 
 impl Routing {
+    /// All clusters that it may lead to.
+    pub(crate) fn clusters(&self) -> impl Iterator<Item = &Arc<ClusterState>> {
+        let named = self.exact.values().chain(self.below.values());
+        named.chain(&self.default)
+    }
+
     /// Whether the first bytes have to be looked at.
     pub(crate) fn by_name(&self) -> bool {
         !self.exact.is_empty() || !self.below.is_empty()

@@ -68,6 +68,25 @@ pub(super) fn compile(
     listeners
 }
 
+/// What listeners of datagrams do not do.
+pub(super) fn warnings(listeners: &[ListenerState]) -> Vec<Diagnostic> {
+    let datagrams = listeners
+        .iter()
+        .filter(|one| one.transport == Transport::Udp && one.mode == Mode::Proxy);
+    let warning = |listener: &ListenerState| {
+        let cluster = listener
+            .routing
+            .clusters()
+            .find(|cluster| cluster.proxy_protocol.is_some())?;
+        let what = format!(
+            "the cluster `{}` gets no PROXY headers from the listener `{}`: datagrams never begin with one",
+            cluster.name, listener.name
+        );
+        Some(Diagnostic::new(listener.place, what))
+    };
+    datagrams.filter_map(warning).collect()
+}
+
 fn twice(config: &ListenerConfig, others: &[ListenerState], mistakes: &mut Vec<Diagnostic>) {
     if others.iter().any(|other| *other.name == **config.name) {
         let what = format!("a listener `{}` is there already", *config.name);

@@ -49,6 +49,7 @@ pub(crate) fn compile(
     let plan = clusters::plan(config, &clusters, &checks, &mut mistakes);
     let listeners = listeners::compile(config, &clusters, before, now, &mut mistakes);
     warnings.extend(routes::warnings(config, &listeners));
+    warnings.extend(listeners::warnings(&listeners));
     warnings.extend(clusters::unused(config));
     let handover = config.handover.as_ref();
     let handover = handover.map(|config| Handover::compile(config, &loaded.sources));
