@@ -8,7 +8,7 @@
 //!
 //! - [`sniff`] reads names from first bytes, and knows no cluster.
 //! - [`balance`] chooses endpoints, and opens no socket.
-//! - [`relay`] moves bytes, and knows neither.
+//! - [`relay`] moves bytes, and knows neither; [`draining`] says when it has to stop.
 //! - [`datagram`] moves datagrams, with threads of its own.
 //! - `serve` has sockets and threads, `admission` who may come in, `health` which endpoints are well, `following` lets
 //!   choices follow that, and `role` is the process around them.
@@ -19,6 +19,7 @@ pub mod balance;
 mod compile;
 pub mod config;
 pub mod datagram;
+pub mod draining;
 mod following;
 pub mod forward;
 mod health;

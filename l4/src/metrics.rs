@@ -10,6 +10,7 @@ use prometheus::proto::{MetricFamily, MetricType};
 
 use crate::balance::{Counted, Endpoint};
 use crate::serve::{Ending, Shared};
+use crate::state::ListenerState;
 
 /// What has happened at a listener, since it is known.
 #[derive(Debug)]
@@ -72,18 +73,9 @@ impl Collector for L4Collector {
                 ended.push(counter(&labels, counts.sum(ending as usize)));
             }
         }
-        let mut failures = Vec::new();
-        for listener in &state.listeners {
-            let failed = listener.counts.0.sum(NOT_ACCEPTED);
-            failures.push(counter(&[("listener", &*listener.name)], failed));
-        }
         let mut families = vec![
-            family(
-                "tidegate_l4_accept_failures_total",
-                "Times that no connection could be accepted, above all for want of descriptors",
-                MetricType::COUNTER,
-                failures,
-            ),
+            failures(&state.listeners),
+            handshakes(&state.listeners),
             family(
                 "tidegate_l4_accepted_total",
                 "Connections and sessions of clients",
@@ -113,6 +105,35 @@ impl Collector for L4Collector {
         families.extend(endpoints(&self.0));
         families
     }
+}
+
+fn failures(listeners: &[ListenerState]) -> MetricFamily {
+    let failures = listeners.iter().map(|listener| {
+        let failed = listener.counts.0.sum(NOT_ACCEPTED);
+        counter(&[("listener", &*listener.name)], failed)
+    });
+    family(
+        "tidegate_l4_accept_failures_total",
+        "Times that no connection could be accepted, above all for want of descriptors",
+        MetricType::COUNTER,
+        failures.collect(),
+    )
+}
+
+fn handshakes(listeners: &[ListenerState]) -> MetricFamily {
+    let handshakes = listeners.iter().flat_map(|listener| {
+        let counted = listener.handshakes.counted();
+        counted.map(|(outcome, count)| {
+            let labels = [("listener", &*listener.name), ("outcome", outcome)];
+            counter(&labels, count)
+        })
+    });
+    family(
+        "tidegate_l4_tls_handshakes_total",
+        "Handshakes of TLS that ends here, by how they ended",
+        MetricType::COUNTER,
+        handshakes.collect(),
+    )
 }
 
 fn endpoints(shared: &Shared) -> Vec<MetricFamily> {

@@ -87,13 +87,14 @@ async fn serve(args: &RoleArgs, systemd: Inherited) -> Result<(), StartError> {
     let Compiled {
         state,
         plan,
+        files,
         loaded,
         warnings,
     } = compile(&args.config, None, Instant::now())?;
     let config = &loaded.config;
     let _ = config.log.start();
     warn(&warnings);
-    let changes = Watched::new(&loaded.sources, Vec::new()).watch();
+    let changes = Watched::new(&loaded.sources, files).watch();
     let life = Life::start("l4")?;
     state.begin(Instant::now());
     let mut running = Running::new(args, config, state, &life)?;
@@ -103,6 +104,8 @@ async fn serve(args: &RoleArgs, systemd: Inherited) -> Result<(), StartError> {
     let Some((admin, plan)) = started.await? else {
         return Ok(());
     };
+    // Before the first connection: what follows by itself may be late for it.
+    running.shared.state.load().follow(Instant::now());
     tokio::spawn(following::follow(running.shared.clone()));
     running.open(plan);
     inherited.close_unclaimed();
@@ -162,6 +165,7 @@ impl<'a> Running<'a> {
             state: ArcSwap::from_pointee(state),
             health: Arc::default(),
             open: Arc::default(),
+            leaving: Arc::default(),
             pressure: life.pressure.clone(),
         });
         life.registry
@@ -289,6 +293,7 @@ impl<'a> Running<'a> {
         let Compiled {
             state,
             plan,
+            files,
             loaded,
             warnings,
         } = compiled;
@@ -301,10 +306,11 @@ impl<'a> Running<'a> {
         match planned {
             Ok(sockets) => {
                 warn(&warnings);
-                let watched = Watched::new(&loaded.sources, Vec::new());
+                let watched = Watched::new(&loaded.sources, files);
                 // Meanwhile the old state serves: an endpoint that is new gets nothing before it was checked.
                 following::begin(self.health(), plan, life).await;
                 state.begin(Instant::now());
+                state.succeed(&before, Instant::now());
                 life.pressure.set_limit(Some(state.connections.into()));
                 self.shared.state.store(Arc::new(state));
                 self.open(sockets);
@@ -358,6 +364,7 @@ impl<'a> Running<'a> {
             .as_ref()
             .map_or(LEAVE, |handover| handover.drain);
         let limit = if replaced { drain } else { LEAVE };
+        self.shared.leaving.set(Some(limit), Instant::now());
         let ended = async {
             while self.shared.open.count() > 0 {
                 tokio::time::sleep(Duration::from_millis(10)).await;

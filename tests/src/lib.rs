@@ -9,6 +9,7 @@
 //!   gateway, edge    the gateway alone, and the whole edge of `tidegate up`
 //!   succession       gateways that take each other's place
 //!   name_server      the DNS server, and others with the same zones
+//!   l4               the balancer before endpoints that remember what reached them
 //!   dns_site         the DNS server with every transport
 //!   dns_load         queries without a pause, each matched with its answer
 //!   question         questions to DNS servers, and their answers to compare
@@ -26,6 +27,8 @@
 //!   tokens           access tokens, sound and forged
 //!   authority        certificates of an authority of the test's own
 //!   openssl          TLS clients of other makes
+//!   lab              network namespaces: a client, a balancer and endpoints
+//!   byte_peers       peers in them that hold streams and datagrams to the byte
 //!   user_services    several processes of the user services on the same servers
 //! ```
 //!
@@ -37,6 +40,7 @@ pub mod answer;
 pub mod api;
 pub mod authority;
 pub mod binary;
+pub mod byte_peers;
 pub mod certified;
 pub mod dns_load;
 pub mod dns_site;
@@ -45,6 +49,8 @@ pub mod eventually;
 pub mod gateway;
 pub mod h2_raw;
 pub mod http1;
+pub mod l4;
+pub mod lab;
 pub mod load;
 pub mod name_server;
 pub mod nginx;

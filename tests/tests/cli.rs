@@ -92,7 +92,7 @@ fn mistakes_on_the_command_line_are_told() {
         (&["gatway"][..], "gateway"),
         (&["gateway"], "--config"),
         (&["up", "--prots", "auto"], "--ports"),
-        (&["schema", "l4"], "gateway"),
+        (&["schema", "l5"], "gateway"),
     ] {
         let output = run(&repository(), args);
         assert_eq!(output.status.code(), Some(2), "{args:?}");

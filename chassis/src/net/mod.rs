@@ -33,5 +33,5 @@ pub use self::datagram_options::{receive_merged, tell_asked_address, travel_whol
 pub use self::descriptors::{is_exhaustion, raise_descriptor_limit, room_for_clients};
 pub use self::inherited::{Inherited, InheritedSocket, Source};
 pub use self::networks::Networks;
-pub use self::options::{FileMode, ListenOptions, TcpConfig};
+pub use self::options::{FileMode, ListenOptions, TcpConfig, may_be_transparent};
 pub use self::unsent::unsent;

@@ -3,14 +3,18 @@
 mod clusters;
 mod listeners;
 mod routes;
+mod tls;
 
-use std::path::Path;
+pub(crate) use self::listeners::NOT_ALLOWED;
+
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use chassis::config::{Diagnostic, Loaded, Report, load};
 use chassis::health::check::Checks;
 use chassis::net::handover::Handover;
 use chassis::net::room_for_clients;
+use chassis::tls::Reading;
 
 use crate::config::Config;
 use crate::health::Plan;
@@ -20,6 +24,8 @@ use crate::state::State;
 pub(crate) struct Compiled {
     pub(crate) state: State,
     pub(crate) plan: Plan,
+    /// Certificates and keys, to be watched.
+    pub(crate) files: Vec<PathBuf>,
     pub(crate) loaded: Loaded<Config>,
     /// What is sound, but probably not meant: `file:line:column: message`.
     pub(crate) warnings: Vec<String>,
@@ -47,7 +53,16 @@ pub(crate) fn compile(
     });
     let clusters = clusters::compile(config, before, now, &mut mistakes);
     let plan = clusters::plan(config, &clusters, &checks, &mut mistakes);
-    let listeners = listeners::compile(config, &clusters, before, now, &mut mistakes);
+    let mut reading = Reading::new(&loaded.sources);
+    let listeners = listeners::compile(config, &clusters, before, now, &mut reading);
+    let Reading {
+        files,
+        mistakes: found,
+        warnings: unsure,
+        ..
+    } = reading;
+    mistakes.extend(found);
+    warnings.extend(unsure);
     warnings.extend(routes::warnings(config, &listeners));
     warnings.extend(listeners::warnings(&listeners));
     warnings.extend(clusters::unused(config));
@@ -75,6 +90,7 @@ pub(crate) fn compile(
         warnings: warnings.collect(),
         state,
         plan,
+        files,
         loaded,
     })
 }

@@ -9,6 +9,7 @@ use chassis::units::Period;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::TlsConfig;
 use crate::forward::Transport;
 
 /// An address that clients use.
@@ -49,6 +50,9 @@ pub struct ListenerConfig {
     /// Networks of clients that may not, also when they are allowed.
     #[serde(default)]
     pub deny: Vec<Located<String>>,
+    /// Ends TLS for what no route names; it passes through without it. What begins without TLS is refused then.
+    #[serde(default)]
+    pub tls: Option<Located<TlsConfig>>,
     /// Limits of its connections or sessions. One over a limit is closed at once.
     #[serde(default)]
     pub limits: LimitsConfig,
@@ -56,8 +60,8 @@ pub struct ListenerConfig {
     #[serde(default)]
     pub timeouts: TimeoutsConfig,
     /// Endpoints see the client's address instead of this machine's (`IP_TRANSPARENT`), and connections to any address
-    /// are taken that the kernel leads here (TPROXY). Needs `CAP_NET_ADMIN`, and endpoints that answer by way of
-    /// this machine.
+    /// are taken that the kernel leads here (TPROXY). Needs `CAP_NET_ADMIN`, clients of the same family (IPv4 or IPv6) as
+    /// the endpoints, and endpoints that answer by way of this machine: rules and routes for that are the operator's.
     #[serde(default)]
     pub transparent: Located<bool>,
 }

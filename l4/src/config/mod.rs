@@ -3,6 +3,7 @@
 mod cluster;
 mod listener;
 mod route;
+mod tls;
 
 use std::collections::BTreeMap;
 
@@ -17,6 +18,7 @@ use serde::Deserialize;
 pub use self::cluster::{ClusterConfig, EndpointConfig, ProxyVersion, SchedulerConfig};
 pub use self::listener::{AcceptRateConfig, LimitsConfig, ListenerConfig, Mode, TimeoutsConfig};
 pub use self::route::RouteConfig;
+pub use self::tls::TlsConfig;
 
 /// The configuration of `tidegate l4`.
 #[derive(Debug, Deserialize, JsonSchema)]

@@ -13,6 +13,7 @@ use super::accept::Closing;
 use super::estate::Sessions;
 use super::sockets::{Sockets, Takers};
 use super::{Shared, Workers};
+use crate::compile::NOT_ALLOWED;
 use crate::config::Mode;
 use crate::datagram::{self, Bequest};
 use crate::state::ListenerState;
@@ -77,10 +78,21 @@ impl Listeners {
                         self.open.iter().filter(same).map(Open::port).collect();
                     let bound = Sockets::bind(listener, workers, &held, inherited);
                     Planned::Open(bound.map_err(|error| {
-                        let ListenerState { name, address, .. } = listener;
+                        let ListenerState {
+                            name,
+                            address,
+                            options,
+                            place,
+                            ..
+                        } = listener;
+                        let denied = error.kind() == io::ErrorKind::PermissionDenied;
+                        let why = match denied && options.transparent {
+                            true => format!("{error}; {NOT_ALLOWED}"),
+                            false => error.to_string(),
+                        };
                         let what =
-                            format!("the listener `{name}` cannot listen on {address}: {error}");
-                        Diagnostic::new(listener.place, what)
+                            format!("the listener `{name}` cannot listen on {address}: {why}");
+                        Diagnostic::new(*place, what)
                     })?)
                 }
             };

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! a thread for each core, with sockets of its own (SO_REUSEPORT) and a runtime of its own:
-//! accept -> limits -> PROXY header -> name -> cluster -> connect -> PROXY header -> relay
+//! accept -> limits -> PROXY header -> name -> cluster -> TLS? -> connect -> PROXY header -> relay
 //! ```
 //!
 //! Datagrams have threads of their own: see [`crate::datagram`].
@@ -15,6 +15,7 @@ mod ending;
 mod estate;
 mod first_bytes;
 mod listeners;
+mod secured;
 mod sockets;
 mod workers;
 
@@ -29,6 +30,7 @@ pub(crate) use self::estate::{Estate, SESSIONS, ask};
 pub(crate) use self::listeners::{Listeners, Plan};
 pub(crate) use self::workers::Workers;
 
+use crate::draining::Draining;
 use crate::health::Health;
 use crate::state::State;
 
@@ -41,6 +43,8 @@ pub(crate) struct Shared {
     pub(crate) health: Arc<Health>,
     /// Connections over all listeners.
     pub(crate) open: Arc<Open>,
+    /// When connections are closed because this process leaves.
+    pub(crate) leaving: Arc<Draining>,
     /// The load of the process.
     pub(crate) pressure: Arc<Pressure>,
 }
