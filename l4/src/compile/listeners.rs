@@ -47,13 +47,8 @@ pub(super) fn compile(
             before: known,
         };
         let routing = routes::compile(listener, config, clusters, ending, mistakes);
-        if let Some(mistake) = without_use(listener, &routing) {
-            mistakes.push(mistake);
-        }
-        if let (Some(tls), None) = (&listener.tls, &listener.cluster) {
-            let wrong = tls.wrong("nobody would get what is in it: the listener has no cluster");
-            mistakes.push(wrong.help("add `cluster`, or write `tls` in a `[[route]]`"));
-        }
+        mistakes.extend(without_use(listener, &routing));
+        mistakes.extend(tls_for_nobody(listener));
         only_for_proxies(listener, mistakes);
         transparent(listener, &routing, reading);
         listeners.push(ListenerState {
@@ -168,6 +163,13 @@ fn twice(config: &ListenerConfig, others: &[ListenerState], mistakes: &mut Vec<D
                 .wrong("`admin` is the name of the admin listener"),
         );
     }
+}
+
+/// That nobody would get what was in TLS.
+fn tls_for_nobody(config: &ListenerConfig) -> Option<Diagnostic> {
+    let tls = config.tls.as_ref().filter(|_| config.cluster.is_none())?;
+    let wrong = tls.wrong("nobody would get what is in it: the listener has no cluster");
+    Some(wrong.help("add `cluster`, or write `tls` in a `[[route]]`"))
 }
 
 /// That nobody would get what comes.
