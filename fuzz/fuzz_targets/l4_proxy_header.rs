@@ -3,9 +3,7 @@
 
 #![no_main]
 
-use chassis::net::proxy_protocol::{
-    LIMIT, Origin, Parsing, Tlvs, encode_v1, encode_v2, parse,
-};
+use chassis::net::proxy_protocol::{LIMIT, Origin, Parsing, Tlvs, encode_v1, encode_v2, parse};
 use l4::sniff::ServerName;
 use libfuzzer_sys::fuzz_target;
 
@@ -30,7 +28,8 @@ fuzz_target!(|input: (&[u8], &[u8])| {
         (Some(Parsing::Parsed { length, .. }), found) => {
             assert_eq!((*length, stepwise.as_ref()), (read, Some(found)));
         }
-        (Some(Parsing::Refused(_)), found) => assert!(matches!(found, Parsing::Refused(_))),
+        // A line that is wrong already may have its end still to come.
+        (Some(Parsing::Refused(_)), found) => assert!(!matches!(found, Parsing::Parsed { .. })),
         (_, found) => assert!(!matches!(found, Parsing::Parsed { .. })),
     }
     let Parsing::Parsed { header, .. } = at_once else {
@@ -53,6 +52,12 @@ fuzz_target!(|input: (&[u8], &[u8])| {
     let Parsing::Parsed { header, length } = parse(&written) else {
         panic!("what is written is not read");
     };
-    assert_eq!((header.tlvs.authority, length), (tlvs.authority, written.len()));
-    assert!(matches!(parse(&encode_v1(source, destination)), Parsing::Parsed { .. }));
+    assert_eq!(
+        (header.tlvs.authority, length),
+        (tlvs.authority, written.len())
+    );
+    assert!(matches!(
+        parse(&encode_v1(source, destination)),
+        Parsing::Parsed { .. }
+    ));
 });

@@ -67,7 +67,8 @@ fuzz_target!(|input: (Vec<&[u8]>, &[u8])| {
         .collect();
     for packet in &protected {
         let header = long_header(packet).expect("it has a long header");
-        let reader = reader.get_or_insert_with(|| InitialReader::new(&header).expect("it is an Initial"));
+        let reader =
+            reader.get_or_insert_with(|| InitialReader::new(&header).expect("it is an Initial"));
         if matches!(reader.read(packet), Hello::Whole(_) | Hello::Broken(_)) {
             return;
         }

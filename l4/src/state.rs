@@ -123,6 +123,12 @@ pub(crate) struct Target {
 }
 
 impl Routing {
+    /// All clusters that it may lead to.
+    pub(crate) fn clusters(&self) -> impl Iterator<Item = &Arc<ClusterState>> {
+        let named = self.exact.values().chain(self.below.values());
+        named.chain(&self.default).map(|target| &target.cluster)
+    }
+
     /// Whether the first bytes have to be looked at.
     pub(crate) fn by_name(&self) -> bool {
         !self.exact.is_empty() || !self.below.is_empty()

@@ -5,9 +5,10 @@ use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::inherited::{Inherited, Transport};
+use super::options::set_transparent;
 use super::{Address, ListenOptions};
 
 /// The UDP sockets of one listener, open for as long as it is wanted.
@@ -54,6 +55,10 @@ pub fn bind_datagram(
         }
     }
     for socket in &sockets {
+        if options.transparent {
+            // For those that somebody else has bound, too.
+            set_transparent(&SockRef::from(socket), address.is_ipv6())?;
+        }
         socket.set_nonblocking(false)?;
         socket.set_read_timeout(Some(LOOK))?;
     }
@@ -70,6 +75,9 @@ fn socket(address: SocketAddr, options: &ListenOptions, share: bool) -> io::Resu
     socket.set_reuse_port(share)?;
     if address.is_ipv6() {
         socket.set_only_v6(!options.dual_stack)?;
+    }
+    if options.transparent {
+        set_transparent(&SockRef::from(&socket), address.is_ipv6())?;
     }
     socket.bind(&address.into())?;
     Ok(socket)

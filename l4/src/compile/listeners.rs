@@ -47,9 +47,7 @@ pub(super) fn compile(
             before: known,
         };
         let routing = routes::compile(listener, config, clusters, ending, mistakes);
-        if let Some(mistake) = without_use(listener, &routing) {
-            mistakes.push(mistake);
-        }
+        mistakes.extend(without_use(listener, &routing));
         mistakes.extend(tls_for_nobody(listener));
         only_for_proxies(listener, mistakes);
         transparent(listener, &routing, reading);
@@ -87,6 +85,25 @@ pub(super) fn compile(
     once(&mut reading.warnings);
     reading.mistakes.extend(found);
     listeners
+}
+
+/// What listeners of datagrams do not do.
+pub(super) fn warnings(listeners: &[ListenerState]) -> Vec<Diagnostic> {
+    let datagrams = listeners
+        .iter()
+        .filter(|one| one.transport == Transport::Udp && one.mode == Mode::Proxy);
+    let warning = |listener: &ListenerState| {
+        let cluster = listener
+            .routing
+            .clusters()
+            .find(|cluster| cluster.proxy_protocol.is_some())?;
+        let what = format!(
+            "the cluster `{}` gets no PROXY headers from the listener `{}`: datagrams never begin with one",
+            cluster.name, listener.name
+        );
+        Some(Diagnostic::new(listener.place, what))
+    };
+    datagrams.filter_map(warning).collect()
 }
 
 /// Leaves each out that was told before.

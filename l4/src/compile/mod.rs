@@ -70,6 +70,7 @@ pub(crate) fn compile(
     kernel::judge(config, &mut mistakes);
     warnings.extend(routes::warnings(config, &listeners));
     warnings.extend(kernel::warnings(config));
+    warnings.extend(listeners::warnings(&listeners));
     warnings.extend(clusters::unused(config));
     let handover = config.handover.as_ref();
     let handover = handover.map(|config| Handover::compile(config, &loaded.sources));

@@ -14,7 +14,6 @@ use chassis::net::{receive_merged, tell_asked_address, travel_whole};
 use rustix::event::epoll;
 use rustix::io::Errno;
 use rustix::time::Timespec;
-use socket2::SockRef;
 
 use super::batch::{BATCH, Batch, Outgoing};
 use super::counts::Counter;
@@ -88,9 +87,6 @@ impl Worker {
         let any_address = bound.ip().is_unspecified() || shared.plan.load().transparent;
         if any_address {
             tell_asked_address(socket)?;
-        }
-        if shared.plan.load().transparent {
-            take_any_address(socket)?;
         }
         let epoll = Arc::new(epoll::create(epoll::CreateFlags::CLOEXEC)?);
         let data = epoll::EventData::new_u64(LISTENER);
@@ -307,15 +303,6 @@ impl Worker {
         }
         self.answers.clear();
         self.batch.clear();
-    }
-}
-
-/// Has a socket get what the kernel leads to it, whatever its address is, and answer from there (`IP_TRANSPARENT`).
-fn take_any_address(socket: &UdpSocket) -> io::Result<()> {
-    let options = SockRef::from(socket);
-    match socket.local_addr()? {
-        SocketAddr::V4(_) => options.set_ip_transparent_v4(true),
-        SocketAddr::V6(_) => options.set_ip_transparent_v6(true),
     }
 }
 
