@@ -2,11 +2,13 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use chassis::config::{Diagnostic, Place};
 use chassis::net::Networks;
 use chassis::net::handover::Handover;
 use chassis::net::proxy_protocol::ProxyHeader;
+use chassis::tls::Terminator;
 
 use crate::alias::Resolving;
 use crate::answer::Snapshot;
@@ -16,7 +18,6 @@ use crate::guard::Guard;
 use crate::metrics::Transport;
 use crate::querylog::QueryLog;
 use crate::serve::TcpLimits;
-use crate::tls::Terminator;
 use crate::transfer::Transfers;
 use crate::zone::Zone;
 
@@ -72,6 +73,8 @@ pub(crate) struct ListenerState {
     /// Whose word on clients is taken.
     pub(crate) trusted: Networks,
     pub(crate) tls: Option<Arc<Terminator>>,
+    /// How long a TLS handshake may take.
+    pub(crate) handshake: Duration,
     pub(crate) http: Option<HttpState>,
 }
 

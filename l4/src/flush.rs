@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Instant;
 
-use crate::compile::compile;
-use crate::{dr, nat};
+use chassis::config::load;
+
+use crate::config::Config;
+use crate::dr::{self, DrOptions};
+use crate::nat::{self, NatConfig};
 
 /// The arguments of `tidegate l4 flush`.
 #[derive(Clone, Debug, clap::Args)]
@@ -15,27 +17,46 @@ pub(crate) struct FlushArgs {
     config: PathBuf,
 }
 
-/// Removes what the kernel was told, by whichever process.
 pub(crate) fn main(args: &FlushArgs) -> ExitCode {
-    let compiled = match compile(&args.config, None, Instant::now()) {
-        Ok(compiled) => compiled,
+    let config = match load::<Config>(&args.config) {
+        Ok(loaded) => loaded.config,
         Err(report) => {
             eprint!("{report}");
             return ExitCode::FAILURE;
         }
     };
     let mut code = ExitCode::SUCCESS;
-    let mut outcome = |mode, removed: Result<(), String>| {
-        if let Err(error) = removed {
-            eprintln!("mode {mode}: {error}");
-            code = ExitCode::FAILURE;
+    for (mode, removed) in [("nat", rules(&config.nat)), ("dr", program(&config.dr))] {
+        match removed {
+            Ok(what) => println!("mode {mode}: {what}"),
+            Err(error) => {
+                eprintln!("mode {mode}: {error}");
+                code = ExitCode::FAILURE;
+            }
         }
-    };
-    let rules = nat::remove(&compiled.state.nat);
-    outcome("nat", rules.map_err(|error| error.to_string()));
-    if dr::BUILT_IN {
-        let program = dr::flush(&compiled.loaded.config.dr.pins);
-        outcome("dr", program.map(drop).map_err(|error| error.to_string()));
     }
     code
+}
+
+fn rules(config: &NatConfig) -> Result<String, String> {
+    let table = &config.table;
+    match nat::flush(config) {
+        Ok(true) => Ok(format!(
+            "the table {table} is removed, nothing is forwarded"
+        )),
+        Ok(false) => Ok(format!("there is no table {table} of ours")),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn program(options: &DrOptions) -> Result<String, String> {
+    if !dr::BUILT_IN {
+        return Ok("this binary was built without it".into());
+    }
+    let pins = options.pins.display();
+    match dr::flush(&options.pins) {
+        Ok(true) => Ok(format!("{pins} is removed, nothing is forwarded")),
+        Ok(false) => Ok(format!("there is nothing at {pins}")),
+        Err(error) => Err(error.to_string()),
+    }
 }

@@ -93,7 +93,7 @@ impl Forwarding {
             let mut told = this.lock();
             let nat = told.nat.take().filter(|_| !told.left);
             told.left = true;
-            nat.map_or(Ok(()), Nat::stop)
+            nat.map_or(Ok(()), |nat| nat.stop())
         };
         if let Err(error) = blocking(stop).await {
             tracing::error!(%error, "the kernel forwards on");
@@ -113,10 +113,11 @@ impl Told {
             return Ok(());
         }
         if services.is_empty() {
-            return match self.nat.take() {
-                Some(nat) => nat.remove(),
-                None => Ok(()),
-            };
+            if let Some(nat) = &self.nat {
+                nat.remove()?;
+            }
+            self.nat = None;
+            return Ok(());
         }
         let nat = match self.nat.take() {
             Some(nat) if *nat.config() == state.nat => nat,

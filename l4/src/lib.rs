@@ -8,7 +8,8 @@
 //!
 //! - [`sniff`] reads names from first bytes, and knows no cluster.
 //! - [`balance`] chooses endpoints, and opens no socket.
-//! - [`relay`] moves bytes, and knows neither.
+//! - [`relay`] moves bytes, and knows neither; [`draining`] says when it has to stop.
+//! - [`datagram`] moves datagrams, with threads of its own.
 //! - `serve` has sockets and threads, `admission` who may come in, `health` which endpoints are well, `following` lets
 //!   choices follow that, and `role` is the process around them.
 //! - [`forward`] is what the kernel is told in the modes in which it carries the bytes itself, [`nat`] and [`dr`];
@@ -18,8 +19,10 @@ mod admission;
 pub mod balance;
 mod compile;
 pub mod config;
+pub mod datagram;
 mod direct_return;
 pub mod dr;
+pub mod draining;
 mod flush;
 mod following;
 pub mod forward;

@@ -1,5 +1,7 @@
 //! What has happened, for Prometheus.
 
+mod datagrams;
+
 use std::sync::Arc;
 
 use chassis::telemetry::{Cells, counter, family, gauge};
@@ -9,6 +11,7 @@ use prometheus::proto::{MetricFamily, MetricType};
 use crate::balance::{Counted, Endpoint};
 use crate::forwarding;
 use crate::serve::{Ending, Shared};
+use crate::state::ListenerState;
 
 /// What has happened at a listener, since it is known.
 #[derive(Debug)]
@@ -71,18 +74,9 @@ impl Collector for L4Collector {
                 ended.push(counter(&labels, counts.sum(ending as usize)));
             }
         }
-        let mut failures = Vec::new();
-        for listener in &state.listeners {
-            let failed = listener.counts.0.sum(NOT_ACCEPTED);
-            failures.push(counter(&[("listener", &*listener.name)], failed));
-        }
         let mut families = vec![
-            family(
-                "tidegate_l4_accept_failures_total",
-                "Times that no connection could be accepted, above all for want of descriptors",
-                MetricType::COUNTER,
-                failures,
-            ),
+            failures(&state.listeners),
+            handshakes(&state.listeners),
             family(
                 "tidegate_l4_accepted_total",
                 "Connections and sessions of clients",
@@ -108,11 +102,41 @@ impl Collector for L4Collector {
                 octets,
             ),
         ];
+        families.extend(datagrams::families(&state));
         families.extend(endpoints(&self.0));
         families.extend(forwarding::families(&self.0));
         families.extend(self.0.direct_return.families());
         families
     }
+}
+
+fn failures(listeners: &[ListenerState]) -> MetricFamily {
+    let failures = listeners.iter().map(|listener| {
+        let failed = listener.counts.0.sum(NOT_ACCEPTED);
+        counter(&[("listener", &*listener.name)], failed)
+    });
+    family(
+        "tidegate_l4_accept_failures_total",
+        "Times that no connection could be accepted, above all for want of descriptors",
+        MetricType::COUNTER,
+        failures.collect(),
+    )
+}
+
+fn handshakes(listeners: &[ListenerState]) -> MetricFamily {
+    let handshakes = listeners.iter().flat_map(|listener| {
+        let counted = listener.handshakes.counted();
+        counted.map(|(outcome, count)| {
+            let labels = [("listener", &*listener.name), ("outcome", outcome)];
+            counter(&labels, count)
+        })
+    });
+    family(
+        "tidegate_l4_tls_handshakes_total",
+        "Handshakes of TLS that ends here, by how they ended",
+        MetricType::COUNTER,
+        handshakes.collect(),
+    )
 }
 
 fn endpoints(shared: &Shared) -> Vec<MetricFamily> {

@@ -25,7 +25,7 @@ use crate::following;
 use crate::forwarding::{self, Forwarding};
 use crate::health::Health;
 use crate::metrics::L4Collector;
-use crate::serve::{Listeners, Plan, Shared, Workers};
+use crate::serve::{Estate, Listeners, Plan, SESSIONS, Shared, Workers, ask};
 use crate::state::State;
 
 /// How long threads may take to end, and connections when nobody says more.
@@ -44,7 +44,7 @@ pub struct L4Args {
 
 #[derive(Clone, Debug, clap::Subcommand)]
 enum L4Command {
-    /// Have the kernel forward nothing any more: remove what a process has left there, also one that was killed.
+    /// Take out of the kernel what a process has left there that was killed: nothing is forwarded any more.
     Flush(FlushArgs),
 }
 
@@ -101,13 +101,14 @@ async fn serve(args: &RoleArgs, systemd: Inherited) -> Result<(), StartError> {
     let Compiled {
         state,
         plan,
+        files,
         loaded,
         warnings,
     } = compile(&args.config, None, Instant::now())?;
     let config = &loaded.config;
     let _ = config.log.start();
     warn(&warnings);
-    let changes = Watched::new(&loaded.sources, Vec::new()).watch();
+    let changes = Watched::new(&loaded.sources, files).watch();
     let life = Life::start("l4")?;
     state.begin(Instant::now());
     let mut running = Running::new(args, config, state, &life)?;
@@ -120,6 +121,8 @@ async fn serve(args: &RoleArgs, systemd: Inherited) -> Result<(), StartError> {
     let Some((admin, plan)) = started.await? else {
         return Ok(());
     };
+    // Before the first connection: what follows by itself may be late for it.
+    running.shared.state.load().follow(Instant::now());
     let told = running.forward().await;
     if !taking_over {
         told?;
@@ -185,6 +188,7 @@ impl<'a> Running<'a> {
             health: Arc::default(),
             forwarding: Arc::default(),
             open: Arc::default(),
+            leaving: Arc::default(),
             pressure: life.pressure.clone(),
             direct_return: DirectReturn::default(),
         });
@@ -231,8 +235,14 @@ impl<'a> Running<'a> {
         let state = self.shared.state.load_full();
         let begun = succession::begin(args, state.handover.as_ref(), within, START).await;
         let (take_over, mut theirs) = begun?;
+        let sessions = take_over.kept(SESSIONS).map(String::from);
         let preparing = async { self.prepare(config, &mut theirs, true) };
-        let prepared = succession::settle(Some(take_over), preparing, Some(within), life).await?;
+        let settled = succession::settle(Some(take_over), preparing, Some(within), life).await;
+        let mut prepared = settled?;
+        if let Some(name) = sessions {
+            let asked = tokio::task::spawn_blocking(move || ask(&name));
+            prepared.1.inherit(asked.await.unwrap_or_default());
+        }
         *inherited = theirs;
         Ok(Some(prepared))
     }
@@ -322,6 +332,7 @@ impl<'a> Running<'a> {
         let Compiled {
             state,
             plan,
+            files,
             loaded,
             warnings,
         } = compiled;
@@ -345,10 +356,11 @@ impl<'a> Running<'a> {
         match planned {
             Ok(sockets) => {
                 warn(&warnings);
-                let watched = Watched::new(&loaded.sources, Vec::new());
+                let watched = Watched::new(&loaded.sources, files);
                 // Meanwhile the old state serves: an endpoint that is new gets nothing before it was checked.
                 following::begin(self.health(), plan, life).await;
                 state.begin(Instant::now());
+                state.succeed(&before, Instant::now());
                 life.pressure.set_limit(Some(state.connections.into()));
                 self.shared.state.store(Arc::new(state));
                 self.open(sockets);
@@ -365,12 +377,25 @@ impl<'a> Running<'a> {
         let names = self.listeners.names();
         let mut offered = self.listeners.offered(&names);
         offered.extend(self.admin.iter().flat_map(|admin| admin.offered()));
-        let successor = succession::offer(candidate, &offered).await;
+        let datagrams = self.listeners.datagrams();
+        let estate = match datagrams.is_empty() {
+            true => None,
+            false => Estate::open()
+                .inspect_err(|error| tracing::warn!(%error, "sessions of datagrams are not told"))
+                .ok(),
+        };
+        let kept = estate
+            .iter()
+            .map(|estate| (SESSIONS.into(), estate.name.clone()));
+        let successor = succession::offer_with(candidate, &offered, kept.collect()).await;
         let Some(successor) = successor else {
             return;
         };
         self.shared.forwarding.leave().await;
         self.listeners.close(true);
+        if let Some(estate) = estate {
+            tokio::task::spawn_blocking(move || estate.give(datagrams));
+        }
         if let Some(admin) = &self.admin {
             admin.close();
         }
@@ -395,6 +420,7 @@ impl<'a> Running<'a> {
             .as_ref()
             .map_or(LEAVE, |handover| handover.drain);
         let limit = if replaced { drain } else { LEAVE };
+        self.shared.leaving.set(Some(limit), Instant::now());
         let ended = async {
             while self.shared.open.count() > 0 {
                 tokio::time::sleep(Duration::from_millis(10)).await;

@@ -9,11 +9,13 @@ use chassis::config::Place;
 use chassis::net::handover::Handover;
 use chassis::net::proxy_protocol::ProxyHeader;
 use chassis::net::{ListenOptions, Networks};
+use chassis::tls::{Handshakes, Terminator};
 use rustc_hash::FxHashMap;
 
 use crate::admission::Admission;
 use crate::balance::{Cluster, Endpoint, Scheduler};
 use crate::config::{Mode, ProxyVersion};
+use crate::datagram;
 use crate::forward::{Service, Transport};
 use crate::metrics::ListenerCounts;
 use crate::nat::NatConfig;
@@ -37,7 +39,7 @@ pub(crate) struct State {
 #[derive(Debug)]
 pub(crate) struct ClusterState {
     pub(crate) name: Arc<str>,
-    pub(crate) cluster: Cluster,
+    pub(crate) cluster: Arc<Cluster>,
     /// Weight and limit of each endpoint, as they are configured.
     pub(crate) configured: Box<[(u32, Option<u32>)]>,
     pub(crate) proxy_protocol: Option<ProxyVersion>,
@@ -70,10 +72,14 @@ pub(crate) struct ListenerState {
     pub(crate) timeouts: Timeouts,
     /// Whether endpoints see the client's address.
     pub(crate) transparent: bool,
+    /// How TLS handshakes have ended. It outlives reloads.
+    pub(crate) handshakes: Arc<Handshakes>,
     /// Who is connected. It outlives reloads.
     pub(crate) admission: Arc<Admission>,
     /// What has happened. It outlives reloads.
     pub(crate) counts: Arc<ListenerCounts>,
+    /// The same of datagrams.
+    pub(crate) datagrams: Arc<datagram::Counts>,
 }
 
 /// Limits of a listener.
@@ -100,10 +106,18 @@ pub(crate) struct Timeouts {
 #[derive(Debug, Default)]
 pub(crate) struct Routing {
     /// By the name itself.
-    pub(crate) exact: FxHashMap<Box<str>, Arc<ClusterState>>,
+    pub(crate) exact: FxHashMap<Box<str>, Target>,
     /// By what follows `*.`.
-    pub(crate) below: FxHashMap<Box<str>, Arc<ClusterState>>,
-    pub(crate) default: Option<Arc<ClusterState>>,
+    pub(crate) below: FxHashMap<Box<str>, Target>,
+    pub(crate) default: Option<Target>,
+}
+
+/// Where a connection goes.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    pub(crate) cluster: Arc<ClusterState>,
+    /// How TLS ends here; it passes through where there is none.
+    pub(crate) tls: Option<Arc<Terminator>>,
 }
 
 impl Routing {
@@ -114,6 +128,11 @@ impl Routing {
 
     /// The cluster for a name, or for a connection without one.
     pub(crate) fn cluster(&self, name: Option<&ServerName>) -> Option<&Arc<ClusterState>> {
+        self.target(name).map(|target| &target.cluster)
+    }
+
+    /// Where what is for a name goes, or what has none.
+    pub(crate) fn target(&self, name: Option<&ServerName>) -> Option<&Target> {
         let named = name.and_then(|name| {
             let exact = self.exact.get(name.as_str());
             exact.or_else(|| {
@@ -127,6 +146,17 @@ impl Routing {
 }
 
 impl ListenerState {
+    /// Every way in which TLS ends here.
+    pub(crate) fn terminators(&self) -> impl Iterator<Item = &Arc<Terminator>> {
+        let Routing {
+            exact,
+            below,
+            default,
+        } = &*self.routing;
+        let targets = exact.values().chain(below.values()).chain(default);
+        targets.filter_map(|target| target.tls.as_ref())
+    }
+
     /// Whether this peer is a proxy whose word is taken.
     pub(crate) fn trusts(&self, peer: IpAddr) -> bool {
         self.trusted.contains(peer)
@@ -154,8 +184,32 @@ impl State {
         self.follow(now);
     }
 
-    /// Deals out by what the endpoints are now; whether anything has changed.
+    /// Has the connections closed of endpoints that were in the state before, and are not in this one.
+    pub(crate) fn succeed(&self, before: &Self, now: Instant) {
+        for (name, old) in &before.clusters {
+            let new = self.clusters.get(name);
+            let drain = new.map_or(old.drain, |new| new.drain);
+            let kept = |endpoint: &Arc<Endpoint>| {
+                let mut kept = new.into_iter().flat_map(|new| new.cluster.endpoints());
+                kept.any(|kept| Arc::ptr_eq(kept, endpoint))
+            };
+            let mut endpoints = old.cluster.endpoints().iter();
+            while let Some(gone) = endpoints.find(|endpoint| !kept(endpoint)) {
+                gone.draining.set(drain, now);
+            }
+        }
+    }
+
+    /// Deals out by what the endpoints are now, and has the connections closed of those that are drained; whether
+    /// anything has changed.
     pub(crate) fn follow(&self, now: Instant) -> bool {
+        for state in self.clusters.values() {
+            for endpoint in state.cluster.endpoints() {
+                let drained = endpoint.weight() == 0;
+                let within = state.drain.filter(|_| drained);
+                endpoint.draining.set(within, now);
+            }
+        }
         let changes = self
             .clusters
             .values()
@@ -175,7 +229,7 @@ impl State {
     pub(crate) fn services(&self, mode: Mode) -> Vec<Service> {
         let listeners = self.listeners.iter().filter(|one| one.mode == mode);
         let service = |listener: &ListenerState| {
-            let cluster = &listener.routing.default.as_ref()?.cluster;
+            let cluster = &listener.routing.cluster(None)?.cluster;
             Some(Service {
                 name: listener.name.clone(),
                 transport: listener.transport,

@@ -43,15 +43,21 @@ impl Server {
         let (tcp, udp) = host.on(move || (TcpListener::bind(address), UdpSocket::bind(address)));
         let tcp = tcp.expect("the laboratory's ports are free");
         let udp = udp.expect("the laboratory's ports are free");
-        let (named, kept) = (name.to_owned(), endings.clone());
-        thread::spawn(move || {
-            for stream in tcp.incoming().flatten() {
-                let (name, endings) = (named.clone(), kept.clone());
-                thread::spawn(move || serve(stream, &name, &endings));
-            }
-        });
+        accept(tcp, name, &endings);
         let name = name.to_owned();
         thread::spawn(move || answer_datagrams(&udp, &name));
+        Self { address, endings }
+    }
+
+    /// A server over TCP on this machine itself.
+    ///
+    /// # Panics
+    /// When no port is free.
+    pub fn local(name: &str) -> Self {
+        let endings = Arc::new(Mutex::new(Vec::new()));
+        let tcp = TcpListener::bind("127.0.0.1:0").expect("ports are free");
+        let address = tcp.local_addr().expect("it is bound");
+        accept(tcp, name, &endings);
         Self { address, endings }
     }
 
@@ -75,6 +81,17 @@ impl Client {
     /// When it is refused, reset or not answered within a few seconds.
     pub fn connect(host: &Host, to: SocketAddr) -> io::Result<Self> {
         let stream = host.on(move || TcpStream::connect_timeout(&to, Duration::from_secs(5)))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        Ok(Self(stream))
+    }
+
+    /// A connection from this machine itself.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub fn local(to: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect_timeout(&to, Duration::from_secs(5))?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
         Ok(Self(stream))
@@ -154,6 +171,16 @@ pub fn ask(
     let name = String::from_utf8_lossy(part()?).into_owned();
     let seen = String::from_utf8_lossy(part()?).parse();
     Ok((name, seen.map_err(io::Error::other)?, part()?.to_vec()))
+}
+
+fn accept(tcp: TcpListener, name: &str, endings: &Arc<Mutex<Vec<String>>>) {
+    let (name, endings) = (name.to_owned(), endings.clone());
+    thread::spawn(move || {
+        for stream in tcp.incoming().flatten() {
+            let (name, endings) = (name.clone(), endings.clone());
+            thread::spawn(move || serve(stream, &name, &endings));
+        }
+    });
 }
 
 fn answer_datagrams(socket: &UdpSocket, name: &str) {

@@ -9,6 +9,7 @@
 //!   gateway, edge    the gateway alone, and the whole edge of `tidegate up`
 //!   succession       gateways that take each other's place
 //!   name_server      the DNS server, and others with the same zones
+//!   l4               the balancer before endpoints that remember what reached them
 //!   dns_site         the DNS server with every transport
 //!   dns_load         queries without a pause, each matched with its answer
 //!   question         questions to DNS servers, and their answers to compare
@@ -51,6 +52,7 @@ pub mod eventually;
 pub mod gateway;
 pub mod h2_raw;
 pub mod http1;
+pub mod l4;
 pub mod lab;
 pub mod load;
 pub mod name_server;

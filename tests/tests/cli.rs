@@ -58,18 +58,21 @@ fn a_database_that_takes_no_connection_says_why() {
 #[test]
 fn every_subcommand_explains_its_options() {
     let role = ["--config", "--ready-file"];
-    let commands: [(&str, &[&str]); 6] = [
+    let commands: [(&str, &[&str]); 7] = [
         (
             "up",
             &["--dir", "--ports", "auto", "--ready-file", "TIDEGATE_USERS"],
         ),
         ("gateway", &role),
+        ("l4", &["--config", "--ready-file", "flush"]),
         ("dns", &role),
         ("users", &role),
         ("check", &["--role", "<FILES>"]),
         (
             "schema",
-            &["--format", "markdown", "json", "gateway", "dns", "users"],
+            &[
+                "--format", "markdown", "json", "gateway", "l4", "dns", "users",
+            ],
         ),
     ];
     let overview = said(&["--help"]);
@@ -92,7 +95,7 @@ fn mistakes_on_the_command_line_are_told() {
         (&["gatway"][..], "gateway"),
         (&["gateway"], "--config"),
         (&["up", "--prots", "auto"], "--ports"),
-        (&["schema", "l4"], "gateway"),
+        (&["schema", "l5"], "gateway"),
     ] {
         let output = run(&repository(), args);
         assert_eq!(output.status.code(), Some(2), "{args:?}");
@@ -103,7 +106,7 @@ fn mistakes_on_the_command_line_are_told() {
 
 #[test]
 fn schemas_are_json_schema_with_a_description_of_every_key() {
-    for role in ["gateway", "dns", "users"] {
+    for role in ["gateway", "l4", "dns", "users"] {
         let schema: Value = serde_json::from_str(&said(&["schema", role])).unwrap();
         let dialect = schema["$schema"].as_str().unwrap();
         assert!(dialect.contains("json-schema.org"), "{dialect}");
@@ -122,7 +125,7 @@ fn schemas_are_json_schema_with_a_description_of_every_key() {
 
 #[test]
 fn the_manual_is_what_the_binary_says() {
-    for role in ["gateway", "dns", "users"] {
+    for role in ["gateway", "l4", "dns", "users"] {
         let path = repository().join(format!("docs/reference/{role}.md"));
         let manual = fs::read_to_string(&path).unwrap_or_default();
         let current = said(&["schema", role, "--format", "markdown"]);
@@ -206,7 +209,7 @@ fn blocks(text: &str) -> Vec<(&'static str, String)> {
     whole
         .map(|(block, _)| {
             let is_of = |role: &&str| block.starts_with(&format!("# {role}.toml"));
-            let role = ["gateway", "dns", "users"].into_iter().find(is_of);
+            let role = ["gateway", "l4", "dns", "users"].into_iter().find(is_of);
             let role = role.unwrap_or_else(|| panic!("whose file is it?\n{block}"));
             (role, block.to_owned())
         })

@@ -10,6 +10,7 @@ use std::path::Path;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::inherited::{Inherited, InheritedSocket};
+use super::options::set_transparent;
 use super::socket_file::{self, SocketFile};
 use super::{Address, ListenOptions};
 
@@ -71,6 +72,10 @@ impl Bound {
     /// What the kernel refuses.
     pub fn open(&self, options: &ListenOptions) -> io::Result<()> {
         for socket in &self.sockets {
+            if let Some(address) = self.address.tcp().filter(|_| options.transparent) {
+                // For sockets that somebody else has bound.
+                set_transparent(&SockRef::from(socket), address.is_ipv6())?;
+            }
             socket.listen(options.backlog.into())?;
             if self.address.tcp().is_some() {
                 options.tcp.apply(&SockRef::from(socket))?;
@@ -167,6 +172,9 @@ fn tcp_socket(address: SocketAddr, options: &ListenOptions, share: bool) -> io::
     socket.set_reuse_port(share)?;
     if address.is_ipv6() {
         socket.set_only_v6(!options.dual_stack)?;
+    }
+    if options.transparent {
+        set_transparent(&SockRef::from(&socket), address.is_ipv6())?;
     }
     socket.bind(&address.into())?;
     Ok(socket)

@@ -15,6 +15,7 @@
 mod address;
 mod bind;
 mod datagram;
+mod datagram_options;
 mod descriptors;
 pub mod handover;
 mod inherited;
@@ -28,8 +29,9 @@ mod unsent;
 pub use self::address::{Address, validate_socket_path};
 pub use self::bind::{Bound, Listener, bind};
 pub use self::datagram::{BoundDatagram, bind_datagram};
+pub use self::datagram_options::{receive_merged, tell_asked_address, travel_whole};
 pub use self::descriptors::{is_exhaustion, raise_descriptor_limit, room_for_clients};
 pub use self::inherited::{Inherited, InheritedSocket, Source};
 pub use self::networks::Networks;
-pub use self::options::{FileMode, ListenOptions, TcpConfig};
+pub use self::options::{FileMode, ListenOptions, TcpConfig, may_be_transparent};
 pub use self::unsent::unsent;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
-use socket2::{SockRef, TcpKeepalive};
+use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
 
 use crate::units::Period;
 
@@ -21,6 +21,8 @@ pub struct ListenOptions {
     pub backlog: u16,
     /// The mode of a Unix socket's file; as the umask has it when it is not set.
     pub mode: Option<FileMode>,
+    /// Whether a TCP socket takes connections to any address that the kernel leads to it (`IP_TRANSPARENT`, ip(7)).
+    pub transparent: bool,
     /// Options of TCP.
     pub tcp: TcpConfig,
 }
@@ -54,6 +56,7 @@ impl Default for ListenOptions {
             dual_stack: false,
             backlog: BACKLOG,
             mode: None,
+            transparent: false,
             tcp: TcpConfig::default(),
         }
     }
@@ -120,6 +123,20 @@ impl TcpConfig {
             None => Ok(()),
         }
     }
+}
+
+/// Has a socket use addresses that are not this machine's.
+pub(super) fn set_transparent(socket: &SockRef<'_>, version6: bool) -> io::Result<()> {
+    match version6 {
+        true => socket.set_ip_transparent_v6(true),
+        false => socket.set_ip_transparent_v4(true),
+    }
+}
+
+/// Whether this process may use addresses that are not this machine's (`CAP_NET_ADMIN` or `CAP_NET_RAW`).
+pub fn may_be_transparent() -> bool {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None);
+    socket.is_ok_and(|socket| set_transparent(&SockRef::from(&socket), false).is_ok())
 }
 
 #[allow(

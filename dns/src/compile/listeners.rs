@@ -2,14 +2,16 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use chassis::config::{Diagnostic, Sources};
 use chassis::net::Networks;
 use chassis::net::proxy_protocol::ProxyHeader;
+use chassis::tls::Reading;
 
 use crate::config::{HttpConfig, ListenerConfig};
 use crate::state::{HttpState, ListenerState};
-use crate::tls::{Memory, Reading, terminator};
+use crate::tls::{Memory, terminator};
 
 /// Listeners, and what was found on the way to them.
 pub(super) struct Listeners {
@@ -22,8 +24,8 @@ pub(super) struct Listeners {
 
 /// Judges listeners. `memory` has those that serve now.
 pub(super) fn compile(configs: &[ListenerConfig], sources: &Sources, memory: &Memory) -> Listeners {
-    let mut reading = Reading::new(sources, memory);
-    let listeners = listeners(configs, &mut reading);
+    let mut reading = Reading::new(sources);
+    let listeners = listeners(configs, &mut reading, memory);
     Listeners {
         listeners,
         files: reading.files,
@@ -32,7 +34,11 @@ pub(super) fn compile(configs: &[ListenerConfig], sources: &Sources, memory: &Me
     }
 }
 
-fn listeners(configs: &[ListenerConfig], reading: &mut Reading<'_>) -> Vec<ListenerState> {
+fn listeners(
+    configs: &[ListenerConfig],
+    reading: &mut Reading<'_>,
+    memory: &Memory,
+) -> Vec<ListenerState> {
     let mut listeners: Vec<ListenerState> = Vec::new();
     for config in configs {
         if listeners.iter().any(|other| *other.name == **config.name) {
@@ -48,19 +54,19 @@ fn listeners(configs: &[ListenerConfig], reading: &mut Reading<'_>) -> Vec<Liste
             let what = "`admin` is the name of the admin listener";
             reading.mistakes.push(config.name.wrong(what));
         }
-        listeners.push(listener(config, reading));
+        listeners.push(listener(config, reading, memory));
     }
     listeners
 }
 
-fn listener(config: &ListenerConfig, reading: &mut Reading<'_>) -> ListenerState {
+fn listener(config: &ListenerConfig, reading: &mut Reading<'_>, memory: &Memory) -> ListenerState {
     // RFC 7858 has no name for it; `dot` is the one that IANA has registered.
-    let alpn: &'static [&'static [u8]] = match config.http.is_some() {
+    let alpn: &[&[u8]] = match config.http.is_some() {
         true => &[b"h2", b"http/1.1"],
         false => &[b"dot"],
     };
     let tls = config.tls.as_ref();
-    let tls = tls.and_then(|tls| terminator(&config.name, tls, alpn, reading));
+    let tls = tls.and_then(|tls| terminator(&config.name, tls, alpn, reading, memory));
     let proxy_header = *config.proxy_protocol;
     if proxy_header != ProxyHeader::Off && config.trusted.is_empty() {
         let what = "no PROXY header would be read: the listener trusts nobody";
@@ -76,6 +82,10 @@ fn listener(config: &ListenerConfig, reading: &mut Reading<'_>) -> ListenerState
         proxy_header,
         trusted: Networks::compile(&config.trusted, &mut reading.mistakes),
         tls: tls.map(Arc::new),
+        handshake: config
+            .tls
+            .as_ref()
+            .map_or(Duration::ZERO, |tls| *tls.handshake),
         http: config
             .http
             .as_ref()

@@ -98,7 +98,10 @@ impl Accepted {
         let Some(terminator) = self.listener.tls.clone() else {
             return self.talk(stream, client).await;
         };
-        match terminator.handshake(stream, client).await {
+        match terminator
+            .handshake(stream, client, self.listener.handshake)
+            .await
+        {
             Ok(stream) => self.talk(stream, client).await,
             Err(Some(mut stream)) => take_leave(&mut stream).await,
             Err(None) => {}

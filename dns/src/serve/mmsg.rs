@@ -9,6 +9,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::ptr;
 
+use chassis::net::tell_asked_address;
+
 /// Datagrams that one call takes.
 pub(super) const BATCH: usize = 32;
 /// The longest query; a longer one is cut, and then it is no query.
@@ -210,65 +212,6 @@ fn part(bytes: &mut [u8]) -> libc::iovec {
     libc::iovec {
         iov_base: bytes.as_mut_ptr().cast(),
         iov_len: bytes.len(),
-    }
-}
-
-/// Asks the kernel to tell which address was asked.
-fn tell_asked_address(socket: &UdpSocket) -> io::Result<()> {
-    match socket.local_addr()? {
-        SocketAddr::V4(_) => set(socket, libc::IPPROTO_IP, libc::IP_PKTINFO, 1),
-        SocketAddr::V6(_) => set(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1),
-    }
-}
-
-/// Has answers travel whole, or not at all, and pays no heed to what strangers say of the path (RFC 9715,
-/// 3.1); or lets them be cut, when they may be longer than what goes over any path.
-pub(super) fn travel_whole(socket: &UdpSocket, whole: bool) -> io::Result<()> {
-    let (level, option, value) = match (socket.local_addr()?, whole) {
-        (SocketAddr::V4(_), true) => (
-            libc::IPPROTO_IP,
-            libc::IP_MTU_DISCOVER,
-            libc::IP_PMTUDISC_PROBE,
-        ),
-        (SocketAddr::V4(_), false) => (
-            libc::IPPROTO_IP,
-            libc::IP_MTU_DISCOVER,
-            libc::IP_PMTUDISC_OMIT,
-        ),
-        (SocketAddr::V6(_), true) => (
-            libc::IPPROTO_IPV6,
-            libc::IPV6_MTU_DISCOVER,
-            libc::IPV6_PMTUDISC_PROBE,
-        ),
-        (SocketAddr::V6(_), false) => (
-            libc::IPPROTO_IPV6,
-            libc::IPV6_MTU_DISCOVER,
-            libc::IPV6_PMTUDISC_OMIT,
-        ),
-    };
-    set(socket, level, option, value)
-}
-
-fn set(
-    socket: &UdpSocket,
-    level: libc::c_int,
-    option: libc::c_int,
-    value: libc::c_int,
-) -> io::Result<()> {
-    // SAFETY: the descriptor is open while `socket` is borrowed, and the kernel reads as many bytes of
-    // `value` as it is told that there are.
-    let outcome = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            level,
-            option,
-            (&raw const value).cast(),
-            size_of_val(&value) as libc::socklen_t,
-        )
-    };
-    match outcome {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
     }
 }
 

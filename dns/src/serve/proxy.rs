@@ -69,6 +69,7 @@ mod tests {
             proxy_header,
             trusted: Networks::from_iter(["10.0.0.0/8".parse().unwrap()]),
             tls: None,
+            handshake: std::time::Duration::ZERO,
             http: None,
         }
     }

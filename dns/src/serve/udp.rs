@@ -9,9 +9,10 @@ use std::thread::JoinHandle;
 use std::time::{Instant, SystemTime};
 
 use arc_swap::Cache;
+use chassis::net::travel_whole;
 
 use super::Shared;
-use super::mmsg::{BATCH, Batch, LONGEST_ANSWER, travel_whole};
+use super::mmsg::{BATCH, Batch, LONGEST_ANSWER};
 use crate::answer::{Limits, Pending, Responded};
 use crate::guard::{Held, Verdict};
 use crate::metrics::{Tally, Transport};

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use chassis::tls::Terminator;
+
 use crate::state::ListenerState;
-use crate::tls::Terminator;
 
 /// How each listener that serves speaks TLS, by its name.
 #[derive(Debug, Default)]

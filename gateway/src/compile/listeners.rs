@@ -119,6 +119,7 @@ impl Compiler<'_> {
             backlog: *listener.backlog,
             mode: listener.mode.as_deref().copied(),
             tcp: TcpConfig::clone(tcp),
+            ..ListenOptions::default()
         };
         Ok((address, options))
     }

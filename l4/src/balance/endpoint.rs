@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use chassis::telemetry::Cells;
 
+use crate::draining::Draining;
+
 /// An endpoint of a cluster.
 #[derive(Debug)]
 pub struct Endpoint {
@@ -20,6 +22,8 @@ pub struct Endpoint {
     limit: AtomicU32,
     /// What it was given.
     pub counts: EndpointCounts,
+    /// When its connections are closed.
+    pub draining: Arc<Draining>,
     well: AtomicBool,
     open: AtomicU32,
     /// Since when it takes connections; none while it takes none.
@@ -58,6 +62,7 @@ impl Endpoint {
             set: UNSET.into(),
             limit: 0.into(),
             counts: EndpointCounts(Cells::new(Counted::Down as usize + 1)),
+            draining: Arc::default(),
             well: false.into(),
             open: 0.into(),
             since: Mutex::new(None),

@@ -55,7 +55,7 @@ fn cluster(
     config: &ClusterConfig,
     known: impl Fn(&EndpointConfig) -> Option<Arc<Endpoint>>,
     now: Instant,
-) -> Cluster {
+) -> Arc<Cluster> {
     let endpoints = config.endpoints.iter().map(|endpoint| {
         let new = || Arc::new(Endpoint::new(*endpoint.address, *endpoint.weight));
         known(endpoint).unwrap_or_else(new)
@@ -69,7 +69,12 @@ fn cluster(
     };
     let slow_start = config.slow_start.as_ref();
     let slow_start = slow_start.map_or(Duration::ZERO, |period| ***period);
-    Cluster::new(scheduler, slow_start, endpoints.collect(), now)
+    Arc::new(Cluster::new(
+        scheduler,
+        slow_start,
+        endpoints.collect(),
+        now,
+    ))
 }
 
 fn judge(config: &ClusterConfig, mistakes: &mut Vec<Diagnostic>) {

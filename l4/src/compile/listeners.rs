@@ -1,14 +1,18 @@
 //! Listeners, judged.
 
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use chassis::config::{Diagnostic, Located};
 use chassis::net::proxy_protocol::ProxyHeader;
-use chassis::net::{ListenOptions, Networks};
+use chassis::net::{ListenOptions, Networks, may_be_transparent};
+use chassis::tls::{Handshakes, Reading};
 
 use super::clusters::{Clusters, zero};
 use super::routes;
+use super::tls::Ending;
 use crate::admission::Admission;
 use crate::config::{Config, LimitsConfig, ListenerConfig, Mode, TimeoutsConfig};
 use crate::forward::Transport;
@@ -20,21 +24,38 @@ pub(super) fn compile(
     clusters: &Clusters,
     before: Option<&State>,
     now: Instant,
-    mistakes: &mut Vec<Diagnostic>,
+    reading: &mut Reading<'_>,
 ) -> Vec<ListenerState> {
+    let mut found = Vec::new();
+    let mistakes = &mut found;
     routes::judge(config, clusters, mistakes);
     let mut listeners: Vec<ListenerState> = Vec::new();
     for listener in &config.listener {
         twice(listener, &listeners, mistakes);
-        let routing = routes::compile(listener, config, clusters, mistakes);
-        if let Some(mistake) = without_use(listener, &routing) {
-            mistakes.push(mistake);
-        }
-        only_for_proxies(listener, mistakes);
         let known = before.and_then(|before| {
             let mut known = before.listeners.iter();
             known.find(|known| *known.name == **listener.name)
         });
+        let handshakes = known.map_or_else(
+            || Arc::new(Handshakes::new(listener.name.as_str().into())),
+            |known| known.handshakes.clone(),
+        );
+        let ending = Ending {
+            reading,
+            listener: &listener.name,
+            handshakes: &handshakes,
+            before: known,
+        };
+        let routing = routes::compile(listener, config, clusters, ending, mistakes);
+        if let Some(mistake) = without_use(listener, &routing) {
+            mistakes.push(mistake);
+        }
+        if let (Some(tls), None) = (&listener.tls, &listener.cluster) {
+            let wrong = tls.wrong("nobody would get what is in it: the listener has no cluster");
+            mistakes.push(wrong.help("add `cluster`, or write `tls` in a `[[route]]`"));
+        }
+        only_for_proxies(listener, mistakes);
+        transparent(listener, &routing, reading);
         listeners.push(ListenerState {
             name: listener.name.as_str().into(),
             address: *listener.address,
@@ -51,21 +72,63 @@ pub(super) fn compile(
             },
             deny: Networks::compile(&listener.deny, mistakes),
             limits: limits(&listener.limits, mistakes),
-            timeouts: timeouts(&listener.timeouts, mistakes),
+            timeouts: timeouts(listener, mistakes),
             transparent: *listener.transparent,
+            handshakes,
             admission: match known {
                 Some(known) => known.admission.clone(),
                 None => Arc::new(Admission::new(now)),
             },
             counts: known.map_or_else(Arc::default, |known| known.counts.clone()),
+            datagrams: known.map_or_else(Arc::default, |known| known.datagrams.clone()),
         });
     }
     if listeners.is_empty() {
         let nowhere = Diagnostic::new(config.admin.address.place(), "there is no listener");
         mistakes.push(nowhere.help("add one: `[[listener]]` with `name`, `address` and `cluster`"));
     }
+    // What is wrong with a route is so for each listener that has it.
+    once(&mut reading.mistakes);
+    once(&mut reading.warnings);
+    reading.mistakes.extend(found);
     listeners
 }
+
+/// Leaves each out that was told before.
+fn once(told: &mut Vec<Diagnostic>) {
+    let mut before = BTreeSet::new();
+    told.retain(|one| before.insert((one.place, one.message.clone())));
+}
+
+/// What the kernel would refuse.
+fn transparent(config: &ListenerConfig, routing: &Routing, reading: &mut Reading<'_>) {
+    if !*config.transparent || *config.mode != Mode::Proxy {
+        return;
+    }
+    let place = config.transparent.place();
+    if !may_be_transparent() {
+        let what = format!("{NOT_ALLOWED}, which this process does not have");
+        reading.warnings.push(Diagnostic::new(place, what));
+    }
+    let both = config.address.is_ipv6() && *config.dual_stack;
+    let targets = routing.exact.values().chain(routing.below.values());
+    for target in targets.chain(&routing.default) {
+        let endpoints = target.cluster.cluster.endpoints().iter();
+        let mut addresses = endpoints.map(|endpoint| endpoint.address);
+        let other = |address: &SocketAddr| address.is_ipv6() != config.address.is_ipv6();
+        if let Some(address) = addresses.find(other).filter(|_| !both) {
+            let what = format!(
+                "clients of {} are of another family than the endpoint {}, which cannot see their addresses",
+                *config.address,
+                address.ip()
+            );
+            reading.mistakes.push(Diagnostic::new(place, what));
+        }
+    }
+}
+
+/// That somebody has to give leave.
+pub(crate) const NOT_ALLOWED: &str = "`transparent` needs the capability CAP_NET_ADMIN";
 
 fn twice(config: &ListenerConfig, others: &[ListenerState], mistakes: &mut Vec<Diagnostic>) {
     if others.iter().any(|other| *other.name == **config.name) {
@@ -110,12 +173,8 @@ fn only_for_proxies(config: &ListenerConfig, mistakes: &mut Vec<Diagnostic>) {
             .wrong("no PROXY header would be read: the listener trusts nobody");
         mistakes.push(wrong.help("add the balancers' networks: `trusted = [\"10.0.0.0/8\"]`"));
     }
-    if header != ProxyHeader::Off && *config.protocol == Transport::Udp {
-        mistakes.push(
-            config
-                .proxy_protocol
-                .wrong("datagrams never begin with a PROXY header"),
-        );
+    if *config.protocol == Transport::Udp {
+        only_for_connections(config, mistakes);
     }
     if *config.mode == Mode::Proxy {
         return;
@@ -136,6 +195,9 @@ fn only_for_proxies(config: &ListenerConfig, mistakes: &mut Vec<Diagnostic>) {
     };
     if header != ProxyHeader::Off {
         mistakes.push(own(config.proxy_protocol.place(), "proxy_protocol"));
+    }
+    if let Some(tls) = &config.tls {
+        mistakes.push(own(tls.place(), "tls"));
     }
     if *config.transparent {
         let help = "endpoints see the client's address anyway";
@@ -158,6 +220,16 @@ fn only_for_proxies(config: &ListenerConfig, mistakes: &mut Vec<Diagnostic>) {
     }
 }
 
+fn only_for_connections(config: &ListenerConfig, mistakes: &mut Vec<Diagnostic>) {
+    let header = &config.proxy_protocol;
+    if **header != ProxyHeader::Off {
+        mistakes.push(header.wrong("datagrams never begin with a PROXY header"));
+    }
+    if let Some(tls) = &config.tls {
+        mistakes.push(tls.wrong("datagrams hold no TLS that could end here"));
+    }
+}
+
 fn options(config: &ListenerConfig, mistakes: &mut Vec<Diagnostic>) -> ListenOptions {
     if let Err(what) = config.tcp.validate() {
         mistakes.push(config.tcp.wrong(what));
@@ -174,6 +246,7 @@ fn options(config: &ListenerConfig, mistakes: &mut Vec<Diagnostic>) -> ListenOpt
     }
     ListenOptions {
         dual_stack: *config.dual_stack,
+        transparent: *config.transparent,
         backlog: *config.backlog,
         tcp: config.tcp.clone().into_inner(),
         ..ListenOptions::default()
@@ -198,19 +271,23 @@ fn limits(config: &LimitsConfig, mistakes: &mut Vec<Diagnostic>) -> Limits {
     }
 }
 
-fn timeouts(config: &TimeoutsConfig, mistakes: &mut Vec<Diagnostic>) -> Timeouts {
+fn timeouts(listener: &ListenerConfig, mistakes: &mut Vec<Diagnostic>) -> Timeouts {
     let TimeoutsConfig {
         first_bytes,
         idle,
         half_closed,
         total,
-    } = config;
-    let periods = [first_bytes, idle, half_closed];
-    mistakes.extend(periods.into_iter().chain(total).filter_map(zero));
+    } = &listener.timeouts;
+    let periods = [first_bytes, half_closed].into_iter();
+    mistakes.extend(periods.chain(idle).chain(total).filter_map(zero));
+    let usual = match *listener.protocol {
+        Transport::Tcp => Duration::from_secs(600),
+        Transport::Udp => Duration::from_secs(120),
+    };
     Timeouts {
         first_bytes: ***first_bytes,
         relay: relay::Limits {
-            idle: ***idle,
+            idle: idle.as_ref().map_or(usual, |idle| ***idle),
             half_closed: ***half_closed,
             total: total.as_ref().map(|total| ***total),
         },

@@ -5,14 +5,18 @@ mod direct_return;
 mod kernel;
 mod listeners;
 mod routes;
+mod tls;
 
-use std::path::Path;
+pub(crate) use self::listeners::NOT_ALLOWED;
+
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use chassis::config::{Diagnostic, Loaded, Report, load};
 use chassis::health::check::Checks;
 use chassis::net::handover::Handover;
 use chassis::net::room_for_clients;
+use chassis::tls::Reading;
 
 use crate::config::Config;
 use crate::health::Plan;
@@ -22,6 +26,8 @@ use crate::state::State;
 pub(crate) struct Compiled {
     pub(crate) state: State,
     pub(crate) plan: Plan,
+    /// Certificates and keys, to be watched.
+    pub(crate) files: Vec<PathBuf>,
     pub(crate) loaded: Loaded<Config>,
     /// What is sound, but probably not meant: `file:line:column: message`.
     pub(crate) warnings: Vec<String>,
@@ -49,7 +55,16 @@ pub(crate) fn compile(
     });
     let clusters = clusters::compile(config, before, now, &mut mistakes);
     let plan = clusters::plan(config, &clusters, &checks, &mut mistakes);
-    let listeners = listeners::compile(config, &clusters, before, now, &mut mistakes);
+    let mut reading = Reading::new(&loaded.sources);
+    let listeners = listeners::compile(config, &clusters, before, now, &mut reading);
+    let Reading {
+        files,
+        mistakes: found,
+        warnings: unsure,
+        ..
+    } = reading;
+    mistakes.extend(found);
+    warnings.extend(unsure);
     direct_return::judge(&loaded, &mut mistakes, &mut warnings);
     kernel::judge(config, &mut mistakes);
     warnings.extend(routes::warnings(config, &listeners));
@@ -80,6 +95,7 @@ pub(crate) fn compile(
         warnings: warnings.collect(),
         state,
         plan,
+        files,
         loaded,
     })
 }

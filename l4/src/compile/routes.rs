@@ -5,20 +5,29 @@ use std::sync::Arc;
 use chassis::config::{Diagnostic, Located};
 
 use super::clusters::Clusters;
+use super::tls::Ending;
 use crate::config::{Config, ListenerConfig, Mode, RouteConfig};
+use crate::forward::Transport;
 use crate::sniff::ServerName;
-use crate::state::{ClusterState, ListenerState, Routing};
+use crate::state::{ClusterState, ListenerState, Routing, Target};
 
 /// Which cluster gets which connections of a listener.
 pub(super) fn compile(
     listener: &ListenerConfig,
     config: &Config,
     clusters: &Clusters,
+    mut ending: Ending<'_, '_>,
     mistakes: &mut Vec<Diagnostic>,
 ) -> Routing {
     let default = listener.cluster.as_ref();
+    // Told of the others by `listeners`.
+    let ends = *listener.mode == Mode::Proxy && *listener.protocol == Transport::Tcp;
+    let tls = listener.tls.as_ref().filter(|_| ends);
+    let tls = tls.and_then(|tls| ending.terminator(&[], tls));
     let mut routing = Routing {
-        default: default.and_then(|name| cluster(name, clusters, mistakes)),
+        default: default
+            .and_then(|name| cluster(name, clusters, mistakes))
+            .map(|cluster| Target { cluster, tls }),
         ..Routing::default()
     };
     if *listener.mode != Mode::Proxy {
@@ -29,6 +38,11 @@ pub(super) fn compile(
         let Some(cluster) = clusters.get(route.cluster.as_str()) else {
             continue;
         };
+        let tls = route.tls.as_ref().filter(|_| ends);
+        let target = Target {
+            cluster: cluster.clone(),
+            tls: tls.and_then(|tls| ending.terminator(&route.names, tls)),
+        };
         for name in route.names.iter() {
             let (names, read) = match name.strip_prefix("*.") {
                 Some(below) => (&mut routing.below, below),
@@ -37,7 +51,7 @@ pub(super) fn compile(
             let Some(read) = ServerName::read(read.as_bytes()) else {
                 continue;
             };
-            let twice = names.insert(read.as_str().into(), cluster.clone());
+            let twice = names.insert(read.as_str().into(), target.clone());
             if twice.is_some() {
                 let what = format!(
                     "the listener `{}` has a route for `{}` already",

@@ -87,7 +87,8 @@ fn default_weight() -> Located<u32> {
     Located::nowhere(1)
 }
 fn default_connect_timeout() -> Located<Period> {
-    Located::nowhere(Period::from_secs(1))
+    // The kernel sends what was lost again after 1 s (RFC 6298).
+    Located::nowhere(Period::from_millis(1500))
 }
 fn default_connect_budget() -> Located<Period> {
     Located::nowhere(Period::from_secs(3))

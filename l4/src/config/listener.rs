@@ -9,6 +9,7 @@ use chassis::units::Period;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::TlsConfig;
 use crate::forward::Transport;
 
 /// An address that clients use.
@@ -49,6 +50,9 @@ pub struct ListenerConfig {
     /// Networks of clients that may not, also when they are allowed.
     #[serde(default)]
     pub deny: Vec<Located<String>>,
+    /// Ends TLS for what no route names; it passes through without it. What begins without TLS is refused then.
+    #[serde(default)]
+    pub tls: Option<Located<TlsConfig>>,
     /// Limits of its connections or sessions. One over a limit is closed at once.
     #[serde(default)]
     pub limits: LimitsConfig,
@@ -56,8 +60,8 @@ pub struct ListenerConfig {
     #[serde(default)]
     pub timeouts: TimeoutsConfig,
     /// Endpoints see the client's address instead of this machine's (`IP_TRANSPARENT`), and connections to any address
-    /// are taken that the kernel leads here (TPROXY). Needs `CAP_NET_ADMIN`, and endpoints that answer by way of
-    /// this machine.
+    /// are taken that the kernel leads here (TPROXY). Needs `CAP_NET_ADMIN`, clients of the same family (IPv4 or IPv6) as
+    /// the endpoints, and endpoints that answer by way of this machine: rules and routes for that are the operator's.
     #[serde(default)]
     pub transparent: Located<bool>,
 }
@@ -104,8 +108,9 @@ pub struct AcceptRateConfig {
 pub struct TimeoutsConfig {
     /// Until everything is there that decides where a connection goes: PROXY header, name, TLS handshake.
     pub first_bytes: Located<Period>,
-    /// Without a byte either way; for datagrams, a session without one.
-    pub idle: Located<Period>,
+    /// Without a byte either way; for datagrams, a session without one. 10 minutes when it is not set, 2 minutes for
+    /// datagrams, of which nobody says which is the last.
+    pub idle: Option<Located<Period>>,
     /// Without a byte after one side has ended what it sends; `idle` when that is shorter.
     pub half_closed: Located<Period>,
     /// In all; no limit when it is not set.
@@ -116,7 +121,7 @@ impl Default for TimeoutsConfig {
     fn default() -> Self {
         Self {
             first_bytes: Located::nowhere(Period::from_secs(5)),
-            idle: Located::nowhere(Period::from_secs(600)),
+            idle: None,
             half_closed: Located::nowhere(Period::from_secs(60)),
             total: None,
         }

@@ -3,6 +3,7 @@
 mod cluster;
 mod listener;
 mod route;
+mod tls;
 
 use std::collections::BTreeMap;
 
@@ -14,12 +15,13 @@ use chassis::telemetry::LogConfig;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::dr::DrOptions;
 use crate::nat::NatConfig;
 
 pub use self::cluster::{ClusterConfig, EndpointConfig, ProxyVersion, SchedulerConfig};
 pub use self::listener::{AcceptRateConfig, LimitsConfig, ListenerConfig, Mode, TimeoutsConfig};
 pub use self::route::RouteConfig;
-use crate::dr::DrOptions;
+pub use self::tls::TlsConfig;
 
 /// The configuration of `tidegate l4`.
 #[derive(Debug, Deserialize, JsonSchema)]

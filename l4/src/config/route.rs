@@ -4,6 +4,8 @@ use chassis::config::Located;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::TlsConfig;
+
 /// Which cluster gets connections for some names.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -16,4 +18,8 @@ pub struct RouteConfig {
     /// The listeners it is for; every listener of mode `proxy` when there are none.
     #[serde(default)]
     pub listeners: Vec<Located<String>>,
+    /// Ends TLS for these names; it passes through without it, and so does QUIC anyway. What begins without TLS is
+    /// refused: for plain HTTP on another listener, say in `listeners` which ones the route is for.
+    #[serde(default)]
+    pub tls: Option<Located<TlsConfig>>,
 }

@@ -7,9 +7,10 @@
 //! ```
 //!
 //! The slots are a Maglev table, so that another balancer with the same endpoints leads a flow to the same one. One
-//! table of nftables holds all there is; it stays when the process ends, and goes by [`Nat::stop`] or [`remove`].
+//! table of nftables holds all there is; it stays when the process ends, and goes by [`Nat::stop`] or [`flush`].
 //! Everything here blocks.
 
+mod chains;
 mod config;
 mod counters;
 mod flows;
@@ -217,7 +218,7 @@ impl Nat {
     ///
     /// # Errors
     /// When they cannot be removed.
-    pub fn stop(self) -> Result<(), Error> {
+    pub fn stop(&self) -> Result<(), Error> {
         if self.config.keep {
             return Ok(());
         }
@@ -228,7 +229,7 @@ impl Nat {
     ///
     /// # Errors
     /// When they cannot be removed.
-    pub fn remove(self) -> Result<(), Error> {
+    pub fn remove(&self) -> Result<(), Error> {
         match self.applied {
             Some(_) => remove(&self.config),
             None => Ok(()),
@@ -301,14 +302,23 @@ pub fn traffic(config: &NatConfig, services: &[Service]) -> Result<Vec<Traffic>,
     Ok(traffic)
 }
 
-/// Removes the rules of whoever had this configuration.
+/// Removes the rules of whoever had these options; whether there were any.
 ///
 /// # Errors
-/// When they cannot be removed; it is no error that there are none.
-pub fn remove(config: &NatConfig) -> Result<(), Error> {
+/// When they cannot be removed.
+pub fn flush(config: &NatConfig) -> Result<bool, Error> {
     if let Some(fault) = config.fault() {
         return Err(Error::Config(fault));
     }
+    let counts = counters::read(&mut Netlink::open()?, &config.table)?;
+    let ours = counts.keys().any(|name| script::is_mark(name));
+    if ours {
+        remove(config)?;
+    }
+    Ok(ours)
+}
+
+fn remove(config: &NatConfig) -> Result<(), Error> {
     kernel::run(&Place::of(config).nothing())
 }
 

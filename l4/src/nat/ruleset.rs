@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-use super::{Error, NatConfig};
+use super::{Error, NatConfig, chains};
 use crate::balance::Maglev;
 use crate::forward::{Service, Transport};
 
@@ -48,13 +48,14 @@ pub(super) enum Family {
 }
 
 impl Family {
-    fn of(address: SocketAddr) -> Self {
+    pub(super) fn of(address: SocketAddr) -> Self {
         match address {
             SocketAddr::V4(_) => Self::V4,
             SocketAddr::V6(_) => Self::V6,
         }
     }
 
+    /// As nftables calls it.
     /// As nftables calls it.
     pub(super) const fn word(self) -> &'static str {
         match self {
@@ -71,14 +72,16 @@ impl Family {
         }
     }
 
-    const fn services(self) -> &'static str {
+    /// The map of services.
+    pub(super) const fn services(self) -> &'static str {
         match self {
             Self::V4 => "services4",
             Self::V6 => "services6",
         }
     }
 
-    const fn answers(self) -> &'static str {
+    /// The map of whom endpoints answer for.
+    pub(super) const fn answers(self) -> &'static str {
         match self {
             Self::V4 => "answers4",
             Self::V6 => "answers6",
@@ -123,7 +126,7 @@ impl Ruleset {
         judge(services)?;
         let mut ruleset = Self {
             slots: BTreeMap::new(),
-            chains: framework(config, services),
+            chains: chains::framework(config, services),
             elements: BTreeMap::new(),
             counters: BTreeSet::new(),
         };
@@ -236,132 +239,6 @@ pub(super) fn key(address: SocketAddr) -> String {
     format!("{} . {}", address.ip(), address.port())
 }
 
-/// Chains that do not depend on any endpoint.
-fn framework(config: &NatConfig, services: &[Service]) -> BTreeMap<String, Chain> {
-    let chain = |hook, rules: Vec<String>| Chain { hook, rules };
-    let find = |family: Family| {
-        let (ip, map) = (family.word(), family.services());
-        format!("meta l4proto . {ip} daddr . th dport vmap @{map}")
-    };
-    let dispatch = vec![find(Family::V4), find(Family::V6)];
-    let jump = || vec!["jump dispatch".to_owned()];
-    let mut chains = vec![
-        ("dispatch", chain(None, dispatch)),
-        (
-            "prerouting",
-            chain(Some("nat hook prerouting priority -100"), jump()),
-        ),
-        // What comes from this machine itself, SYNPROXY's connections to endpoints included.
-        (
-            "output",
-            chain(Some("nat hook output priority -100"), jump()),
-        ),
-    ];
-    let (mut first, mut every) = (Vec::new(), Vec::new());
-    for (transport, family) in kinds(services) {
-        let (word, ip) = (word(transport), family.word());
-        let flow = format!(
-            "ct original {ip} daddr . ct original proto-dst . ct reply {ip} saddr . ct reply proto-src"
-        );
-        let count = |what| {
-            let map = counting(transport, family, what);
-            format!("counter name {flow} map @{map}")
-        };
-        // A flow of somebody else's has no counter, and the rule ends there.
-        let after = if config.masquerade { " masquerade" } else { "" };
-        first.push(format!(
-            "meta l4proto {word} ct status dnat {}{after}",
-            count("flows")
-        ));
-        for (direction, what) in [("original", "in"), ("reply", "out")] {
-            let ours = format!("meta l4proto {word} ct status dnat ct direction {direction}");
-            every.push(format!("{ours} {}", count(what)));
-        }
-        if transport == Transport::Tcp {
-            first.push(unknown(family));
-        }
-    }
-    chains.push((
-        "postrouting",
-        chain(Some("nat hook postrouting priority 100"), first),
-    ));
-    chains.push((
-        "forward",
-        chain(Some("filter hook forward priority 0"), every),
-    ));
-    if config.synproxy {
-        chains.extend(cookies(config, services));
-    }
-    let named = chains
-        .into_iter()
-        .map(|(name, chain)| (name.to_owned(), chain));
-    named.collect()
-}
-
-/// What an endpoint sends in a connection that this machine does not know yet, because another has forwarded it so far: the
-/// client would reset what comes from the endpoint's own address.
-fn unknown(family: Family) -> String {
-    let (ip, map) = (family.word(), family.answers());
-    let later = "ct state new tcp flags & (fin | syn | rst | ack) != syn";
-    format!("meta l4proto tcp {later} snat {ip} to {ip} saddr . tcp sport map @{map}")
-}
-
-/// SYNs are answered without a flow; the flow begins when a client brings the cookie back.
-fn cookies(config: &NatConfig, services: &[Service]) -> [(&'static str, Chain); 4] {
-    let (mut raw, mut answer) = (Vec::new(), Vec::new());
-    for (family, headers) in [(Family::V4, 0), (Family::V6, 20)] {
-        let ours = services.iter().filter(|service| {
-            service.transport == Transport::Tcp && Family::of(service.address) == family
-        });
-        let keys: Vec<String> = ours.map(|service| key(service.address)).collect();
-        if keys.is_empty() {
-            continue;
-        }
-        let to = format!(
-            "{} daddr . tcp dport {{ {} }}",
-            family.word(),
-            keys.join(", ")
-        );
-        raw.push(format!(
-            "{to} tcp flags & (fin | syn | rst | ack) == syn notrack"
-        ));
-        let (mss, scale) = (config.synproxy_mss - headers, config.synproxy_window_scale);
-        let options = format!("mss {mss} wscale {scale} timestamp sack-perm");
-        answer.push(format!(
-            "{to} ct state invalid,untracked synproxy {options}"
-        ));
-        answer.push(format!("{to} ct state invalid drop"));
-    }
-    let jump = || vec!["jump cookies".to_owned()];
-    let chain = |hook, rules| Chain { hook, rules };
-    [
-        ("cookies", chain(None, answer)),
-        (
-            "untracked",
-            chain(Some("filter hook prerouting priority -300"), raw),
-        ),
-        (
-            "cookies-here",
-            chain(Some("filter hook input priority 0"), jump()),
-        ),
-        (
-            "cookies-beyond",
-            chain(Some("filter hook forward priority 0"), jump()),
-        ),
-    ]
-}
-
-/// The transports and families that there are.
-fn kinds(services: &[Service]) -> Vec<(Transport, Family)> {
-    let all = [Transport::Tcp, Transport::Udp].into_iter();
-    let all = all.flat_map(|transport| [(transport, Family::V4), (transport, Family::V6)]);
-    let used = |(transport, family): &(Transport, Family)| {
-        let mut services = services.iter();
-        services.any(|one| one.transport == *transport && Family::of(one.address) == *family)
-    };
-    all.filter(used).collect()
-}
-
 /// Each endpoint once, in an order of their own, with its share of new flows.
 fn endpoints(service: &Service) -> Vec<(SocketAddr, u32)> {
     let mut shares = BTreeMap::new();
@@ -395,14 +272,15 @@ fn judge(services: &[Service]) -> Result<(), Error> {
     Ok(())
 }
 
-fn counting(transport: Transport, family: Family, what: &str) -> &'static str {
+/// The map of what counts something.
+pub(super) fn counting(transport: Transport, family: Family, what: &str) -> &'static str {
     let family = if family == Family::V4 { '4' } else { '6' };
     let name = format!("{}{family}-{what}", word(transport));
     let mut maps = MAPS.iter().map(|(map, _, _)| *map);
     maps.find(|map| *map == name).expect("all are listed")
 }
 
-const fn word(transport: Transport) -> &'static str {
+pub(super) const fn word(transport: Transport) -> &'static str {
     match transport {
         Transport::Tcp => "tcp",
         Transport::Udp => "udp",

@@ -22,7 +22,7 @@ impl Place {
         let now = now.map_or(0, |now| now.as_nanos());
         Self {
             table: config.table.clone(),
-            mark: format!("made-by-{}-{now:x}", std::process::id()),
+            mark: format!("{MARK}{}-{now:x}", std::process::id()),
         }
     }
 
@@ -70,6 +70,13 @@ impl Place {
         script.text
     }
 }
+
+/// Whether a counter says who has made its table.
+pub(super) fn is_mark(counter: &str) -> bool {
+    counter.starts_with(MARK)
+}
+
+const MARK: &str = "made-by-";
 
 /// Commands on one table.
 struct Script<'a> {

@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::task::coop::has_budget_remaining;
 
 use super::pipe::Pipe;
 
@@ -16,7 +17,8 @@ const CHUNK: usize = 64 * 1024;
 const FULL_CHUNKS: u8 = 4;
 
 thread_local! {
-    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; CHUNK].into());
+    /// What was read, until it is written or kept: at once.
+    pub(super) static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; CHUNK].into());
 }
 
 /// Whose connection broke.
@@ -41,7 +43,7 @@ pub(super) struct Flow<'a> {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+pub(super) enum Stage {
     Moving,
     /// Nothing more comes; what is there is to be delivered, and then the end.
     Ending,
@@ -71,6 +73,12 @@ impl<'a> Flow<'a> {
     /// Whether the end has come and was passed on.
     pub(super) fn ended(&self) -> bool {
         self.stage == Stage::Ended
+    }
+
+    /// Whether it has bytes that nobody has got.
+    pub(super) fn holds(&self) -> bool {
+        let piped = self.pipe.as_ref().is_some_and(|pipe| pipe.held() > 0);
+        self.written < self.rest.len() || piped
     }
 
     /// Moves what can be moved; ready at the end.
@@ -122,8 +130,8 @@ impl<'a> Flow<'a> {
         SCRATCH.with_borrow_mut(|scratch| {
             let mut chunk = ReadBuf::new(scratch);
             let read = Pin::new(&mut self.from).poll_read(context, &mut chunk);
-            if read.is_pending() {
-                // A burst ends where a wait begins.
+            if read.is_pending() && has_budget_remaining() {
+                // A burst ends where a wait begins; what is but the turn of others does not end it.
                 self.full = 0;
             }
             ready!(read).map_err(|_| Break::From)?;
@@ -165,8 +173,10 @@ impl<'a> Flow<'a> {
             .map_err(|_| Break::From)?
             .is_pending()
         {
-            // Who waits may wait for long, and a pipe is much memory.
-            if let Some(pipe) = self.pipe.take() {
+            // Who waits may wait for long, and a pipe is much memory. After a turn of others it goes on.
+            if has_budget_remaining()
+                && let Some(pipe) = self.pipe.take()
+            {
                 pipe.give_back();
             }
             return Poll::Pending;

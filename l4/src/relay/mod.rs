@@ -1,7 +1,9 @@
 //! Bytes from a client to an endpoint and back: copied first, and moved within the kernel when there are many.
 
 mod flow;
+mod pace;
 mod pipe;
+mod sealed;
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -11,9 +13,12 @@ use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep_until};
 
 use self::flow::{Break, Flow};
+use self::pace::{Pace, State, timer};
+use crate::draining::Member;
+
+pub use self::sealed::relay_sealed;
 
 /// How long a pair of connections may be there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +40,8 @@ pub enum End {
     Idle,
     /// It was there for too long.
     Expired,
+    /// Its endpoint or this process leaves.
+    Drained,
     /// The client's connection broke: the endpoint's was reset.
     ClientBroke,
     /// The endpoint's connection broke: the client's was reset.
@@ -51,70 +58,53 @@ pub struct Moved {
 }
 
 /// Moves bytes both ways until both sides have ended, one has broken, or a limit is reached. `early` was read from the
-/// client before and goes first. An end of one side is passed on, and the other may go on.
+/// client before and goes first. An end of one side is passed on, and the other may go on. `drains` say when it is to be
+/// closed because its endpoint or this process leaves.
 pub async fn relay(
     client: &mut TcpStream,
     endpoint: &mut TcpStream,
     early: Vec<u8>,
     limits: &Limits,
     moved: &Moved,
+    drains: &mut [Member],
 ) -> End {
-    let end = {
+    let (end, up_holds, down_holds) = {
         let (from_client, to_client) = client.split();
         let (from_endpoint, to_endpoint) = endpoint.split();
         let mut up = Flow::new(from_client, to_endpoint, early, &moved.up);
         let mut down = Flow::new(from_endpoint, to_client, Vec::new(), &moved.down);
-        let begun = Instant::now();
-        let expires = limits.total.map(|total| begun + total);
-        let mut last = begun;
-        let mut timer = pin!(sleep_until(first(begun + limits.idle, expires)));
-        poll_fn(|context| {
-            let before = moved.up.get() + moved.down.get();
-            let outcomes = (up.poll(context), down.poll(context));
-            if moved.up.get() + moved.down.get() != before {
-                last = Instant::now();
-            }
-            match outcomes {
+        let timer = pin!(timer());
+        let mut pace = Pace::new(limits, drains, timer);
+        let end = poll_fn(|context| {
+            match (up.poll(context), down.poll(context)) {
                 (Poll::Ready(Err(broke)), _) => return Poll::Ready(broken(broke, true)),
                 (_, Poll::Ready(Err(broke))) => return Poll::Ready(broken(broke, false)),
                 (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(End::Done),
-                (Poll::Pending, Poll::Pending) => {}
-                // The time begins when the side ends, for it moves then: nothing.
-                (Poll::Ready(Ok(())), Poll::Pending) | (Poll::Pending, Poll::Ready(Ok(()))) => {}
+                (Poll::Pending, _) | (_, Poll::Pending) => {}
             }
-            let patience = match up.ended() || down.ended() {
-                true => limits.half_closed.min(limits.idle),
-                false => limits.idle,
+            let state = State {
+                moved: moved.up.get() + moved.down.get(),
+                ended: u8::from(up.ended()) + u8::from(down.ended()),
             };
-            let until = first(last + patience, expires);
-            // Set when it fires alone, for nothing is as frequent as bytes; but a shorter time is heeded at once.
-            if until < timer.deadline() {
-                timer.as_mut().reset(until);
-            }
-            while timer.as_mut().poll(context).is_ready() {
-                let now = Instant::now();
-                if now >= until {
-                    return Poll::Ready(match expires.is_some_and(|expires| now >= expires) {
-                        true => End::Expired,
-                        false => End::Idle,
-                    });
-                }
-                timer.as_mut().reset(until);
-            }
-            Poll::Pending
+            pace.poll(context, state)
         })
-        .await
+        .await;
+        (end, up.holds(), down.holds())
     };
-    match end {
-        End::ClientBroke => reset(endpoint),
-        End::EndpointBroke => reset(client),
-        End::Done | End::Idle | End::Expired => {}
+    if end == End::ClientBroke || (end.is_early() && up_holds) {
+        reset(endpoint);
+    }
+    if end == End::EndpointBroke || (end.is_early() && down_holds) {
+        reset(client);
     }
     end
 }
 
-fn first(one: Instant, other: Option<Instant>) -> Instant {
-    other.map_or(one, |other| one.min(other))
+impl End {
+    /// Whether this side has ended it while it could have gone on.
+    fn is_early(self) -> bool {
+        matches!(self, Self::Idle | Self::Expired | Self::Drained)
+    }
 }
 
 /// Whose connection broke; `up` when it was found on the way from the client.

@@ -2,12 +2,14 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener as StdListener, TcpStream as StdStream};
+use std::sync::Arc;
 use std::thread;
 
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use tokio::net::TcpListener;
 
 use super::*;
+use crate::draining::Draining;
 
 const PATIENT: Limits = Limits {
     idle: Duration::from_secs(20),
@@ -23,6 +25,11 @@ struct Pair {
 }
 
 fn pair(limits: Limits, early: &'static [u8]) -> Pair {
+    drained(limits, early, Vec::new())
+}
+
+/// The same, to be closed when one of these is.
+fn drained(limits: Limits, early: &'static [u8], mut drains: Vec<Member>) -> Pair {
     let clients = StdListener::bind("127.0.0.1:0").unwrap();
     let endpoints = StdListener::bind("127.0.0.1:0").unwrap();
     let (to, at) = (
@@ -40,7 +47,15 @@ fn pair(limits: Limits, early: &'static [u8]) -> Pair {
             let (mut client, _) = clients.accept().await.unwrap();
             let mut endpoint = TcpStream::connect(to).await.unwrap();
             let moved = Moved::default();
-            let end = relay(&mut client, &mut endpoint, early.to_vec(), &limits, &moved).await;
+            let end = relay(
+                &mut client,
+                &mut endpoint,
+                early.to_vec(),
+                &limits,
+                &moved,
+                &mut drains,
+            )
+            .await;
             (end, moved.up.get(), moved.down.get())
         })
     });
@@ -235,4 +250,53 @@ fn nothing_is_there_for_longer_than_it_may() {
     }
     assert!(begun.elapsed() < Duration::from_secs(4));
     assert_eq!(relay.join().unwrap().0, End::Expired);
+}
+
+#[test]
+fn the_time_of_a_side_that_has_ended_begins_with_its_end() {
+    let limits = Limits {
+        half_closed: Duration::from_millis(500),
+        ..PATIENT
+    };
+    let Pair {
+        mut client,
+        mut endpoint,
+        relay,
+    } = pair(limits, b"");
+    thread::sleep(Duration::from_millis(800));
+    client.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(endpoint.read(&mut [0; 9]).unwrap(), 0);
+    thread::sleep(Duration::from_millis(50));
+    endpoint.write_all(b"answer").unwrap();
+    assert_eq!(client.read(&mut [0; 9]).unwrap(), 6);
+    drop(endpoint);
+    assert_eq!(client.read(&mut [0; 9]).unwrap(), 0);
+    assert_eq!(relay.join().unwrap(), (End::Done, 0, 6));
+}
+
+#[test]
+fn what_is_drained_is_closed_and_what_is_cut_off_is_reset() {
+    let draining = Arc::new(Draining::default());
+    let member = || vec![Arc::new(Draining::default()).join(), draining.join()];
+    let quiet = drained(PATIENT, b"", member());
+    let mut cut = drained(PATIENT, b"", member());
+    // Until nobody takes any more of it.
+    cut.client.set_nonblocking(true).unwrap();
+    let mut idle = 0;
+    while idle < 20 {
+        idle += 1;
+        while cut.client.write(&[7; 65_536]).is_ok_and(|count| count > 0) {
+            idle = 0;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    let begun = std::time::Instant::now();
+    draining.set(Some(Duration::from_millis(500)), begun);
+    assert_eq!((&quiet.client).read(&mut [0; 9]).unwrap(), 0);
+    assert_eq!((&quiet.endpoint).read(&mut [0; 9]).unwrap(), 0);
+    assert_eq!(quiet.relay.join().unwrap(), (End::Drained, 0, 0));
+    assert_eq!(cut.relay.join().unwrap().0, End::Drained);
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    let broken = cut.endpoint.read_to_end(&mut Vec::new()).unwrap_err();
+    assert_eq!(broken.kind(), std::io::ErrorKind::ConnectionReset);
 }

@@ -1,12 +1,12 @@
 //! From a socket to connections.
 
+use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use chassis::net::is_exhaustion;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::spawn_local;
@@ -17,6 +17,8 @@ use crate::state::ListenerState;
 
 /// After a failure to accept, above all for want of descriptors: nothing is gained by trying at once.
 const PAUSE: Duration = Duration::from_millis(100);
+/// So long nobody is told again.
+const SAID_FOR: Duration = Duration::from_secs(60);
 
 /// Accepts connections until the listener is closed; what waits then is served too, unless somebody else has the socket.
 pub(super) async fn accept(
@@ -36,22 +38,22 @@ pub(super) async fn accept(
         };
         drop(spawn_local(connection.serve()));
     };
-    let mut short = false;
+    let mut said: Option<Instant> = None;
     loop {
         let accepted = tokio::select! {
             accepted = socket.accept() => accepted,
             _ = &mut closing => break,
         };
         match accepted {
-            Ok(accepted) => {
-                short = false;
-                serve(accepted);
-            }
+            Ok(accepted) => serve(accepted),
+            // The client has left before.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
                 let listener = listener.load();
                 listener.counts.not_accepted();
-                // Once: it may be long until there are descriptors again.
-                if !std::mem::replace(&mut short, is_exhaustion(&error)) {
+                // Once: it may be long until there are enough descriptors again, and a single one comes and goes.
+                if said.is_none_or(|said| said.elapsed() > SAID_FOR) {
+                    said = Some(Instant::now());
                     tracing::error!(listener = &*listener.name, %error, "cannot accept: connections wait");
                 }
                 tokio::time::sleep(PAUSE).await;

@@ -3,10 +3,12 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
+use chassis::net::is_exhaustion;
 use socket2::SockRef;
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::Ending;
 use crate::balance::{Counted, Endpoint, Lease};
@@ -45,7 +47,7 @@ pub(super) async fn connect(wanted: Wanted<'_>) -> Result<(TcpStream, Lease), En
             continue;
         };
         let limit = deadline.min(Instant::now() + *connect_timeout);
-        let connecting = timeout_at(limit, open(wanted, endpoint.address));
+        let connecting = timeout_at(limit, open_patiently(wanted, endpoint.address));
         match connecting
             .await
             .unwrap_or(Err(io::ErrorKind::TimedOut.into()))
@@ -71,22 +73,61 @@ pub(super) async fn connect(wanted: Wanted<'_>) -> Result<(TcpStream, Lease), En
     })
 }
 
+/// Connects as soon as there is a descriptor for it: that there is none is not the endpoint's fault.
+async fn open_patiently(wanted: Wanted<'_>, endpoint: SocketAddr) -> io::Result<TcpStream> {
+    loop {
+        match open(wanted, endpoint).await {
+            Err(error) if is_exhaustion(&error) => sleep(PAUSE).await,
+            outcome => return outcome,
+        }
+    }
+}
+
+/// After a failure for want of descriptors.
+const PAUSE: Duration = Duration::from_millis(20);
+
 async fn open(wanted: Wanted<'_>, endpoint: SocketAddr) -> io::Result<TcpStream> {
+    if !wanted.listener.transparent {
+        return socket(wanted.listener, endpoint)?.connect(endpoint).await;
+    }
+    let mut client = wanted.client;
+    // As the client of an IPv6 listener that takes IPv4 clients too.
+    client.set_ip(client.ip().to_canonical());
+    let socket = socket(wanted.listener, endpoint)?;
+    let spoken = speak_for(&socket, client);
+    match connected(spoken, socket, endpoint).await {
+        Err(error) if is_taken(&error) => {}
+        outcome => return outcome,
+    }
+    // The client has a connection from this port that leads to this endpoint already, by way of another address.
+    client.set_port(0);
+    let socket = self::socket(wanted.listener, endpoint)?;
+    let spoken = speak_for(&socket, client);
+    connected(spoken, socket, endpoint).await
+}
+
+async fn connected(
+    spoken: io::Result<()>,
+    socket: TcpSocket,
+    endpoint: SocketAddr,
+) -> io::Result<TcpStream> {
+    spoken?;
+    socket.connect(endpoint).await
+}
+
+fn is_taken(error: &io::Error) -> bool {
+    use io::ErrorKind::{AddrInUse, AddrNotAvailable};
+    matches!(error.kind(), AddrInUse | AddrNotAvailable)
+}
+
+fn socket(listener: &ListenerState, endpoint: SocketAddr) -> io::Result<TcpSocket> {
     let socket = match endpoint {
         SocketAddr::V4(_) => TcpSocket::new_v4(),
         SocketAddr::V6(_) => TcpSocket::new_v6(),
     }?;
-    let Wanted {
-        listener, client, ..
-    } = wanted;
-    listener
-        .options
-        .tcp
-        .apply_to_connection(&SockRef::from(&socket))?;
-    if listener.transparent {
-        speak_for(&socket, client)?;
-    }
-    socket.connect(endpoint).await
+    let tcp = &listener.options.tcp;
+    tcp.apply_to_connection(&SockRef::from(&socket))?;
+    Ok(socket)
 }
 
 /// Gives a socket the address of a client, which is not ours (`IP_TRANSPARENT`, ip(7)).

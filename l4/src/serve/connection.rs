@@ -10,12 +10,14 @@ use tokio::time::timeout;
 
 use super::connect::{Wanted, connect};
 use super::first_bytes::FirstBytes;
+use super::secured::{self, Secured, secure};
 use super::{Ending, Shared};
 use crate::admission::Permit;
 use crate::balance::{Counted, Flow, Lease};
 use crate::config::ProxyVersion;
+use crate::draining::Member;
 use crate::forward::Transport;
-use crate::relay::{Moved, relay, reset};
+use crate::relay::{End, Moved, relay, relay_sealed, reset};
 use crate::sniff::ServerName;
 use crate::state::{ClusterState, ListenerState};
 
@@ -38,14 +40,6 @@ struct Known {
     endpoint: Option<SocketAddr>,
     /// Until an endpoint had it.
     setup: Option<Duration>,
-}
-
-/// Everything that a relay needs.
-struct Joined {
-    endpoint: TcpStream,
-    lease: Lease,
-    /// What goes to the endpoint first.
-    early: Vec<u8>,
 }
 
 impl Connection {
@@ -103,76 +97,152 @@ async fn carry(
         Ok(permit) => permit,
         Err(full) => return refuse(stream, full.into()),
     };
-    let joined = match join(stream, listener, known, &mut permit).await {
-        Ok(joined) => joined,
-        Err(ending) => return refuse(stream, ending),
+    let mut first = FirstBytes::default();
+    let reading = listen(stream, listener, known, &mut permit, &mut first);
+    let patience = listener.timeouts.first_bytes;
+    let read = timeout(patience, reading).await;
+    if let Err(ending) = read.unwrap_or(Err(Ending::Slow)) {
+        return refuse(stream, ending);
+    }
+    let Some(target) = listener.routing.target(known.name.as_ref()) else {
+        return refuse(stream, Ending::NoRoute);
     };
-    known.setup = Some(begun.elapsed());
-    let Joined {
-        mut endpoint,
-        lease,
-        early,
-    } = joined;
-    let end = relay(
-        stream,
-        &mut endpoint,
-        early,
-        &listener.timeouts.relay,
+    known.cluster = Some(target.cluster.clone());
+    let joining = Joining {
+        listener,
+        shared,
+        cluster: &target.cluster,
+        begun,
         moved,
-    )
-    .await;
-    let counts = &lease.endpoint().counts;
-    counts.add(Counted::Up, moved.up.get());
-    counts.add(Counted::Down, moved.down.get());
-    end.into()
+    };
+    match &target.tls {
+        None => joining.pass(stream, known, first.into_rest()).await,
+        Some(terminator) => {
+            let left = patience.saturating_sub(begun.elapsed());
+            let early = first.into_rest();
+            // On the heap, for it is large, and most connections never need it.
+            let securing = Box::pin(secure(terminator, stream, early, known.client, left));
+            match securing.await {
+                Ok(secured) => Box::pin(joining.open(secured, known)).await,
+                Err(ending @ Ending::Handshake) => ending,
+                Err(ending) => refuse(stream, ending),
+            }
+        }
+    }
+}
+
+/// A connection of which it is known where it goes.
+#[derive(Clone, Copy)]
+struct Joining<'a> {
+    listener: &'a ListenerState,
+    shared: &'a Shared,
+    cluster: &'a ClusterState,
+    begun: Instant,
+    moved: &'a Moved,
+}
+
+impl Joining<'_> {
+    /// Relays bytes as they are.
+    async fn pass(self, stream: &mut TcpStream, known: &mut Known, rest: Vec<u8>) -> Ending {
+        let (mut endpoint, lease) = match self.connect(known).await {
+            Ok(connected) => connected,
+            Err(ending) => return refuse(stream, ending),
+        };
+        let early = match self.header(known, Tlvs::default()) {
+            None => rest,
+            Some(header) => [header, rest].concat(),
+        };
+        let limits = &self.listener.timeouts.relay;
+        let mut drains = self.drains(&lease);
+        let end = relay(
+            stream,
+            &mut endpoint,
+            early,
+            limits,
+            self.moved,
+            &mut drains,
+        );
+        self.end(&lease, end.await)
+    }
+
+    /// Relays what is in TLS.
+    async fn open(self, mut secured: Secured<'_>, known: &mut Known) -> Ending {
+        if known.name.is_none() {
+            let name = secured::name(&secured);
+            known.name = name.and_then(|name| ServerName::read(name.as_bytes()));
+        }
+        let (mut endpoint, lease) = match self.connect(known).await {
+            Ok(connected) => connected,
+            Err(ending) => return refuse(secured.get_ref().0.as_ref(), ending),
+        };
+        let mut tlvs = Tlvs::default();
+        secured::describe(&secured, &mut tlvs);
+        let early = self.header(known, tlvs).unwrap_or_default();
+        let limits = &self.listener.timeouts.relay;
+        let mut drains = self.drains(&lease);
+        let end = relay_sealed(
+            &mut secured,
+            &mut endpoint,
+            early,
+            limits,
+            self.moved,
+            &mut drains,
+        );
+        self.end(&lease, end.await)
+    }
+
+    async fn connect(self, known: &mut Known) -> Result<(TcpStream, Lease), Ending> {
+        let hash = self.cluster.cluster.hash(|| Flow {
+            transport: Transport::Tcp,
+            client: known.client,
+            service: known.service,
+        });
+        let wanted = Wanted {
+            listener: self.listener,
+            cluster: self.cluster,
+            hash,
+            client: known.client,
+        };
+        let connected = connect(wanted).await?;
+        known.endpoint = Some(connected.1.endpoint().address);
+        known.setup = Some(self.begun.elapsed());
+        Ok(connected)
+    }
+
+    /// The PROXY header that the endpoint gets, if any.
+    fn header(self, known: &Known, tlvs: Tlvs) -> Option<Vec<u8>> {
+        let (client, service) = (known.client, known.service);
+        Some(match self.cluster.proxy_protocol? {
+            ProxyVersion::V1 => encode_v1(client, service),
+            ProxyVersion::V2 => {
+                let name = known.name.as_ref();
+                let tlvs = Tlvs {
+                    authority: name.map(|name| name.as_str().to_owned()),
+                    ..tlvs
+                };
+                encode_v2(client, service, &tlvs)
+                    .expect("a host name and a protocol fit into a header")
+            }
+        })
+    }
+
+    fn drains(self, lease: &Lease) -> [Member; 2] {
+        let endpoint = lease.endpoint();
+        [endpoint.draining.join(), self.shared.leaving.join()]
+    }
+
+    fn end(self, lease: &Lease, end: End) -> Ending {
+        let counts = &lease.endpoint().counts;
+        counts.add(Counted::Up, self.moved.up.get());
+        counts.add(Counted::Down, self.moved.down.get());
+        end.into()
+    }
 }
 
 /// Ends a connection that nobody serves, so that the client knows.
 fn refuse(stream: &TcpStream, ending: Ending) -> Ending {
     reset(stream);
     ending
-}
-
-/// Finds out where the connection goes, and connects it.
-async fn join(
-    stream: &mut TcpStream,
-    listener: &ListenerState,
-    known: &mut Known,
-    permit: &mut Permit,
-) -> Result<Joined, Ending> {
-    let mut first = FirstBytes::default();
-    let patience = listener.timeouts.first_bytes;
-    let reading = listen(stream, listener, known, permit, &mut first);
-    timeout(patience, reading)
-        .await
-        .unwrap_or(Err(Ending::Slow))?;
-    let cluster = listener.routing.cluster(known.name.as_ref());
-    let cluster = known
-        .cluster
-        .insert(cluster.ok_or(Ending::NoRoute)?.clone());
-    let hash = cluster.cluster.hash(|| Flow {
-        transport: Transport::Tcp,
-        client: known.client,
-        service: known.service,
-    });
-    let wanted = Wanted {
-        listener,
-        cluster,
-        hash,
-        client: known.client,
-    };
-    let (endpoint, lease) = connect(wanted).await?;
-    known.endpoint = Some(lease.endpoint().address);
-    let rest = first.into_rest();
-    let early = match cluster.proxy_protocol {
-        None => rest,
-        Some(version) => [header(version, known), rest].concat(),
-    };
-    Ok(Joined {
-        endpoint,
-        lease,
-        early,
-    })
 }
 
 /// Reads what the connection begins with.
@@ -204,20 +274,4 @@ async fn listen(
         known.name = first.name(stream).await?;
     }
     Ok(())
-}
-
-/// The PROXY header that an endpoint gets.
-fn header(version: ProxyVersion, known: &Known) -> Vec<u8> {
-    let (client, service) = (known.client, known.service);
-    match version {
-        ProxyVersion::V1 => encode_v1(client, service),
-        ProxyVersion::V2 => {
-            let name = known.name.as_ref();
-            let tlvs = Tlvs {
-                authority: name.map(|name| name.as_str().to_owned()),
-                ..Tlvs::default()
-            };
-            encode_v2(client, service, &tlvs).expect("a host name fits into a header")
-        }
-    }
 }

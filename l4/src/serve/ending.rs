@@ -114,6 +114,7 @@ impl From<End> for Ending {
             End::Done => Self::Done,
             End::Idle => Self::Idle,
             End::Expired => Self::Expired,
+            End::Drained => Self::Drained,
             End::ClientBroke => Self::ClientBroke,
             End::EndpointBroke => Self::EndpointBroke,
         }

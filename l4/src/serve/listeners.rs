@@ -7,13 +7,15 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use chassis::config::Diagnostic;
 use chassis::net::handover::Offered;
-use chassis::net::{Address, Bound, Inherited, Listener, bind};
-use tokio::sync::watch;
+use chassis::net::{Address, Inherited};
 
-use super::accept::{Closing, accept};
+use super::accept::Closing;
+use super::estate::Sessions;
+use super::sockets::{Sockets, Takers};
 use super::{Shared, Workers};
+use crate::compile::NOT_ALLOWED;
 use crate::config::Mode;
-use crate::forward::Transport;
+use crate::datagram::{self, Bequest};
 use crate::state::ListenerState;
 
 /// The listeners that are open.
@@ -25,17 +27,28 @@ pub(crate) struct Listeners {
 /// A listener with its sockets.
 struct Open {
     wanted: Arc<ArcSwap<ListenerState>>,
-    bound: Bound,
-    closing: watch::Sender<Closing>,
+    sockets: Sockets,
+    takers: Takers,
 }
 
 /// What becomes of the sockets when a state comes into force.
-pub(crate) struct Plan(Vec<(ListenerState, Planned)>);
+pub(crate) struct Plan {
+    listeners: Vec<(ListenerState, Planned)>,
+    /// What a predecessor has told.
+    sessions: Sessions,
+}
 
 enum Planned {
     /// The one at this place among the open ones stays.
     Keep(usize),
-    Open(Bound),
+    Open(Sockets),
+}
+
+impl Plan {
+    /// Goes on with the sessions of a predecessor.
+    pub(crate) fn inherit(&mut self, sessions: Sessions) {
+        self.sessions = sessions;
+    }
 }
 
 impl Listeners {
@@ -51,7 +64,6 @@ impl Listeners {
     ) -> Result<Plan, Diagnostic> {
         let mut free = vec![true; self.open.len()];
         let mut planned = Vec::with_capacity(wanted.len());
-        let held: BTreeSet<u16> = self.open.iter().map(Open::port).collect();
         for listener in wanted.iter().filter(|one| is_ours(one)) {
             let suits = |at: &usize| free[*at] && self.open[*at].suits(listener);
             let kept = (0..self.open.len()).find(suits);
@@ -61,35 +73,48 @@ impl Listeners {
                     Planned::Keep(at)
                 }
                 None => {
-                    let ListenerState {
-                        name,
-                        address,
-                        options,
-                        place,
-                        ..
-                    } = listener;
-                    let tcp = Address::Tcp(*address);
-                    let bound = bind(name, &tcp, options, workers, &held, inherited);
+                    let same = |open: &&Open| open.sockets.transport() == listener.transport;
+                    let held: BTreeSet<u16> =
+                        self.open.iter().filter(same).map(Open::port).collect();
+                    let bound = Sockets::bind(listener, workers, &held, inherited);
                     Planned::Open(bound.map_err(|error| {
+                        let ListenerState {
+                            name,
+                            address,
+                            options,
+                            place,
+                            ..
+                        } = listener;
+                        let denied = error.kind() == io::ErrorKind::PermissionDenied;
+                        let why = match denied && options.transparent {
+                            true => format!("{error}; {NOT_ALLOWED}"),
+                            false => error.to_string(),
+                        };
                         let what =
-                            format!("the listener `{name}` cannot listen on {address}: {error}");
+                            format!("the listener `{name}` cannot listen on {address}: {why}");
                         Diagnostic::new(*place, what)
                     })?)
                 }
             };
             planned.push((listener.clone(), plan));
         }
-        Ok(Plan(planned))
+        Ok(Plan {
+            listeners: planned,
+            sessions: Sessions::new(),
+        })
     }
 
     /// Opens, keeps and closes.
-    pub(crate) fn apply(&mut self, plan: Plan, workers: &Workers, shared: &Arc<Shared>) {
+    pub(crate) fn apply(&mut self, mut plan: Plan, workers: &Workers, shared: &Arc<Shared>) {
         let mut before: Vec<Option<Open>> = self.open.drain(..).map(Some).collect();
-        for (listener, planned) in plan.0 {
+        for (listener, planned) in plan.listeners {
             let name = listener.name.clone();
             let opened = match planned {
-                Planned::Keep(at) => before[at].take().map(|kept| kept.keep(listener)),
-                Planned::Open(bound) => Some(Open::start(listener, bound, workers, shared)),
+                Planned::Keep(at) => before[at].take().map(|kept| kept.keep(listener, shared)),
+                Planned::Open(bound) => {
+                    let sessions = plan.sessions.remove(&*name).unwrap_or_default();
+                    Some(Open::start(listener, bound, workers, shared, sessions))
+                }
             };
             match opened {
                 Some(Ok(open)) => self.open.push(open),
@@ -98,8 +123,8 @@ impl Listeners {
             }
         }
         for gone in before.into_iter().flatten() {
-            tracing::info!(listener = &*gone.wanted.load().name, address = %gone.bound.address(), "closed");
-            gone.closing.send_replace(Closing::Gone);
+            tracing::info!(listener = &*gone.wanted.load().name, address = %gone.sockets.address(), "closed");
+            gone.takers.close(Closing::Gone);
         }
     }
 
@@ -107,7 +132,7 @@ impl Listeners {
     pub(crate) fn addresses(&self) -> impl Iterator<Item = (Arc<str>, &Address)> {
         self.open
             .iter()
-            .map(|open| (open.wanted.load().name.clone(), open.bound.address()))
+            .map(|open| (open.wanted.load().name.clone(), open.sockets.address()))
     }
 
     /// Names, for [`Self::offered`].
@@ -115,13 +140,24 @@ impl Listeners {
         self.addresses().map(|(name, _)| name).collect()
     }
 
+    /// Those of datagrams, by name.
+    pub(crate) fn datagrams(&self) -> Vec<(Arc<str>, Arc<datagram::Shared>)> {
+        let open = self.open.iter();
+        let shared = |open: &Open| match &open.takers {
+            Takers::Udp(shared) => Some((open.wanted.load().name.clone(), shared.clone())),
+            Takers::Tcp(_) => None,
+        };
+        open.filter_map(shared).collect()
+    }
+
     /// Every socket, for a successor, with the names of the listeners.
     pub(crate) fn offered<'a>(&'a self, names: &'a [Arc<str>]) -> Vec<Offered<'a>> {
         let open = self.open.iter().zip(names);
         open.flat_map(|(open, name)| {
-            open.bound.descriptors().map(move |socket| Offered {
+            let descriptors = open.sockets.descriptors().into_iter();
+            descriptors.map(move |socket| Offered {
                 name,
-                address: open.bound.address(),
+                address: open.sockets.address(),
                 removable: false,
                 socket,
             })
@@ -133,7 +169,7 @@ impl Listeners {
     /// otherwise.
     pub(crate) fn close(&self, handed_over: bool) {
         for open in &self.open {
-            open.closing.send_replace(match handed_over {
+            open.takers.close(match handed_over {
                 true => Closing::HandedOver,
                 false => Closing::Gone,
             });
@@ -143,44 +179,33 @@ impl Listeners {
 
 /// Whether this process takes what comes there.
 fn is_ours(listener: &ListenerState) -> bool {
-    listener.mode == Mode::Proxy && listener.transport == Transport::Tcp
+    listener.mode == Mode::Proxy
 }
 
 impl Open {
     fn start(
         wanted: ListenerState,
-        bound: Bound,
+        sockets: Sockets,
         workers: &Workers,
         shared: &Arc<Shared>,
+        sessions: Vec<Bequest>,
     ) -> io::Result<Self> {
-        bound.open(&wanted.options)?;
-        let (closing, closed) = watch::channel(Closing::No);
-        tracing::info!(listener = &*wanted.name, address = %bound.address(), "listening");
         let wanted = Arc::new(ArcSwap::from_pointee(wanted));
-        for (worker, socket) in bound.for_workers(workers.count())? {
-            let Listener::Tcp(socket) = socket else {
-                continue;
-            };
-            let (wanted, shared, closed) = (wanted.clone(), shared.clone(), closed.clone());
-            workers.give(worker, move || async move {
-                match tokio::net::TcpListener::from_std(socket) {
-                    Ok(socket) => accept(socket, wanted, shared, closed).await,
-                    Err(error) => tracing::error!(%error, "a socket cannot be used"),
-                }
-            });
-        }
+        let takers = sockets.open(&wanted, workers, shared, sessions)?;
+        tracing::info!(listener = &*wanted.load().name, address = %sockets.address(), "listening");
         Ok(Self {
             wanted,
-            bound,
-            closing,
+            sockets,
+            takers,
         })
     }
 
     /// Goes on with other settings.
-    fn keep(self, listener: ListenerState) -> io::Result<Self> {
+    fn keep(self, listener: ListenerState, shared: &Arc<Shared>) -> io::Result<Self> {
         if self.wanted.load().options != listener.options {
-            self.bound.open(&listener.options)?;
+            self.sockets.set(&listener)?;
         }
+        self.takers.follow(&listener, shared);
         self.wanted.store(Arc::new(listener));
         Ok(self)
     }
@@ -192,11 +217,11 @@ impl Open {
             && wanted.options.dual_stack == listener.options.dual_stack
             && wanted.transparent == listener.transparent;
         let named = listener.address.port() != 0 || wanted.name == listener.name;
-        same && named
+        same && named && self.sockets.transport() == listener.transport
     }
 
     fn port(&self) -> u16 {
-        self.bound
+        self.sockets
             .address()
             .tcp()
             .map_or(0, |address| address.port())

@@ -2,15 +2,21 @@
 //!
 //! ```text
 //! a thread for each core, with sockets of its own (SO_REUSEPORT) and a runtime of its own:
-//! accept -> limits -> PROXY header -> name -> cluster -> connect -> PROXY header -> relay
+//! accept -> limits -> PROXY header -> name -> cluster -> TLS? -> connect -> PROXY header -> relay
 //! ```
+//!
+//! Datagrams have threads of their own: see [`crate::datagram`].
 
 mod accept;
 mod connect;
 mod connection;
+mod datagrams;
 mod ending;
+mod estate;
 mod first_bytes;
 mod listeners;
+mod secured;
+mod sockets;
 mod workers;
 
 use std::sync::Arc;
@@ -20,10 +26,12 @@ use arc_swap::ArcSwap;
 use chassis::telemetry::Pressure;
 
 pub(crate) use self::ending::Ending;
+pub(crate) use self::estate::{Estate, SESSIONS, ask};
 pub(crate) use self::listeners::{Listeners, Plan};
 pub(crate) use self::workers::Workers;
 
 use crate::direct_return::DirectReturn;
+use crate::draining::Draining;
 use crate::forwarding::Forwarding;
 use crate::health::Health;
 use crate::state::State;
@@ -39,6 +47,8 @@ pub(crate) struct Shared {
     pub(crate) forwarding: Arc<Forwarding>,
     /// Connections over all listeners.
     pub(crate) open: Arc<Open>,
+    /// When connections are closed because this process leaves.
+    pub(crate) leaving: Arc<Draining>,
     /// The load of the process.
     pub(crate) pressure: Arc<Pressure>,
     /// What the kernel forwards in the mode `dr`, once a listener has it.

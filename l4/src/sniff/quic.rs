@@ -60,12 +60,27 @@ impl LongHeader<'_> {
         }
     }
 
+    /// Whether its version is one whose packets are understood.
+    pub fn is_known(&self) -> bool {
+        self.known().is_some()
+    }
+
     /// Whether the packet is an Initial of a version that is known.
     pub fn is_initial(&self) -> bool {
+        self.is_of_kind(0b00, 0b01)
+    }
+
+    /// Whether the packet has data that a client sends before there is an answer (0-RTT), of a version that is known.
+    pub fn is_early(&self) -> bool {
+        self.is_of_kind(0b01, 0b10)
+    }
+
+    /// Whether the packet is of the kind that has this number in version 1, and that one in version 2.
+    fn is_of_kind(&self, one: u8, two: u8) -> bool {
         let kind = self.first >> 4 & 0b11;
         match self.known() {
-            Some(Version::V2) => kind == 0b01,
-            Some(_) => kind == 0b00,
+            Some(Version::V2) => kind == two,
+            Some(_) => kind == one,
             None => false,
         }
     }
@@ -251,7 +266,7 @@ impl<'a> Reader<'a> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::Arc;
 
     use proptest::prelude::*;
@@ -261,10 +276,10 @@ mod tests {
     use super::super::ServerName;
     use super::*;
 
-    const ID: &[u8] = &[0x83, 0x94, 0xC8, 0xF0, 0x3E, 0x51, 0x57, 0x08];
+    pub(crate) const ID: &[u8] = &[0x83, 0x94, 0xC8, 0xF0, 0x3E, 0x51, 0x57, 0x08];
 
     /// The ClientHello of a real client, without a record around it.
-    fn hello(name: &str) -> Vec<u8> {
+    pub(crate) fn hello(name: &str) -> Vec<u8> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut config = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13])
@@ -286,12 +301,12 @@ mod tests {
     }
 
     /// A CRYPTO frame.
-    fn crypto(at: usize, data: &[u8]) -> Vec<u8> {
+    pub(crate) fn crypto(at: usize, data: &[u8]) -> Vec<u8> {
         [&[6], variable(at).as_slice(), &variable(data.len()), data].concat()
     }
 
     /// A protected Initial packet.
-    fn initial(version: u32, number: u8, frames: &[u8]) -> Vec<u8> {
+    pub(crate) fn initial(version: u32, number: u8, frames: &[u8]) -> Vec<u8> {
         let (kind, known) = match version {
             1 => (0b00, Version::V1),
             _ => (0b01, Version::V2),
@@ -385,7 +400,10 @@ mod tests {
             (header.version, header.destination, header.source),
             (1, ID, &[][..])
         );
-        assert!(header.is_initial());
+        assert!(header.is_initial() && !header.is_early());
+        let early = [&[0xD0], &sample[1..]].concat();
+        let header = long_header(&early).expect("it has a long header");
+        assert!(header.is_early() && !header.is_initial());
     }
 
     #[test]

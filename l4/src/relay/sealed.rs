@@ -1,0 +1,167 @@
+//! The relay of a client that speaks TLS, which ends here: what it says is copied, opened and sealed.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
+
+use super::flow::{Break, SCRATCH, Stage};
+use super::pace::{Pace, State, timer};
+use super::{End, Limits, Moved, broken, reset};
+use crate::draining::Member;
+
+/// As [`super::relay`] for a client over TLS. `early` goes to the endpoint first. The end of one side is passed on, to
+/// the client as `close_notify` (RFC 8446, 6.1); a client that ends without it has broken the connection.
+pub async fn relay_sealed<S>(
+    client: &mut TlsStream<S>,
+    endpoint: &mut TcpStream,
+    early: Vec<u8>,
+    limits: &Limits,
+    moved: &Moved,
+    drains: &mut [Member],
+) -> End
+where
+    S: AsyncRead + AsyncWrite + AsRef<TcpStream> + Unpin,
+{
+    let mut up = Copy::new(early, &moved.up);
+    let mut down = Copy::new(Vec::new(), &moved.down);
+    let timer = pin!(timer());
+    let mut pace = Pace::new(limits, drains, timer);
+    let end = poll_fn(|context| {
+        let outcomes = (
+            up.poll(context, client, endpoint),
+            down.poll(context, endpoint, client),
+        );
+        match outcomes {
+            (Poll::Ready(Err(broke)), _) => return Poll::Ready(broken(broke, true)),
+            (_, Poll::Ready(Err(broke))) => return Poll::Ready(broken(broke, false)),
+            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(End::Done),
+            (Poll::Pending, _) | (_, Poll::Pending) => {}
+        }
+        let state = State {
+            moved: moved.up.get() + moved.down.get(),
+            ended: u8::from(up.ended()) + u8::from(down.ended()),
+        };
+        pace.poll(context, state)
+    })
+    .await;
+    if end == End::ClientBroke || (end.is_early() && up.holds()) {
+        reset(endpoint);
+    }
+    if end == End::EndpointBroke || (end.is_early() && down.holds()) {
+        reset(client.get_ref().0.as_ref());
+    }
+    end
+}
+
+/// One direction.
+struct Copy<'a> {
+    /// What was read and not taken.
+    rest: Vec<u8>,
+    written: usize,
+    /// Whether something was taken that may not have been sent.
+    unsent: bool,
+    stage: Stage,
+    moved: &'a Cell<u64>,
+}
+
+impl<'a> Copy<'a> {
+    fn new(early: Vec<u8>, moved: &'a Cell<u64>) -> Self {
+        Self {
+            rest: early,
+            written: 0,
+            unsent: false,
+            stage: Stage::Moving,
+            moved,
+        }
+    }
+
+    fn ended(&self) -> bool {
+        self.stage == Stage::Ended
+    }
+
+    /// Whether it has bytes that nobody has got.
+    fn holds(&self) -> bool {
+        self.written < self.rest.len() || self.unsent
+    }
+
+    fn poll(
+        &mut self,
+        context: &mut Context<'_>,
+        from: &mut (impl AsyncRead + Unpin),
+        to: &mut (impl AsyncWrite + Unpin),
+    ) -> Poll<Result<(), Break>> {
+        while !self.ended() {
+            ready!(self.deliver(context, to)).map_err(|_| Break::To)?;
+            if self.stage == Stage::Ending {
+                ready!(Pin::new(&mut *to).poll_shutdown(context)).map_err(|_| Break::To)?;
+                self.stage = Stage::Ended;
+                break;
+            }
+            ready!(SCRATCH.with_borrow_mut(|scratch| {
+                let mut chunk = ReadBuf::new(scratch);
+                ready!(Pin::new(&mut *from).poll_read(context, &mut chunk))
+                    .map_err(|_| Break::From)?;
+                if chunk.filled().is_empty() {
+                    self.stage = Stage::Ending;
+                }
+                let offered = self.offer(context, to, chunk.filled());
+                Poll::Ready(offered.map_err(|_| Break::To))
+            }))?;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Writes as much of a chunk as is taken at once, and keeps the rest.
+    fn offer(
+        &mut self,
+        context: &mut Context<'_>,
+        to: &mut (impl AsyncWrite + Unpin),
+        chunk: &[u8],
+    ) -> io::Result<()> {
+        let mut taken = 0;
+        if !chunk.is_empty()
+            && let Poll::Ready(count) = Pin::new(to).poll_write(context, chunk)
+        {
+            taken = count?;
+            self.took(taken);
+        }
+        self.rest.extend_from_slice(&chunk[taken..]);
+        Ok(())
+    }
+
+    fn deliver(
+        &mut self,
+        context: &mut Context<'_>,
+        to: &mut (impl AsyncWrite + Unpin),
+    ) -> Poll<io::Result<()>> {
+        while self.written < self.rest.len() {
+            let rest = &self.rest[self.written..];
+            let count = ready!(Pin::new(&mut *to).poll_write(context, rest))?;
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.written += count;
+            self.took(count);
+        }
+        if !self.rest.is_empty() {
+            self.rest = Vec::new();
+            self.written = 0;
+        }
+        if self.unsent {
+            ready!(Pin::new(to).poll_flush(context))?;
+            self.unsent = false;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn took(&mut self, octets: usize) {
+        self.unsent = true;
+        self.moved.set(self.moved.get() + octets as u64);
+    }
+}

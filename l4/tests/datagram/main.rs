@@ -1,0 +1,5 @@
+//! Datagrams through a listener's threads, on loopback.
+
+mod plain;
+mod quic;
+mod site;
