@@ -6,8 +6,7 @@ use std::process::ExitCode;
 use chassis::config::load;
 
 use crate::config::Config;
-use crate::dr::{self, DrOptions};
-use crate::nat::{self, NatConfig};
+use crate::{dr, nat};
 
 /// The arguments of `tidegate l4 flush`.
 #[derive(Clone, Debug, clap::Args)]
@@ -17,6 +16,7 @@ pub(crate) struct FlushArgs {
     config: PathBuf,
 }
 
+/// Removes what the kernel was told, by whichever process.
 pub(crate) fn main(args: &FlushArgs) -> ExitCode {
     let config = match load::<Config>(&args.config) {
         Ok(loaded) => loaded.config,
@@ -25,38 +25,21 @@ pub(crate) fn main(args: &FlushArgs) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    let table = &config.nat.table;
     let mut code = ExitCode::SUCCESS;
-    for (mode, removed) in [("nat", rules(&config.nat)), ("dr", program(&config.dr))] {
-        match removed {
-            Ok(what) => println!("mode {mode}: {what}"),
-            Err(error) => {
-                eprintln!("mode {mode}: {error}");
-                code = ExitCode::FAILURE;
-            }
+    match nat::flush(&config.nat) {
+        Ok(true) => println!("mode nat: the table {table} is removed, nothing is forwarded"),
+        Ok(false) => println!("mode nat: there is no table {table} of ours"),
+        Err(error) => {
+            eprintln!("mode nat: {error}");
+            code = ExitCode::FAILURE;
         }
     }
+    if dr::BUILT_IN
+        && let Err(error) = dr::flush(&config.dr.pins)
+    {
+        eprintln!("mode dr: {error}");
+        code = ExitCode::FAILURE;
+    }
     code
-}
-
-fn rules(config: &NatConfig) -> Result<String, String> {
-    let table = &config.table;
-    match nat::flush(config) {
-        Ok(true) => Ok(format!(
-            "the table {table} is removed, nothing is forwarded"
-        )),
-        Ok(false) => Ok(format!("there is no table {table} of ours")),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-fn program(options: &DrOptions) -> Result<String, String> {
-    if !dr::BUILT_IN {
-        return Ok("this binary was built without it".into());
-    }
-    let pins = options.pins.display();
-    match dr::flush(&options.pins) {
-        Ok(true) => Ok(format!("{pins} is removed, nothing is forwarded")),
-        Ok(false) => Ok(format!("there is nothing at {pins}")),
-        Err(error) => Err(error.to_string()),
-    }
 }

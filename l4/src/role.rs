@@ -44,7 +44,7 @@ pub struct L4Args {
 
 #[derive(Clone, Debug, clap::Subcommand)]
 enum L4Command {
-    /// Take out of the kernel what a process has left there that was killed: nothing is forwarded any more.
+    /// Have the kernel forward nothing any more: remove what a process has left there, also one that was killed.
     Flush(FlushArgs),
 }
 
