@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use chassis::config::{Diagnostic, Loaded, Report, Sources, load};
 use chassis::net::handover::Handover;
+use chassis::telemetry::SampledLog;
 
 use crate::alias::{self, Resolving};
 use crate::answer::{self, Choose, NoPolicies, Snapshot};
@@ -17,7 +18,6 @@ use crate::config::Config;
 use crate::dnssec::{SignedZones, Signing, unix_now};
 use crate::guard;
 use crate::learned::Learned;
-use crate::querylog::QueryLog;
 use crate::serve::TcpLimits;
 use crate::state::State;
 use crate::transfer::Transfers;
@@ -53,7 +53,7 @@ pub(crate) fn compile(file: &Path, learned: &Learned) -> Result<Compiled, Report
     }
     limits(config, &mut mistakes);
     let guard = guard::compile(config, &learned.guard, &mut mistakes);
-    let query_log = QueryLog::compile(config, &loaded.sources, &mut mistakes);
+    let query_log = SampledLog::compile(&config.query_log, &loaded.sources, &mut mistakes);
     let resolving = Resolving::compile(&config.resolver, &mut mistakes);
     let handover = handover(config, &loaded.sources, &mut mistakes);
     let transfers = Transfers::compile(config, &loaded.sources, &mut mistakes);

@@ -116,7 +116,7 @@ async fn serve(args: &RoleArgs, systemd: Inherited) -> Result<(), StartError> {
     let changes = Watched::new(&loaded.sources, Vec::new()).watch();
     raise_descriptor_limit();
     let life = Life::start("dns")?;
-    let health = Health::new(tokio::runtime::Handle::current());
+    let health = Health::new();
     let mut running = Running::new(args, config, state, learned, health.clone(), &life)?;
     let mut inherited = systemd;
     let taking_over = args.take_over.is_some();

@@ -8,6 +8,7 @@ use chassis::config::{Diagnostic, Place};
 use chassis::net::Networks;
 use chassis::net::handover::Handover;
 use chassis::net::proxy_protocol::ProxyHeader;
+use chassis::telemetry::SampledLog;
 use chassis::tls::Terminator;
 
 use crate::alias::Resolving;
@@ -16,7 +17,6 @@ use crate::chooser::Chooser;
 use crate::dnssec::{SignedZones, Signing};
 use crate::guard::Guard;
 use crate::metrics::Transport;
-use crate::querylog::QueryLog;
 use crate::serve::TcpLimits;
 use crate::transfer::Transfers;
 use crate::zone::Zone;
@@ -42,7 +42,7 @@ pub(crate) struct State {
     /// The longest answer over UDP, in octets.
     pub(crate) largest_udp: u16,
     pub(crate) guard: Guard,
-    pub(crate) query_log: Option<QueryLog>,
+    pub(crate) query_log: Option<SampledLog>,
     /// In octets, for each UDP socket.
     pub(crate) receive_buffer: usize,
     pub(crate) handover: Option<Handover>,

@@ -15,7 +15,6 @@ use serde::Deserialize;
 use tidegate_dns::geo::{SiteConfig, Sites};
 use tidegate_dns::health::{Health, Plan};
 use tidegate_dns::policy::{Family, Outcome, Policy, PolicyConfig, Status, Tables};
-use tokio::runtime::Handle;
 
 use self::servers::{Kind, Server};
 
@@ -119,7 +118,7 @@ async fn time_to(health: &Health, expected: Option<IpAddr>) -> Duration {
 }
 
 async fn started(text: &str) -> Arc<Health> {
-    let health = Health::new(Handle::current());
+    let health = Health::new();
     health.apply(plan(text), None).await;
     assert!(health.settled(Duration::from_secs(5)).await);
     health
@@ -224,7 +223,7 @@ async fn what_stays_keeps_its_verdict_over_a_reload() {
 async fn the_first_answer_waits_for_the_first_check() {
     let silent = Server::start(Kind::Silent).await;
     let text = |more| two_sites("http = {}", silent.address, silent.address, more);
-    let health = Health::new(Handle::current());
+    let health = Health::new();
     health.apply(plan(&text("")), None).await;
     let status = || health.snapshot().policies["api"].view.endpoints[0].status;
     assert_eq!(
@@ -237,11 +236,11 @@ async fn the_first_answer_waits_for_the_first_check() {
         "the time-out is an outcome"
     );
     assert_eq!(status(), Status::Down);
-    let hopeful = Health::new(Handle::current());
+    let hopeful = Health::new();
     hopeful.apply(plan(&text("start = \"up\"")), None).await;
     assert_eq!(answer(&hopeful), fra(), "as configured");
     time_to(&hopeful, None).await;
-    let gloomy = Health::new(Handle::current());
+    let gloomy = Health::new();
     gloomy.apply(plan(&text("start = \"down\"")), None).await;
     assert_eq!(answer(&gloomy), None);
 }

@@ -17,7 +17,7 @@ const STEP: Duration = Duration::from_millis(250);
 /// Begins the checks that are new, ends those that nobody needs any more, and waits for first outcomes. Until then
 /// nobody knows where a connection can go. False when the process is to leave meanwhile.
 pub(crate) async fn begin(health: &Arc<Health>, plan: Plan, life: &Life) -> bool {
-    health.apply(plan);
+    health.apply(plan).await;
     tokio::select! {
         checked = health.settled(FIRST_OUTCOMES) => {
             if !checked {

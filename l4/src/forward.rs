@@ -15,6 +15,7 @@ use std::sync::Arc;
     PartialOrd,
     Ord,
     serde::Deserialize,
+    serde::Serialize,
     schemars::JsonSchema,
 )]
 #[serde(rename_all = "lowercase")]

@@ -20,10 +20,11 @@ use crate::compile::{Compiled, compile};
 use crate::config::Config;
 use crate::direct_return::DirectReturn;
 use crate::dr::DrOptions;
+use crate::explain::{self, ExplainArgs};
 use crate::flush::{self, FlushArgs};
 use crate::following;
 use crate::forwarding::{self, Forwarding};
-use crate::health::Health;
+use crate::health::{self, Health};
 use crate::metrics::L4Collector;
 use crate::serve::{Estate, Listeners, Plan, SESSIONS, Shared, Workers, ask};
 use crate::state::State;
@@ -46,12 +47,15 @@ pub struct L4Args {
 enum L4Command {
     /// Have the kernel forward nothing any more: remove what a process has left there, also one that was killed.
     Flush(FlushArgs),
+    /// Say which endpoint a connection gets, and why.
+    Explain(ExplainArgs),
 }
 
 /// Runs the role until it is told to stop.
 pub fn main(args: &L4Args) -> ExitCode {
     let args = match (&args.command, &args.role) {
         (Some(L4Command::Flush(args)), _) => return flush::main(args),
+        (Some(L4Command::Explain(args)), _) => return explain::main(args),
         (None, Some(args)) => args,
         (None, None) => return ExitCode::FAILURE,
     };
@@ -121,6 +125,10 @@ async fn serve(args: &RoleArgs, systemd: Inherited) -> Result<(), StartError> {
     let Some((admin, plan)) = started.await? else {
         return Ok(());
     };
+    if taking_over && let Err(error) = running.health().reread().await {
+        // As it was when this process began.
+        tracing::error!(%error, "what was set last is not known");
+    }
     // Before the first connection: what follows by itself may be late for it.
     running.shared.state.load().follow(Instant::now());
     let told = running.forward().await;
@@ -135,10 +143,8 @@ async fn serve(args: &RoleArgs, systemd: Inherited) -> Result<(), StartError> {
     addresses.insert("admin".into(), admin.address().to_string());
     let (reloads, requests) = ReloadRequests::channel();
     // From here on nobody else serves: what fails is told, and this process serves on.
-    match config
-        .admin
-        .serve_with(admin, &life, reloads, axum::Router::new())
-    {
+    let routes = health::router(running.shared.clone());
+    match config.admin.serve_with(admin, &life, reloads, routes) {
         Ok(admin) => running.admin = Some(admin),
         Err(error) if taking_over => tracing::error!(%error, "there is no admin listener"),
         Err(error) => return Err(error.into()),
@@ -176,16 +182,18 @@ impl<'a> Running<'a> {
     fn new(
         args: &'a RoleArgs,
         config: &Config,
-        state: State,
+        mut state: State,
         life: &Life,
     ) -> Result<Self, StartError> {
+        let opened = state.open_log(None);
+        opened.map_err(|mistake| told(&args.config, mistake))?;
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let threads = config.threads.as_ref();
         let workers = Workers::start(threads.map_or(cores, |threads| usize::from(**threads)))?;
         life.pressure.set_limit(Some(state.connections.into()));
         let shared = Arc::new(Shared {
             state: ArcSwap::from_pointee(state),
-            health: Arc::default(),
+            health: Health::new(),
             forwarding: Arc::default(),
             open: Arc::default(),
             leaving: Arc::default(),
@@ -330,7 +338,7 @@ impl<'a> Running<'a> {
             Err(report) => return Reloaded::failed(&report, Vec::new()),
         };
         let Compiled {
-            state,
+            mut state,
             plan,
             files,
             loaded,
@@ -351,6 +359,7 @@ impl<'a> Running<'a> {
             return Reloaded::failed(&loaded.report(vec![mistake]), Vec::new());
         }
         let planned = self.plan(&state, &mut Inherited::default());
+        let planned = planned.and_then(|sockets| state.open_log(Some(&before)).map(|()| sockets));
         let planned =
             planned.and_then(|sockets| self.door.follow(state.handover.as_ref()).map(|()| sockets));
         match planned {

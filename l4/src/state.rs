@@ -5,10 +5,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use chassis::config::Place;
+use chassis::config::{Diagnostic, Place};
 use chassis::net::handover::Handover;
 use chassis::net::proxy_protocol::ProxyHeader;
 use chassis::net::{ListenOptions, Networks};
+use chassis::telemetry::SampledLog;
 use chassis::tls::{Handshakes, Terminator};
 use rustc_hash::FxHashMap;
 
@@ -30,6 +31,7 @@ pub(crate) struct State {
     pub(crate) listeners: Vec<ListenerState>,
     /// Connections at a time, over all.
     pub(crate) connections: u32,
+    pub(crate) connection_log: Option<SampledLog>,
     pub(crate) handover: Option<Handover>,
     /// How the kernel forwards with translated addresses.
     pub(crate) nat: NatConfig,
@@ -215,6 +217,17 @@ impl State {
             .values()
             .map(|state| state.cluster.follow(now));
         changes.fold(false, |changed, one| changed | one)
+    }
+
+    /// Opens the log of connections, or goes on with the one of the state before.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub(crate) fn open_log(&mut self, before: Option<&Self>) -> Result<(), Diagnostic> {
+        let before = before.and_then(|before| before.connection_log.as_ref());
+        self.connection_log
+            .as_mut()
+            .map_or(Ok(()), |log| log.open(before))
     }
 
     /// An endpoint of a cluster.

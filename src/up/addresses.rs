@@ -15,10 +15,13 @@ pub(super) struct Address {
 /// Every address of the edge.
 pub(super) struct Addresses(pub(super) Vec<Address>);
 
-const USUAL: [(&str, &str, u16); 7] = [
+const USUAL: [(&str, &str, u16); 10] = [
     ("gateway http", "TIDEGATE_HTTP", 9080),
     ("gateway https", "TIDEGATE_HTTPS", 9443),
     ("gateway admin", "TIDEGATE_GATEWAY_ADMIN", 9901),
+    ("l4 http", "TIDEGATE_L4_HTTP", 8080),
+    ("l4 https", "TIDEGATE_L4_HTTPS", 8443),
+    ("l4 admin", "TIDEGATE_L4_ADMIN", 9904),
     ("dns", "TIDEGATE_DNS", 5300),
     ("dns admin", "TIDEGATE_DNS_ADMIN", 9953),
     ("users", "TIDEGATE_USERS", 7001),

@@ -14,15 +14,20 @@ pub(super) struct Folder {
 }
 
 /// The configurations of a new folder.
-const CONFIGURATIONS: [(&str, &str); 4] = [
+const CONFIGURATIONS: [(&str, &str); 5] = [
     ("dns.toml", include_str!("../../conf/dns.toml")),
     ("gateway.toml", include_str!("../../conf/gateway.toml")),
+    (L4, include_str!("../../conf/l4.toml")),
     ("users.toml", include_str!("../../conf/users.toml")),
     (
         "users-servers.toml",
         include_str!("../../conf/users-servers.toml"),
     ),
 ];
+
+const L4: &str = "l4.toml";
+/// The key of a listener that takes PROXY headers.
+const HEADER: &str = "proxy_protocol";
 
 impl Folder {
     /// Makes what is missing, and takes the lock.
@@ -46,11 +51,16 @@ impl Folder {
             Err(TryLockError::Error(error)) => return Err(failed(&lock_path)(error)),
         }
         let folder = Self { root, _lock: lock };
+        let gateway = fs::read_to_string(folder.path("conf/gateway.toml"));
         for (name, text) in CONFIGURATIONS {
             let path = folder.path("conf").join(name);
             if !path.exists() {
                 // There the folder is one up.
-                let text = text.replace("../.tidegate", "..");
+                let mut text = text.replace("../.tidegate", "..");
+                if name == L4 && gateway.as_ref().is_ok_and(|own| !own.contains(HEADER)) {
+                    // Of a gateway from before there was a balancer here: it does not understand the header.
+                    text = text.replace("proxy_protocol = \"v2\"\n", "");
+                }
                 fs::write(&path, text).map_err(failed(&path))?;
             }
         }

@@ -46,6 +46,9 @@ pub(crate) struct UpArgs {
 
 const VARIABLES: &str = "\
 Environment, with `--ports fixed`: an address and port each, such as 127.0.0.1:8080.
+  TIDEGATE_L4_HTTP        the L4 balancer's listener for HTTP
+  TIDEGATE_L4_HTTPS       its listener for HTTPS
+  TIDEGATE_L4_ADMIN       its admin listener
   TIDEGATE_HTTP           the gateway's HTTP listener
   TIDEGATE_HTTPS          its HTTPS listener
   TIDEGATE_GATEWAY_ADMIN  its admin listener
@@ -54,7 +57,8 @@ Environment, with `--ports fixed`: an address and port each, such as 127.0.0.1:8
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Ports {
-    /// DNS 5300, gateway 9080 and 9443, users 7001, admin 9953, 9901 and 7901; or as in the environment.
+    /// DNS 5300, L4 8080 and 8443, gateway 9080 and 9443, users 7001, admin 9953, 9904, 9901 and 7901; or as in the
+    /// environment.
     Fixed,
     /// Free ports.
     Auto,

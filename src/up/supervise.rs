@@ -45,6 +45,7 @@ pub(super) async fn run(
         for role in [
             users,
             Role::new("gateway", "gateway", 35, folder, addresses),
+            Role::new("l4", "l4", 34, folder, addresses),
             // Last: names lead to what serves.
             Role::new("dns", "dns", 33, folder, addresses),
         ] {
@@ -76,7 +77,7 @@ pub(super) async fn run(
     }
     println!("\nstopping; once more to stop at once");
     let all_ended = async {
-        // The gateway before the services: it still needs the others for what is in flight.
+        // The balancer before the gateway, and that before the services: it still needs them for what is in flight.
         for (stop, keeper) in keepers.into_iter().rev() {
             stop.send_replace(true);
             let _ = keeper.await;
@@ -163,8 +164,8 @@ fn write_ready_file(path: &Path, addresses: &Addresses) -> Result<(), UpError> {
 
 /// Says what runs where, and what to try.
 fn announce(folder: &Folder, addresses: &Addresses, data: Option<&DataServers>, took: Duration) {
-    let http = addresses.of("gateway http");
-    let https = addresses.of("gateway https");
+    let http = addresses.of("l4 http");
+    let https = addresses.of("l4 https");
     let admin = addresses.of("gateway admin");
     let dns = addresses.of("dns");
     let mut text = format!("\nTidegate is up after {:.1} s.\n\n", took.as_secs_f64());

@@ -30,9 +30,18 @@ impl Admin {
 
     /// Changes what is there, with a JSON body.
     pub async fn patch(&self, path: &str, body: &str) -> Answer {
+        self.send("PATCH", path, body).await
+    }
+
+    /// Replaces what is there, with a JSON body.
+    pub async fn put(&self, path: &str, body: &str) -> Answer {
+        self.send("PUT", path, body).await
+    }
+
+    async fn send(&self, method: &str, path: &str, body: &str) -> Answer {
         let length = body.len();
         let request = format!(
-            "PATCH {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+            "{method} {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
         );
         wire::ask(self.address, &request).await
     }

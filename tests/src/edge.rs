@@ -96,15 +96,23 @@ pub fn start_up(dir: &Path, ports: &str, environment: &[(&str, String)]) -> Proc
 }
 
 impl Edge {
-    /// The user API over HTTP.
+    /// The user API over HTTP, by way of the L4 balancer.
     pub fn http(&self) -> Api {
-        Api::plain(address(&self.ready, "gateway http"))
+        Api::plain(self.address("l4 http"))
     }
 
-    /// The user API over HTTPS, trusting the edge's certificate.
+    /// The user API over HTTPS, by way of the L4 balancer, trusting the edge's certificate.
     pub fn https(&self) -> Api {
         let certificate = self.dir.join("tls/cert.pem");
-        Api::trusting(address(&self.ready, "gateway https"), &certificate)
+        Api::trusting(self.address("l4 https"), &certificate)
+    }
+
+    /// Where a listener is, by its name in the ready file.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn address(&self, name: &str) -> SocketAddr {
+        address(&self.ready, name)
     }
 
     /// The user services themselves, without the gateway.

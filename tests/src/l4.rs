@@ -133,6 +133,57 @@ impl Balancer {
         self.successor.unwrap_or_else(|| self.process.id())
     }
 
+    /// Ends it, and starts another with the same folder.
+    ///
+    /// # Panics
+    /// When one does not end, or the other does not become ready.
+    pub async fn restart(&mut self) {
+        self.process.signal(Signal::TERM);
+        let status = self.process.ended(SOON).await;
+        assert!(status.success(), "it ended with {status}");
+        self.process = Process::start(&args(self.folder.path()), &[]);
+        self.ready = self.process.ready().await;
+        self.admin.address = address(&self.ready, "admin");
+    }
+
+    /// What its admin listener knows of an endpoint.
+    ///
+    /// # Panics
+    /// When it knows nothing of it.
+    pub async fn endpoint(&self, cluster: &str, address: SocketAddr) -> Value {
+        let path = format!("/l4/clusters/{cluster}");
+        let cluster = self.admin.get(&path).await.expect(200).json();
+        let endpoints = cluster["endpoints"].as_array();
+        let mut endpoints = endpoints.into_iter().flatten();
+        let found = endpoints.find(|one| one["address"] == address.to_string());
+        found.cloned().expect("it is in the configuration")
+    }
+
+    /// Waits until an endpoint is well, or is not.
+    ///
+    /// # Panics
+    /// When that does not come about.
+    pub async fn becomes(&self, cluster: &str, address: SocketAddr, well: bool) {
+        eventually(&format!("{address} well: {well}"), SOON, async || {
+            let endpoint = self.endpoint(cluster, address).await;
+            (endpoint["well"] == well).then_some(())
+        })
+        .await;
+    }
+
+    /// What `tidegate l4 explain` says.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn explain(&self, args: &[&str]) -> String {
+        let mut words = vec!["l4", "explain", "-c", "l4.toml"];
+        words.extend(args);
+        let output = binary::run(self.folder.path(), &words);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{words:?}: {stderr}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
     /// How many connections of a listener have ended so.
     pub async fn ended(&self, listener: &str, ending: &str) -> f64 {
         let wanted =

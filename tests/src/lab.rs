@@ -201,13 +201,7 @@ impl Lab {
         let wire = Host::new(format!("{prefix}w"), at(254), None);
         wire.run("ip link add br0 type bridge");
         wire.run("ip link set br0 up");
-        let plug = |name: String, port: &str, address| {
-            let host = Host::new(name, address, None);
-            link(&host, "eth0", &wire, port);
-            wire.run(&format!("ip link set dev {port} master br0"));
-            host.run(&format!("ip address add {address}/24 dev eth0"));
-            host
-        };
+        let plug = |name: String, port: &str, address| plugged(&wire, name, port, address);
         let client = plug(format!("{prefix}c"), "c", at(2));
         let balancer = plug(format!("{prefix}b"), "b", at(1));
         balancer.run(&format!("ip address add {SEGMENT_VIP}/32 dev eth0"));
@@ -226,6 +220,17 @@ impl Lab {
             endpoints,
             wire: Some(wire),
         }
+    }
+
+    /// One more machine of a segment, at 10.9.0.`last`; `port` is its port of the bridge.
+    ///
+    /// # Panics
+    /// In a routed laboratory, or when the port is taken.
+    pub fn plug(&self, port: &str, last: u8) -> Host {
+        let wire = self.wire();
+        let prefix = wire.name().trim_end_matches('w');
+        let address = Ipv4Addr::new(10, 9, 0, last);
+        plugged(wire, format!("{prefix}{port}"), port, address)
     }
 
     /// Who asks.
@@ -306,6 +311,15 @@ fn link(one: &Host, port: &str, other: &Host, other_port: &str) {
     ip(&words);
     one.run(&format!("ip link set dev {port} up"));
     other.run(&format!("ip link set dev {other_port} up"));
+}
+
+/// A machine with a port of a bridge.
+fn plugged(wire: &Host, name: String, port: &str, address: Ipv4Addr) -> Host {
+    let host = Host::new(name, address, None);
+    link(&host, "eth0", wire, port);
+    wire.run(&format!("ip link set dev {port} master br0"));
+    host.run(&format!("ip address add {address}/24 dev eth0"));
+    host
 }
 
 fn configure(host: &Host, port: &str, address: IpAddr, address6: Ipv6Addr) {

@@ -9,7 +9,7 @@
 //!   gateway, edge    the gateway alone, and the whole edge of `tidegate up`
 //!   succession       gateways that take each other's place
 //!   name_server      the DNS server, and others with the same zones
-//!   l4               the balancer before endpoints that remember what reached them
+//!   l4, named        the balancer before endpoints that remember what reached them, or say who they are
 //!   dns_site         the DNS server with every transport
 //!   dns_load         queries without a pause, each matched with its answer
 //!   question         questions to DNS servers, and their answers to compare
@@ -56,6 +56,7 @@ pub mod l4;
 pub mod lab;
 pub mod load;
 pub mod name_server;
+pub mod named;
 pub mod nat_site;
 pub mod nginx;
 pub mod openssl;

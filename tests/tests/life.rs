@@ -160,7 +160,7 @@ async fn a_stopped_edge_leaves_its_data_and_nothing_else() {
     let mut edge = home.up().await;
     edge.http().register("ada").await.expect(201);
     let token = edge.http().login("ada").await.access;
-    assert_eq!(naming(&edge.dir).len(), 4, "up, users, gateway and dns");
+    assert_eq!(naming(&edge.dir).len(), 5, "up, users, gateway, l4 and dns");
     edge.stop().await;
     assert_eq!(naming(&edge.dir), [0; 0]);
     assert!(edge.process.stdout().contains("the data stays in"));
@@ -178,7 +178,7 @@ async fn a_stopped_edge_leaves_its_data_and_nothing_else() {
 async fn killing_up_leaves_no_role_behind() {
     let home = Home::default();
     let edge = home.up().await;
-    assert_eq!(naming(&edge.dir).len(), 4);
+    assert_eq!(naming(&edge.dir).len(), 5);
     edge.process.signal(Signal::KILL);
     eventually("the roles are gone", Duration::from_secs(2), async || {
         naming(&edge.dir).is_empty().then_some(())

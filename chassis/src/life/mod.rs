@@ -9,6 +9,7 @@
 
 mod accept;
 mod admin;
+mod admin_client;
 mod parent;
 mod reload;
 mod start_error;
@@ -28,6 +29,7 @@ use crate::telemetry::Pressure;
 use crate::units::Period;
 
 pub use self::admin::{Admin, AdminConfig};
+pub use self::admin_client::{AdminClient, NotAnswered};
 pub use self::parent::{SUPERVISOR, die_with_parent};
 pub use self::reload::{NotReloaded, ReloadReceiver, ReloadRequests, Reloaded};
 pub use self::start_error::StartError;

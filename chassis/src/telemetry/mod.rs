@@ -11,6 +11,7 @@ mod line_budget;
 mod line_log;
 mod log;
 mod pressure;
+mod sampled_log;
 
 pub use self::cells::Cells;
 pub use self::family::{counter, family, gauge, labelled};
@@ -19,3 +20,4 @@ pub use self::line_budget::may_log;
 pub use self::line_log::{LineLog, LineTarget};
 pub use self::log::{LogConfig, LogFormat};
 pub use self::pressure::{Pressure, PressureReport};
+pub use self::sampled_log::{SampledLog, SampledLogConfig};

@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use chassis::config::{Diagnostic, Sources};
+use chassis::health::StateFile;
 use chassis::health::check::Checks;
 
 use crate::answer::{Choice, Choose, Client, PolicyId};
 use crate::chooser::Chooser;
 use crate::config::Config;
 use crate::geo::{Geo, Sites};
-use crate::health::{HealthConfig, Plan, StateFile};
+use crate::health::{Overrides, Plan};
 use crate::policy::Policy;
 use crate::zone::Zone;
 
@@ -22,7 +23,7 @@ pub(crate) struct Policies {
     /// What is checked.
     pub(crate) plan: Plan,
     /// Where it is kept what is set by the admin API.
-    pub(crate) state: Option<StateFile>,
+    pub(crate) state: Option<StateFile<Overrides>>,
 }
 
 impl Policies {
@@ -36,7 +37,7 @@ impl Policies {
         let checks = checks
             .map_err(|found| mistakes.extend(found))
             .unwrap_or_default();
-        let state = state(&config.health, sources).unwrap_or_else(|mistake| {
+        let state = config.health.read(sources).unwrap_or_else(|mistake| {
             mistakes.push(mistake);
             None
         });
@@ -149,14 +150,4 @@ fn geo(
         (None, false) => Geo::compile(&Default::default(), sites, sources).map(Some),
         (Some(geo), false) => Geo::compile(geo, sites, sources).map(Some),
     }
-}
-
-fn state(config: &HealthConfig, sources: &Sources) -> Result<Option<StateFile>, Diagnostic> {
-    let Some(path) = &config.state else {
-        return Ok(None);
-    };
-    let resolved = sources.resolve(path, path.place());
-    let read = StateFile::read(&resolved);
-    read.map(Some)
-        .map_err(|error| path.wrong(error.to_string()))
 }

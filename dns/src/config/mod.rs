@@ -6,10 +6,11 @@ mod zone;
 use std::collections::BTreeMap;
 
 use chassis::config::Located;
+use chassis::health::HealthConfig;
 use chassis::health::check::CheckConfig;
 use chassis::life::AdminConfig;
 use chassis::net::handover::HandoverConfig;
-use chassis::telemetry::LogConfig;
+use chassis::telemetry::{LogConfig, SampledLogConfig};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -17,9 +18,7 @@ use crate::alias::ResolverConfig;
 use crate::dnssec::DnssecConfig;
 use crate::geo::{GeoConfig, SiteConfig};
 use crate::guard::{CookiesConfig, RateLimitConfig};
-use crate::health::HealthConfig;
 use crate::policy::PolicyConfig;
-use crate::querylog::QueryLogConfig;
 use crate::transfer::{TransfersConfig, TsigConfig};
 
 pub use self::listener::{HttpConfig, ListenerConfig, TcpLimitsConfig, TlsConfig, UdpConfig};
@@ -62,7 +61,7 @@ pub struct Config {
     pub rate_limit: Option<RateLimitConfig>,
     /// A log of queries; none when it is not set.
     #[serde(default)]
-    pub query_log: Option<QueryLogConfig>,
+    pub query_log: Option<SampledLogConfig>,
     /// What is answered.
     #[serde(default)]
     pub zone: Vec<ZoneConfig>,

@@ -10,7 +10,6 @@
 //! changes when a verdict does, and not with each outcome. This module must not know names or packets.
 
 mod api;
-mod config;
 mod monitor;
 mod overrides;
 mod plan;
@@ -21,10 +20,9 @@ mod snapshot;
 mod tests;
 
 pub use self::api::router;
-pub use self::config::HealthConfig;
 pub use self::monitor::Health;
-pub use self::overrides::{Overrides, StateFileError};
+pub use self::overrides::Overrides;
 pub use self::plan::Plan;
 pub use self::report::{EndpointReport, PolicyReport};
-pub use self::set::{EndpointChange, NotSet, PolicyChange, StateFile};
+pub use self::set::PolicyChange;
 pub use self::snapshot::{Snapshot, Viewed};

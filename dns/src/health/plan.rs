@@ -5,13 +5,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use chassis::config::Diagnostic;
+use chassis::health::Target;
 use chassis::health::check::{Check, Checks};
 
 use crate::geo::Sites;
 use crate::policy::{Endpoint, Policy};
-
-/// What is checked: an address, and by the check of which name. Endpoints that have both in common share its outcomes.
-pub(super) type Target = (SocketAddr, String);
 
 /// What is checked for whom.
 #[derive(Clone, Debug, Default)]

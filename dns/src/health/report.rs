@@ -2,10 +2,13 @@
 
 use std::net::IpAddr;
 
+use chassis::health::{Findings, Forced};
 use serde::{Deserialize, Serialize};
 
 use super::monitor::Health;
-use super::overrides::Forced;
+use super::overrides::Overrides;
+use super::plan::Plan;
+use super::snapshot::Snapshot;
 use crate::policy::{EndpointView, Policy, PoolKind, Status, View};
 
 /// What is known of a policy.
@@ -51,47 +54,59 @@ pub struct EndpointReport {
 impl Health {
     /// What is known of everything now.
     pub fn report(&self) -> Vec<PolicyReport> {
-        let inner = self.lock();
+        let plan = self.plan();
         let snapshot = self.snapshot();
-        let mut reports = Vec::new();
-        for (name, planned) in &inner.plan.policies {
-            let Some(viewed) = snapshot.policies.get(name) else {
-                continue;
-            };
-            let set = inner.overrides.policy(name);
-            let views = viewed.view.endpoints.iter();
-            let endpoints = planned
-                .policy
-                .endpoints
-                .iter()
-                .zip(&planned.targets)
-                .zip(views);
-            let endpoints = endpoints.map(|((endpoint, target), view)| {
-                let running = target.as_ref().and_then(|target| inner.running.get(target));
-                let set = set.and_then(|set| set.endpoints.get(&endpoint.address));
-                EndpointReport {
-                    address: endpoint.address,
-                    site: snapshot.sites.site(endpoint.site).name.clone(),
-                    pool: endpoint.pool,
-                    status: view.status,
-                    status_is_set: set.is_some_and(|set| set.state != Forced::Auto),
-                    weight: view.weight.unwrap_or(endpoint.weight),
-                    weight_is_set: view.weight.is_some(),
-                    why: running.and_then(|running| running.why.as_deref().map(str::to_owned)),
-                    down_at: view.down_at,
-                    checks_passed: running.map_or(0, |running| running.passed),
-                    checks_failed: running.map_or(0, |running| running.failed),
-                }
-            });
-            reports.push(PolicyReport {
-                name: name.clone(),
-                spill: viewed.view.spill.unwrap_or(planned.policy.spill),
-                spill_is_set: viewed.view.spill.is_some(),
-                endpoints: endpoints.collect(),
-            });
-        }
-        reports
+        self.settings.look(|set| {
+            self.monitor
+                .look(|found| report(&plan, &snapshot, set, found))
+        })
     }
+}
+
+fn report(
+    plan: &Plan,
+    snapshot: &Snapshot,
+    set: &Overrides,
+    found: &Findings,
+) -> Vec<PolicyReport> {
+    let mut reports = Vec::new();
+    for (name, planned) in &plan.policies {
+        let Some(viewed) = snapshot.policies.get(name) else {
+            continue;
+        };
+        let set = set.policy(name);
+        let views = viewed.view.endpoints.iter();
+        let endpoints = planned
+            .policy
+            .endpoints
+            .iter()
+            .zip(&planned.targets)
+            .zip(views);
+        let endpoints = endpoints.map(|((endpoint, target), view)| {
+            let found = target.as_ref().and_then(|target| found.of(target));
+            let set = set.and_then(|set| set.endpoints.get(&endpoint.address));
+            EndpointReport {
+                address: endpoint.address,
+                site: snapshot.sites.site(endpoint.site).name.clone(),
+                pool: endpoint.pool,
+                status: view.status,
+                status_is_set: set.is_some_and(|set| set.state != Forced::Auto),
+                weight: view.weight.unwrap_or(endpoint.weight),
+                weight_is_set: view.weight.is_some(),
+                why: found.and_then(|found| found.why.as_deref().map(str::to_owned)),
+                down_at: view.down_at,
+                checks_passed: found.map_or(0, |found| found.passed),
+                checks_failed: found.map_or(0, |found| found.failed),
+            }
+        });
+        reports.push(PolicyReport {
+            name: name.clone(),
+            spill: viewed.view.spill.unwrap_or(planned.policy.spill),
+            spill_is_set: viewed.view.spill.is_some(),
+            endpoints: endpoints.collect(),
+        });
+    }
+    reports
 }
 
 impl PolicyReport {

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::monitor::{Inner, Running};
-use super::overrides::{EndpointOverride, Forced};
-use super::plan::Planned;
+use chassis::health::{EndpointOverride, Finding, Findings, Forced};
+
+use super::overrides::Overrides;
+use super::plan::{Plan, Planned};
 use crate::geo::Sites;
 use crate::policy::{EndpointView, Policy, Status, View};
 
@@ -46,10 +47,10 @@ impl Snapshot {
         }
     }
 
-    pub(super) fn next(previous: &Self, inner: &Inner) -> Self {
+    pub(super) fn next(previous: &Self, plan: &Plan, set: &Overrides, found: &Findings) -> Self {
         let mut policies = BTreeMap::new();
-        for (name, planned) in &inner.plan.policies {
-            let view = view(planned, inner);
+        for (name, planned) in &plan.policies {
+            let view = view(planned, set, found);
             let kept = previous.policies.get(name);
             let kept =
                 kept.filter(|old| Arc::ptr_eq(&old.policy, &planned.policy) && old.view == view);
@@ -63,19 +64,19 @@ impl Snapshot {
         }
         Self {
             epoch: previous.epoch + 1,
-            sites: inner.plan.sites.clone(),
+            sites: plan.sites.clone(),
             policies,
         }
     }
 }
 
-fn view(planned: &Planned, inner: &Inner) -> View {
-    let set = inner.overrides.policy(&planned.policy.name);
+fn view(planned: &Planned, set: &Overrides, found: &Findings) -> View {
+    let set = set.policy(&planned.policy.name);
     let endpoints = planned.policy.endpoints.iter().zip(&planned.targets);
     let endpoints = endpoints.map(|(endpoint, target)| {
         let set = set.and_then(|set| set.endpoints.get(&endpoint.address));
-        let running = target.as_ref().and_then(|target| inner.running.get(target));
-        endpoint_view(running, set.copied().unwrap_or_default(), target.is_some())
+        let found = target.as_ref().and_then(|target| found.of(target));
+        endpoint_view(found, set.copied().unwrap_or_default(), target.is_some())
     });
     View {
         endpoints: endpoints.collect(),
@@ -83,18 +84,18 @@ fn view(planned: &Planned, inner: &Inner) -> View {
     }
 }
 
-fn endpoint_view(running: Option<&Running>, set: EndpointOverride, checked: bool) -> EndpointView {
-    let by_checks = match running {
+fn endpoint_view(found: Option<&Finding>, set: EndpointOverride, checked: bool) -> EndpointView {
+    let by_checks = match found {
         None if checked => Status::Unknown,
         None => Status::Up,
-        Some(running) => running.status(),
+        Some(found) => status(found),
     };
     let (status, why, down_at) = match set.state {
         Forced::Up => (Status::Up, Some("set by the admin API".into()), None),
         Forced::Down => (Status::Down, Some("set by the admin API".into()), None),
         Forced::Auto => {
-            let why = running.and_then(|running| running.why.clone());
-            let down_at = running.and_then(|running| running.down_at);
+            let why = found.and_then(|found| found.why.clone());
+            let down_at = found.and_then(|found| found.down_at);
             (by_checks, why, down_at)
         }
     };
@@ -106,12 +107,10 @@ fn endpoint_view(running: Option<&Running>, set: EndpointOverride, checked: bool
     }
 }
 
-impl Running {
-    pub(super) fn status(&self) -> Status {
-        match self.judgement.verdict() {
-            None => Status::Unknown,
-            Some(true) => Status::Up,
-            Some(false) => Status::Down,
-        }
+fn status(found: &Finding) -> Status {
+    match found.verdict {
+        None => Status::Unknown,
+        Some(true) => Status::Up,
+        Some(false) => Status::Down,
     }
 }

@@ -27,6 +27,19 @@ pub enum Scheduler {
     Maglev,
 }
 
+impl Scheduler {
+    /// Its name in configurations.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::RoundRobin => "round_robin",
+            Self::LeastConnections => "least_connections",
+            Self::TwoChoices => "two_choices",
+            Self::SourceHash => "source_hash",
+            Self::Maglev => "maglev",
+        }
+    }
+}
+
 /// What makes connections or sessions one flow, for every balancer alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flow {
@@ -43,6 +56,8 @@ pub struct Flow {
 pub struct Cluster {
     scheduler: Scheduler,
     slow_start: Duration,
+    /// Whether endpoints get connections that are not well, when none is.
+    any: bool,
     endpoints: Box<[Arc<Endpoint>]>,
     table: ArcSwap<Table>,
     turn: AtomicUsize,
@@ -73,6 +88,7 @@ impl Cluster {
         let cluster = Self {
             scheduler,
             slow_start,
+            any: false,
             endpoints: endpoints.into(),
             table: ArcSwap::from_pointee(Table {
                 shares: Box::default(),
@@ -82,6 +98,14 @@ impl Cluster {
         };
         cluster.follow(now);
         cluster
+    }
+
+    /// Gives connections to endpoints that are not well while none is, instead of to nobody.
+    #[must_use]
+    pub fn or_any(mut self, any: bool, now: Instant) -> Self {
+        self.any = any;
+        self.follow(now);
+        self
     }
 
     /// Its endpoints, as they are listed.
@@ -96,7 +120,7 @@ impl Cluster {
         let member = |(endpoint, share): (&Arc<Endpoint>, &u32)| Member {
             address: endpoint.address,
             share: *share,
-            well: endpoint.is_well(),
+            well: endpoint.is_well() || *share > 0,
         };
         endpoints.map(member).collect()
     }
@@ -118,11 +142,13 @@ impl Cluster {
     /// Deals by what the endpoints are now: to be called when one has changed, and every second while one
     /// starts slowly. Whether anything has changed.
     pub fn follow(&self, now: Instant) -> bool {
-        let shares: Box<[u32]> = self
-            .endpoints
-            .iter()
-            .map(|endpoint| endpoint.share(self.slow_start, now))
-            .collect();
+        let endpoints = self.endpoints.iter();
+        let shares = endpoints.map(|endpoint| endpoint.share(self.slow_start, now));
+        let mut shares: Box<[u32]> = shares.collect();
+        if self.any && shares.iter().all(|share| *share == 0) {
+            let endpoints = self.endpoints.iter();
+            shares = endpoints.map(|endpoint| endpoint.share_anyway()).collect();
+        }
         if self.table.load().shares == shares {
             return false;
         }
@@ -253,8 +279,9 @@ fn mixed(number: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
+    use std::collections::{HashMap, HashSet};
 
+    use chassis::health::Forced;
     use proptest::prelude::*;
 
     use super::*;
@@ -317,6 +344,30 @@ mod tests {
             cluster.endpoints()[0].set_weight(Some(0), Instant::now());
             cluster.follow(Instant::now());
             assert_eq!(cluster.pick(1, &[]), None, "{scheduler:?}");
+        }
+    }
+
+    #[test]
+    fn when_none_is_well_any_that_is_not_forced_down_gets_connections() {
+        for scheduler in ALL {
+            let now = Instant::now();
+            let cluster = cluster(scheduler, &[1, 1, 0, 1]).or_any(true, now);
+            let endpoints = cluster.endpoints();
+            endpoints[0].force(Forced::Down, now);
+            endpoints[1].set_well(false, now);
+            cluster.follow(now);
+            assert_eq!(cluster.pick(1, &[]), Some(3), "{scheduler:?}: it is well");
+            cluster.endpoints()[3].set_well(false, now);
+            cluster.follow(now);
+            let both: HashSet<_> = (0..100)
+                .map(|number| cluster.pick(flow(number), &[]))
+                .collect();
+            let wanted = match scheduler {
+                Scheduler::LeastConnections => vec![Some(1)],
+                _ => vec![Some(1), Some(3)],
+            };
+            assert_eq!(both, wanted.into_iter().collect(), "{scheduler:?}");
+            assert_eq!(cluster.pick(1, &[1, 3]), None);
         }
     }
 

@@ -1,10 +1,11 @@
 //! An endpoint as the balancer sees it: what changes while connections come and go. It outlives reloads.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use chassis::health::Forced;
 use chassis::telemetry::Cells;
 
 use crate::draining::Draining;
@@ -24,7 +25,10 @@ pub struct Endpoint {
     pub counts: EndpointCounts,
     /// When its connections are closed.
     pub draining: Arc<Draining>,
+    /// What checks say.
     well: AtomicBool,
+    /// What an operator says instead, as a [`Forced`].
+    forced: AtomicU8,
     open: AtomicU32,
     /// Since when it takes connections; none while it takes none.
     since: Mutex<Option<Instant>>,
@@ -64,6 +68,7 @@ impl Endpoint {
             counts: EndpointCounts(Cells::new(Counted::Down as usize + 1)),
             draining: Arc::default(),
             well: false.into(),
+            forced: (Forced::Auto as u8).into(),
             open: 0.into(),
             since: Mutex::new(None),
         }
@@ -103,12 +108,35 @@ impl Endpoint {
 
     /// Whether it is well, as far as is known.
     pub fn is_well(&self) -> bool {
-        self.well.load(Relaxed)
+        match self.forced() {
+            Forced::Up => true,
+            Forced::Down => false,
+            Forced::Auto => self.well.load(Relaxed),
+        }
     }
 
-    /// Says whether it is well. Tables have to be built anew after it.
+    /// What it is whatever is found.
+    pub fn forced(&self) -> Forced {
+        let forced = self.forced.load(Relaxed);
+        let all = [Forced::Up, Forced::Down];
+        let set = all.into_iter().find(|one| *one as u8 == forced);
+        set.unwrap_or_default()
+    }
+
+    /// Says whether it is found to be well. Tables have to be built anew after it.
     pub fn set_well(&self, well: bool, now: Instant) {
-        if self.well.swap(well, Relaxed) != well {
+        let before = self.is_well();
+        self.well.store(well, Relaxed);
+        if self.is_well() != before {
+            self.take_part(now);
+        }
+    }
+
+    /// Says what it is whatever is found. Tables have to be built anew after it.
+    pub fn force(&self, state: Forced, now: Instant) {
+        let before = self.is_well();
+        self.forced.store(state as u8, Relaxed);
+        if self.is_well() != before {
             self.take_part(now);
         }
     }
@@ -147,7 +175,18 @@ impl Endpoint {
         };
         self.weight().saturating_mul(parts.clamp(1, FULL))
     }
+
+    /// Its share where there is nobody better, whether it is well or not; nothing when an operator says that it is not.
+    pub(super) fn share_anyway(&self) -> u32 {
+        match self.forced() {
+            Forced::Down => 0,
+            Forced::Up | Forced::Auto => self.weight().saturating_mul(FULL),
+        }
+    }
 }
+
+/// The greatest weight: a Maglev table has some slots for each part of it.
+pub const HEAVIEST: u32 = 1000;
 
 /// The weight of an endpoint that nobody has set.
 const UNSET: u32 = u32::MAX;
@@ -200,6 +239,21 @@ mod tests {
         assert_eq!(share(61), 0);
         endpoint.set_weight(Some(1), start + Duration::from_secs(70));
         assert_eq!((share(71), share(80)), (1, 10));
+    }
+
+    #[test]
+    fn what_an_operator_says_goes_before_what_is_found() {
+        let endpoint = Endpoint::new("192.0.2.1:80".parse().expect("it is one"), 1);
+        let now = Instant::now();
+        endpoint.force(Forced::Up, now);
+        assert!(endpoint.is_well() && endpoint.share(Duration::ZERO, now) > 0);
+        endpoint.set_well(false, now);
+        assert!(endpoint.is_well());
+        endpoint.force(Forced::Down, now);
+        endpoint.set_well(true, now);
+        assert!(!endpoint.is_well() && endpoint.share(Duration::ZERO, now) == 0);
+        endpoint.force(Forced::Auto, now);
+        assert!(endpoint.is_well() && endpoint.share(Duration::ZERO, now) > 0);
     }
 
     #[test]

@@ -9,5 +9,5 @@ mod endpoint;
 mod maglev;
 
 pub use self::cluster::{Cluster, Flow, Scheduler};
-pub use self::endpoint::{Counted, Endpoint, EndpointCounts, Lease};
+pub use self::endpoint::{Counted, Endpoint, EndpointCounts, HEAVIEST, Lease};
 pub use self::maglev::{Maglev, stable_hash};

@@ -1,23 +1,21 @@
 //! Clusters, judged.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chassis::config::{Diagnostic, Located};
-use chassis::health::check::Checks;
+use chassis::health::check::{Check, Checks};
 use chassis::units::Period;
 
-use crate::balance::{Cluster, Endpoint, Scheduler};
-use crate::config::{ClusterConfig, Config, EndpointConfig, SchedulerConfig};
-use crate::health::{Checked, Plan};
+use crate::balance::{Cluster, Endpoint, HEAVIEST, Scheduler};
+use crate::config::{AllDown, ClusterConfig, Config, EndpointConfig, SchedulerConfig};
+use crate::health::{Plan, Planned};
 use crate::state::{ClusterState, State};
 
 /// Clusters by name.
 pub(super) type Clusters = BTreeMap<Arc<str>, Arc<ClusterState>>;
-
-/// The greatest weight: a Maglev table has some slots for each part of it.
-const HEAVIEST: u32 = 1000;
 
 pub(super) fn compile(
     config: &Config,
@@ -69,12 +67,8 @@ fn cluster(
     };
     let slow_start = config.slow_start.as_ref();
     let slow_start = slow_start.map_or(Duration::ZERO, |period| ***period);
-    Arc::new(Cluster::new(
-        scheduler,
-        slow_start,
-        endpoints.collect(),
-        now,
-    ))
+    let cluster = Cluster::new(scheduler, slow_start, endpoints.collect(), now);
+    Arc::new(cluster.or_any(config.all_down == AllDown::Any, now))
 }
 
 fn judge(config: &ClusterConfig, mistakes: &mut Vec<Diagnostic>) {
@@ -139,31 +133,33 @@ pub(super) fn plan(
                 continue;
             }
         };
-        for (endpoint, config) in state
-            .cluster
-            .endpoints()
-            .iter()
-            .zip(config.endpoints.iter())
-        {
-            let Some(check) = check else {
-                plan.unchecked.push(endpoint.clone());
-                continue;
-            };
-            let mut target = endpoint.address;
-            match (&config.probe, check.port) {
-                (Some(probe), _) => target = **probe,
-                (None, Some(port)) => target.set_port(port),
-                (None, None) => {}
-            }
-            plan.checked.push(Checked {
+        let name = config.check.as_deref();
+        let endpoints = state.cluster.endpoints().iter();
+        for (endpoint, config) in endpoints.zip(config.endpoints.iter()) {
+            let checked = check.zip(name).map(|(check, name)| {
+                let target = (probed(config, check), name.clone());
+                plan.targets.insert(target.clone(), check.clone());
+                target
+            });
+            plan.endpoints.push(Planned {
                 cluster: state.name.clone(),
                 endpoint: endpoint.clone(),
-                target,
-                check: check.clone(),
+                target: checked,
             });
         }
     }
     plan
+}
+
+/// Where an endpoint is asked.
+fn probed(endpoint: &EndpointConfig, check: &Check) -> SocketAddr {
+    let mut target = *endpoint.address;
+    match (&endpoint.probe, check.port) {
+        (Some(probe), _) => target = **probe,
+        (None, Some(port)) => target.set_port(port),
+        (None, None) => {}
+    }
+    target
 }
 
 /// Clusters that nobody is led to.

@@ -50,10 +50,7 @@ pub(super) fn compile(
         if let Some(mistake) = without_use(listener, &routing) {
             mistakes.push(mistake);
         }
-        if let (Some(tls), None) = (&listener.tls, &listener.cluster) {
-            let wrong = tls.wrong("nobody would get what is in it: the listener has no cluster");
-            mistakes.push(wrong.help("add `cluster`, or write `tls` in a `[[route]]`"));
-        }
+        mistakes.extend(tls_for_nobody(listener));
         only_for_proxies(listener, mistakes);
         transparent(listener, &routing, reading);
         listeners.push(ListenerState {
@@ -66,10 +63,8 @@ pub(super) fn compile(
             routing: Arc::new(routing),
             proxy_header: *listener.proxy_protocol,
             trusted: Networks::compile(&listener.trusted, mistakes),
-            allow: match listener.allow.is_empty() {
-                true => None,
-                false => Some(Networks::compile(&listener.allow, mistakes)),
-            },
+            allow: (!listener.allow.is_empty())
+                .then(|| Networks::compile(&listener.allow, mistakes)),
             deny: Networks::compile(&listener.deny, mistakes),
             limits: limits(&listener.limits, mistakes),
             timeouts: timeouts(listener, mistakes),
@@ -149,6 +144,13 @@ fn twice(config: &ListenerConfig, others: &[ListenerState], mistakes: &mut Vec<D
                 .wrong("`admin` is the name of the admin listener"),
         );
     }
+}
+
+/// That nobody would get what is in TLS.
+fn tls_for_nobody(config: &ListenerConfig) -> Option<Diagnostic> {
+    let tls = config.tls.as_ref().filter(|_| config.cluster.is_none())?;
+    let wrong = tls.wrong("nobody would get what is in it: the listener has no cluster");
+    Some(wrong.help("add `cluster`, or write `tls` in a `[[route]]`"))
 }
 
 /// That nobody would get what comes.

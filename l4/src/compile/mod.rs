@@ -16,6 +16,7 @@ use chassis::config::{Diagnostic, Loaded, Report, load};
 use chassis::health::check::Checks;
 use chassis::net::handover::Handover;
 use chassis::net::room_for_clients;
+use chassis::telemetry::SampledLog;
 use chassis::tls::Reading;
 
 use crate::config::Config;
@@ -54,7 +55,7 @@ pub(crate) fn compile(
         Checks::default()
     });
     let clusters = clusters::compile(config, before, now, &mut mistakes);
-    let plan = clusters::plan(config, &clusters, &checks, &mut mistakes);
+    let mut plan = clusters::plan(config, &clusters, &checks, &mut mistakes);
     let mut reading = Reading::new(&loaded.sources);
     let listeners = listeners::compile(config, &clusters, before, now, &mut reading);
     let Reading {
@@ -76,6 +77,13 @@ pub(crate) fn compile(
         mistakes.push(mistake);
         None
     });
+    let set = config.health.read(&loaded.sources);
+    plan.state = set.unwrap_or_else(|mistake| {
+        mistakes.push(mistake);
+        None
+    });
+    let log = &config.connection_log;
+    let connection_log = SampledLog::compile(log, &loaded.sources, &mut mistakes);
     if !mistakes.is_empty() {
         return Err(loaded.report(mistakes));
     }
@@ -84,6 +92,7 @@ pub(crate) fn compile(
         clusters,
         listeners,
         connections: connections.unwrap_or_else(room),
+        connection_log,
         handover,
         nat: (*config.nat).clone(),
     };

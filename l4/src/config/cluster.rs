@@ -22,6 +22,9 @@ pub struct ClusterConfig {
     /// The check that every endpoint must pass, by name; without one all count as well.
     #[serde(default)]
     pub check: Option<Located<String>>,
+    /// Who gets connections while no endpoint is well.
+    #[serde(default)]
+    pub all_down: AllDown,
     /// Begins each connection with the addresses of its client.
     #[serde(default)]
     pub proxy_protocol: Option<ProxyVersion>,
@@ -71,6 +74,18 @@ pub enum SchedulerConfig {
     /// Each flow (addresses and ports of both sides) to one endpoint, by a Maglev table. Every balancer with this
     /// configuration has the same.
     Maglev,
+}
+
+/// Who gets connections while no endpoint is well.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum AllDown {
+    /// Nobody: they are closed.
+    #[default]
+    Refuse,
+    /// All endpoints, as if they were well, but for those whose state an operator has set to `down`: it may be the checks
+    /// that fail.
+    Any,
 }
 
 /// A version of the PROXY protocol.

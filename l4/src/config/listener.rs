@@ -7,7 +7,7 @@ use chassis::net::TcpConfig;
 use chassis::net::proxy_protocol::ProxyHeader;
 use chassis::units::Period;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::TlsConfig;
 use crate::forward::Transport;
@@ -67,7 +67,7 @@ pub struct ListenerConfig {
 }
 
 /// Who carries the bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// This process: names, PROXY headers, TLS, and limits of connections are for this mode alone.

@@ -8,17 +8,18 @@ mod tls;
 use std::collections::BTreeMap;
 
 use chassis::config::Located;
+use chassis::health::HealthConfig;
 use chassis::health::check::CheckConfig;
 use chassis::life::AdminConfig;
 use chassis::net::handover::HandoverConfig;
-use chassis::telemetry::LogConfig;
+use chassis::telemetry::{LogConfig, SampledLogConfig};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::dr::DrOptions;
 use crate::nat::NatConfig;
 
-pub use self::cluster::{ClusterConfig, EndpointConfig, ProxyVersion, SchedulerConfig};
+pub use self::cluster::{AllDown, ClusterConfig, EndpointConfig, ProxyVersion, SchedulerConfig};
 pub use self::listener::{AcceptRateConfig, LimitsConfig, ListenerConfig, Mode, TimeoutsConfig};
 pub use self::route::RouteConfig;
 pub use self::tls::TlsConfig;
@@ -43,6 +44,9 @@ pub struct Config {
     /// How a newer process can take this one's place without a refused connection, with `tidegate handover`.
     #[serde(default)]
     pub handover: Option<HandoverConfig>,
+    /// A log of connections that have ended; none when it is not set.
+    #[serde(default)]
+    pub connection_log: Option<SampledLogConfig>,
     /// Where clients connect.
     #[serde(default)]
     pub listener: Vec<ListenerConfig>,
@@ -58,6 +62,9 @@ pub struct Config {
     /// Options of all listeners with mode `dr`. A change needs a restart, or a hand-over.
     #[serde(default)]
     pub dr: DrOptions,
+    /// What is kept of health.
+    #[serde(default)]
+    pub health: HealthConfig,
     /// Named sets of endpoints.
     #[serde(default)]
     pub cluster: BTreeMap<Located<String>, ClusterConfig>,

@@ -15,6 +15,7 @@ use super::{Ending, Shared};
 use crate::admission::Permit;
 use crate::balance::{Counted, Flow, Lease};
 use crate::config::ProxyVersion;
+use crate::connection_log::Event;
 use crate::draining::Member;
 use crate::forward::Transport;
 use crate::relay::{End, Moved, relay, relay_sealed, reset};
@@ -66,18 +67,29 @@ impl Connection {
         let ending = carry(&mut stream, &listener, &shared, &mut known, begun, &moved).await;
         let (up, down) = (moved.up.get(), moved.down.get());
         listener.counts.ended(ending, up, down);
-        let setup = known.setup.unwrap_or_else(|| begun.elapsed());
-        shared.pressure.end(setup, ending.failed());
-        tracing::debug!(
-            listener = &*listener.name,
-            client = %known.client,
-            name = known.name.as_ref().map(ServerName::as_str),
-            endpoint = known.endpoint.map(tracing::field::display),
-            ending = ending.name(),
-            up,
-            down,
-            "closed"
-        );
+        let duration = begun.elapsed();
+        if let Some(setup) = known.setup {
+            listener.counts.set_up(setup);
+        }
+        shared
+            .pressure
+            .end(known.setup.unwrap_or(duration), ending.failed());
+        if let Some(log) = &shared.state.load().connection_log {
+            let event = Event {
+                listener: &listener.name,
+                client: known.client,
+                service: known.service,
+                name: known.name.as_ref().map(ServerName::as_str),
+                cluster: known.cluster.as_ref().map(|cluster| &*cluster.name),
+                endpoint: known.endpoint,
+                ending,
+                up,
+                down,
+                setup: known.setup,
+                duration,
+            };
+            event.log(log);
+        }
     }
 }
 

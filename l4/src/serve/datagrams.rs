@@ -9,6 +9,7 @@ use chassis::telemetry::Pressure;
 use super::{Ending, Seat, Shared};
 use crate::admission::{Full, Permit};
 use crate::balance::Cluster;
+use crate::connection_log::Event;
 use crate::datagram::{Denial, End, Ended, Plan, Steer};
 use crate::sniff::ServerName;
 use crate::state::ListenerState;
@@ -107,15 +108,22 @@ impl Steer for Leads {
         };
         let listener = &self.listener;
         listener.counts.ended(ending, ended.up, ended.down);
-        tracing::debug!(
-            listener = &*listener.name,
-            client = %ended.path.client,
-            name = ended.name.map(ServerName::as_str),
-            endpoint = %ended.endpoint,
-            ending = ending.name(),
-            up = ended.up,
-            down = ended.down,
-            "closed"
-        );
+        if let Some(log) = &self.shared.state.load().connection_log {
+            let cluster = listener.routing.cluster(ended.name);
+            let event = Event {
+                listener: &listener.name,
+                client: ended.path.client,
+                service: ended.path.service,
+                name: ended.name.map(ServerName::as_str),
+                cluster: cluster.map(|cluster| &*cluster.name),
+                endpoint: Some(ended.endpoint),
+                ending,
+                up: ended.up,
+                down: ended.down,
+                setup: None,
+                duration: ended.lasted,
+            };
+            event.log(log);
+        }
     }
 }

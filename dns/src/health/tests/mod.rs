@@ -11,9 +11,10 @@ use std::sync::Arc;
 
 use chassis::config::{Located, Report, load};
 use chassis::health::check::{CheckConfig, Checks};
+use chassis::health::{HealthConfig, StateFile};
 use serde::Deserialize;
 
-use super::{Health, HealthConfig, Plan, StateFile};
+use super::{Health, Plan};
 use crate::geo::{SiteConfig, Sites};
 use crate::policy::{Policy, PolicyConfig};
 
@@ -65,7 +66,7 @@ endpoints = [{ site = "fra", address = "192.0.2.1" }]
 
 /// Health without checks, kept in a folder.
 async fn health(folder: &Path) -> Arc<Health> {
-    let health = Health::new(tokio::runtime::Handle::current());
+    let health = Health::new();
     let state = StateFile::read(&folder.join("state.json")).unwrap();
     health
         .apply(plan(folder, POLICY).unwrap(), Some(state))

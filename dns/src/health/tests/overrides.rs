@@ -2,7 +2,9 @@
 
 use std::fs;
 
-use super::super::{EndpointChange, NotSet, PolicyChange, StateFile};
+use chassis::health::{EndpointChange, NotSet, StateFile};
+
+use super::super::{Overrides, PolicyChange};
 use super::{POLICY, health, plan};
 use crate::policy::Status;
 
@@ -86,13 +88,13 @@ async fn a_file_that_is_not_understood_is_refused_by_its_name() {
         ),
     ] {
         fs::write(&path, content).unwrap();
-        let error = StateFile::read(&path).unwrap_err().to_string();
+        let error = StateFile::<Overrides>::read(&path).unwrap_err().to_string();
         assert!(error.contains(&format!("the state file {}", path.display())), "{error}");
         assert!(error.contains(why), "{error}");
     }
     fs::remove_file(&path).unwrap();
     fs::create_dir(&path).unwrap();
-    assert!(StateFile::read(&path).is_err());
+    assert!(StateFile::<Overrides>::read(&path).is_err());
 }
 
 #[tokio::test]

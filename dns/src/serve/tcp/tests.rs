@@ -59,7 +59,7 @@ fn shared() -> Arc<Shared> {
     let state = compiled.map(|compiled| compiled.state);
     Arc::new(Shared {
         state: arc_swap::ArcSwap::from_pointee(state.unwrap_or_else(|report| panic!("{report}"))),
-        health: crate::health::Health::new(tokio::runtime::Handle::current()),
+        health: crate::health::Health::new(),
         learned: Default::default(),
         counts: Default::default(),
         sites: Default::default(),

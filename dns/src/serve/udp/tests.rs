@@ -45,7 +45,7 @@ async fn a_batch_allocates_nothing() {
     let compiled = compile(&file, &Learned::default()).unwrap_or_else(|report| panic!("{report}"));
     let shared = Arc::new(Shared {
         state: ArcSwap::from_pointee(compiled.state),
-        health: Health::new(tokio::runtime::Handle::current()),
+        health: Health::new(),
         learned: Default::default(),
         counts: Default::default(),
         sites: Default::default(),
