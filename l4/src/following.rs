@@ -33,6 +33,7 @@ pub(crate) async fn begin(health: &Arc<Health>, plan: Plan, life: &Life) -> bool
 pub(crate) async fn follow(shared: Arc<Shared>) {
     loop {
         shared.state.load().follow(Instant::now());
+        shared.forwarding.changed.notify_one();
         tokio::select! {
             () = shared.health.changed.notified() => {}
             () = tokio::time::sleep(STEP) => {}

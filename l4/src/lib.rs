@@ -12,7 +12,8 @@
 //! - [`datagram`] moves datagrams, with threads of its own.
 //! - `serve` has sockets and threads, `admission` who may come in, `health` which endpoints are well, `following` lets
 //!   choices follow that, and `role` is the process around them.
-//! - [`forward`] is what the kernel is told in the modes in which it carries the bytes itself.
+//! - [`forward`] is what the kernel is told in the modes in which it carries the bytes itself,
+//!   [`nat`] one of them, and `forwarding` tells it.
 
 mod admission;
 pub mod balance;
@@ -22,10 +23,13 @@ mod connection_log;
 pub mod datagram;
 pub mod draining;
 mod explain;
+mod flush;
 mod following;
 pub mod forward;
+mod forwarding;
 mod health;
 mod metrics;
+pub mod nat;
 pub mod relay;
 pub mod role;
 mod serve;

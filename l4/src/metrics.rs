@@ -10,6 +10,7 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::{MetricFamily, MetricType};
 
 use crate::balance::{Counted, Endpoint};
+use crate::forwarding;
 use crate::serve::{Ending, Shared};
 use crate::state::ListenerState;
 
@@ -76,6 +77,7 @@ impl Collector for L4Collector {
         families.extend(datagrams::families(&state));
         families.extend(endpoints(&self.0));
         families.push(checks(&self.0));
+        families.extend(forwarding::families(&self.0));
         families
     }
 }

@@ -19,7 +19,9 @@ use tokio::sync::Mutex;
 use crate::compile::{Compiled, compile};
 use crate::config::Config;
 use crate::explain::{self, ExplainArgs};
+use crate::flush::{self, FlushArgs};
 use crate::following;
+use crate::forwarding::{self, Forwarding};
 use crate::health::{self, Health};
 use crate::metrics::L4Collector;
 use crate::serve::{Estate, Listeners, Plan, SESSIONS, Shared, Workers, ask};
@@ -43,12 +45,15 @@ pub struct L4Args {
 enum L4Command {
     /// Say which endpoint a connection gets, and why.
     Explain(ExplainArgs),
+    /// Take out of the kernel what a process has left there that was killed: nothing is forwarded any more.
+    Flush(FlushArgs),
 }
 
 /// Runs the role until it is told to stop.
 pub fn main(args: &L4Args) -> ExitCode {
     let args = match (&args.command, &args.role) {
         (Some(L4Command::Explain(args)), _) => return explain::main(args),
+        (Some(L4Command::Flush(args)), _) => return flush::main(args),
         (None, Some(args)) => args,
         (None, None) => return ExitCode::FAILURE,
     };
@@ -121,7 +126,12 @@ async fn serve(args: &RoleArgs, systemd: Inherited) -> Result<(), StartError> {
     }
     // Before the first connection: what follows by itself may be late for it.
     running.shared.state.load().follow(Instant::now());
+    let told = running.forward().await;
+    if !taking_over {
+        told?;
+    }
     tokio::spawn(following::follow(running.shared.clone()));
+    tokio::spawn(forwarding::follow(running.shared.clone()));
     running.open(plan);
     inherited.close_unclaimed();
     let mut addresses = running.addresses();
@@ -179,6 +189,7 @@ impl<'a> Running<'a> {
         let shared = Arc::new(Shared {
             state: ArcSwap::from_pointee(state),
             health: Health::new(),
+            forwarding: Arc::default(),
             open: Arc::default(),
             leaving: Arc::default(),
             pressure: life.pressure.clone(),
@@ -209,6 +220,8 @@ impl<'a> Running<'a> {
         inherited: &mut Inherited,
         life: &Life,
     ) -> Result<Option<(Bound, Plan)>, StartError> {
+        let forwardable = Forwarding::check(&self.shared.state.load_full()).await;
+        forwardable.map_err(|mistake| told(self.file, mistake))?;
         let Some(within) = args.take_over.map(|within| *within) else {
             // A port in use is told at once. What arrives meanwhile waits in the sockets.
             let prepared = self.prepare(config, inherited, false)?;
@@ -256,6 +269,17 @@ impl<'a> Running<'a> {
             Ok(plan) => Ok((admin, plan)),
             Err(mistake) => Err(told(self.file, mistake)),
         }
+    }
+
+    /// Tells the kernel what it is to forward. What fails is tried again.
+    async fn forward(&self) -> Result<(), StartError> {
+        let state = self.shared.state.load_full();
+        state.follow(Instant::now());
+        let told = self.shared.forwarding.tell(state).await;
+        told.map_err(|error| {
+            tracing::error!(%error, "the kernel does not forward");
+            StartError::Io(std::io::Error::other(error))
+        })
     }
 
     fn open(&mut self, plan: Plan) {
@@ -315,6 +339,9 @@ impl<'a> Running<'a> {
         if fixed(&loaded.config) != self.fixed {
             tracing::warn!("`admin` or `threads` changed: that takes effect at the next start");
         }
+        if let Err(mistake) = Forwarding::check(&state).await {
+            return Reloaded::failed(&loaded.report(vec![mistake]), Vec::new());
+        }
         let planned = self.plan(&state, &mut Inherited::default());
         let planned = planned.and_then(|sockets| state.open_log(Some(&before)).map(|()| sockets));
         let planned =
@@ -330,6 +357,7 @@ impl<'a> Running<'a> {
                 life.pressure.set_limit(Some(state.connections.into()));
                 self.shared.state.store(Arc::new(state));
                 self.open(sockets);
+                let _ = self.forward().await;
                 self.health().changed.notify_one();
                 Reloaded::ok(watched)
             }
@@ -356,6 +384,7 @@ impl<'a> Running<'a> {
         let Some(successor) = successor else {
             return;
         };
+        self.shared.forwarding.leave().await;
         self.listeners.close(true);
         if let Some(estate) = estate {
             tokio::task::spawn_blocking(move || estate.give(datagrams));
@@ -373,6 +402,7 @@ impl<'a> Running<'a> {
         if !replaced {
             self.door.close();
             self.listeners.close(false);
+            self.shared.forwarding.stop().await;
         }
         let state = self.shared.state.load_full();
         let drain = state

@@ -19,6 +19,7 @@ use crate::config::{Mode, ProxyVersion};
 use crate::datagram;
 use crate::forward::{Service, Transport};
 use crate::metrics::ListenerCounts;
+use crate::nat::NatConfig;
 use crate::relay;
 use crate::sniff::ServerName;
 
@@ -32,6 +33,8 @@ pub(crate) struct State {
     pub(crate) connections: u32,
     pub(crate) connection_log: Option<SampledLog>,
     pub(crate) handover: Option<Handover>,
+    /// How the kernel forwards with translated addresses.
+    pub(crate) nat: NatConfig,
 }
 
 /// A cluster, and how its endpoints are connected to.

@@ -29,6 +29,7 @@
 //!   openssl          TLS clients of other makes
 //!   lab              network namespaces: a client, a balancer and endpoints
 //!   byte_peers       peers in them that hold streams and datagrams to the byte
+//!   nat_site         a balancer in one whose listeners the kernel forwards
 //!   user_services    several processes of the user services on the same servers
 //! ```
 //!
@@ -54,6 +55,7 @@ pub mod lab;
 pub mod load;
 pub mod name_server;
 pub mod named;
+pub mod nat_site;
 pub mod nginx;
 pub mod openssl;
 pub mod pebble;

@@ -64,7 +64,7 @@ fn every_subcommand_explains_its_options() {
             &["--dir", "--ports", "auto", "--ready-file", "TIDEGATE_USERS"],
         ),
         ("gateway", &role),
-        ("l4", &["--config", "--ready-file", "explain"]),
+        ("l4", &["--config", "--ready-file", "explain", "flush"]),
         ("dns", &role),
         ("users", &role),
         ("check", &["--role", "<FILES>"]),

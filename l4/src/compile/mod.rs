@@ -1,6 +1,7 @@
 //! `Config` to `State`: where a configuration is judged.
 
 mod clusters;
+mod kernel;
 mod listeners;
 mod routes;
 mod tls;
@@ -64,7 +65,9 @@ pub(crate) fn compile(
     } = reading;
     mistakes.extend(found);
     warnings.extend(unsure);
+    kernel::judge(config, &mut mistakes);
     warnings.extend(routes::warnings(config, &listeners));
+    warnings.extend(kernel::warnings(config));
     warnings.extend(clusters::unused(config));
     let handover = config.handover.as_ref();
     let handover = handover.map(|config| Handover::compile(config, &loaded.sources));
@@ -89,6 +92,7 @@ pub(crate) fn compile(
         connections: connections.unwrap_or_else(room),
         connection_log,
         handover,
+        nat: (*config.nat).clone(),
     };
     let warnings = warnings.iter().map(|Diagnostic { place, message, .. }| {
         let place = loaded.sources.locate(*place);

@@ -16,6 +16,8 @@ use chassis::telemetry::{LogConfig, SampledLogConfig};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::nat::NatConfig;
+
 pub use self::cluster::{AllDown, ClusterConfig, EndpointConfig, ProxyVersion, SchedulerConfig};
 pub use self::listener::{AcceptRateConfig, LimitsConfig, ListenerConfig, Mode, TimeoutsConfig};
 pub use self::route::RouteConfig;
@@ -50,6 +52,9 @@ pub struct Config {
     /// Which cluster gets connections for a name; without one, the cluster of the listener.
     #[serde(default)]
     pub route: Vec<RouteConfig>,
+    /// Options of all listeners with `mode = "nat"`.
+    #[serde(default)]
+    pub nat: Located<NatConfig>,
     /// How endpoints are checked, by name.
     #[serde(default)]
     pub check: BTreeMap<Located<String>, CheckConfig>,

@@ -31,6 +31,7 @@ pub(crate) use self::listeners::{Listeners, Plan};
 pub(crate) use self::workers::Workers;
 
 use crate::draining::Draining;
+use crate::forwarding::Forwarding;
 use crate::health::Health;
 use crate::state::State;
 
@@ -41,6 +42,8 @@ pub(crate) struct Shared {
     pub(crate) state: ArcSwap<State>,
     /// Which endpoints are well.
     pub(crate) health: Arc<Health>,
+    /// What the kernel forwards.
+    pub(crate) forwarding: Arc<Forwarding>,
     /// Connections over all listeners.
     pub(crate) open: Arc<Open>,
     /// When connections are closed because this process leaves.

@@ -1,0 +1,365 @@
+//! Mode `nat`: the kernel forwards, with translated addresses, as LVS-NAT does. No packet comes to this process.
+//!
+//! ```text
+//! packet -> conntrack: a flow that is known -> its endpoint
+//!                      a new one -> services (map: address -> chain) -> jhash of both ends -> slots (map: slot -> endpoint)
+//! [Service] -> Ruleset -> script: what differs from what is there -> nft, one transaction -> flows of dead endpoints forgotten
+//! ```
+//!
+//! The slots are a Maglev table, so that another balancer with the same endpoints leads a flow to the same one. One
+//! table of nftables holds all there is; it stays when the process ends, and goes by [`Nat::stop`] or [`flush`].
+//! Everything here blocks.
+
+mod chains;
+mod config;
+mod counters;
+mod flows;
+mod kernel;
+mod netlink;
+mod ruleset;
+mod script;
+
+use std::collections::{BTreeMap, HashSet};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use self::flows::Flows;
+use self::netlink::Netlink;
+use self::ruleset::Ruleset;
+use self::script::Place;
+use crate::forward::{Service, Transport};
+
+pub use self::config::NatConfig;
+
+/// The rules of this process in the kernel.
+#[derive(Debug)]
+pub struct Nat {
+    config: NatConfig,
+    place: Place,
+    services: Vec<Service>,
+    applied: Option<Ruleset>,
+    loads: Loads,
+    /// Flows that are to be forgotten once more: a packet that was under way may have made one anew.
+    again: HashSet<Flows>,
+}
+
+/// How often rules were loaded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Loads {
+    /// All of them, in place of whatever there was.
+    pub whole: u64,
+    /// Only what had changed.
+    pub changes: u64,
+}
+
+/// What an endpoint has got of a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Traffic {
+    /// The listener's name.
+    pub service: Arc<str>,
+    /// The endpoint.
+    pub endpoint: SocketAddr,
+    /// Flows that were dealt to it.
+    pub flows: u64,
+    /// Packets and bytes, with their IP headers, from clients.
+    pub received: (u64, u64),
+    /// Packets and bytes, with their IP headers, to clients.
+    pub sent: (u64, u64),
+}
+
+/// Why the kernel does not forward.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The configuration's fault: the table or its options.
+    #[error("{0}")]
+    Config(String),
+    /// The configuration's fault: two listeners.
+    #[error("listeners {0:?} and {1:?} have the same address")]
+    Twice(Arc<str>, Arc<str>),
+    /// The configuration's fault: an address that stands for all.
+    #[error("listener {0:?}: the kernel forwards what comes to one address, not to all of them")]
+    Unspecified(Arc<str>),
+    /// The configuration's fault: an endpoint of the other family.
+    #[error("listener {service:?}: endpoint {endpoint} is not of the family of its address")]
+    Family {
+        /// The listener's name.
+        service: Arc<str>,
+        /// Whose family is another.
+        endpoint: SocketAddr,
+    },
+    /// The machine's: a setting.
+    #[error("{name} is not {want}: the kernel {why}")]
+    Sysctl {
+        /// Its name.
+        name: &'static str,
+        /// What it must be.
+        want: &'static str,
+        /// What the kernel does while it is not.
+        why: &'static str,
+    },
+    /// The machine's: a program.
+    #[error("there is no program `nft`")]
+    NoNft,
+    /// `nft` cannot be run.
+    #[error("nft: {0}")]
+    Nft(#[source] io::Error),
+    /// `nft` or the kernel refuses the rules.
+    #[error("nft refuses: {0}")]
+    Refused(String),
+    /// The kernel's answers over netlink.
+    #[error("the kernel's packet filter: {0}")]
+    Netlink(#[from] io::Error),
+}
+
+impl Error {
+    /// What somebody can do about it.
+    pub fn help(&self) -> Option<String> {
+        match self {
+            Self::Sysctl { name, want, .. } => Some(format!("run `sysctl -w {name}={want}`")),
+            Self::NoNft => Some("install the package nftables".to_owned()),
+            _ => None,
+        }
+    }
+}
+
+impl Nat {
+    /// Nothing yet.
+    ///
+    /// # Errors
+    /// When options are wrong.
+    pub fn new(config: NatConfig) -> Result<Self, Error> {
+        if let Some(fault) = config.fault() {
+            return Err(Error::Config(fault));
+        }
+        Ok(Self {
+            place: Place::of(&config),
+            config,
+            services: Vec::new(),
+            applied: None,
+            loads: Loads::default(),
+            again: HashSet::new(),
+        })
+    }
+
+    /// With other options from the next [`Self::apply`] on.
+    ///
+    /// # Errors
+    /// When options are wrong, or the old table cannot be removed.
+    pub fn with(self, config: NatConfig) -> Result<Self, Error> {
+        let next = Self::new(config)?;
+        if next.place.table != self.place.table {
+            remove(&self.config)?;
+        }
+        Ok(Self {
+            loads: self.loads,
+            again: self.again,
+            ..next
+        })
+    }
+
+    /// Its options.
+    pub fn config(&self) -> &NatConfig {
+        &self.config
+    }
+
+    /// What the kernel forwards.
+    pub fn services(&self) -> &[Service] {
+        &self.services
+    }
+
+    /// Makes the kernel forward exactly this, at one stroke, and takes flows from endpoints that are gone or not well. The
+    /// first time it replaces whatever a predecessor has left; flows stay where they are, and what was counted goes on.
+    ///
+    /// # Errors
+    /// When it cannot; what was applied before is in force then, unless it was only flows that could not be taken:
+    /// [`Self::tend`] tries that again.
+    pub fn apply(&mut self, services: &[Service]) -> Result<(), Error> {
+        kernel::check(&self.config, services)?;
+        let next = Ruleset::new(&self.config, services)?;
+        self.load(next)?;
+        let mut gone = lost(&self.services, services, self.config.reset);
+        gone.extend(untranslated(&self.services, services));
+        self.services = services.to_vec();
+        self.again.clone_from(&gone);
+        self.forget(&gone)
+    }
+
+    /// What is due every few seconds: takes flows that went to a dead endpoint while it was taken out, and loads the rules
+    /// again that somebody else has removed; whether that was so.
+    ///
+    /// # Errors
+    /// When it cannot; the next time may be better.
+    pub fn tend(&mut self) -> Result<bool, Error> {
+        if self.applied.is_none() {
+            return Ok(false);
+        }
+        let counts = counters::read(&mut Netlink::open()?, &self.place.table)?;
+        let missing = !counts.contains_key(&self.place.mark);
+        if missing {
+            self.applied = None;
+            self.load(Ruleset::new(&self.config, &self.services)?)?;
+            self.again.extend(untranslated(&[], &self.services));
+        }
+        let gone = std::mem::take(&mut self.again);
+        if let Err(error) = self.forget(&gone) {
+            self.again = gone;
+            return Err(error);
+        }
+        Ok(missing)
+    }
+
+    /// How often this process has loaded rules.
+    pub fn loads(&self) -> Loads {
+        self.loads
+    }
+
+    /// What a clean stop does: removes the rules, unless they are to be kept. Flows that are under way end.
+    ///
+    /// # Errors
+    /// When they cannot be removed.
+    pub fn stop(&self) -> Result<(), Error> {
+        if self.config.keep {
+            return Ok(());
+        }
+        self.remove()
+    }
+
+    /// Removes the rules of this process.
+    ///
+    /// # Errors
+    /// When they cannot be removed.
+    pub fn remove(&self) -> Result<(), Error> {
+        match self.applied {
+            Some(_) => remove(&self.config),
+            None => Ok(()),
+        }
+    }
+
+    fn load(&mut self, next: Ruleset) -> Result<(), Error> {
+        if let Some(applied) = &self.applied {
+            let script = self.place.changes(applied, &next);
+            if script.is_empty() {
+                return Ok(());
+            }
+            match kernel::run(&script) {
+                Ok(()) => {
+                    self.loads.changes += 1;
+                    self.applied = Some(next);
+                    return Ok(());
+                }
+                // The table is not what was made of it.
+                Err(error) => tracing::warn!("somebody else has changed the rules: {error}"),
+            }
+        }
+        let counts = counters::read(&mut Netlink::open()?, &self.place.table)?;
+        kernel::run(&self.place.whole(&next, &counts))?;
+        self.loads.whole += 1;
+        self.applied = Some(next);
+        Ok(())
+    }
+
+    fn forget(&self, gone: &HashSet<Flows>) -> Result<(), Error> {
+        if !gone.is_empty() {
+            flows::forget(&mut Netlink::open()?, gone)?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether this machine can forward this, without a change to it.
+///
+/// # Errors
+/// When it cannot, with the reason.
+pub fn check(config: &NatConfig, services: &[Service]) -> Result<(), Error> {
+    let nat = Nat::new(config.clone())?;
+    let ruleset = Ruleset::new(config, services)?;
+    kernel::check(config, services)?;
+    kernel::judge(&nat.place.whole(&ruleset, &BTreeMap::new()))
+}
+
+/// What the endpoints have got since the rules were first loaded, by whichever process.
+///
+/// # Errors
+/// When the kernel does not tell.
+pub fn traffic(config: &NatConfig, services: &[Service]) -> Result<Vec<Traffic>, Error> {
+    let counts = counters::read(&mut Netlink::open()?, &config.table)?;
+    let count = |name: String| counts.get(&name).copied().unwrap_or_default();
+    let mut traffic = Vec::new();
+    for service in services {
+        for member in &service.members {
+            let name = |what| ruleset::counter(service, member.address, what);
+            let (received, sent) = (count(name("in")), count(name("out")));
+            traffic.push(Traffic {
+                service: service.name.clone(),
+                endpoint: member.address,
+                flows: count(name("flows")).packets,
+                received: (received.packets, received.bytes),
+                sent: (sent.packets, sent.bytes),
+            });
+        }
+    }
+    Ok(traffic)
+}
+
+/// Removes the rules of whoever had these options; whether there were any.
+///
+/// # Errors
+/// When they cannot be removed.
+pub fn flush(config: &NatConfig) -> Result<bool, Error> {
+    if let Some(fault) = config.fault() {
+        return Err(Error::Config(fault));
+    }
+    let counts = counters::read(&mut Netlink::open()?, &config.table)?;
+    let ours = counts.keys().any(|name| script::is_mark(name));
+    if ours {
+        remove(config)?;
+    }
+    Ok(ours)
+}
+
+fn remove(config: &NatConfig) -> Result<(), Error> {
+    kernel::run(&Place::of(config).nothing())
+}
+
+/// Flows of endpoints that were there and are not, or that are not well.
+fn lost(before: &[Service], now: &[Service], reset: bool) -> HashSet<Flows> {
+    let pairs = |services: &[Service], well: bool| -> HashSet<Flows> {
+        let forgettable = services
+            .iter()
+            .filter(|service| reset || service.transport == Transport::Udp);
+        let pairs = forgettable.flat_map(|service| {
+            let members = service.members.iter().filter(|member| !well || member.well);
+            let flows = members.map(|member| Flows {
+                transport: service.transport,
+                service: service.address,
+                endpoint: member.address,
+            });
+            flows.collect::<Vec<_>>()
+        });
+        pairs.collect()
+    };
+    let mut known = pairs(before, false);
+    known.extend(pairs(now, false));
+    let well = pairs(now, true);
+    known.retain(|flows| !well.contains(flows));
+    known
+}
+
+/// Datagrams that came before there was a service: the kernel would keep their flows with this machine. Connections end by
+/// themselves, and some may belong to a listener that was here before.
+fn untranslated(before: &[Service], now: &[Service]) -> HashSet<Flows> {
+    let known = |service: &&Service| {
+        let same = |other: &Service| {
+            other.address == service.address && other.transport == service.transport
+        };
+        service.transport == Transport::Tcp || before.iter().any(same)
+    };
+    let new = now.iter().filter(|service| !known(service));
+    let flows = new.map(|service| Flows {
+        transport: service.transport,
+        service: service.address,
+        endpoint: service.address,
+    });
+    flows.collect()
+}
