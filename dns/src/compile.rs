@@ -106,6 +106,7 @@ pub(crate) fn compile(file: &Path, learned: &Learned) -> Result<Compiled, Report
 /// Judges what nothing is compiled to.
 fn by_themselves(config: &Config, sources: &Sources, mistakes: &mut Vec<Diagnostic>) {
     limits::judge(config, mistakes);
+    listeners::judge_addresses(config, mistakes);
     folders::judge(config, sources, mistakes);
     itself::judge(config, mistakes);
 }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chassis::config::{Diagnostic, Sources};
-use chassis::net::Networks;
 use chassis::net::proxy_protocol::ProxyHeader;
+use chassis::net::{Networks, overlap};
 use chassis::tls::Reading;
 
-use crate::config::{HttpConfig, ListenerConfig};
+use crate::config::{Config, HttpConfig, ListenerConfig};
 use crate::state::{HttpState, ListenerState};
 use crate::tls::{Memory, terminator};
 
@@ -45,11 +45,6 @@ fn listeners(
             let what = format!("a listener `{}` is there already", *config.name);
             reading.mistakes.push(config.name.wrong(what));
         }
-        let address = *config.address;
-        if address.port() != 0 && listeners.iter().any(|other| other.address == address) {
-            let what = format!("another listener is on {address} already");
-            reading.mistakes.push(config.address.wrong(what));
-        }
         if *config.name == "admin" {
             let what = "`admin` is the name of the admin listener";
             reading.mistakes.push(config.name.wrong(what));
@@ -57,6 +52,22 @@ fn listeners(
         listeners.push(listener(config, reading, memory));
     }
     listeners
+}
+
+/// Judges whether two listeners, or one and the admin listener, would take each other's clients.
+pub(super) fn judge_addresses(config: &Config, mistakes: &mut Vec<Diagnostic>) {
+    let at = |listener: &ListenerConfig| (*listener.address, listener.dual_stack);
+    let admin = *config.admin.address;
+    for (number, listener) in config.listener.iter().enumerate() {
+        let mut earlier = config.listener[..number].iter();
+        let other = earlier.find(|other| overlap(at(other), at(listener)));
+        let other = other.map(|other| (other.name.as_str(), *other.address));
+        let admin = overlap(at(listener), (admin, false)).then_some(("admin", admin));
+        if let Some((name, address)) = other.or(admin) {
+            let what = format!("the listener `{name}` is on {address} already");
+            mistakes.push(listener.address.wrong(what));
+        }
+    }
 }
 
 fn listener(config: &ListenerConfig, reading: &mut Reading<'_>, memory: &Memory) -> ListenerState {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use chassis::config::{Diagnostic, Located};
 use chassis::net::proxy_protocol::ProxyHeader;
-use chassis::net::{ListenOptions, Networks, may_be_transparent};
+use chassis::net::{ListenOptions, Networks, may_be_transparent, overlap};
 use chassis::tls::{Handshakes, Reading};
 
 use super::clusters::{Clusters, zero};
@@ -31,7 +31,7 @@ pub(super) fn compile(
     routes::judge(config, clusters, mistakes);
     let mut listeners: Vec<ListenerState> = Vec::new();
     for listener in &config.listener {
-        twice(listener, &listeners, mistakes);
+        twice(listener, &listeners, *config.admin.address, mistakes);
         let known = before.and_then(|before| {
             let mut known = before.listeners.iter();
             known.find(|known| *known.name == **listener.name)
@@ -142,16 +142,35 @@ fn transparent(config: &ListenerConfig, routing: &Routing, reading: &mut Reading
 /// That somebody has to give leave.
 pub(crate) const NOT_ALLOWED: &str = "`transparent` needs the capability CAP_NET_ADMIN";
 
-fn twice(config: &ListenerConfig, others: &[ListenerState], mistakes: &mut Vec<Diagnostic>) {
+fn twice(
+    config: &ListenerConfig,
+    others: &[ListenerState],
+    admin: SocketAddr,
+    mistakes: &mut Vec<Diagnostic>,
+) {
     if others.iter().any(|other| *other.name == **config.name) {
         let what = format!("a listener `{}` is there already", *config.name);
         mistakes.push(config.name.wrong(what));
     }
     let address = *config.address;
-    let same =
-        |other: &&ListenerState| other.address == address && other.transport == *config.protocol;
-    if address.port() != 0 && others.iter().any(|other| same(&other)) {
-        let what = format!("another listener is on {address} already");
+    let same = |other: &&ListenerState| {
+        let theirs = (other.address, other.options.dual_stack);
+        // What the kernel forwards comes no further.
+        let proxies = [other.mode, *config.mode] == [Mode::Proxy; 2];
+        let both = proxies && overlap(theirs, (address, *config.dual_stack));
+        let equal = other.address == address && address.port() != 0;
+        other.transport == *config.protocol && (both || equal)
+    };
+    if let Some(other) = others.iter().find(same) {
+        let what = format!(
+            "the listener `{}` is on {} already",
+            other.name, other.address
+        );
+        mistakes.push(config.address.wrong(what));
+    }
+    let ours = *config.mode == Mode::Proxy && *config.protocol == Transport::Tcp;
+    if ours && overlap((address, *config.dual_stack), (admin, false)) {
+        let what = format!("the listener `admin` is on {admin} already");
         mistakes.push(config.address.wrong(what));
     }
     if *config.name == "admin" {
