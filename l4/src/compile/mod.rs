@@ -97,17 +97,21 @@ pub(crate) fn compile(
         handover,
         nat: (*config.nat).clone(),
     };
-    let warnings = warnings.iter().map(|Diagnostic { place, message, .. }| {
-        let place = loaded.sources.locate(*place);
-        format!("{place}: {message}")
-    });
     Ok(Compiled {
-        warnings: warnings.collect(),
+        warnings: in_words(&warnings, &loaded),
         state,
         plan,
         files,
         loaded,
     })
+}
+
+fn in_words(warnings: &[Diagnostic], loaded: &Loaded<Config>) -> Vec<String> {
+    let warnings = warnings.iter().map(|Diagnostic { place, message, .. }| {
+        let place = loaded.sources.locate(*place);
+        format!("{place}: {message}")
+    });
+    warnings.collect()
 }
 
 /// Each connection of a client needs one more, to an endpoint.
