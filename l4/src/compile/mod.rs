@@ -12,7 +12,8 @@ pub(crate) use self::listeners::NOT_ALLOWED;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use chassis::config::{Diagnostic, Loaded, Report, load};
+use chassis::config::{Diagnostic, Loaded, Report, Sources, load};
+use chassis::health::StateFile;
 use chassis::health::check::Checks;
 use chassis::net::handover::Handover;
 use chassis::net::room_for_clients;
@@ -20,7 +21,7 @@ use chassis::telemetry::SampledLog;
 use chassis::tls::Reading;
 
 use crate::config::Config;
-use crate::health::Plan;
+use crate::health::{Overrides, Plan};
 use crate::state::State;
 
 /// A configuration that is sound.
@@ -78,11 +79,7 @@ pub(crate) fn compile(
         mistakes.push(mistake);
         None
     });
-    let set = config.health.read(&loaded.sources);
-    plan.state = set.unwrap_or_else(|mistake| {
-        mistakes.push(mistake);
-        None
-    });
+    plan.state = set(config, &loaded.sources, &mut mistakes);
     let log = &config.connection_log;
     let connection_log = SampledLog::compile(log, &loaded.sources, &mut mistakes);
     if !mistakes.is_empty() {
@@ -98,7 +95,7 @@ pub(crate) fn compile(
         nat: (*config.nat).clone(),
     };
     Ok(Compiled {
-        warnings: in_words(&warnings, &loaded),
+        warnings: loaded.warnings(&warnings),
         state,
         plan,
         files,
@@ -106,12 +103,17 @@ pub(crate) fn compile(
     })
 }
 
-fn in_words(warnings: &[Diagnostic], loaded: &Loaded<Config>) -> Vec<String> {
-    let warnings = warnings.iter().map(|Diagnostic { place, message, .. }| {
-        let place = loaded.sources.locate(*place);
-        format!("{place}: {message}")
-    });
-    warnings.collect()
+/// What operators have set, as the state file keeps it.
+fn set(
+    config: &Config,
+    sources: &Sources,
+    mistakes: &mut Vec<Diagnostic>,
+) -> Option<StateFile<Overrides>> {
+    let set = config.health.read(sources);
+    set.unwrap_or_else(|mistake| {
+        mistakes.push(mistake);
+        None
+    })
 }
 
 /// Each connection of a client needs one more, to an endpoint.
