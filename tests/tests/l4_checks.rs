@@ -76,8 +76,8 @@ async fn tls() {
 
 /// A server that answers every datagram so; until the test's process ends.
 fn answers(answer: &'static [u8]) -> SocketAddr {
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let address = socket.local_addr().unwrap();
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a port is free");
+    let address = socket.local_addr().expect("it is bound");
     std::thread::spawn(move || {
         let mut buffer = [0; 100];
         while let Ok((_, from)) = socket.recv_from(&mut buffer) {

@@ -33,17 +33,27 @@ struct Held {
 
 impl Held {
     fn echo(site: &DrSite) -> Self {
-        let stream = site.connect().stream().try_clone().unwrap();
+        let stream = site
+            .connect()
+            .stream()
+            .try_clone()
+            .expect("the balancer forwards");
         let mut held = Self { stream };
-        held.stream.write_all(b"echo\n").unwrap();
+        held.stream
+            .write_all(b"echo\n")
+            .expect("the balancer forwards");
         held.still_there();
         held
     }
 
     fn still_there(&mut self) {
-        self.stream.write_all(b"still?").unwrap();
+        self.stream
+            .write_all(b"still?")
+            .expect("the balancer forwards");
         let mut answer = [0; 6];
-        self.stream.read_exact(&mut answer).unwrap();
+        self.stream
+            .read_exact(&mut answer)
+            .expect("the balancer forwards");
         assert_eq!(&answer, b"still?");
     }
 }
@@ -53,50 +63,86 @@ fn streams_are_carried(attach: &'static str) {
     site.start(&[1, 1, 1]);
     let kind = format!("tidegate_l4_dr_attached{{kind=\"{attach}\"}}");
     assert_eq!(site.metric(&kind), 1.0);
-    let (_, seen) = site.connect().who().unwrap();
+    let (_, seen) = site.connect().who().expect("the balancer forwards");
     assert_eq!(seen.ip(), site.lab.client().address());
 
     let used = site.used();
     let began = Instant::now();
-    site.connect().both(GIB).unwrap();
+    site.connect().both(GIB).expect("the balancer forwards");
     let (used, took) = (site.used() - used, began.elapsed());
     // It looks at the network once a second, and at its endpoints.
     assert!(
         used.as_secs_f64() < 0.02 + took.as_secs_f64() * 0.04,
         "{used:?} in {took:?}"
     );
-    site.connect().with_slow_reader(64 << 20).unwrap();
+    site.connect()
+        .with_slow_reader(64 << 20)
+        .expect("the balancer forwards");
     let octets = (11..=13).map(|last| {
         let labels = format!("{{listener=\"tcp0\",endpoint=\"10.9.0.{last}:80\"}}");
         site.metric(&format!("tidegate_l4_dr_octets_total{labels}"))
     });
     assert!(octets.sum::<f64>() > (GIB + (64 << 20)) as f64);
 
-    let mut stream = site.connect().stream().try_clone().unwrap();
-    stream.write_all(b"echo\nall of it").unwrap();
-    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    ends_are_told(&site);
+    datagrams_are_carried(&site);
+}
+
+/// An end of one side, and resets both ways.
+fn ends_are_told(site: &DrSite) {
+    let mut stream = site
+        .connect()
+        .stream()
+        .try_clone()
+        .expect("the balancer forwards");
+    stream
+        .write_all(b"echo\nall of it")
+        .expect("the balancer forwards");
+    stream
+        .shutdown(std::net::Shutdown::Write)
+        .expect("the balancer forwards");
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
+    stream
+        .read_to_string(&mut answer)
+        .expect("the balancer forwards");
     assert_eq!(answer, "all of it");
 
-    let mut stream = site.connect().stream().try_clone().unwrap();
-    stream.write_all(b"reset\n").unwrap();
-    let error = stream.read(&mut [0; 9]).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
-    let mut stream = site.connect().stream().try_clone().unwrap();
-    stream.write_all(b"hold\n").unwrap();
-    stream.read_exact(&mut [0; 3]).unwrap();
-    set_socket_linger(&stream, Some(Duration::ZERO)).unwrap();
+    let mut stream = site
+        .connect()
+        .stream()
+        .try_clone()
+        .expect("the balancer forwards");
+    stream.write_all(b"reset\n").expect("the balancer forwards");
+    let read = stream.read(&mut [0; 9]);
+    let kind = read.map_err(|error| error.kind());
+    assert_eq!(kind, Err(ErrorKind::ConnectionReset));
+    let mut stream = site
+        .connect()
+        .stream()
+        .try_clone()
+        .expect("the balancer forwards");
+    stream.write_all(b"hold\n").expect("the balancer forwards");
+    stream
+        .read_exact(&mut [0; 3])
+        .expect("the balancer forwards");
+    set_socket_linger(&stream, Some(Duration::ZERO)).expect("the balancer forwards");
     drop(stream);
     let endings = || site.servers.iter().flat_map(|server| server.endings());
     wait_until("the reset has come", || endings().count() > 0);
     assert_eq!(endings().collect::<Vec<_>>(), ["ConnectionReset"]);
+}
 
+fn datagrams_are_carried(site: &DrSite) {
     let from = SocketAddr::new(site.lab.client().address(), 5_000);
-    let socket = site.lab.client().on(move || UdpSocket::bind(from)).unwrap();
+    let socket = site
+        .lab
+        .client()
+        .on(move || UdpSocket::bind(from))
+        .expect("the balancer forwards");
     for length in [0, 1, 1_400] {
         let bytes = vec![7; length];
-        let (_, seen, echoed) = ask(&socket, site.service(), &bytes).unwrap();
+        let (_, seen, echoed) =
+            ask(&socket, site.service(), &bytes).expect("the balancer forwards");
         assert_eq!((seen, echoed), (from, bytes));
     }
 }
@@ -140,7 +186,7 @@ fn flows_follow_the_weights_and_stay_when_they_change() {
     let new = site.owners(30_000..30_300);
     assert!(!new.contains(&3));
     for _ in 0..20 {
-        assert_ne!(site.connect().who().unwrap().0, "e3");
+        assert_ne!(site.connect().who().expect("the balancer forwards").0, "e3");
     }
 }
 
@@ -218,14 +264,18 @@ fn nobody_is_refused_and_nothing_is_cut_when_the_process_dies_or_is_replaced() {
             while !done.load(Ordering::Relaxed) {
                 Client::connect(client, service)
                     .and_then(Client::who)
-                    .unwrap();
+                    .expect("the balancer forwards");
                 connections += 1;
             }
             connections
         });
         let over = Over(&done);
-        let stream = scope.spawn(|| Client::connect(client, service).unwrap().both(256 << 20));
-        let id = site.process.as_ref().unwrap().id();
+        let stream = scope.spawn(|| {
+            Client::connect(client, service)
+                .expect("the balancer forwards")
+                .both(256 << 20)
+        });
+        let id = site.process.as_ref().expect("the balancer forwards").id();
         send(id, Signal::KILL);
         thread::sleep(Duration::from_millis(700));
         let mut second = site.spawn();
@@ -234,9 +284,12 @@ fn nobody_is_refused_and_nothing_is_cut_when_the_process_dies_or_is_replaced() {
         send(successor, Signal::KILL);
         let mut third = site.spawn();
         ready(&mut third);
-        stream.join().unwrap().unwrap();
+        stream
+            .join()
+            .expect("the balancer forwards")
+            .expect("the balancer forwards");
         drop(over);
-        assert!(connecting.join().unwrap() > 20);
+        assert!(connecting.join().expect("the balancer forwards") > 20);
         drop(second);
         drop(third);
     });
@@ -250,7 +303,9 @@ fn ready(process: &mut tidegate_tests::process::Process) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
-    runtime.unwrap().block_on(process.ready());
+    runtime
+        .expect("the balancer forwards")
+        .block_on(process.ready());
 }
 
 fn refused(site: &DrSite) -> bool {
@@ -262,7 +317,7 @@ fn refused(site: &DrSite) -> bool {
 fn a_stop_takes_it_out_of_the_kernel_unless_it_is_to_stay() {
     let mut site = DrSite::segment(1, "generic");
     site.start(&[1]);
-    site.connect().who().unwrap();
+    site.connect().who().expect("the balancer forwards");
     assert!(has(&site.pins(), "link-"));
     let output = site.tidegate(&["l4", "flush", "-c"]);
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -277,7 +332,7 @@ fn a_stop_takes_it_out_of_the_kernel_unless_it_is_to_stay() {
     site.options = "keep = true";
     site.start(&[1]);
     site.stop(Signal::TERM);
-    site.connect().who().unwrap();
+    site.connect().who().expect("the balancer forwards");
     let output = site.tidegate(&["l4", "flush", "-c"]);
     assert!(output.status.success(), "{output:?}");
     assert!(!site.pins().exists());
@@ -293,7 +348,7 @@ fn connections_are_refused_at_once_when_nobody_serves() {
     assert!(refused(&site));
     assert!(site.metric("tidegate_l4_dr_events_total{event=\"no_endpoint\"}") >= 1.0);
     site.reload(&[1]);
-    site.connect().who().unwrap();
+    site.connect().who().expect("the balancer forwards");
 }
 
 #[test]
@@ -317,8 +372,9 @@ fn endpoints_are_reached_over_other_interfaces_with_both_families() {
     let four = site.service();
     let six = SocketAddr::new(VIP6.into(), four.port());
     for service in [four, six] {
-        let connect = || Client::connect(site.lab.client(), service).unwrap();
-        let (_, seen) = connect().who().unwrap();
+        let connect =
+            || Client::connect(site.lab.client(), service).expect("the balancer forwards");
+        let (_, seen) = connect().who().expect("the balancer forwards");
         let client = site.lab.client();
         let own = if service.is_ipv4() {
             client.address()
@@ -326,7 +382,7 @@ fn endpoints_are_reached_over_other_interfaces_with_both_families() {
             client.address6()
         };
         assert_eq!(seen.ip(), own);
-        connect().both(64 << 20).unwrap();
+        connect().both(64 << 20).expect("the balancer forwards");
     }
     let owners = site.owners(10_000..10_100);
     assert!(owners.contains(&1) && owners.contains(&2));
@@ -336,13 +392,16 @@ fn endpoints_are_reached_over_other_interfaces_with_both_families() {
 fn what_cannot_work_is_told() {
     let site = DrSite::segment(1, "generic");
     let told = |text: &str| {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = tempfile::tempdir().expect("the balancer forwards");
         let file = folder.path().join("l4.toml");
-        std::fs::write(&file, text).unwrap();
+        std::fs::write(&file, text).expect("the balancer forwards");
         let file = file.to_string_lossy().into_owned();
         let binary = tidegate_tests::binary::path();
         let mut command = site.lab.balancer().command(&binary.to_string_lossy());
-        let output = command.args(["l4", "-c", &file]).output().unwrap();
+        let output = command
+            .args(["l4", "-c", &file])
+            .output()
+            .expect("the balancer forwards");
         assert!(!output.status.success());
         String::from_utf8_lossy(&output.stderr).into_owned()
     };

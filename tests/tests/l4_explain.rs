@@ -124,7 +124,11 @@ endpoints = [{ address = "127.0.0.1:1", weight = 3 }, { address = "127.0.0.1:2" 
     let said = balancer.explain(&["--admin", &admin]);
     assert!(said.contains("weight 0 (set)"), "{said}");
     assert!(step(&said, "endpoint").starts_with("none"), "{said}");
-    let named = ["--admin", &admin, "--sni", "API.example.com"];
+    names_and_clients_are_judged(&balancer, &admin);
+}
+
+fn names_and_clients_are_judged(balancer: &Balancer, admin: &str) {
+    let named = ["--admin", admin, "--sni", "API.example.com"];
     let said = balancer.explain(&named);
     assert_eq!(
         step(&said, "name"),
@@ -138,7 +142,7 @@ endpoints = [{ address = "127.0.0.1:1", weight = 3 }, { address = "127.0.0.1:2" 
         step(&said, "header"),
         "PROXY v2 with the client's address goes first"
     );
-    let said = balancer.explain(&["--admin", &admin, "--from", "192.0.2.1"]);
+    let said = balancer.explain(&["--admin", admin, "--from", "192.0.2.1"]);
     assert!(
         step(&said, "client").starts_with("may not connect"),
         "{said}"
