@@ -18,7 +18,6 @@ const WRONG: &[(&str, &str, &str)] = &[
         "1:8",
         "what does the check `web` ask?",
     ),
-    ("tcp = {}", "2:7", "the key `port` is missing"),
     ("tcp = { port = 0 }", "2:16", "a port is from 1 to 65535"),
     (
         "http = { path = \"healthz\" }",
@@ -107,4 +106,18 @@ fn a_check_that_there_is_not_is_told_once_for_a_pool() {
         told[0].ends_with("dns.toml:5:9: there is no check `web` (did you mean `wep`?)"),
         "{told:?}"
     );
+}
+
+#[test]
+fn a_check_that_does_not_know_where_to_ask_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    for check in ["tcp = {}", "udp = { send = \"ping\" }"] {
+        let report = plan(folder.path(), &format!("{POLICY}[check.web]\n{check}\n")).unwrap_err();
+        let told: Vec<String> = report.lines().collect();
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(
+            told[0].contains("does not say which port to ask"),
+            "{told:?}"
+        );
+    }
 }

@@ -32,6 +32,10 @@ const FIELDS: usize = 64;
 /// Between two looks at what a client does.
 const LOOK: Duration = Duration::from_millis(500);
 
+/// A connection whose listener was closed ends when nothing was asked for so long. HTTP/1.1 loses a request that comes
+/// at that moment, so this is longer than where queries have no head: a client that is busy itself may pause.
+const SILENT: Duration = Duration::from_millis(300);
+
 /// What requests of a connection are answered with.
 struct Answering {
     shared: Arc<Shared>,
@@ -91,7 +95,7 @@ pub(in crate::serve) async fn serve(
             return;
         }
         let now = Instant::now();
-        let quiet = pace.idle() >= QUIET && pace.asked() > 0;
+        let quiet = pace.idle() >= SILENT && pace.asked() > 0;
         let ends = match end {
             End::Open => pace.idle() >= limits.idle || pace.asked() >= limits.queries,
             // A request may be on its way.
