@@ -18,6 +18,8 @@ pub struct Draining {
 #[derive(Debug, Default)]
 struct Inner {
     time: Option<Time>,
+    /// Whether that is the last word.
+    settled: bool,
     members: FxHashMap<u64, Waker>,
     /// The turn of the next member.
     next: u64,
@@ -44,8 +46,18 @@ impl Draining {
         if within.is_none() && !self.begun.load(Relaxed) {
             return;
         }
+        self.change(&mut self.lock(), within, now);
+    }
+
+    /// The same, whatever is said afterwards: of what has left, a state that still knows it may say something else.
+    pub fn settle(&self, within: Option<Duration>, now: Instant) {
         let mut inner = self.lock();
-        if inner.time.map(|time| time.within) == within {
+        self.change(&mut inner, within, now);
+        inner.settled = true;
+    }
+
+    fn change(&self, inner: &mut Inner, within: Option<Duration>, now: Instant) {
+        if inner.settled || inner.time.map(|time| time.within) == within {
             return;
         }
         let from = inner.time.map_or(now, |time| time.from);
@@ -109,6 +121,19 @@ impl Time {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_has_left_is_closed_whatever_is_said_later() {
+        let draining = Arc::new(Draining::default());
+        let context = Context::from_waker(Waker::noop());
+        let mut member = draining.join();
+        let now = Instant::now();
+        draining.settle(Some(Duration::from_secs(4)), now);
+        let due = member.due(&context);
+        assert!(due.is_some());
+        draining.set(None, now);
+        assert_eq!(member.due(&context), due);
+    }
 
     #[test]
     fn connections_are_closed_evenly() {

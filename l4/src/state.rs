@@ -203,7 +203,7 @@ impl State {
             };
             let mut endpoints = old.cluster.endpoints().iter();
             while let Some(gone) = endpoints.find(|endpoint| !kept(endpoint)) {
-                gone.draining.set(drain, now);
+                gone.draining.settle(drain, now);
             }
         }
     }

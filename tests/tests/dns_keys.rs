@@ -145,7 +145,7 @@ impl Operator {
 
 /// A server whose keys follow each other within seconds.
 async fn hasty() -> NameServer {
-    let more = ", validity = \"60s\", refresh = \"30s\", zsk_lifetime = \"8s\", key_ttl = \"1s\", ds_ttl = \"1s\", propagation = \"1s\"";
+    let more = ", validity = \"60s\", refresh = \"30s\", zsk_lifetime = \"8s\", key_ttl = \"1s\", ds_ttl = \"1s\", propagation = \"3s\"";
     let file = "file = \"example.zone\"";
     let short = format!("{file}\nttl = \"1s\"");
     let configuration = zones("ecdsa-p256", "", more).replace(file, &short);

@@ -334,6 +334,8 @@ async fn a_reload_moves_the_rules_or_changes_nothing() {
     site.write(&[(1, 1)]);
     let answer = site.admin("-X POST", "/reload");
     assert!(answer.contains("net.ipv4.ip_forward is not 1"), "{answer}");
+    // The file is watched: what it says then holds as soon as the kernel forwards again.
+    site.write(&[(0, 1), (1, 0)]);
     site.lab
         .balancer()
         .run("sysctl -q -w net.ipv4.ip_forward=1");

@@ -103,6 +103,18 @@ fn mistakes_without_end_are_not_all_told() {
     );
 }
 
+#[test]
+fn a_parenthesis_that_is_open_at_the_end_is_told() {
+    let origin = Name::from_text("example.test").unwrap();
+    for text in ["a TXT A 192.0.2.1(", "a$ORIGIN TXT A 192.0.2.1("] {
+        let errors = scan(text.as_bytes(), &origin, |_, _| {}).unwrap_err();
+        let wrong = errors
+            .iter()
+            .any(|error| error.line == 1 && error.message.contains("parenthesis"));
+        assert!(wrong, "{text}: {errors:?}");
+    }
+}
+
 proptest! {
     #[test]
     fn whatever_is_written_is_read_to_an_end(
