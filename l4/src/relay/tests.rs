@@ -174,9 +174,12 @@ fn a_reset_is_passed_on() {
 
     let Pair {
         mut client,
-        endpoint,
+        mut endpoint,
         relay,
     } = pair(PATIENT, b"");
+    // Before the relay is connected it would be the connecting that fails.
+    client.write_all(b"a").unwrap();
+    endpoint.read_exact(&mut [0; 1]).unwrap();
     SockRef::from(&endpoint)
         .set_linger(Some(Duration::ZERO))
         .unwrap();
