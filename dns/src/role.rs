@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use chassis::config::{Diagnostic, Report};
 use chassis::life::{
     Admin, Changes, Life, ReloadReceiver, ReloadRequests, Reloaded, RoleArgs, Stage, StartError,
-    Watched, memory, succession,
+    Watched, memory, run, succession,
 };
 use chassis::net::handover::{Candidate, Door};
 use chassis::net::{Bound, Inherited, raise_descriptor_limit};
@@ -63,23 +63,7 @@ pub fn main(args: &DnsArgs) -> ExitCode {
         (None, Some(args)) => args,
         (None, None) => return ExitCode::FAILURE,
     };
-    // Before there is a second thread.
-    let systemd = Inherited::from_systemd();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .thread_name("control")
-        .enable_all()
-        .build();
-    let outcome = match runtime {
-        Ok(runtime) => runtime.block_on(serve(args, systemd)),
-        Err(error) => Err(error.into()),
-    };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
-    }
+    run(async |systemd| serve(args, systemd).await)
 }
 
 /// Judges a configuration file without starting anything. What is sound, but probably not meant, is returned.

@@ -13,6 +13,7 @@ mod admin_client;
 pub mod memory;
 mod parent;
 mod reload;
+mod run;
 mod start_error;
 pub mod succession;
 mod watch;
@@ -33,6 +34,7 @@ pub use self::admin::{Admin, AdminConfig};
 pub use self::admin_client::{AdminClient, NotAnswered};
 pub use self::parent::{SUPERVISOR, die_with_parent};
 pub use self::reload::{NotReloaded, ReloadReceiver, ReloadRequests, Reloaded};
+pub use self::run::run;
 pub use self::start_error::StartError;
 pub use self::watch::{Changes, Watched};
 
