@@ -7,30 +7,33 @@ use super::{OURS, Peer, Place, Plan, Program, Reload, Setup};
 /// All, the one under test first.
 pub(crate) const PEERS: &[Peer] = &[
     Peer {
-        name: OURS,
         program: Program::UnderTest,
         version: &["--version"],
-        install: "cargo build --release",
-        tokens: false,
-        plan: tidegate,
+        ..balancer(OURS, "cargo build --release", tidegate)
     },
-    Peer {
-        name: "haproxy",
-        program: Program::Installed("haproxy"),
-        version: &["-v"],
-        install: "apt-get install haproxy",
-        tokens: false,
-        plan: haproxy,
-    },
-    Peer {
-        name: "nginx",
-        program: Program::Installed("nginx"),
-        version: &["-v"],
-        install: "apt-get install nginx-light libnginx-mod-stream",
-        tokens: false,
-        plan: nginx,
-    },
+    balancer("haproxy", "apt-get install haproxy", haproxy),
+    balancer(
+        "nginx",
+        "apt-get install nginx-light libnginx-mod-stream",
+        nginx,
+    ),
 ];
+
+/// One that is installed by this name.
+const fn balancer(
+    name: &'static str,
+    install: &'static str,
+    plan: fn(&Setup, &Place<'_>) -> Option<Plan>,
+) -> Peer {
+    Peer {
+        name,
+        program: Program::Installed(name),
+        version: &["-v"],
+        install,
+        tokens: false,
+        plan,
+    }
+}
 
 fn tidegate(setup: &Setup, place: &Place<'_>) -> Option<Plan> {
     let Place {
