@@ -137,6 +137,14 @@ fn tlvs_that_are_wrong() {
 }
 
 #[test]
+fn a_line_in_pieces_is_judged_as_the_whole_of_it() {
+    for line in [&b"PROXY UNKNOWN \0\r\n"[..], b"PROXY UNKNOWN \xc3\xa4\r\n"] {
+        assert_eq!(refused(line), Refusal::Line);
+        assert_eq!(refused(&line[..line.len() - 2]), Refusal::Line);
+    }
+}
+
+#[test]
 fn two_families_become_one() {
     let (source, destination) = ("192.0.2.1:1".parse().unwrap(), "[::1]:2".parse().unwrap());
     let line = encode_v1(source, destination);

@@ -20,9 +20,15 @@ const SHORTEST: usize = "PROXY UNKNOWN\r\n".len();
 
 pub(super) fn parse(bytes: &[u8]) -> Result<Progress, Refusal> {
     let window = &bytes[..bytes.len().min(LONGEST)];
-    let Some(end) = window.iter().position(|byte| *byte == b'\r') else {
+    let end = window.iter().position(|byte| *byte == b'\r');
+    // A line that comes in pieces is judged as one that comes whole.
+    let line = &window[..end.unwrap_or(window.len())];
+    if !line.iter().all(|byte| matches!(byte, b' '..=b'~')) {
+        return Err(Refusal::Line);
+    }
+    let Some(end) = end else {
         return match bytes.len() < LONGEST {
-            true => incomplete(bytes),
+            true => Ok(Progress::Needs(SHORTEST.saturating_sub(bytes.len()).max(2))),
             false => Err(Refusal::TooLong),
         };
     };
@@ -41,21 +47,13 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Progress, Refusal> {
     Ok(Progress::Done(header, end + 2))
 }
 
-/// Bytes that no line has end the wait for its end.
-fn incomplete(bytes: &[u8]) -> Result<Progress, Refusal> {
-    match bytes.iter().all(|byte| matches!(byte, b' '..=b'~')) {
-        true => Ok(Progress::Needs(SHORTEST.saturating_sub(bytes.len()).max(2))),
-        false => Err(Refusal::Line),
-    }
-}
-
 fn origin(line: &[u8]) -> Option<Origin> {
     let line = std::str::from_utf8(line).ok()?;
     let mut words = line.split(' ');
     match words.next()? {
         "TCP4" => inet::<std::net::Ipv4Addr>(words),
         "TCP6" => inet::<std::net::Ipv6Addr>(words),
-        // What follows is not to be read, whatever it is.
+        // What follows is not to be understood.
         "UNKNOWN" => Some(Origin::Unknown),
         _ => None,
     }
