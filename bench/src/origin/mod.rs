@@ -2,14 +2,16 @@
 //!
 //! Every path gets 200 and 80 bytes; `/bytes/N` gets N bytes. Bodies of requests are read and
 //! dropped. A request to upgrade gets 101, and then everything comes back as it was sent.
-//! On a port of its own it speaks gRPC, on another the same HTTP over TLS.
+//! On a port of its own it speaks gRPC, on another the same HTTP over TLS. Where it speaks HTTP it has more addresses.
 
 pub(crate) mod grpc;
 mod tls;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::io;
+use std::iter;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -28,6 +30,15 @@ pub(crate) const BODY: &[u8] = &[b'x'; 80];
 /// The `Sec-WebSocket-Key` that the load sends, and its answer (RFC 6455, section 1.3).
 pub(crate) const WEBSOCKET_KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 const WEBSOCKET_ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+
+/// So many addresses it has for HTTP, from 127.0.0.1 on, with the same port. Who connects anew for each request needs
+/// them: a connection that has ended holds its pair of ports for a second at the least, and one address has 28,000.
+const ADDRESSES: u8 = 16;
+
+/// All addresses of an origin that has this one.
+pub(crate) fn addresses(first: SocketAddr) -> impl Iterator<Item = SocketAddr> {
+    (1..=ADDRESSES).map(move |last| (Ipv4Addr::new(127, 0, 0, last), first.port()).into())
+}
 
 /// Longest body that `/bytes/N` answers.
 const LONGEST: usize = 16 << 20;
@@ -61,7 +72,7 @@ pub(crate) fn serve(arguments: &Arguments) -> io::Result<()> {
 }
 
 struct Listeners {
-    http: std::net::TcpListener,
+    http: Vec<std::net::TcpListener>,
     grpc: std::net::TcpListener,
     tls: std::net::TcpListener,
     acceptor: TlsAcceptor,
@@ -69,22 +80,28 @@ struct Listeners {
 
 impl Listeners {
     fn bind(acceptor: TlsAcceptor) -> io::Result<Self> {
-        let bind = || {
-            let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let bind = |address: SocketAddr| {
+            let listener = std::net::TcpListener::bind(address)?;
             listener.set_nonblocking(true)?;
             Ok::<_, io::Error>(listener)
         };
+        let free = (Ipv4Addr::LOCALHOST, 0).into();
+        let first = bind(free)?;
+        let others = addresses(first.local_addr()?).skip(1).map(bind);
         Ok(Self {
-            http: bind()?,
-            grpc: bind()?,
-            tls: bind()?,
+            http: iter::once(Ok(first))
+                .chain(others)
+                .collect::<io::Result<_>>()?,
+            grpc: bind(free)?,
+            tls: bind(free)?,
             acceptor,
         })
     }
 
     fn try_clone(&self) -> io::Result<Self> {
+        let clones = self.http.iter().map(std::net::TcpListener::try_clone);
         Ok(Self {
-            http: self.http.try_clone()?,
+            http: clones.collect::<io::Result<_>>()?,
             grpc: self.grpc.try_clone()?,
             tls: self.tls.try_clone()?,
             acceptor: self.acceptor.clone(),
@@ -95,7 +112,7 @@ impl Listeners {
         let Self {
             http, grpc, tls, ..
         } = self;
-        Ok([http.local_addr()?, grpc.local_addr()?, tls.local_addr()?])
+        Ok([http[0].local_addr()?, grpc.local_addr()?, tls.local_addr()?])
     }
 
     /// Serves on this thread.
@@ -104,18 +121,17 @@ impl Listeners {
             .enable_all()
             .build()?;
         LocalSet::new().block_on(&runtime, async {
-            let http = TcpListener::from_std(self.http)?;
             let grpc = TcpListener::from_std(self.grpc)?;
             let tls = TcpListener::from_std(self.tls)?;
             let answers = Rc::new(Answers::default());
             // A connection that ends in the middle of something is the proxy's affair.
+            for http in self.http {
+                let http = TcpListener::from_std(http)?;
+                spawn_local(accept_all(http, answers.clone()));
+            }
             loop {
                 let answers = answers.clone();
                 tokio::select! {
-                    stream = accept(&http) => {
-                        let stream = stream?;
-                        spawn_local(async move { connection(stream, &answers).await.ok() });
-                    }
                     stream = accept(&grpc) => {
                         let stream = stream?;
                         spawn_local(async move { grpc::connection(stream).await.ok() });
@@ -127,6 +143,13 @@ impl Listeners {
                 }
             }
         })
+    }
+}
+
+async fn accept_all(listener: TcpListener, answers: Rc<Answers>) -> io::Result<Infallible> {
+    loop {
+        let (stream, answers) = (accept(&listener).await?, answers.clone());
+        spawn_local(async move { connection(stream, &answers).await });
     }
 }
 

@@ -2,6 +2,8 @@
 
 use rustix::process::Signal;
 
+use crate::origin::addresses;
+
 use super::{OURS, Peer, Place, Plan, Program, Reload, Setup};
 
 /// All, the one under test first.
@@ -42,7 +44,9 @@ fn tidegate(setup: &Setup, place: &Place<'_>) -> Option<Plan> {
         workers,
         ..
     } = place;
-    let origin = place.origin;
+    let endpoints: String = addresses(place.origin)
+        .map(|origin| format!("{{ address = \"{origin}\" }}, "))
+        .collect();
     let route = match setup.routes {
         0 => "",
         _ => "[[route]]\nnames = [\"bench.test\"]\ncluster = \"origin\"\n",
@@ -50,7 +54,7 @@ fn tidegate(setup: &Setup, place: &Place<'_>) -> Option<Plan> {
     let text = format!(
         "threads = {workers}\nlog = {{ level = \"warn\" }}\nadmin = {{ address = \"{admin}\" }}\n\
          [[listener]]\nname = \"front\"\naddress = \"{address}\"\ncluster = \"origin\"\n{route}\
-         [cluster.origin]\nendpoints = [{{ address = \"{origin}\" }}]\n"
+         [cluster.origin]\nendpoints = [{endpoints}]\n"
     );
     Some(Plan {
         files: vec![("l4.toml", text)],
@@ -68,7 +72,10 @@ fn haproxy(setup: &Setup, place: &Place<'_>) -> Option<Plan> {
         workers,
         ..
     } = place;
-    let origin = place.origin;
+    let servers: String = addresses(place.origin)
+        .enumerate()
+        .map(|(number, origin)| format!(" server origin{number} {origin}\n"))
+        .collect();
     let choice = match setup.routes {
         0 => "default_backend origin",
         _ => {
@@ -82,7 +89,7 @@ fn haproxy(setup: &Setup, place: &Place<'_>) -> Option<Plan> {
          timeout server 600s\n\
          frontend admin\n mode http\n bind {admin}\n http-request use-service prometheus-exporter\n\
          frontend front\n bind {address}\n {choice}\n\
-         backend origin\n server origin {origin}\n"
+         backend origin\n{servers}"
     );
     Some(Plan {
         files: vec![("haproxy.cfg", text)],
@@ -100,7 +107,9 @@ fn nginx(setup: &Setup, place: &Place<'_>) -> Option<Plan> {
     let Place {
         address, workers, ..
     } = place;
-    let origin = place.origin;
+    let servers: String = addresses(place.origin)
+        .map(|origin| format!("server {origin}; "))
+        .collect();
     let user = match rustix::process::geteuid().is_root() {
         true => "user root;\n",
         false => "",
@@ -110,7 +119,8 @@ fn nginx(setup: &Setup, place: &Place<'_>) -> Option<Plan> {
         "daemon off;\n{user}load_module {MODULE};\nworker_processes {workers};\n\
          worker_rlimit_nofile 40000;\npid nginx.pid;\nerror_log error.log crit;\n\
          events {{ worker_connections 32768; }}\n\
-         stream {{\nserver {{ listen {address}{reuseport}; proxy_pass {origin}; proxy_timeout 600s; }}\n}}\n"
+         stream {{\nupstream origin {{ {servers}}}\n\
+         server {{ listen {address}{reuseport}; proxy_pass origin; proxy_timeout 600s; }}\n}}\n"
     );
     Some(Plan {
         files: vec![("nginx.conf", text)],
