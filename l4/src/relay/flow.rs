@@ -81,15 +81,22 @@ impl<'a> Flow<'a> {
         self.written < self.rest.len() || piped
     }
 
-    /// Moves what can be moved; ready at the end.
-    pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Break>> {
+    /// Moves what can be moved; ready at the end. When the other flow between these connections has ended before, the end
+    /// is left to whoever closes them.
+    pub(super) fn poll(
+        &mut self,
+        context: &mut Context<'_>,
+        other_ended: bool,
+    ) -> Poll<Result<(), Break>> {
         loop {
             if self.stage == Stage::Ended {
                 return Poll::Ready(Ok(()));
             }
             ready!(self.deliver(context)).map_err(|_| Break::To)?;
             if self.stage == Stage::Ending {
-                ready!(Pin::new(&mut self.to).poll_shutdown(context)).map_err(|_| Break::To)?;
+                if !other_ended {
+                    ready!(Pin::new(&mut self.to).poll_shutdown(context)).map_err(|_| Break::To)?;
+                }
                 self.stage = Stage::Ended;
                 continue;
             }

@@ -58,8 +58,9 @@ pub struct Moved {
 }
 
 /// Moves bytes both ways until both sides have ended, one has broken, or a limit is reached. `early` was read from the
-/// client before and goes first. An end of one side is passed on, and the other may go on. `drains` say when it is to be
-/// closed because its endpoint or this process leaves.
+/// client before and goes first. An end of one side is passed on, and the other may go on; the end of the second is passed
+/// on when the caller drops the connections. `drains` say when they are to be closed because the endpoint or this process
+/// leaves.
 pub async fn relay(
     client: &mut TcpStream,
     endpoint: &mut TcpStream,
@@ -76,7 +77,10 @@ pub async fn relay(
         let timer = pin!(timer());
         let mut pace = Pace::new(limits, drains, timer);
         let end = poll_fn(|context| {
-            match (up.poll(context), down.poll(context)) {
+            match (
+                up.poll(context, down.ended()),
+                down.poll(context, up.ended()),
+            ) {
                 (Poll::Ready(Err(broke)), _) => return Poll::Ready(broken(broke, true)),
                 (_, Poll::Ready(Err(broke))) => return Poll::Ready(broken(broke, false)),
                 (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(End::Done),

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::connect::{Wanted, connect};
 use super::first_bytes::FirstBytes;
 use super::secured::{self, Secured, secure};
-use super::{Ending, Shared};
+use super::{Ending, Shared, beat};
 use crate::admission::Permit;
 use crate::balance::{Counted, Flow, Lease};
 use crate::config::ProxyVersion;
@@ -48,6 +48,7 @@ impl Connection {
     pub(super) async fn serve(self) {
         let begun = Instant::now();
         let moved = Moved::default();
+        beat::keep();
         self.listener.counts.accepted();
         self.shared.pressure.begin();
         let mut known = Known {

@@ -8,6 +8,7 @@
 //! Datagrams have threads of their own: see [`crate::datagram`].
 
 mod accept;
+mod beat;
 mod connect;
 mod connection;
 mod datagrams;
