@@ -2,16 +2,22 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{End, Limits};
 use crate::draining::Member;
 
+/// What is shorter than this does not say whom a drain is to tell, which is dearer than a timer.
+const SHORT: Duration = Duration::from_millis(100);
+
 /// Ends a relay in which nothing moves, or that has lasted for too long.
 pub(super) struct Pace<'a> {
     limits: &'a Limits,
     drains: &'a mut [Member],
+    /// Whether it is short so far.
+    short: bool,
     expires: Option<Instant>,
     timer: Pin<&'a mut Sleep>,
     /// When something was different.
@@ -41,10 +47,11 @@ impl<'a> Pace<'a> {
     ) -> Self {
         let begun = Instant::now();
         let expires = limits.total.map(|total| begun + total);
-        timer.as_mut().reset(begun + limits.idle);
+        timer.as_mut().reset(begun + SHORT.min(limits.idle));
         Self {
             limits,
             drains,
+            short: true,
             expires,
             timer,
             last: begun,
@@ -58,6 +65,10 @@ impl<'a> Pace<'a> {
             self.state = state;
             self.last = Instant::now();
         }
+        if self.short && self.timer.as_mut().poll(context).is_pending() {
+            return Poll::Pending;
+        }
+        self.short = false;
         let due = self.drains.iter_mut();
         let due = due.filter_map(|member| member.due(context)).min();
         let due = due.map(Instant::from_std);

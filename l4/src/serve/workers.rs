@@ -6,8 +6,8 @@ use std::pin::Pin;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc;
-use tokio::task::LocalSet;
 
 /// What a thread is to do beside everything else, made where it runs.
 type Task = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()>>> + Send>;
@@ -29,14 +29,23 @@ impl Workers {
     pub(crate) fn start(count: usize) -> io::Result<Self> {
         let threads = (0..count).map(|number| {
             let (tasks, received) = mpsc::unbounded_channel();
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()?;
+            let (built, outcome) = std::sync::mpsc::sync_channel(1);
             let name = format!("l4-{number}");
             let thread = std::thread::Builder::new().name(name).spawn(move || {
-                let local = LocalSet::new();
-                local.block_on(&runtime, work(received));
+                // It cannot be moved: it is built where it runs.
+                let runtime = Builder::new_current_thread()
+                    .enable_all()
+                    .build_local(LocalOptions::default());
+                let (runtime, outcome) = match runtime {
+                    Ok(runtime) => (Some(runtime), Ok(())),
+                    Err(error) => (None, Err(error)),
+                };
+                let told = built.send(outcome);
+                if let (Some(runtime), Ok(())) = (runtime, told) {
+                    runtime.block_on(work(received));
+                }
             })?;
+            outcome.recv().map_err(io::Error::other)??;
             Ok((tasks, thread))
         });
         Ok(Self {
