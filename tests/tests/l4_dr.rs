@@ -191,6 +191,30 @@ fn flows_follow_the_weights_and_stay_when_they_change() {
 }
 
 #[test]
+fn each_flow_gets_the_endpoint_that_explain_says() {
+    let mut site = DrSite::segment(3, "generic");
+    site.start(&[1, 2, 0]);
+    let (client, service) = (site.lab.client().address(), site.service().to_string());
+    let explain = |site: &DrSite, from: &str| {
+        let words = ["l4", "explain", "--udp", "--to", &service, "--from"];
+        let output = site.tidegate(&[&words[..], &[from, "-c"]].concat());
+        String::from_utf8(output.stdout).expect("it is text")
+    };
+    let ports = 20_000..20_012;
+    for (port, owner) in ports.clone().zip(site.owners(ports)) {
+        let said = explain(&site, &format!("{client}:{port}"));
+        let endpoint = site.lab.endpoints()[usize::from(owner) - 1].address();
+        let line = format!("endpoint  {endpoint}:80, by the kernel's hash of the flow");
+        assert!(said.contains(&line), "{line}:\n{said}");
+    }
+    let said = explain(&site, &client.to_string());
+    assert!(said.contains("say the client's port"), "{said}");
+    site.reload(&[0, 0, 0]);
+    let said = explain(&site, &format!("{client}:1"));
+    assert!(said.contains("endpoint  none takes connections"), "{said}");
+}
+
+#[test]
 fn few_other_flows_move_when_an_endpoint_goes() {
     let mut site = DrSite::segment(10, "generic");
     // So few are remembered that the table alone decides about nearly all.
