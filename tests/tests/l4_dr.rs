@@ -4,6 +4,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -351,7 +352,7 @@ fn a_stop_takes_it_out_of_the_kernel_unless_it_is_to_stay() {
     );
     site.stop(Signal::TERM);
     assert!(!site.pins().exists());
-    assert!(refused(&site));
+    wait_until("the kernel has let go", || refused(&site));
 
     site.options = "keep = true";
     site.start(&[1]);
@@ -360,9 +361,32 @@ fn a_stop_takes_it_out_of_the_kernel_unless_it_is_to_stay() {
     let output = site.tidegate(&["l4", "flush", "-c"]);
     assert!(output.status.success(), "{output:?}");
     assert!(!site.pins().exists());
-    assert!(refused(&site));
+    wait_until("the kernel has let go", || refused(&site));
     let again = site.tidegate(&["l4", "flush", "-c"]);
     assert!(again.status.success(), "{again:?}");
+}
+
+#[test]
+fn nobody_is_refused_while_an_endpoint_that_is_new_is_looked_for() {
+    let mut site = DrSite::segment(2, "generic");
+    site.start(&[1]);
+    let over = Arc::new(AtomicBool::new(false));
+    let (until, to) = (over.clone(), site.service());
+    let client = site.lab.client().enter(move || {
+        let attempts = std::iter::repeat_with(|| {
+            let mut stream = TcpStream::connect_timeout(&to, Duration::from_secs(5))?;
+            stream.write_all(b"who\n")?;
+            stream.read_to_end(&mut Vec::new())
+        });
+        let attempts = attempts.take_while(|_| !until.load(Ordering::Relaxed));
+        attempts.filter_map(Result::err).collect::<Vec<_>>()
+    });
+    // Nothing in the network has heard of the second one yet.
+    site.reload_to(1);
+    assert_eq!(site.connect().who().expect("it is found").0, "e2");
+    over.store(true, Ordering::Relaxed);
+    let refused = client.join().expect("connecting does not panic");
+    assert!(refused.is_empty(), "{}: {refused:?}", refused.len());
 }
 
 #[test]
