@@ -1,7 +1,7 @@
 //! Where connections go follows what is well.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use chassis::life::Life;
 
@@ -32,11 +32,7 @@ pub(crate) async fn begin(health: &Arc<Health>, plan: Plan, life: &Life) -> bool
 /// Lets whichever state serves follow every change.
 pub(crate) async fn follow(shared: Arc<Shared>) {
     loop {
-        {
-            let state = shared.state.load();
-            state.follow(Instant::now());
-            shared.direct_return.follow(&state);
-        }
+        shared.follow();
         shared.forwarding.changed.notify_one();
         tokio::select! {
             () = shared.health.changed.notified() => {}

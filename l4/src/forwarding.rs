@@ -39,7 +39,7 @@ struct Told {
 const TEND: Duration = Duration::from_secs(2);
 
 /// After a failure.
-const AGAIN: Duration = Duration::from_secs(5);
+const AGAIN: Duration = Duration::from_secs(1);
 
 impl Forwarding {
     /// Whether this machine can do it, without a change to it.
@@ -71,13 +71,18 @@ impl Forwarding {
         })
     }
 
-    /// Tells the kernel what a state says, if it does not know it yet.
+    /// Tells the kernel what the state says that serves, if it does not know it yet.
     ///
     /// # Errors
     /// When it refuses; what it was told before is in force then.
-    pub(crate) async fn tell(self: &Arc<Self>, state: Arc<State>) -> Result<(), nat::Error> {
-        let this = self.clone();
-        blocking(move || this.lock().tell(&state)).await
+    pub(crate) async fn tell(shared: &Arc<Shared>) -> Result<(), nat::Error> {
+        let shared = shared.clone();
+        let tell = move || {
+            let mut told = shared.forwarding.lock();
+            // Looked up when it is this one's turn: an earlier state would undo what a later one has told.
+            told.tell(&shared.state.load())
+        };
+        blocking(tell).await
     }
 
     /// Tells the kernel nothing more: a successor does.
@@ -93,7 +98,7 @@ impl Forwarding {
             let mut told = this.lock();
             let nat = told.nat.take().filter(|_| !told.left);
             told.left = true;
-            nat.map_or(Ok(()), |nat| nat.stop())
+            nat.map_or(Ok(()), Nat::stop)
         };
         if let Err(error) = blocking(stop).await {
             tracing::error!(%error, "the kernel forwards on");
@@ -113,19 +118,20 @@ impl Told {
             return Ok(());
         }
         if services.is_empty() {
-            if let Some(nat) = &self.nat {
+            if let Some(nat) = &mut self.nat {
                 nat.remove()?;
             }
             self.nat = None;
             return Ok(());
         }
-        let nat = match self.nat.take() {
-            Some(nat) if *nat.config() == state.nat => nat,
-            Some(nat) => nat.with(state.nat.clone())?,
-            None => Nat::new(state.nat.clone())?,
+        let nat = match &mut self.nat {
+            Some(nat) => nat,
+            none => none.insert(Nat::new(state.nat.clone())?),
         };
-        let nat = self.nat.insert(nat);
-        let outcome = if nat.services() != services {
+        if *nat.config() != state.nat {
+            nat.reconfigure(state.nat.clone())?;
+        }
+        let outcome = if !nat.forwards(&services) {
             nat.apply(&services)
         } else if self.tended.is_none_or(|tended| tended.elapsed() >= TEND) {
             self.tended = Some(Instant::now());
@@ -148,8 +154,7 @@ impl Told {
 pub(crate) async fn follow(shared: Arc<Shared>) {
     loop {
         shared.forwarding.changed.notified().await;
-        let state = shared.state.load_full();
-        if let Err(error) = shared.forwarding.tell(state).await {
+        if let Err(error) = Forwarding::tell(&shared).await {
             tracing::error!(%error, "the kernel does not follow");
             tokio::time::sleep(AGAIN).await;
         }

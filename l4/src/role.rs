@@ -114,7 +114,7 @@ async fn serve(args: &RoleArgs, systemd: Inherited) -> Result<(), StartError> {
         tracing::error!(%error, "what was set last is not known");
     }
     // Before the first connection: what follows by itself may be late for it.
-    running.shared.state.load().follow(Instant::now());
+    running.shared.follow();
     let told = running.forward().await;
     if !taking_over {
         told?;
@@ -263,12 +263,11 @@ impl<'a> Running<'a> {
 
     /// Tells the kernel what it is to forward. What fails is tried again.
     async fn forward(&self) -> Result<(), StartError> {
-        let state = self.shared.state.load_full();
         // What checks have found meanwhile: an earlier process's flows are not to lose endpoints that are well.
-        state.follow(Instant::now());
+        self.shared.follow();
+        let state = self.shared.state.load_full();
         self.shared.direct_return.forward(&state).await;
-        let told = self.shared.forwarding.tell(state).await;
-        told.map_err(|error| {
+        Forwarding::tell(&self.shared).await.map_err(|error| {
             tracing::error!(%error, "the kernel does not forward");
             StartError::Io(std::io::Error::other(error))
         })
@@ -352,10 +351,8 @@ impl<'a> Running<'a> {
                 let watched = Watched::new(&loaded.sources, files);
                 // Meanwhile the old state serves: an endpoint that is new gets nothing before it was checked.
                 following::begin(self.health(), plan, life).await;
-                state.begin(Instant::now());
-                state.succeed(&before, Instant::now());
                 life.pressure.set_limit(Some(state.connections.into()));
-                self.shared.state.store(Arc::new(state));
+                self.shared.replace(state);
                 self.open(sockets);
                 let _ = self.forward().await;
                 self.health().changed.notify_one();

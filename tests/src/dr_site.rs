@@ -124,6 +124,15 @@ impl DrSite {
         self.process = Some(process);
     }
 
+    /// Replaces all endpoints by one, from 0, that is not checked, and waits until that is in force.
+    ///
+    /// # Panics
+    /// When the balancer refuses.
+    pub fn reload_to(&mut self, endpoint: usize) {
+        self.write_only(&[(endpoint, 1)], "");
+        self.reload_what_is_there();
+    }
+
     /// Starts the balancer with the configuration as it is.
     pub fn spawn(&self) -> Process {
         let enter = format!("exec ip netns exec {} \"$@\"", self.lab.balancer().name());
@@ -137,6 +146,10 @@ impl DrSite {
     /// When the balancer refuses.
     pub fn reload(&mut self, weights: &[u32]) {
         self.write(weights);
+        self.reload_what_is_there();
+    }
+
+    fn reload_what_is_there(&self) {
         let admin = self.admin();
         let answer = self.in_balancer(move || block_on(admin.reload()));
         assert_eq!(answer.status, 200, "{}", answer.text());
@@ -248,9 +261,13 @@ impl DrSite {
     }
 
     fn write(&self, weights: &[u32]) {
-        let endpoints = weights.iter().zip(self.lab.endpoints());
-        let endpoints = endpoints.map(|(weight, host)| {
-            let address = SocketAddr::new(host.address(), PORT);
+        let members: Vec<_> = weights.iter().copied().enumerate().collect();
+        self.write_only(&members, "check = \"connects\"");
+    }
+
+    fn write_only(&self, members: &[(usize, u32)], check: &str) {
+        let endpoints = members.iter().map(|(at, weight)| {
+            let address = SocketAddr::new(self.lab.endpoints()[*at].address(), PORT);
             format!("{{ address = \"{address}\", weight = {weight} }}")
         });
         let endpoints: Vec<_> = endpoints.collect();
@@ -274,7 +291,7 @@ timeout = "400ms"
 
 [cluster.web]
 scheduler = "maglev"
-check = "connects"
+{check}
 endpoints = [{endpoints}]
 "#,
             folder = self.folder.path().display(),

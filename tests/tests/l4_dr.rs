@@ -4,6 +4,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -191,6 +192,30 @@ fn flows_follow_the_weights_and_stay_when_they_change() {
 }
 
 #[test]
+fn each_flow_gets_the_endpoint_that_explain_says() {
+    let mut site = DrSite::segment(3, "generic");
+    site.start(&[1, 2, 0]);
+    let (client, service) = (site.lab.client().address(), site.service().to_string());
+    let explain = |site: &DrSite, from: &str| {
+        let words = ["l4", "explain", "--udp", "--to", &service, "--from"];
+        let output = site.tidegate(&[&words[..], &[from, "-c"]].concat());
+        String::from_utf8(output.stdout).expect("it is text")
+    };
+    let ports = 20_000..20_012;
+    for (port, owner) in ports.clone().zip(site.owners(ports)) {
+        let said = explain(&site, &format!("{client}:{port}"));
+        let endpoint = site.lab.endpoints()[usize::from(owner) - 1].address();
+        let line = format!("endpoint  {endpoint}:80, by the kernel's hash of the flow");
+        assert!(said.contains(&line), "{line}:\n{said}");
+    }
+    let said = explain(&site, &client.to_string());
+    assert!(said.contains("say the client's port"), "{said}");
+    site.reload(&[0, 0, 0]);
+    let said = explain(&site, &format!("{client}:1"));
+    assert!(said.contains("endpoint  none takes connections"), "{said}");
+}
+
+#[test]
 fn few_other_flows_move_when_an_endpoint_goes() {
     let mut site = DrSite::segment(10, "generic");
     // So few are remembered that the table alone decides about nearly all.
@@ -327,7 +352,7 @@ fn a_stop_takes_it_out_of_the_kernel_unless_it_is_to_stay() {
     );
     site.stop(Signal::TERM);
     assert!(!site.pins().exists());
-    assert!(refused(&site));
+    wait_until("the kernel has let go", || refused(&site));
 
     site.options = "keep = true";
     site.start(&[1]);
@@ -336,9 +361,32 @@ fn a_stop_takes_it_out_of_the_kernel_unless_it_is_to_stay() {
     let output = site.tidegate(&["l4", "flush", "-c"]);
     assert!(output.status.success(), "{output:?}");
     assert!(!site.pins().exists());
-    assert!(refused(&site));
+    wait_until("the kernel has let go", || refused(&site));
     let again = site.tidegate(&["l4", "flush", "-c"]);
     assert!(again.status.success(), "{again:?}");
+}
+
+#[test]
+fn nobody_is_refused_while_an_endpoint_that_is_new_is_looked_for() {
+    let mut site = DrSite::segment(2, "generic");
+    site.start(&[1]);
+    let over = Arc::new(AtomicBool::new(false));
+    let (until, to) = (over.clone(), site.service());
+    let client = site.lab.client().enter(move || {
+        let attempts = std::iter::repeat_with(|| {
+            let mut stream = TcpStream::connect_timeout(&to, Duration::from_secs(5))?;
+            stream.write_all(b"who\n")?;
+            stream.read_to_end(&mut Vec::new())
+        });
+        let attempts = attempts.take_while(|_| !until.load(Ordering::Relaxed));
+        attempts.filter_map(Result::err).collect::<Vec<_>>()
+    });
+    // Nothing in the network has heard of the second one yet.
+    site.reload_to(1);
+    assert_eq!(site.connect().who().expect("it is found").0, "e2");
+    over.store(true, Ordering::Relaxed);
+    let refused = client.join().expect("connecting does not panic");
+    assert!(refused.is_empty(), "{}: {refused:?}", refused.len());
 }
 
 #[test]

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -349,6 +352,102 @@ async fn a_reload_moves_the_rules_or_changes_nothing() {
     site.reload();
     assert!(site.refuses());
     assert_eq!(tables(&site), "");
+}
+
+#[tokio::test]
+async fn no_connection_is_refused_while_rules_change() {
+    let mut site = NatSite::new(2, "").balanced(&[1, 0]).await;
+    let connecting = Connecting::start(&site);
+    let weights = |turn| if turn % 2 == 0 { [0, 1] } else { [1, 0] };
+    for turn in 0..12 {
+        site.reweigh(&weights(turn));
+    }
+    // Nothing between the weights before a reload and those after it was told to the kernel.
+    assert_eq!(site.metric("tidegate_l4_rule_loads_total", "changes"), 12);
+    for (turn, options) in ["table = \"other\"", "reset = true", ""]
+        .into_iter()
+        .enumerate()
+    {
+        site.options(options);
+        site.reweigh(&weights(turn));
+        let owner = site.client().who().unwrap().0;
+        assert_eq!(owner, if turn % 2 == 0 { "e2" } else { "e1" });
+    }
+    assert_eq!(site.metric("tidegate_l4_rule_loads_total", "whole"), 4);
+    site.hand_over();
+    connecting.end();
+    assert_eq!(
+        site.lab.balancer().run("nft list tables"),
+        "table inet tidegate\n"
+    );
+}
+
+#[tokio::test]
+async fn no_connection_is_refused_while_a_process_takes_the_place_of_a_dead_one() {
+    let mut site = NatSite::new(2, "").balanced(&[1, 0]).await;
+    let connecting = Connecting::start(&site);
+    for weights in [[0, 1], [1, 0]] {
+        site.balancer = None;
+        site.write(&[(0, weights[0]), (1, weights[1])]);
+        site.start().await;
+    }
+    connecting.end();
+}
+
+/// A client that connects and asks again and again.
+struct Connecting {
+    over: Arc<AtomicBool>,
+    thread: JoinHandle<Vec<std::io::Result<()>>>,
+}
+
+impl Connecting {
+    fn start(site: &NatSite) -> Self {
+        let over = Arc::new(AtomicBool::new(false));
+        let until = over.clone();
+        let thread = site.lab.client().enter(move || {
+            let attempt = || {
+                let mut stream = TcpStream::connect_timeout(&vip(false), Duration::from_secs(5))?;
+                stream.write_all(b"who\n")?;
+                stream.read_to_end(&mut Vec::new()).map(drop)
+            };
+            let all = std::iter::repeat_with(attempt);
+            all.take_while(|_| !until.load(Relaxed)).collect()
+        });
+        Self { over, thread }
+    }
+
+    fn end(self) {
+        self.over.store(true, Relaxed);
+        let attempts = self.thread.join().expect("connecting does not panic");
+        let count = attempts.len();
+        assert!(count > 100, "{count} connections show nothing");
+        let mut failed = attempts.into_iter().filter_map(Result::err);
+        let first = failed.next();
+        let others = failed.count();
+        assert!(
+            first.is_none(),
+            "{count} connections, one failed and {others} more: {first:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn datagrams_leave_an_endpoint_that_went_while_no_process_was_there() {
+    let mut site = NatSite::new(2, "").balanced(&[1, 0]).await;
+    let socket = socket(site.lab.client(), 5_005);
+    assert_eq!(ask(&socket, vip(false), b"1").unwrap().0, "e1");
+    site.balancer = None;
+    assert_eq!(ask(&socket, vip(false), b"2").unwrap().0, "e1");
+    site.write(&[(1, 1)]);
+    site.start().await;
+    assert_eq!(ask(&socket, vip(false), b"3").unwrap().0, "e2");
+    // The same when options change at the moment that it goes.
+    site.write(&[(1, 1), (0, 0)]);
+    site.reload();
+    site.options("masquerade = true");
+    site.write(&[(0, 1)]);
+    site.reload();
+    assert_eq!(ask(&socket, vip(false), b"4").unwrap().0, "e1");
 }
 
 async fn stop(site: &mut NatSite) {

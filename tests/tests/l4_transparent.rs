@@ -1,10 +1,10 @@
 //! The balancer that nobody sees: endpoints see the client's address, and clients connect to addresses that are not its own.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::process::Command;
 
 use tidegate_tests::binary;
-use tidegate_tests::byte_peers::{Client, Server};
+use tidegate_tests::byte_peers::{Client, Server, ask};
 use tidegate_tests::eventually::{SOON, eventually};
 use tidegate_tests::l4::{Balancer, cluster};
 use tidegate_tests::lab::{Host, Lab, VIP, VIP6};
@@ -14,8 +14,9 @@ fn lead(balancer: &Host) {
     let rules = "table inet lead {
         chain prerouting {
             type filter hook prerouting priority mangle; policy accept;
-            meta l4proto tcp socket transparent 1 meta mark set 1 accept
+            meta l4proto { tcp, udp } socket transparent 1 meta mark set 1 accept
             ip daddr 192.0.2.0/24 tcp dport 7000 tproxy ip to 127.0.0.1:7001 meta mark set 1 accept
+            ip daddr 192.0.2.0/24 udp dport 7000 tproxy ip to 127.0.0.1:7000 meta mark set 1 accept
         }
     }";
     let file = tempfile::NamedTempFile::new().expect("files can be made");
@@ -29,9 +30,9 @@ fn lead(balancer: &Host) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn endpoints_see_the_client_and_clients_see_any_address() {
-    let lab = Lab::routed(2);
+/// A laboratory whose balancer leads such packets, when all its addresses can be used.
+async fn led(endpoints: u8) -> Lab {
+    let lab = Lab::routed(endpoints);
     lead(lab.balancer());
     // Neighbours of another's packets are asked for from link-local addresses, which take a while.
     eventually("all addresses can be used", SOON, async || {
@@ -39,6 +40,69 @@ async fn endpoints_see_the_client_and_clients_see_any_address() {
         tentative.trim().is_empty().then_some(())
     })
     .await;
+    lab
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn datagrams_come_from_the_client_and_answers_from_the_address_that_it_asked() {
+    let lab = led(2).await;
+    let mut text = String::new();
+    let own = SocketAddr::new(VIP.into(), 7000);
+    let own6 = SocketAddr::new(VIP6.into(), 7000);
+    for (name, address, up) in [
+        ("own", own, "up"),
+        ("own6", own6, "up6"),
+        ("led", "127.0.0.1:7000".parse().unwrap(), "up"),
+    ] {
+        text += &format!(
+            "[[listener]]\nname = \"{name}\"\naddress = \"{address}\"\ncluster = \"{up}\"\n\
+             protocol = \"udp\"\ntransparent = true\n"
+        );
+    }
+    for (up, v6) in [("up", false), ("up6", true)] {
+        let members = lab
+            .endpoints()
+            .iter()
+            .zip(["e0", "e1"])
+            .map(|(host, name)| {
+                let ip = if v6 { host.address6() } else { host.address() };
+                let address = SocketAddr::new(ip, 7000);
+                (Server::start(host, name, address).address, 1)
+            });
+        text += &cluster(up, &members.collect::<Vec<_>>(), "");
+    }
+    let _balancer = Balancer::start_on(lab.balancer(), &text).await;
+    let client = lab.client();
+    let led: SocketAddr = "192.0.2.77:7000".parse().unwrap();
+    for to in [own, own6, led] {
+        let from = if to.is_ipv6() {
+            client.address6()
+        } else {
+            client.address()
+        };
+        let mut names = Vec::new();
+        for port in 5_000..5_004 {
+            let from = SocketAddr::new(from, port);
+            let socket = client.on(move || UdpSocket::bind(from)).unwrap();
+            for bytes in [vec![7; 1_200], vec![8; 3]] {
+                // It fails when another address answers.
+                let (name, seen, echoed) = ask(&socket, to, &bytes).unwrap();
+                assert_eq!((seen, echoed), (from, bytes), "{to}");
+                names.push(name);
+            }
+        }
+        names.dedup();
+        assert_eq!(
+            names.len(),
+            4,
+            "each client stays, and they take turns: {names:?}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn endpoints_see_the_client_and_clients_see_any_address() {
+    let lab = led(2).await;
     let mut members = Vec::new();
     let mut members6 = Vec::new();
     for (at, host) in lab.endpoints().iter().enumerate() {

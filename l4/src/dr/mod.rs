@@ -36,7 +36,7 @@ mod program;
 mod run;
 
 #[cfg(not(feature = "dr"))]
-pub use self::absent::{Dr, DrError, flush};
+pub use self::absent::{Dr, DrError, endpoint_of, flush};
 pub use self::config::{Attach, DrOptions};
 #[cfg(feature = "dr")]
 pub use self::{

@@ -25,6 +25,9 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Between two looks while an endpoint that is well is silent: the kernel was asked to find it.
 const SOON: Duration = Duration::from_millis(50);
 
+/// How long a service goes on as it was while nobody who is to serve it is found in the network.
+const FINDING: Duration = Duration::from_secs(1);
+
 /// How long an earlier process may take to end that was told to.
 const ENDING: Duration = Duration::from_secs(3);
 
@@ -253,9 +256,10 @@ async fn run(
         return;
     }
     let mut told = String::new();
+    let mut stranded = None;
     loop {
         let wanted = changes.borrow_and_update().clone();
-        let outcome = follow(&shared, &options, &neighbours, wanted).await;
+        let outcome = follow(&shared, &options, &neighbours, wanted, &mut stranded).await;
         let pause = match &outcome {
             Ok(true) => LOOK,
             Ok(false) => SOON,
@@ -285,12 +289,14 @@ fn tell(trouble: &str) {
     }
 }
 
-/// Makes the kernel do what is wanted. Whether all endpoints that are well are reached.
+/// Makes the kernel do what is wanted. Whether all endpoints that are well are reached. Since when a service would have
+/// nobody, because those that are to serve it are still looked for, is in `stranded`.
 async fn follow(
     shared: &Arc<Shared>,
     options: &Arc<DrOptions>,
     neighbours: &Neighbours,
     wanted: Wanted,
+    stranded: &mut Option<Instant>,
 ) -> Result<bool, DrError> {
     let Wanted { number, services } = wanted;
     let members = services.iter().flat_map(|service| &service.members);
@@ -300,23 +306,16 @@ async fn follow(
         .map(|member| member.address.ip())
         .collect();
     let interfaces = neighbours.interfaces().await?;
-    let found = neighbours.ways(&endpoints, &interfaces).await?;
-    let mut ways = HashMap::new();
-    let mut silent = HashMap::new();
-    for (address, way) in found {
-        match way {
-            Ok(way) => {
-                ways.insert(address, way);
-            }
-            Err(reason) => {
-                silent.insert(address, reason);
-            }
-        }
-    }
+    let (ways, silent) = sorted(neighbours.ways(&endpoints, &interfaces).await?);
     let all = !silent
         .iter()
         .any(|(address, reason)| *reason == NoWay::Silent && well.contains(address));
+    let strands = services.iter().any(|service| strands(service, &silent));
     shared.report(silent, &well);
+    *stranded = strands.then(|| stranded.unwrap_or_else(Instant::now));
+    if stranded.is_some_and(|since| since.elapsed() < FINDING) {
+        return Ok(false);
+    }
     let work = {
         let (shared, options) = (shared.clone(), options.clone());
         move || shared.apply(options, &services, &interfaces, &ways)
@@ -330,6 +329,33 @@ async fn follow(
         shared.applied.send_replace(number);
     }
     Ok(all)
+}
+
+fn sorted(
+    found: HashMap<IpAddr, Result<Way, NoWay>>,
+) -> (HashMap<IpAddr, Way>, HashMap<IpAddr, NoWay>) {
+    let (mut ways, mut silent) = (HashMap::new(), HashMap::new());
+    for (address, way) in found {
+        match way {
+            Ok(way) => {
+                ways.insert(address, way);
+            }
+            Err(reason) => {
+                silent.insert(address, reason);
+            }
+        }
+    }
+    (ways, silent)
+}
+
+/// Whether all that are to get a service's flows have not answered yet.
+fn strands(service: &Service, silent: &HashMap<IpAddr, NoWay>) -> bool {
+    let members = service.members.iter();
+    let mut takers = members
+        .filter(|member| member.well && member.share > 0)
+        .peekable();
+    takers.peek().is_some()
+        && takers.all(|taker| silent.get(&taker.address.ip()) == Some(&NoWay::Silent))
 }
 
 impl Shared {

@@ -8,6 +8,7 @@ use chassis::net::proxy_protocol::ProxyHeader;
 use super::live::Live;
 use crate::balance::{Flow, Scheduler};
 use crate::config::Mode;
+use crate::dr;
 use crate::forward::Transport;
 use crate::sniff::ServerName;
 use crate::state::{ClusterState, ListenerState, Routing, State};
@@ -57,7 +58,10 @@ impl Wanted {
             }
         });
         lines.extend(of_endpoints(cluster, live));
-        lines.extend(self.of_endpoint(listener, cluster));
+        match listener.mode {
+            Mode::Dr => lines.push(self.of_direct_return(state, listener)),
+            Mode::Proxy | Mode::Nat => lines.extend(self.of_endpoint(listener, cluster)),
+        }
         if let (Some(version), Mode::Proxy) = (cluster.proxy_protocol, listener.mode) {
             let version = format!("{version:?}").to_lowercase();
             lines.push(format!(
@@ -144,6 +148,32 @@ impl Wanted {
         }
     }
 
+    /// Which endpoint the kernel leads it to, whatever the scheduler of the cluster is, if that can be said.
+    fn of_direct_return(&self, state: &State, listener: &ListenerState) -> String {
+        if !dr::BUILT_IN {
+            return "endpoint  not known: this binary was built without the mode dr".to_owned();
+        }
+        let services = state.services(Mode::Dr);
+        let service = services.iter().find(|one| one.name == listener.name);
+        let (what, port) = match (service.is_some_and(|one| one.by_source), self.port) {
+            (true, port) => ("client's address", port.unwrap_or(0)),
+            (false, Some(port)) => ("flow", port),
+            (false, None) => return format!("endpoint  {SAY_THE_PORT}"),
+        };
+        let client = SocketAddr::new(self.client, port);
+        let chosen = service.and_then(|service| {
+            let at = dr::endpoint_of(service, client)?;
+            service.members.get(at)
+        });
+        match chosen {
+            Some(member) => {
+                let address = member.address;
+                format!("endpoint  {address}, by the kernel's hash of the {what}")
+            }
+            None => "endpoint  none takes connections: the connection is refused".to_owned(),
+        }
+    }
+
     /// Which endpoint it gets, if that can be said.
     fn of_endpoint(&self, listener: &ListenerState, cluster: &ClusterState) -> Vec<String> {
         let scheduler = cluster.cluster.scheduler();
@@ -163,8 +193,7 @@ impl Wanted {
             (Scheduler::SourceHash, port) => port.unwrap_or(0),
             (Scheduler::Maglev, Some(port)) => port,
             (Scheduler::Maglev, None) => {
-                let text = "by the flow's hash: say the client's port with --from ADDRESS:PORT";
-                return line(text.to_owned());
+                return line(SAY_THE_PORT.to_owned());
             }
         };
         if listener.mode != Mode::Proxy {
@@ -198,6 +227,8 @@ impl Wanted {
         lines
     }
 }
+
+const SAY_THE_PORT: &str = "by the flow's hash: say the client's port with --from ADDRESS:PORT";
 
 fn named(listener: &ListenerState) -> &'static str {
     match listener.transport {

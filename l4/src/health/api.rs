@@ -10,7 +10,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::body::Bytes;
 use axum::extract::{Path, State};
@@ -90,6 +89,6 @@ async fn set(
     let address: SocketAddr = address.parse().map_err(unknown)?;
     shared.health.set(&cluster, address, change).await?;
     // So that it holds for the next connection, and not a moment later.
-    shared.state.load().follow(Instant::now());
+    shared.follow();
     Ok(StatusCode::NO_CONTENT)
 }

@@ -128,6 +128,13 @@ impl Health {
         Ok(())
     }
 
+    /// Does something while no endpoint changes: whoever looks at several sees them before a change or after it, and
+    /// not one that has lost its weight already beside one that has got none yet.
+    pub(crate) fn still<T>(&self, work: impl FnOnce() -> T) -> T {
+        let _endpoints = self.lock();
+        work()
+    }
+
     fn find(&self, cluster: &str, address: SocketAddr) -> Result<(), NotSet> {
         let endpoints = self.lock();
         let mut members = endpoints

@@ -1,9 +1,9 @@
 //! Flows that the kernel keeps with the endpoint that it has chosen, and how they are taken from it.
 
-use std::collections::HashSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
+use super::gone::Gone;
 use super::netlink::{Netlink, Request, attribute, find};
 use crate::forward::Transport;
 
@@ -16,10 +16,10 @@ pub(super) struct Flows {
 }
 
 /// Makes the kernel forget flows, so that their next packets are dealt out anew; how many there were.
-pub(super) fn forget(netlink: &mut Netlink, gone: &HashSet<Flows>) -> io::Result<usize> {
+pub(super) fn forget(netlink: &mut Netlink, gone: &Gone) -> io::Result<usize> {
     let mut forgotten = 0;
     for v6 in [false, true] {
-        if !gone.iter().any(|flows| flows.service.is_ipv6() == v6) {
+        if !gone.any_over(v6) {
             continue;
         }
         let request = |what| Request {
@@ -29,7 +29,7 @@ pub(super) fn forget(netlink: &mut Netlink, gone: &HashSet<Flows>) -> io::Result
         };
         let mut found = Vec::new();
         netlink.dump(request(GET), &[], |entry| {
-            if parse(entry).is_some_and(|either| either.iter().any(|flows| gone.contains(flows))) {
+            if parse(entry).is_some_and(|either| either.iter().any(|flows| gone.holds(flows))) {
                 found.extend(name(entry));
             }
         })?;

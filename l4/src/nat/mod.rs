@@ -14,21 +14,22 @@ mod chains;
 mod config;
 mod counters;
 mod flows;
+mod gone;
 mod kernel;
 mod netlink;
 mod ruleset;
 mod script;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use self::flows::Flows;
+use self::gone::Gone;
 use self::netlink::Netlink;
 use self::ruleset::Ruleset;
 use self::script::Place;
-use crate::forward::{Service, Transport};
+use crate::forward::Service;
 
 pub use self::config::NatConfig;
 
@@ -39,9 +40,11 @@ pub struct Nat {
     place: Place,
     services: Vec<Service>,
     applied: Option<Ruleset>,
+    /// Tables that it has made and that are there: after a change of the name also the one before, until another is loaded.
+    tables: BTreeSet<String>,
     loads: Loads,
     /// Flows that are to be forgotten once more: a packet that was under way may have made one anew.
-    again: HashSet<Flows>,
+    again: Gone,
 }
 
 /// How often rules were loaded.
@@ -137,25 +140,23 @@ impl Nat {
             config,
             services: Vec::new(),
             applied: None,
+            tables: BTreeSet::new(),
             loads: Loads::default(),
-            again: HashSet::new(),
+            again: Gone::default(),
         })
     }
 
-    /// With other options from the next [`Self::apply`] on.
+    /// Has other options from the next [`Self::apply`] on. Until then everything is forwarded as before, also when the
+    /// table is to be another one.
     ///
     /// # Errors
-    /// When options are wrong, or the old table cannot be removed.
-    pub fn with(self, config: NatConfig) -> Result<Self, Error> {
+    /// When options are wrong; nothing has changed then.
+    pub fn reconfigure(&mut self, config: NatConfig) -> Result<(), Error> {
         let next = Self::new(config)?;
-        if next.place.table != self.place.table {
-            remove(&self.config)?;
-        }
-        Ok(Self {
-            loads: self.loads,
-            again: self.again,
-            ..next
-        })
+        self.config = next.config;
+        self.place = next.place;
+        self.applied = None;
+        Ok(())
     }
 
     /// Its options.
@@ -163,9 +164,9 @@ impl Nat {
         &self.config
     }
 
-    /// What the kernel forwards.
-    pub fn services(&self) -> &[Service] {
-        &self.services
+    /// Whether the kernel forwards exactly this, as far as is known.
+    pub fn forwards(&self, services: &[Service]) -> bool {
+        self.applied.is_some() && self.services == services
     }
 
     /// Makes the kernel forward exactly this, at one stroke, and takes flows from endpoints that are gone or not well. The
@@ -177,12 +178,14 @@ impl Nat {
     pub fn apply(&mut self, services: &[Service]) -> Result<(), Error> {
         kernel::check(&self.config, services)?;
         let next = Ruleset::new(&self.config, services)?;
-        self.load(next)?;
-        let mut gone = lost(&self.services, services, self.config.reset);
-        gone.extend(untranslated(&self.services, services));
+        let reset = self.config.reset;
+        let mut gone = Gone::between(&self.services, services, reset);
+        if self.load(next)? {
+            gone = gone.and(Gone::strange(services, reset));
+        }
         self.services = services.to_vec();
         self.again.clone_from(&gone);
-        self.forget(&gone)
+        forget(&gone)
     }
 
     /// What is due every few seconds: takes flows that went to a dead endpoint while it was taken out, and loads the rules
@@ -199,10 +202,11 @@ impl Nat {
         if missing {
             self.applied = None;
             self.load(Ruleset::new(&self.config, &self.services)?)?;
-            self.again.extend(untranslated(&[], &self.services));
+            let strange = Gone::strange(&self.services, self.config.reset);
+            self.again = std::mem::take(&mut self.again).and(strange);
         }
         let gone = std::mem::take(&mut self.again);
-        if let Err(error) = self.forget(&gone) {
+        if let Err(error) = forget(&gone) {
             self.again = gone;
             return Err(error);
         }
@@ -218,7 +222,7 @@ impl Nat {
     ///
     /// # Errors
     /// When they cannot be removed.
-    pub fn stop(&self) -> Result<(), Error> {
+    pub fn stop(mut self) -> Result<(), Error> {
         if self.config.keep {
             return Ok(());
         }
@@ -229,42 +233,54 @@ impl Nat {
     ///
     /// # Errors
     /// When they cannot be removed.
-    pub fn remove(&self) -> Result<(), Error> {
-        match self.applied {
-            Some(_) => remove(&self.config),
-            None => Ok(()),
+    pub fn remove(&mut self) -> Result<(), Error> {
+        if self.tables.is_empty() {
+            return Ok(());
         }
+        kernel::run(&script::nothing(&self.tables))?;
+        self.tables.clear();
+        self.applied = None;
+        self.services.clear();
+        Ok(())
     }
 
-    fn load(&mut self, next: Ruleset) -> Result<(), Error> {
+    /// Loads what differs, or everything; whether it was everything.
+    fn load(&mut self, next: Ruleset) -> Result<bool, Error> {
         if let Some(applied) = &self.applied {
             let script = self.place.changes(applied, &next);
             if script.is_empty() {
-                return Ok(());
+                return Ok(false);
             }
             match kernel::run(&script) {
                 Ok(()) => {
                     self.loads.changes += 1;
                     self.applied = Some(next);
-                    return Ok(());
+                    return Ok(false);
                 }
                 // The table is not what was made of it.
                 Err(error) => tracing::warn!("somebody else has changed the rules: {error}"),
             }
         }
-        let counts = counters::read(&mut Netlink::open()?, &self.place.table)?;
-        kernel::run(&self.place.whole(&next, &counts))?;
+        let table = &self.place.table;
+        let mut netlink = Netlink::open()?;
+        let mut counts = BTreeMap::new();
+        let others: Vec<_> = self.tables.iter().filter(|one| *one != table).collect();
+        for table in others.iter().copied().chain([table]) {
+            counts.extend(counters::read(&mut netlink, table)?);
+        }
+        kernel::run(&self.place.whole(&next, &counts, others))?;
+        self.tables = BTreeSet::from([table.clone()]);
         self.loads.whole += 1;
         self.applied = Some(next);
-        Ok(())
+        Ok(true)
     }
+}
 
-    fn forget(&self, gone: &HashSet<Flows>) -> Result<(), Error> {
-        if !gone.is_empty() {
-            flows::forget(&mut Netlink::open()?, gone)?;
-        }
-        Ok(())
+fn forget(gone: &Gone) -> Result<(), Error> {
+    if !gone.is_empty() {
+        flows::forget(&mut Netlink::open()?, gone)?;
     }
+    Ok(())
 }
 
 /// Whether this machine can forward this, without a change to it.
@@ -275,7 +291,7 @@ pub fn check(config: &NatConfig, services: &[Service]) -> Result<(), Error> {
     let nat = Nat::new(config.clone())?;
     let ruleset = Ruleset::new(config, services)?;
     kernel::check(config, services)?;
-    kernel::judge(&nat.place.whole(&ruleset, &BTreeMap::new()))
+    kernel::judge(&nat.place.whole(&ruleset, &BTreeMap::new(), []))
 }
 
 /// What the endpoints have got since the rules were first loaded, by whichever process.
@@ -313,53 +329,7 @@ pub fn flush(config: &NatConfig) -> Result<bool, Error> {
     let counts = counters::read(&mut Netlink::open()?, &config.table)?;
     let ours = counts.keys().any(|name| script::is_mark(name));
     if ours {
-        remove(config)?;
+        kernel::run(&script::nothing([&config.table]))?;
     }
     Ok(ours)
-}
-
-fn remove(config: &NatConfig) -> Result<(), Error> {
-    kernel::run(&Place::of(config).nothing())
-}
-
-/// Flows of endpoints that were there and are not, or that are not well.
-fn lost(before: &[Service], now: &[Service], reset: bool) -> HashSet<Flows> {
-    let pairs = |services: &[Service], well: bool| -> HashSet<Flows> {
-        let forgettable = services
-            .iter()
-            .filter(|service| reset || service.transport == Transport::Udp);
-        let pairs = forgettable.flat_map(|service| {
-            let members = service.members.iter().filter(|member| !well || member.well);
-            let flows = members.map(|member| Flows {
-                transport: service.transport,
-                service: service.address,
-                endpoint: member.address,
-            });
-            flows.collect::<Vec<_>>()
-        });
-        pairs.collect()
-    };
-    let mut known = pairs(before, false);
-    known.extend(pairs(now, false));
-    let well = pairs(now, true);
-    known.retain(|flows| !well.contains(flows));
-    known
-}
-
-/// Datagrams that came before there was a service: the kernel would keep their flows with this machine. Connections end by
-/// themselves, and some may belong to a listener that was here before.
-fn untranslated(before: &[Service], now: &[Service]) -> HashSet<Flows> {
-    let known = |service: &&Service| {
-        let same = |other: &Service| {
-            other.address == service.address && other.transport == service.transport
-        };
-        service.transport == Transport::Tcp || before.iter().any(same)
-    };
-    let new = now.iter().filter(|service| !known(service));
-    let flows = new.map(|service| Flows {
-        transport: service.transport,
-        service: service.address,
-        endpoint: service.address,
-    });
-    flows.collect()
 }

@@ -56,7 +56,6 @@ impl Family {
     }
 
     /// As nftables calls it.
-    /// As nftables calls it.
     pub(super) const fn word(self) -> &'static str {
         match self {
             Self::V4 => "ip",

@@ -26,8 +26,13 @@ impl Place {
         }
     }
 
-    /// Replaces whatever there is. Counters begin with what they had.
-    pub(super) fn whole(&self, next: &Ruleset, counts: &BTreeMap<String, Count>) -> String {
+    /// Replaces whatever there is, and other tables. Counters begin with what they had.
+    pub(super) fn whole<'a>(
+        &self,
+        next: &Ruleset,
+        counts: &BTreeMap<String, Count>,
+        others: impl IntoIterator<Item = &'a String>,
+    ) -> String {
         let mut script = Script::of(&self.table);
         script.say("add table", "");
         script.say("delete table", "");
@@ -47,7 +52,7 @@ impl Place {
             script.say("add map", &format!("{map} {{ type {of}; }}"));
         }
         script.change(&Ruleset::default(), next, counts);
-        script.text
+        script.text + &nothing(others)
     }
 
     /// What differs; nothing when nothing does.
@@ -61,14 +66,17 @@ impl Place {
         script.change(from, to, &BTreeMap::new());
         script.text
     }
+}
 
-    /// Removes all of it, if it is there.
-    pub(super) fn nothing(&self) -> String {
-        let mut script = Script::of(&self.table);
+/// Removes tables, those that are there.
+pub(super) fn nothing<'a>(tables: impl IntoIterator<Item = &'a String>) -> String {
+    let removed = tables.into_iter().map(|table| {
+        let mut script = Script::of(table);
         script.say("add table", "");
         script.say("delete table", "");
         script.text
-    }
+    });
+    removed.collect()
 }
 
 /// Whether a counter says who has made its table.

@@ -22,6 +22,7 @@ mod workers;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use chassis::telemetry::Pressure;
@@ -54,6 +55,27 @@ pub(crate) struct Shared {
     pub(crate) pressure: Arc<Pressure>,
     /// What the kernel forwards in the mode `dr`, once a listener has it.
     pub(crate) direct_return: DirectReturn,
+}
+
+impl Shared {
+    /// Lets the state that serves follow what its endpoints are now.
+    pub(crate) fn follow(&self) {
+        self.health.still(|| {
+            let state = self.state.load();
+            state.follow(Instant::now());
+            self.direct_return.follow(&state);
+        });
+    }
+
+    /// Lets a state serve in place of the one before: endpoints that both have take its weights at the same moment.
+    pub(crate) fn replace(&self, state: State) {
+        self.health.still(|| {
+            let now = Instant::now();
+            state.begin(now);
+            state.succeed(&self.state.load(), now);
+            self.state.store(Arc::new(state));
+        });
+    }
 }
 
 /// How many connections the process has.

@@ -154,7 +154,7 @@ fn counters_go_on_where_they_were() {
         bytes: 400,
     };
     let counts = BTreeMap::from([(name.to_owned(), count)]);
-    let whole = Place::of(&config()).whole(&next, &counts);
+    let whole = Place::of(&config()).whole(&next, &counts, []);
     let line = format!("add counter inet tidegate {name} {{ packets 5 bytes 400; }}");
     assert!(whole.contains(&line), "{whole}");
 }
