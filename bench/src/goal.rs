@@ -52,7 +52,7 @@ pub(crate) const GOALS: &[Goal] = &[
     goal("dns", "geo by ECS", Of::Peer("gdnsd"), 1.0),
     goal("dns", "signed", Of::Peer("nsd"), 1.0),
     goal("dns", "all cores", Of::Peer("gdnsd"), 1.0),
-    goal("l4", "16 MB", Of::Peer("haproxy"), 1.0),
+    goal("l4", "16 MB", Of::Peer("haproxy-splice"), 1.0),
     goal("l4", "connection a request", Of::Peer("haproxy"), 1.0),
     goal("l4", "80 B", Of::Peer("haproxy"), 1.0),
     goal("l4", "connection by Host", Of::Peer("haproxy"), 1.0),

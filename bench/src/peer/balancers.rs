@@ -13,7 +13,18 @@ pub(crate) const PEERS: &[Peer] = &[
         version: &["--version"],
         ..balancer(OURS, "cargo build --release", tidegate)
     },
-    balancer("haproxy", "apt-get install haproxy", haproxy),
+    balancer("haproxy", "apt-get install haproxy", |setup, place| {
+        haproxy(setup, place, "splice-auto")
+    }),
+    // The same where it does not ask itself whether splice(2) is worth while: it often finds too late that it is.
+    Peer {
+        program: Program::Installed("haproxy"),
+        ..balancer(
+            "haproxy-splice",
+            "apt-get install haproxy",
+            |setup, place| haproxy(setup, place, "splice-request\n option splice-response"),
+        )
+    },
     balancer(
         "nginx",
         "apt-get install nginx-light libnginx-mod-stream",
@@ -64,8 +75,8 @@ fn tidegate(setup: &Setup, place: &Place<'_>) -> Option<Plan> {
     })
 }
 
-/// With splice(2) where HAProxy finds it worth while.
-fn haproxy(setup: &Setup, place: &Place<'_>) -> Option<Plan> {
+/// With the option that says when bytes are moved by splice(2).
+fn haproxy(setup: &Setup, place: &Place<'_>, splice: &str) -> Option<Plan> {
     let Place {
         address,
         admin,
@@ -85,7 +96,7 @@ fn haproxy(setup: &Setup, place: &Place<'_>) -> Option<Plan> {
     };
     let text = format!(
         "global\n nbthread {workers}\n maxconn 15000\n no strict-limits\n\
-         defaults\n mode tcp\n option splice-auto\n timeout connect 1s\n timeout client 600s\n \
+         defaults\n mode tcp\n option {splice}\n timeout connect 1s\n timeout client 600s\n \
          timeout server 600s\n\
          frontend admin\n mode http\n bind {admin}\n http-request use-service prometheus-exporter\n\
          frontend front\n bind {address}\n {choice}\n\
