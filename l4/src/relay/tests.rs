@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::thread;
 
 use rand::{Rng, SeedableRng, rngs::StdRng};
+use rustix::net::{SendFlags, send};
 use tokio::net::TcpListener;
 
 use super::*;
@@ -122,6 +123,45 @@ fn every_byte_arrives_both_ways_at_once() {
 }
 
 const CHUNK_AND_MORE: usize = 64 * 1024 + 1;
+
+#[test]
+fn bytes_after_an_urgent_octet_arrive_at_once_and_before_the_end() {
+    const BEFORE: usize = 30_000_000;
+    let Pair {
+        mut client,
+        mut endpoint,
+        relay,
+    } = pair(PATIENT, b"");
+    let said = thread::spawn(move || {
+        client.write_all(&vec![1; BEFORE]).unwrap();
+        assert_eq!(send(&client, b"!", SendFlags::OOB).unwrap(), 1);
+        client.write_all(&[2; 1000]).unwrap();
+        client
+    });
+    // So slow at first that the kernel moves the bytes.
+    thread::sleep(Duration::from_millis(300));
+    let patience = Some(Duration::from_secs(5));
+    endpoint.set_read_timeout(patience).unwrap();
+    let mut heard = vec![0; BEFORE + 1000];
+    endpoint.read_exact(&mut heard).unwrap();
+    assert!(heard[..BEFORE].iter().all(|octet| *octet == 1));
+    assert!(heard[BEFORE..].iter().all(|octet| *octet == 2));
+
+    let mut client = said.join().unwrap();
+    let said = thread::spawn(move || {
+        client.write_all(&vec![1; BEFORE]).unwrap();
+        assert_eq!(send(&client, b"!", SendFlags::OOB).unwrap(), 1);
+        client.write_all(&[2; 1000]).unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        client
+    });
+    thread::sleep(Duration::from_millis(300));
+    heard.clear();
+    endpoint.read_to_end(&mut heard).unwrap();
+    assert_eq!(heard.len(), BEFORE + 1000);
+    drop((endpoint, said.join().unwrap()));
+    assert_eq!(relay.join().unwrap().0, End::Done);
+}
 
 #[test]
 fn what_was_read_before_goes_first() {
