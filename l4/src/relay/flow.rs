@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::task::coop::has_budget_remaining;
 
@@ -73,6 +74,11 @@ impl<'a> Flow<'a> {
     /// Whether the end has come and was passed on.
     pub(super) fn ended(&self) -> bool {
         self.stage == Stage::Ended
+    }
+
+    /// Where the bytes go.
+    pub(super) fn to(&self) -> &TcpStream {
+        self.to.as_ref()
     }
 
     /// Whether it has bytes that nobody has got.

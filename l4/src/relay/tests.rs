@@ -323,16 +323,7 @@ fn what_is_drained_is_closed_and_what_is_cut_off_is_reset() {
     let member = || vec![Arc::new(Draining::default()).join(), draining.join()];
     let quiet = drained(PATIENT, b"", member());
     let mut cut = drained(PATIENT, b"", member());
-    // Until nobody takes any more of it.
-    cut.client.set_nonblocking(true).unwrap();
-    let mut idle = 0;
-    while idle < 20 {
-        idle += 1;
-        while cut.client.write(&[7; 65_536]).is_ok_and(|count| count > 0) {
-            idle = 0;
-        }
-        thread::sleep(Duration::from_millis(10));
-    }
+    fill(&mut cut.client);
     let begun = std::time::Instant::now();
     draining.set(Some(Duration::from_millis(500)), begun);
     assert_eq!((&quiet.client).read(&mut [0; 9]).unwrap(), 0);
@@ -341,5 +332,60 @@ fn what_is_drained_is_closed_and_what_is_cut_off_is_reset() {
     assert_eq!(cut.relay.join().unwrap().0, End::Drained);
     assert!(begun.elapsed() < Duration::from_secs(5));
     let broken = cut.endpoint.read_to_end(&mut Vec::new()).unwrap_err();
+    assert_eq!(broken.kind(), std::io::ErrorKind::ConnectionReset);
+}
+
+/// Sends until nobody takes any more of it.
+fn fill(stream: &mut StdStream) {
+    stream.set_nonblocking(true).unwrap();
+    let mut idle = 0;
+    while idle < 20 {
+        idle += 1;
+        while stream.write(&[7; 65_536]).is_ok_and(|count| count > 0) {
+            idle = 0;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn what_is_given_up_while_it_holds_bytes_is_reset() {
+    let endpoints = StdListener::bind("127.0.0.1:0").unwrap();
+    let to = endpoints.local_addr().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let (mut quiet, mut cut) = runtime.block_on(async {
+        let clients = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = clients.local_addr().unwrap();
+        let mut sides = Vec::new();
+        for is_full in [false, true] {
+            let client = StdStream::connect(at).unwrap();
+            let (mut stream, _) = clients.accept().await.unwrap();
+            let mut endpoint = TcpStream::connect(to).await.unwrap();
+            sides.push(endpoints.accept().unwrap().0);
+            let filling = is_full.then(|| {
+                let mut client = client.try_clone().unwrap();
+                thread::spawn(move || fill(&mut client))
+            });
+            let moved = Moved::default();
+            let relaying = relay(
+                &mut stream,
+                &mut endpoint,
+                Vec::new(),
+                &PATIENT,
+                &moved,
+                &mut [],
+            );
+            let within = Duration::from_secs(if is_full { 3 } else { 0 });
+            // The thread ends with all that is on it, as at the end of a stop.
+            assert!(tokio::time::timeout(within, relaying).await.is_err());
+            filling.map(thread::JoinHandle::join);
+        }
+        (sides.remove(0), sides.remove(0))
+    });
+    assert_eq!(quiet.read(&mut [0; 9]).unwrap(), 0);
+    let broken = cut.read_to_end(&mut Vec::new()).unwrap_err();
     assert_eq!(broken.kind(), std::io::ErrorKind::ConnectionReset);
 }
