@@ -16,7 +16,8 @@ use super::{End, Limits, Moved, broken, reset};
 use crate::draining::Member;
 
 /// As [`super::relay`] for a client over TLS. `early` goes to the endpoint first. The end of one side is passed on, to
-/// the client as `close_notify` (RFC 8446, 6.1); a client that ends without it has broken the connection, unless the endpoint has ended before.
+/// the client as `close_notify` (RFC 8446, 6.1); a client that ends without it has broken the connection, unless the
+/// endpoint has ended before.
 pub async fn relay_sealed<S>(
     client: &mut TlsStream<S>,
     endpoint: &mut TcpStream,
@@ -68,6 +69,8 @@ type Outcome = Poll<Result<(), Break>>;
 impl<S: AsyncRead + AsyncWrite + AsRef<TcpStream> + Unpin> Both<'_, S> {
     fn poll(&mut self, context: &mut Context<'_>) -> (Outcome, Outcome) {
         let (client, endpoint) = (&mut *self.client, &mut *self.endpoint);
+        // Who has got our `close_notify` often says nothing more, and has no reason to: that cuts nothing off.
+        self.up.may_end_plainly = self.down.ended();
         (
             self.up.poll(context, client, endpoint),
             self.down.poll(context, endpoint, client),
@@ -93,6 +96,8 @@ struct Copy<'a> {
     written: usize,
     /// Whether something was taken that may not have been sent.
     unsent: bool,
+    /// Whether an end without `close_notify` is one.
+    may_end_plainly: bool,
     stage: Stage,
     moved: &'a Cell<u64>,
 }
@@ -103,6 +108,7 @@ impl<'a> Copy<'a> {
             rest: early,
             written: 0,
             unsent: false,
+            may_end_plainly: false,
             stage: Stage::Moving,
             moved,
         }
@@ -134,6 +140,7 @@ impl<'a> Copy<'a> {
                 let mut chunk = ReadBuf::new(scratch);
                 match ready!(Pin::new(&mut *from).poll_read(context, &mut chunk)) {
                     Ok(()) => {}
+                    Err(error) if self.is_end(&error) => {}
                     Err(_) => return Poll::Ready(Err(Break::From)),
                 }
                 if chunk.filled().is_empty() {
@@ -144,6 +151,10 @@ impl<'a> Copy<'a> {
             }))?;
         }
         Poll::Ready(Ok(()))
+    }
+
+    fn is_end(&self, error: &io::Error) -> bool {
+        self.may_end_plainly && error.kind() == io::ErrorKind::UnexpectedEof
     }
 
     /// Writes as much of a chunk as is taken at once, and keeps the rest.
