@@ -1,10 +1,10 @@
 //! The life of a connection, from the moment that it is accepted.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
-use chassis::net::proxy_protocol::{Tlvs, encode_v1, encode_v2};
+use chassis::net::proxy_protocol::{ProxyHeader, Tlvs, encode_v1, encode_v2};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -54,6 +54,9 @@ async fn carry(stream: &mut TcpStream, served: &mut Served) -> Ending {
         moved,
         ..
     } = served;
+    if let Err(ending) = may_enter(listener, known.client.ip()) {
+        return refuse(stream, ending);
+    }
     let _seat = match shared.open.take(shared.state.load().connections) {
         Some(seat) => seat,
         None => return refuse(stream, Ending::ProcessFull),
@@ -214,6 +217,20 @@ impl Joining<'_> {
 fn refuse(stream: &TcpStream, ending: Ending) -> Ending {
     reset(stream);
     ending
+}
+
+/// Refuses who is not let in before a place is taken that others may have. Of whom it takes a PROXY header to know who the
+/// client is, it is asked when that is read.
+fn may_enter(listener: &ListenerState, peer: IpAddr) -> Result<(), Ending> {
+    match listener.proxy_header {
+        ProxyHeader::Required if !listener.trusts(peer) => Err(Ending::ProxyHeader),
+        ProxyHeader::Required => Ok(()),
+        ProxyHeader::Optional if listener.trusts(peer) => Ok(()),
+        ProxyHeader::Off | ProxyHeader::Optional => match listener.lets_in(peer) {
+            true => Ok(()),
+            false => Err(Ending::Denied),
+        },
+    }
 }
 
 /// Reads what the connection begins with.
