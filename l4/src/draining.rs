@@ -1,6 +1,6 @@
 //! When the connections of an endpoint, or of a process that leaves, are closed: spread over a time, never all at once.
 
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
@@ -12,6 +12,8 @@ use rustc_hash::FxHashMap;
 pub struct Draining {
     /// Whether there is a time: what every connection looks at whenever it moves something.
     begun: AtomicBool,
+    /// The turn of the next member.
+    next: AtomicU64,
     inner: Mutex<Inner>,
 }
 
@@ -21,8 +23,6 @@ struct Inner {
     /// Whether that is the last word.
     settled: bool,
     members: FxHashMap<u64, Waker>,
-    /// The turn of the next member.
-    next: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -68,13 +68,9 @@ impl Draining {
 
     /// One more connection.
     pub fn join(self: &Arc<Self>) -> Member {
-        let mut inner = self.lock();
-        let turn = inner.next;
-        inner.next += 1;
-        drop(inner);
         Member {
             of: self.clone(),
-            turn,
+            turn: self.next.fetch_add(1, Relaxed),
             waker: None,
         }
     }

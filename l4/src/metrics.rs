@@ -53,6 +53,12 @@ impl ListenerCounts {
         self.0.add(UP, up);
         self.0.add(DOWN, down);
     }
+
+    /// How many connections have ended so.
+    #[cfg(test)]
+    pub(crate) fn count(&self, ending: Ending) -> u64 {
+        self.0.sum(ending as usize)
+    }
 }
 
 /// Tells Prometheus.

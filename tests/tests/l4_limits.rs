@@ -88,25 +88,39 @@ async fn new_connections_come_no_faster_than_they_may() {
     balancer.sees("in", "too_fast", 10.0 - taken as f64).await;
 }
 
+/// Whether a client from this address reaches the endpoint.
+async fn reaches(to: SocketAddr, from: &str) -> bool {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(format!("{from}:0").parse().unwrap()).unwrap();
+    match socket.connect(to).await {
+        Ok(mut stream) => stream.read_u8().await.is_ok(),
+        Err(_) => false,
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn networks_are_let_in_or_not() {
     let up = Recorder::start("up").await;
     let keys = "allow = [\"127.0.0.0/8\"]\ndeny = [\"127.0.0.2\"]";
     let balancer = before(&up, keys).await;
     let to = balancer.listener("in");
-    let from = async |address: &str| {
-        let socket = TcpSocket::new_v4().unwrap();
-        socket
-            .bind(format!("{address}:0").parse().unwrap())
-            .unwrap();
-        match socket.connect(to).await {
-            Ok(mut stream) => stream.read_u8().await.is_ok(),
-            Err(_) => false,
-        }
-    };
-    assert!(from("127.0.0.1").await && from("127.0.0.3").await);
-    assert!(!from("127.0.0.2").await);
+    assert!(reaches(to, "127.0.0.1").await && reaches(to, "127.0.0.3").await);
+    assert!(!reaches(to, "127.0.0.2").await);
     balancer.sees("in", "denied", 1.0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_not_let_in_takes_no_place_of_others() {
+    let up = Recorder::start("up").await;
+    let keys = "deny = [\"127.0.0.2\"]\nproxy_protocol = \"optional\"\ntrusted = [\"127.0.0.9\"]\n\
+                limits = { accept_rate = { per_second = 1, burst = 2 } }";
+    let balancer = before(&up, keys).await;
+    let to = balancer.listener("in");
+    for _ in 0..20 {
+        assert!(!reaches(to, "127.0.0.2").await);
+    }
+    assert!(reaches(to, "127.0.0.1").await);
+    balancer.sees("in", "denied", 20.0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -232,6 +232,36 @@ async fn streams_in_tls_are_whole_and_ends_are_ends() {
         .unwrap();
     balancer.sees("in", "slow", 1.0).await;
     drop(half);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_may_leave_without_a_word_once_the_endpoint_has_ended() {
+    let site = Site::new();
+    let endpoints = TcpListener::bind("127.0.0.1:0").unwrap();
+    let up = endpoints.local_addr().unwrap();
+    let text = listener(
+        "in",
+        &("cluster = \"up\"\n".to_owned() + &site.tls("one", "")),
+    ) + &cluster("up", &[(up, 1)], "");
+    let balancer = Balancer::start(&text).await;
+    let to = balancer.listener("in");
+    let talking = move || {
+        let mut stream = connect(to, "one.test", &site.trusting).unwrap();
+        let (mut endpoint, _) = endpoints.accept().unwrap();
+        endpoint.set_read_timeout(Some(SOON)).unwrap();
+        stream.write_all(b"question").unwrap();
+        endpoint.read_exact(&mut [0; 8]).unwrap();
+        endpoint.write_all(b"answer").unwrap();
+        endpoint.shutdown(Shutdown::Write).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert_eq!(answer, "answer");
+        stream.sock.shutdown(Shutdown::Write).unwrap();
+        endpoint.read(&mut [0; 9])
+    };
+    let end = tokio::task::spawn_blocking(talking).await.unwrap();
+    assert_eq!(end.expect("an end, and no reset"), 0);
+    balancer.sees("in", "done", 1.0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

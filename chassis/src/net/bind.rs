@@ -38,8 +38,8 @@ pub enum Listener {
 /// `held` are ports that this process listens on already, be it with other options or on other
 /// addresses. On any other port nobody else may listen.
 ///
-/// A socket that joins inherited ones takes connections only from [`Bound::open`] on: until then
-/// the predecessor may have to serve on.
+/// A socket beside inherited ones, or beside others of this process on the same port, takes connections
+/// only from [`Bound::open`] on: until then those have to serve on, and it may come to nothing.
 ///
 /// # Errors
 /// When it cannot be bound, above all because somebody else listens there.
@@ -152,7 +152,7 @@ fn bind_tcp(
             Err(_) => break,
         }
     }
-    if fresh {
+    if fresh && !shared {
         for socket in &sockets {
             socket.listen(options.backlog.into())?;
         }
@@ -294,6 +294,31 @@ mod tests {
             .map(|_| TcpStream::connect(address).unwrap())
             .collect();
         accepts_all(&new, 3, clients.len());
+    }
+
+    #[test]
+    fn beside_sockets_of_this_process_others_listen_only_once_they_are_opened() {
+        let old = anew("127.0.0.1:0", 1).unwrap();
+        let address = &old.address().clone();
+        let held = BTreeSet::from([address.tcp().unwrap().port()]);
+        let options = ListenOptions::default();
+        let mut nothing = Inherited::default();
+        let new = bind("http", address, &options, 2, &held, &mut nothing).unwrap();
+        let connect = |count| -> Vec<_> {
+            let to = address.tcp().unwrap();
+            (0..count)
+                .map(|_| TcpStream::connect(to).unwrap())
+                .collect()
+        };
+        let clients = connect(32);
+        // As when a reload fails.
+        drop(new);
+        accepts_all(&old, 1, clients.len());
+        let new = bind("http", address, &options, 2, &held, &mut nothing).unwrap();
+        new.open(&options).unwrap();
+        drop(old);
+        let clients = connect(32);
+        accepts_all(&new, 2, clients.len());
     }
 
     #[test]

@@ -7,6 +7,8 @@ use ipnet::IpNet;
 use crate::config::{Diagnostic, Located};
 
 /// Addresses in networks. Looking one up costs the logarithm of their number.
+///
+/// A network of IPv6 holds no address of IPv4: those in `::/0` are all of IPv6.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Networks {
     /// First and last addresses, in order and apart; those of IPv4 as IPv6 has them (`::ffff:`).
@@ -45,8 +47,7 @@ impl Networks {
 
 impl FromIterator<IpNet> for Networks {
     fn from_iter<I: IntoIterator<Item = IpNet>>(networks: I) -> Self {
-        let range = |network: IpNet| (number(network.network()), number(network.broadcast()));
-        let mut ranges: Vec<_> = networks.into_iter().map(range).collect();
+        let mut ranges: Vec<_> = networks.into_iter().flat_map(ranges).collect();
         ranges.sort_unstable();
         ranges.dedup_by(|(first, last), (_, before)| {
             let joined = *first <= before.saturating_add(1);
@@ -60,6 +61,26 @@ impl FromIterator<IpNet> for Networks {
         }
     }
 }
+
+/// First and last addresses; of a network of IPv6 in which those of IPv4 would lie, what is before and after them.
+fn ranges(network: IpNet) -> impl Iterator<Item = (u128, u128)> {
+    let (first, last) = (number(network.network()), number(network.broadcast()));
+    let (start, end) = IPV4;
+    // With these bounds it is IPv4, be it written as IPv6.
+    let is_around = first <= start && end <= last && (first, last) != IPV4;
+    let parts = match is_around {
+        true => [Some((first, start - 1)), Some((end + 1, last))],
+        false => [Some((first, last)), None],
+    };
+    // What begins or ends with them has nothing there.
+    parts
+        .into_iter()
+        .flatten()
+        .filter(|(first, last)| first <= last)
+}
+
+/// The addresses of IPv4 as IPv6 has them, `::ffff:0:0/96` (RFC 4291, 2.5.5.2).
+const IPV4: (u128, u128) = (0xFFFF << 32, (0xFFFF << 32) | u32::MAX as u128);
 
 fn number(address: IpAddr) -> u128 {
     match address {
@@ -98,13 +119,40 @@ mod tests {
         }
     }
 
+    #[test]
+    fn networks_of_ipv6_hold_no_address_of_ipv4() {
+        for (network, v4, v6) in [
+            ("::/0", false, true),
+            ("::/64", false, false),
+            ("::fffe:0:0/95", false, false),
+            ("2000::/3", false, true),
+            ("0.0.0.0/0", true, false),
+            // Who writes it so means IPv4.
+            ("::ffff:0:0/96", true, false),
+            ("::ffff:192.0.2.0/120", true, false),
+        ] {
+            let networks = Networks::from_iter([network.parse().unwrap()]);
+            for (address, expected) in [
+                ("192.0.2.7", v4),
+                ("::ffff:192.0.2.7", v4),
+                ("2001:db8::1", v6),
+            ] {
+                let address: IpAddr = address.parse().unwrap();
+                assert_eq!(networks.contains(address), expected, "{network} {address}");
+            }
+        }
+        let all = ["::/0", "0.0.0.0/0"].map(|network| network.parse().unwrap());
+        let all = Networks::from_iter(all);
+        assert_eq!(*all.ranges, [(0, u128::MAX)]);
+    }
+
     fn network() -> impl Strategy<Value = IpNet> {
         // Few bits that differ, so that networks meet and hold each other.
         let v4 = (0u32..64, 20u8..=32).prop_map(|(bits, prefix)| {
             let address = Ipv4Addr::from_bits(bits << 6);
             IpNet::new(address.into(), prefix).unwrap()
         });
-        let v6 = (0u128..64, 110u8..=128).prop_map(|(bits, prefix)| {
+        let v6 = (0u128..64, prop_oneof![0u8..=128, 110u8..=128]).prop_map(|(bits, prefix)| {
             let address = Ipv6Addr::from_bits(bits << 6);
             IpNet::new(address.into(), prefix).unwrap()
         });

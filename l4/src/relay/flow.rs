@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::task::coop::has_budget_remaining;
 
@@ -73,6 +74,11 @@ impl<'a> Flow<'a> {
     /// Whether the end has come and was passed on.
     pub(super) fn ended(&self) -> bool {
         self.stage == Stage::Ended
+    }
+
+    /// Where the bytes go.
+    pub(super) fn to(&self) -> &TcpStream {
+        self.to.as_ref()
     }
 
     /// Whether it has bytes that nobody has got.
@@ -169,35 +175,28 @@ impl<'a> Flow<'a> {
         })
     }
 
-    /// Fills the pipe; gives it back when nothing is there.
+    /// Fills the pipe; gives it back when nothing is there that the kernel can move.
     fn fill(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Break>> {
         let from = self.from.as_ref();
         let Some(pipe) = &mut self.pipe else {
             return Poll::Ready(Ok(()));
         };
-        if from
-            .poll_read_ready(context)
-            .map_err(|_| Break::From)?
-            .is_pending()
-        {
+        let ready = from.poll_read_ready(context).map_err(|_| Break::From)?;
+        let filled = match ready {
+            Poll::Ready(()) => pipe.fill(from),
             // Who waits may wait for long, and a pipe is much memory. After a turn of others it goes on.
-            if has_budget_remaining()
-                && let Some(pipe) = self.pipe.take()
-            {
-                pipe.give_back();
-            }
-            return Poll::Pending;
-        }
-        match from.try_io(Interest::READABLE, || pipe.fill(from)) {
-            Ok(0) => {
-                self.stage = Stage::Ending;
-                if let Some(pipe) = self.pipe.take() {
-                    pipe.give_back();
-                }
-            }
-            Ok(_) => {}
+            Poll::Pending if has_budget_remaining() => Ok(0),
+            Poll::Pending => return Poll::Pending,
+        };
+        match filled {
+            Ok(1..) => return Poll::Ready(Ok(())),
+            // Before an urgent octet that is how the kernel answers too, and then there is more: reading tells.
+            Ok(0) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(_) => return Poll::Ready(Err(Break::From)),
+        }
+        if let Some(pipe) = self.pipe.take() {
+            pipe.give_back();
         }
         Poll::Ready(Ok(()))
     }

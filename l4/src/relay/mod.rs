@@ -60,7 +60,7 @@ pub struct Moved {
 /// Moves bytes both ways until both sides have ended, one has broken, or a limit is reached. `early` was read from the
 /// client before and goes first. An end of one side is passed on, and the other may go on; the end of the second is passed
 /// on when the caller drops the connections. `drains` say when they are to be closed because the endpoint or this process
-/// leaves.
+/// leaves. Dropped before the end, it is as if that had come then.
 pub async fn relay(
     client: &mut TcpStream,
     endpoint: &mut TcpStream,
@@ -69,45 +69,61 @@ pub async fn relay(
     moved: &Moved,
     drains: &mut [Member],
 ) -> End {
-    let (end, up_holds, down_holds) = {
-        let (from_client, to_client) = client.split();
-        let (from_endpoint, to_endpoint) = endpoint.split();
-        let mut up = Flow::new(from_client, to_endpoint, early, &moved.up);
-        let mut down = Flow::new(from_endpoint, to_client, Vec::new(), &moved.down);
-        let timer = pin!(timer());
-        let mut pace = Pace::new(limits, drains, timer);
-        let end = poll_fn(|context| {
-            match (
-                up.poll(context, down.ended()),
-                down.poll(context, up.ended()),
-            ) {
-                (Poll::Ready(Err(broke)), _) => return Poll::Ready(broken(broke, true)),
-                (_, Poll::Ready(Err(broke))) => return Poll::Ready(broken(broke, false)),
-                (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(End::Done),
-                (Poll::Pending, _) | (_, Poll::Pending) => {}
-            }
-            let state = State {
-                moved: moved.up.get() + moved.down.get(),
-                ended: u8::from(up.ended()) + u8::from(down.ended()),
-            };
-            pace.poll(context, state)
-        })
-        .await;
-        (end, up.holds(), down.holds())
+    let (from_client, to_client) = client.split();
+    let (from_endpoint, to_endpoint) = endpoint.split();
+    let mut both = Both {
+        up: Flow::new(from_client, to_endpoint, early, &moved.up),
+        down: Flow::new(from_endpoint, to_client, Vec::new(), &moved.down),
+        end: End::Drained,
     };
-    if end == End::ClientBroke || (end.is_early() && up_holds) {
-        reset(endpoint);
+    let Both { up, down, .. } = &mut both;
+    let timer = pin!(timer());
+    let mut pace = Pace::new(limits, drains, timer);
+    both.end = poll_fn(|context| {
+        match (
+            up.poll(context, down.ended()),
+            down.poll(context, up.ended()),
+        ) {
+            (Poll::Ready(Err(broke)), _) => return Poll::Ready(broken(broke, true)),
+            (_, Poll::Ready(Err(broke))) => return Poll::Ready(broken(broke, false)),
+            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(End::Done),
+            (Poll::Pending, _) | (_, Poll::Pending) => {}
+        }
+        let state = State {
+            moved: moved.up.get() + moved.down.get(),
+            ended: u8::from(up.ended()) + u8::from(down.ended()),
+        };
+        pace.poll(context, state)
+    })
+    .await;
+    both.end
+}
+
+/// Both directions; when this is dropped, who did not get all of it is told so.
+struct Both<'a> {
+    up: Flow<'a>,
+    down: Flow<'a>,
+    /// As when this process leaves, until it is known: a relay that does not run to its end is dropped with its thread.
+    end: End,
+}
+
+impl Drop for Both<'_> {
+    fn drop(&mut self) {
+        if self.end.cuts_off(End::ClientBroke, self.up.holds()) {
+            reset(self.up.to());
+        }
+        if self.end.cuts_off(End::EndpointBroke, self.down.holds()) {
+            reset(self.down.to());
+        }
     }
-    if end == End::EndpointBroke || (end.is_early() && down_holds) {
-        reset(client);
-    }
-    end
 }
 
 impl End {
-    /// Whether this side has ended it while it could have gone on.
-    fn is_early(self) -> bool {
-        matches!(self, Self::Idle | Self::Expired | Self::Drained)
+    /// Whether one who gets bytes does not get all: this side has ended it while it could have gone on and `holds` some
+    /// of them, or the other side `broke`.
+    fn cuts_off(self, broke: Self, holds: bool) -> bool {
+        let early = matches!(self, Self::Idle | Self::Expired | Self::Drained);
+        self == broke || (early && holds)
     }
 }
 

@@ -50,7 +50,7 @@ impl Pipe {
         self.held
     }
 
-    /// Takes what has arrived at a socket, while it is empty itself; 0 at the end.
+    /// Takes what has arrived at a socket, while it is empty itself; nothing at the end, and where an urgent octet is next.
     pub(super) fn fill(&mut self, from: impl AsFd) -> io::Result<usize> {
         let count = splice(from, None, &self.into, None, SIZE, FLAGS)?;
         self.held += count;

@@ -16,7 +16,8 @@ use super::{End, Limits, Moved, broken, reset};
 use crate::draining::Member;
 
 /// As [`super::relay`] for a client over TLS. `early` goes to the endpoint first. The end of one side is passed on, to
-/// the client as `close_notify` (RFC 8446, 6.1); a client that ends without it has broken the connection.
+/// the client as `close_notify` (RFC 8446, 6.1); a client that ends without it has broken the connection, unless the
+/// endpoint has ended before.
 pub async fn relay_sealed<S>(
     client: &mut TlsStream<S>,
     endpoint: &mut TcpStream,
@@ -28,16 +29,17 @@ pub async fn relay_sealed<S>(
 where
     S: AsyncRead + AsyncWrite + AsRef<TcpStream> + Unpin,
 {
-    let mut up = Copy::new(early, &moved.up);
-    let mut down = Copy::new(Vec::new(), &moved.down);
+    let mut both = Both {
+        client,
+        endpoint,
+        up: Copy::new(early, &moved.up),
+        down: Copy::new(Vec::new(), &moved.down),
+        end: End::Drained,
+    };
     let timer = pin!(timer());
     let mut pace = Pace::new(limits, drains, timer);
-    let end = poll_fn(|context| {
-        let outcomes = (
-            up.poll(context, client, endpoint),
-            down.poll(context, endpoint, client),
-        );
-        match outcomes {
+    both.end = poll_fn(|context| {
+        match both.poll(context) {
             (Poll::Ready(Err(broke)), _) => return Poll::Ready(broken(broke, true)),
             (_, Poll::Ready(Err(broke))) => return Poll::Ready(broken(broke, false)),
             (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(End::Done),
@@ -45,18 +47,46 @@ where
         }
         let state = State {
             moved: moved.up.get() + moved.down.get(),
-            ended: u8::from(up.ended()) + u8::from(down.ended()),
+            ended: u8::from(both.up.ended()) + u8::from(both.down.ended()),
         };
         pace.poll(context, state)
     })
     .await;
-    if end == End::ClientBroke || (end.is_early() && up.holds()) {
-        reset(endpoint);
+    both.end
+}
+
+/// As [`super::Both`].
+struct Both<'a, S: AsRef<TcpStream>> {
+    client: &'a mut TlsStream<S>,
+    endpoint: &'a mut TcpStream,
+    up: Copy<'a>,
+    down: Copy<'a>,
+    end: End,
+}
+
+type Outcome = Poll<Result<(), Break>>;
+
+impl<S: AsyncRead + AsyncWrite + AsRef<TcpStream> + Unpin> Both<'_, S> {
+    fn poll(&mut self, context: &mut Context<'_>) -> (Outcome, Outcome) {
+        let (client, endpoint) = (&mut *self.client, &mut *self.endpoint);
+        // Who has got our `close_notify` often says nothing more, and has no reason to: that cuts nothing off.
+        self.up.may_end_plainly = self.down.ended();
+        (
+            self.up.poll(context, client, endpoint),
+            self.down.poll(context, endpoint, client),
+        )
     }
-    if end == End::EndpointBroke || (end.is_early() && down.holds()) {
-        reset(client.get_ref().0.as_ref());
+}
+
+impl<S: AsRef<TcpStream>> Drop for Both<'_, S> {
+    fn drop(&mut self) {
+        if self.end.cuts_off(End::ClientBroke, self.up.holds()) {
+            reset(self.endpoint);
+        }
+        if self.end.cuts_off(End::EndpointBroke, self.down.holds()) {
+            reset(self.client.get_ref().0.as_ref());
+        }
     }
-    end
 }
 
 /// One direction.
@@ -66,6 +96,8 @@ struct Copy<'a> {
     written: usize,
     /// Whether something was taken that may not have been sent.
     unsent: bool,
+    /// Whether an end without `close_notify` is one.
+    may_end_plainly: bool,
     stage: Stage,
     moved: &'a Cell<u64>,
 }
@@ -76,6 +108,7 @@ impl<'a> Copy<'a> {
             rest: early,
             written: 0,
             unsent: false,
+            may_end_plainly: false,
             stage: Stage::Moving,
             moved,
         }
@@ -95,7 +128,7 @@ impl<'a> Copy<'a> {
         context: &mut Context<'_>,
         from: &mut (impl AsyncRead + Unpin),
         to: &mut (impl AsyncWrite + Unpin),
-    ) -> Poll<Result<(), Break>> {
+    ) -> Outcome {
         while !self.ended() {
             ready!(self.deliver(context, to)).map_err(|_| Break::To)?;
             if self.stage == Stage::Ending {
@@ -105,8 +138,11 @@ impl<'a> Copy<'a> {
             }
             ready!(SCRATCH.with_borrow_mut(|scratch| {
                 let mut chunk = ReadBuf::new(scratch);
-                ready!(Pin::new(&mut *from).poll_read(context, &mut chunk))
-                    .map_err(|_| Break::From)?;
+                match ready!(Pin::new(&mut *from).poll_read(context, &mut chunk)) {
+                    Ok(()) => {}
+                    Err(error) if self.is_end(&error) => {}
+                    Err(_) => return Poll::Ready(Err(Break::From)),
+                }
                 if chunk.filled().is_empty() {
                     self.stage = Stage::Ending;
                 }
@@ -115,6 +151,10 @@ impl<'a> Copy<'a> {
             }))?;
         }
         Poll::Ready(Ok(()))
+    }
+
+    fn is_end(&self, error: &io::Error) -> bool {
+        self.may_end_plainly && error.kind() == io::ErrorKind::UnexpectedEof
     }
 
     /// Writes as much of a chunk as is taken at once, and keeps the rest.

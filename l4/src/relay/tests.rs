@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::thread;
 
 use rand::{Rng, SeedableRng, rngs::StdRng};
+use rustix::net::{SendFlags, send};
 use tokio::net::TcpListener;
 
 use super::*;
@@ -122,6 +123,45 @@ fn every_byte_arrives_both_ways_at_once() {
 }
 
 const CHUNK_AND_MORE: usize = 64 * 1024 + 1;
+
+#[test]
+fn bytes_after_an_urgent_octet_arrive_at_once_and_before_the_end() {
+    const BEFORE: usize = 30_000_000;
+    let Pair {
+        mut client,
+        mut endpoint,
+        relay,
+    } = pair(PATIENT, b"");
+    let said = thread::spawn(move || {
+        client.write_all(&vec![1; BEFORE]).unwrap();
+        assert_eq!(send(&client, b"!", SendFlags::OOB).unwrap(), 1);
+        client.write_all(&[2; 1000]).unwrap();
+        client
+    });
+    // So slow at first that the kernel moves the bytes.
+    thread::sleep(Duration::from_millis(300));
+    let patience = Some(Duration::from_secs(5));
+    endpoint.set_read_timeout(patience).unwrap();
+    let mut heard = vec![0; BEFORE + 1000];
+    endpoint.read_exact(&mut heard).unwrap();
+    assert!(heard[..BEFORE].iter().all(|octet| *octet == 1));
+    assert!(heard[BEFORE..].iter().all(|octet| *octet == 2));
+
+    let mut client = said.join().unwrap();
+    let said = thread::spawn(move || {
+        client.write_all(&vec![1; BEFORE]).unwrap();
+        assert_eq!(send(&client, b"!", SendFlags::OOB).unwrap(), 1);
+        client.write_all(&[2; 1000]).unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        client
+    });
+    thread::sleep(Duration::from_millis(300));
+    heard.clear();
+    endpoint.read_to_end(&mut heard).unwrap();
+    assert_eq!(heard.len(), BEFORE + 1000);
+    drop((endpoint, said.join().unwrap()));
+    assert_eq!(relay.join().unwrap().0, End::Done);
+}
 
 #[test]
 fn what_was_read_before_goes_first() {
@@ -283,16 +323,7 @@ fn what_is_drained_is_closed_and_what_is_cut_off_is_reset() {
     let member = || vec![Arc::new(Draining::default()).join(), draining.join()];
     let quiet = drained(PATIENT, b"", member());
     let mut cut = drained(PATIENT, b"", member());
-    // Until nobody takes any more of it.
-    cut.client.set_nonblocking(true).unwrap();
-    let mut idle = 0;
-    while idle < 20 {
-        idle += 1;
-        while cut.client.write(&[7; 65_536]).is_ok_and(|count| count > 0) {
-            idle = 0;
-        }
-        thread::sleep(Duration::from_millis(10));
-    }
+    fill(&mut cut.client);
     let begun = std::time::Instant::now();
     draining.set(Some(Duration::from_millis(500)), begun);
     assert_eq!((&quiet.client).read(&mut [0; 9]).unwrap(), 0);
@@ -301,5 +332,60 @@ fn what_is_drained_is_closed_and_what_is_cut_off_is_reset() {
     assert_eq!(cut.relay.join().unwrap().0, End::Drained);
     assert!(begun.elapsed() < Duration::from_secs(5));
     let broken = cut.endpoint.read_to_end(&mut Vec::new()).unwrap_err();
+    assert_eq!(broken.kind(), std::io::ErrorKind::ConnectionReset);
+}
+
+/// Sends until nobody takes any more of it.
+fn fill(stream: &mut StdStream) {
+    stream.set_nonblocking(true).unwrap();
+    let mut idle = 0;
+    while idle < 20 {
+        idle += 1;
+        while stream.write(&[7; 65_536]).is_ok_and(|count| count > 0) {
+            idle = 0;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn what_is_given_up_while_it_holds_bytes_is_reset() {
+    let endpoints = StdListener::bind("127.0.0.1:0").unwrap();
+    let to = endpoints.local_addr().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let (mut quiet, mut cut) = runtime.block_on(async {
+        let clients = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = clients.local_addr().unwrap();
+        let mut sides = Vec::new();
+        for is_full in [false, true] {
+            let client = StdStream::connect(at).unwrap();
+            let (mut stream, _) = clients.accept().await.unwrap();
+            let mut endpoint = TcpStream::connect(to).await.unwrap();
+            sides.push(endpoints.accept().unwrap().0);
+            let filling = is_full.then(|| {
+                let mut client = client.try_clone().unwrap();
+                thread::spawn(move || fill(&mut client))
+            });
+            let moved = Moved::default();
+            let relaying = relay(
+                &mut stream,
+                &mut endpoint,
+                Vec::new(),
+                &PATIENT,
+                &moved,
+                &mut [],
+            );
+            let within = Duration::from_secs(if is_full { 3 } else { 0 });
+            // The thread ends with all that is on it, as at the end of a stop.
+            assert!(tokio::time::timeout(within, relaying).await.is_err());
+            filling.map(thread::JoinHandle::join);
+        }
+        (sides.remove(0), sides.remove(0))
+    });
+    assert_eq!(quiet.read(&mut [0; 9]).unwrap(), 0);
+    let broken = cut.read_to_end(&mut Vec::new()).unwrap_err();
     assert_eq!(broken.kind(), std::io::ErrorKind::ConnectionReset);
 }

@@ -1,21 +1,21 @@
 //! The life of a connection, from the moment that it is accepted.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use chassis::net::proxy_protocol::{Tlvs, encode_v1, encode_v2};
+use chassis::net::proxy_protocol::{ProxyHeader, Tlvs, encode_v1, encode_v2};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::connect::{Wanted, connect};
 use super::first_bytes::FirstBytes;
 use super::secured::{self, Secured, secure};
+use super::served::{Known, Served};
 use super::{Ending, Shared, beat};
 use crate::admission::Permit;
 use crate::balance::{Counted, Flow, Lease};
 use crate::config::ProxyVersion;
-use crate::connection_log::Event;
 use crate::draining::Member;
 use crate::forward::Transport;
 use crate::relay::{End, Moved, relay, relay_sealed, reset};
@@ -30,78 +30,33 @@ pub(super) struct Connection {
     pub(super) shared: Arc<Shared>,
 }
 
-/// Where a connection comes from and goes to, as far as it is known.
-#[derive(Debug)]
-struct Known {
-    client: SocketAddr,
-    /// What the client has connected to; the listener's address until it is known better.
-    service: SocketAddr,
-    name: Option<ServerName>,
-    cluster: Option<Arc<ClusterState>>,
-    endpoint: Option<SocketAddr>,
-    /// Until an endpoint had it.
-    setup: Option<Duration>,
-}
-
 impl Connection {
     /// Serves it to its end.
     pub(super) async fn serve(self) {
-        let begun = Instant::now();
-        let moved = Moved::default();
-        beat::keep();
-        self.listener.counts.accepted();
-        self.shared.pressure.begin();
-        let mut known = Known {
-            client: self.peer,
-            service: self.listener.address,
-            name: None,
-            cluster: None,
-            endpoint: None,
-            setup: None,
-        };
         let Self {
             mut stream,
+            peer,
             listener,
             shared,
-            ..
         } = self;
-        let ending = carry(&mut stream, &listener, &shared, &mut known, begun, &moved).await;
-        let (up, down) = (moved.up.get(), moved.down.get());
-        listener.counts.ended(ending, up, down);
-        let duration = begun.elapsed();
-        if let Some(setup) = known.setup {
-            listener.counts.set_up(setup);
-        }
-        shared
-            .pressure
-            .end(known.setup.unwrap_or(duration), ending.failed());
-        if let Some(log) = &shared.state.load().connection_log {
-            let event = Event {
-                listener: &listener.name,
-                client: known.client,
-                service: known.service,
-                name: known.name.as_ref().map(ServerName::as_str),
-                cluster: known.cluster.as_ref().map(|cluster| &*cluster.name),
-                endpoint: known.endpoint,
-                ending,
-                up,
-                down,
-                setup: known.setup,
-                duration,
-            };
-            event.log(log);
-        }
+        beat::keep();
+        let mut served = Served::begin(peer, listener, shared);
+        served.ending = Some(carry(&mut stream, &mut served).await);
     }
 }
 
-async fn carry(
-    stream: &mut TcpStream,
-    listener: &ListenerState,
-    shared: &Shared,
-    known: &mut Known,
-    begun: Instant,
-    moved: &Moved,
-) -> Ending {
+async fn carry(stream: &mut TcpStream, served: &mut Served) -> Ending {
+    let begun = served.begun;
+    let Served {
+        listener,
+        shared,
+        known,
+        moved,
+        ..
+    } = served;
+    if let Err(ending) = may_enter(listener, known.client.ip()) {
+        return refuse(stream, ending);
+    }
     let _seat = match shared.open.take(shared.state.load().connections) {
         Some(seat) => seat,
         None => return refuse(stream, Ending::ProcessFull),
@@ -262,6 +217,20 @@ impl Joining<'_> {
 fn refuse(stream: &TcpStream, ending: Ending) -> Ending {
     reset(stream);
     ending
+}
+
+/// Refuses who is not let in before a place is taken that others may have. Of whom it takes a PROXY header to know who the
+/// client is, it is asked when that is read.
+fn may_enter(listener: &ListenerState, peer: IpAddr) -> Result<(), Ending> {
+    match listener.proxy_header {
+        ProxyHeader::Required if !listener.trusts(peer) => Err(Ending::ProxyHeader),
+        ProxyHeader::Required => Ok(()),
+        ProxyHeader::Optional if listener.trusts(peer) => Ok(()),
+        ProxyHeader::Off | ProxyHeader::Optional => match listener.lets_in(peer) {
+            true => Ok(()),
+            false => Err(Ending::Denied),
+        },
+    }
 }
 
 /// Reads what the connection begins with.

@@ -46,11 +46,13 @@ pub(crate) enum Ending {
     NoEndpoint,
     /// No endpoint took it.
     NotConnected,
+    /// A fault of this program.
+    Fault,
 }
 
 impl Ending {
     /// All of them, by their numbers.
-    pub(crate) const ALL: [Self; 20] = [
+    pub(crate) const ALL: [Self; 21] = [
         Self::Done,
         Self::Idle,
         Self::Expired,
@@ -71,6 +73,7 @@ impl Ending {
         Self::NoRoute,
         Self::NoEndpoint,
         Self::NotConnected,
+        Self::Fault,
     ];
 
     /// Its name in metrics and logs.
@@ -96,6 +99,7 @@ impl Ending {
             Self::NoRoute => "no_route",
             Self::NoEndpoint => "no_endpoint",
             Self::NotConnected => "not_connected",
+            Self::Fault => "fault",
         }
     }
 
@@ -103,7 +107,11 @@ impl Ending {
     pub(crate) fn failed(self) -> bool {
         matches!(
             self,
-            Self::ProcessFull | Self::NoEndpoint | Self::NotConnected | Self::EndpointBroke
+            Self::ProcessFull
+                | Self::NoEndpoint
+                | Self::NotConnected
+                | Self::EndpointBroke
+                | Self::Fault
         )
     }
 }

@@ -110,7 +110,9 @@ impl Listeners {
         for (listener, planned) in plan.listeners {
             let name = listener.name.clone();
             let opened = match planned {
-                Planned::Keep(at) => before[at].take().map(|kept| kept.keep(listener, shared)),
+                Planned::Keep(at) => before[at]
+                    .take()
+                    .map(|kept| Ok(kept.keep(listener, shared))),
                 Planned::Open(bound) => {
                     let sessions = plan.sessions.remove(&*name).unwrap_or_default();
                     Some(Open::start(listener, bound, workers, shared, sessions))
@@ -200,14 +202,15 @@ impl Open {
         })
     }
 
-    /// Goes on with other settings.
-    fn keep(self, listener: ListenerState, shared: &Arc<Shared>) -> io::Result<Self> {
-        if self.wanted.load().options != listener.options {
-            self.sockets.set(&listener)?;
+    /// Goes on with other settings. What the kernel refuses of them is told, and tried again at the next reload: the
+    /// listener serves all the same.
+    fn keep(self, listener: ListenerState, shared: &Arc<Shared>) -> Self {
+        if let Err(error) = self.sockets.set(&listener) {
+            tracing::error!(listener = &*listener.name, %error, "options are not in force");
         }
         self.takers.follow(&listener, shared);
         self.wanted.store(Arc::new(listener));
-        Ok(self)
+        self
     }
 
     /// Whether these sockets can be that listener's.

@@ -17,6 +17,7 @@ mod estate;
 mod first_bytes;
 mod listeners;
 mod secured;
+mod served;
 mod sockets;
 mod workers;
 
