@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 use self::flow::{Break, Flow};
 use self::pace::{Pace, State, timer};
@@ -55,6 +56,18 @@ pub struct Moved {
     pub up: Cell<u64>,
     /// From the endpoint to the client.
     pub down: Cell<u64>,
+    /// When something was, either way.
+    pub last: Cell<Option<Instant>>,
+}
+
+/// Where nothing was moved for so long, a connection is taken to rest between two exchanges.
+const LULL: Duration = Duration::from_secs(1);
+
+impl Moved {
+    /// Whether a connection that is closed now is in the middle of something.
+    fn lately(&self) -> bool {
+        self.last.get().is_some_and(|last| last.elapsed() < LULL)
+    }
 }
 
 /// Moves bytes both ways until both sides have ended, one has broken, or a limit is reached. `early` was read from the
@@ -74,11 +87,12 @@ pub async fn relay(
     let mut both = Both {
         up: Flow::new(from_client, to_endpoint, early, &moved.up),
         down: Flow::new(from_endpoint, to_client, Vec::new(), &moved.down),
+        moved,
         end: End::Drained,
     };
     let Both { up, down, .. } = &mut both;
     let timer = pin!(timer());
-    let mut pace = Pace::new(limits, drains, timer);
+    let mut pace = Pace::new(limits, drains, timer, &moved.last);
     both.end = poll_fn(|context| {
         match (
             up.poll(context, down.ended()),
@@ -103,27 +117,35 @@ pub async fn relay(
 struct Both<'a> {
     up: Flow<'a>,
     down: Flow<'a>,
+    moved: &'a Moved,
     /// As when this process leaves, until it is known: a relay that does not run to its end is dropped with its thread.
     end: End,
 }
 
 impl Drop for Both<'_> {
     fn drop(&mut self) {
-        if self.end.cuts_off(End::ClientBroke, self.up.holds()) {
+        let lately = self.moved.lately();
+        if self.end.cuts_off(End::ClientBroke, self.up.holds(), lately) {
             reset(self.up.to());
         }
-        if self.end.cuts_off(End::EndpointBroke, self.down.holds()) {
+        if self
+            .end
+            .cuts_off(End::EndpointBroke, self.down.holds(), lately)
+        {
             reset(self.down.to());
         }
     }
 }
 
 impl End {
-    /// Whether one who gets bytes does not get all: this side has ended it while it could have gone on and `holds` some
-    /// of them, or the other side `broke`.
-    fn cuts_off(self, broke: Self, holds: bool) -> bool {
-        let early = matches!(self, Self::Idle | Self::Expired | Self::Drained);
-        self == broke || (early && holds)
+    /// Whether one who gets bytes does not get all, or may think so: this side has ended it while it could have gone on
+    /// and `holds` some of them, or some were moved `lately`, or the other side `broke`.
+    fn cuts_off(self, broke: Self, holds: bool, lately: bool) -> bool {
+        match self {
+            Self::Idle => holds,
+            Self::Expired | Self::Drained => holds || lately,
+            _ => self == broke,
+        }
     }
 }
 

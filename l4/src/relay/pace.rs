@@ -1,5 +1,6 @@
 //! How long a relay goes on.
 
+use std::cell::Cell;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -22,6 +23,8 @@ pub(super) struct Pace<'a> {
     timer: Pin<&'a mut Sleep>,
     /// When something was different.
     last: Instant,
+    /// The same, for others.
+    told: &'a Cell<Option<Instant>>,
     state: State,
 }
 
@@ -44,6 +47,7 @@ impl<'a> Pace<'a> {
         limits: &'a Limits,
         drains: &'a mut [Member],
         mut timer: Pin<&'a mut Sleep>,
+        told: &'a Cell<Option<Instant>>,
     ) -> Self {
         let begun = Instant::now();
         let expires = limits.total.map(|total| begun + total);
@@ -55,6 +59,7 @@ impl<'a> Pace<'a> {
             expires,
             timer,
             last: begun,
+            told,
             state: State::default(),
         }
     }
@@ -64,6 +69,7 @@ impl<'a> Pace<'a> {
         if state != self.state {
             self.state = state;
             self.last = Instant::now();
+            self.told.set(Some(self.last));
         }
         if self.short && self.timer.as_mut().poll(context).is_pending() {
             return Poll::Pending;

@@ -34,10 +34,11 @@ where
         endpoint,
         up: Copy::new(early, &moved.up),
         down: Copy::new(Vec::new(), &moved.down),
+        moved,
         end: End::Drained,
     };
     let timer = pin!(timer());
-    let mut pace = Pace::new(limits, drains, timer);
+    let mut pace = Pace::new(limits, drains, timer, &moved.last);
     both.end = poll_fn(|context| {
         match both.poll(context) {
             (Poll::Ready(Err(broke)), _) => return Poll::Ready(broken(broke, true)),
@@ -61,6 +62,7 @@ struct Both<'a, S: AsRef<TcpStream>> {
     endpoint: &'a mut TcpStream,
     up: Copy<'a>,
     down: Copy<'a>,
+    moved: &'a Moved,
     end: End,
 }
 
@@ -80,10 +82,14 @@ impl<S: AsyncRead + AsyncWrite + AsRef<TcpStream> + Unpin> Both<'_, S> {
 
 impl<S: AsRef<TcpStream>> Drop for Both<'_, S> {
     fn drop(&mut self) {
-        if self.end.cuts_off(End::ClientBroke, self.up.holds()) {
+        let lately = self.moved.lately();
+        if self.end.cuts_off(End::ClientBroke, self.up.holds(), lately) {
             reset(self.endpoint);
         }
-        if self.end.cuts_off(End::EndpointBroke, self.down.holds()) {
+        if self
+            .end
+            .cuts_off(End::EndpointBroke, self.down.holds(), lately)
+        {
             reset(self.client.get_ref().0.as_ref());
         }
     }

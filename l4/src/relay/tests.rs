@@ -324,6 +324,9 @@ fn what_is_drained_is_closed_and_what_is_cut_off_is_reset() {
     let quiet = drained(PATIENT, b"", member());
     let mut cut = drained(PATIENT, b"", member());
     fill(&mut cut.client);
+    let mut busy = drained(PATIENT, b"", member());
+    busy.endpoint.write_all(b"the first part").unwrap();
+    busy.client.read_exact(&mut [0; 14]).unwrap();
     let begun = std::time::Instant::now();
     draining.set(Some(Duration::from_millis(500)), begun);
     assert_eq!((&quiet.client).read(&mut [0; 9]).unwrap(), 0);
@@ -331,8 +334,11 @@ fn what_is_drained_is_closed_and_what_is_cut_off_is_reset() {
     assert_eq!(quiet.relay.join().unwrap(), (End::Drained, 0, 0));
     assert_eq!(cut.relay.join().unwrap().0, End::Drained);
     assert!(begun.elapsed() < Duration::from_secs(5));
-    let broken = cut.endpoint.read_to_end(&mut Vec::new()).unwrap_err();
-    assert_eq!(broken.kind(), std::io::ErrorKind::ConnectionReset);
+    assert_eq!(busy.relay.join().unwrap(), (End::Drained, 0, 14));
+    for side in [&mut cut.endpoint, &mut busy.client, &mut busy.endpoint] {
+        let broken = side.read_to_end(&mut Vec::new()).unwrap_err();
+        assert_eq!(broken.kind(), std::io::ErrorKind::ConnectionReset);
+    }
 }
 
 /// Sends until nobody takes any more of it.
