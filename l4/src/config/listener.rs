@@ -44,7 +44,7 @@ pub struct ListenerConfig {
     /// Networks of proxies before this one, such as `"10.0.0.0/8"`, whose PROXY headers are believed.
     #[serde(default)]
     pub trusted: Vec<Located<String>>,
-    /// Networks of clients that may connect; all when there are none.
+    /// Networks of clients that may connect; all when there are none. Those of IPv6 hold no IPv4 clients.
     #[serde(default)]
     pub allow: Vec<Located<String>>,
     /// Networks of clients that may not, also when they are allowed.

@@ -46,7 +46,8 @@ pub struct HandoverConfig {
     /// Path of a Unix socket where this process waits for a successor, for its own user and root
     /// alone. `tidegate handover` connects to it.
     pub socket: Located<PathBuf>,
-    /// How long connections may go on in the predecessor, such as downloads and WebSockets. Then they are cut.
+    /// How long connections may go on in the predecessor, such as downloads and WebSockets. Then they are cut. An L4
+    /// balancer closes its own spread evenly over that time, after a first tenth.
     #[serde(default = "default_drain")]
     pub drain: Period,
 }
