@@ -41,7 +41,7 @@ pub(super) struct Sessions {
 
 /// So many endpoints are tried for a datagram.
 const TRIES: usize = 3;
-/// The most connections that one session is for: a client may have them all from one port.
+/// The most connection ids of one session: a client may have all of its connections from one port.
 const MOST_IDS: usize = 256;
 /// The most connection ids of a listener.
 const MOST_IDS_IN_ALL: usize = 1 << 18;
@@ -333,10 +333,14 @@ impl Sessions {
         let Some(session) = self.table.get_mut(at) else {
             return;
         };
-        if session.ids.len() >= MOST_IDS || session.ids.contains(&id) {
+        let ids = &self.shared.ids;
+        if let Some(known) = session.ids.iter().rposition(|known| *known == id) {
+            session.ids[known..].rotate_left(1);
             return;
         }
-        let ids = &self.shared.ids;
+        if session.ids.len() >= MOST_IDS {
+            ids.unpin(&session.ids.remove(0));
+        }
         if ids.pin(id, &session.target, by_endpoint, MOST_IDS_IN_ALL) {
             session.ids.push(id);
         }
