@@ -363,8 +363,8 @@ impl Sessions {
         }
     }
 
-    /// Ends what was quiet for too long.
-    pub(super) fn sweep(&mut self, moment: Moment<'_>) {
+    /// Ends what was quiet for too long; whether that is all.
+    pub(super) fn sweep(&mut self, moment: Moment<'_>) -> bool {
         let slow = self.openings.expire(moment.now);
         self.count(Counter::Slow, slow);
         let Plan {
@@ -372,10 +372,11 @@ impl Sessions {
         } = *moment.plan;
         for _ in 0..SWEPT {
             let Some(at) = self.table.stale(unanswered, idle, moment.now) else {
-                return;
+                return true;
             };
             self.end(at, End::Idle, moment.plan, moment.now);
         }
+        false
     }
 
     /// Ends a session; what it was.

@@ -17,6 +17,7 @@ use rustix::time::Timespec;
 
 use super::batch::{BATCH, Batch, Outgoing};
 use super::counts::Counter;
+use super::plan::Plan;
 use super::sessions::{Moment, Sessions};
 use super::table::Path;
 use super::{Shared, Stage};
@@ -63,6 +64,8 @@ struct Worker {
     /// Whether a successor knows of the sessions.
     told: bool,
     swept: Instant,
+    /// Whether there were more than are ended at a time.
+    behind: bool,
 }
 
 /// The listener's socket among those that have events; others have numbers of sessions.
@@ -115,6 +118,7 @@ impl Worker {
             closed: None,
             told: false,
             swept: Instant::now(),
+            behind: false,
         })
     }
 
@@ -125,7 +129,7 @@ impl Worker {
         loop {
             events.clear();
             let spare = rustix::buffer::spare_capacity(&mut events);
-            match epoll::wait(&*self.epoll, spare, Some(&LOOK)) {
+            match epoll::wait(&*self.epoll, spare, Some(&self.patience())) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(error) => {
                     tracing::error!(%error, "cannot wait for datagrams");
@@ -137,12 +141,7 @@ impl Worker {
                 stage: shared.stage(),
                 now: Instant::now(),
             };
-            if moment.plan.quic && !self.whole {
-                self.whole = true;
-                if let Err(error) = travel_whole(&self.socket, true) {
-                    tracing::warn!(%error, "datagrams to clients may be cut on their way");
-                }
-            }
+            self.set_for(moment.plan);
             if self.is_over(moment) {
                 return;
             }
@@ -156,9 +155,32 @@ impl Worker {
             }
             self.answer();
             self.sessions.make_room(moment);
-            if moment.now.saturating_duration_since(self.swept) >= SWEEP {
-                self.swept = moment.now;
-                self.sessions.sweep(moment);
+            self.sweep(moment);
+        }
+    }
+
+    /// How long it waits for something to happen.
+    fn patience(&self) -> Timespec {
+        match self.behind {
+            true => Timespec::default(),
+            false => LOOK,
+        }
+    }
+
+    /// Ends sessions that were quiet for too long: some of them at each turn, between datagrams, until there are none.
+    fn sweep(&mut self, moment: Moment<'_>) {
+        if self.behind || moment.now.saturating_duration_since(self.swept) >= SWEEP {
+            self.swept = moment.now;
+            self.behind = !self.sessions.sweep(moment);
+        }
+    }
+
+    /// Sets the socket for a plan.
+    fn set_for(&mut self, plan: &Plan) {
+        if plan.quic && !self.whole {
+            self.whole = true;
+            if let Err(error) = travel_whole(&self.socket, true) {
+                tracing::warn!(%error, "datagrams to clients may be cut on their way");
             }
         }
     }
