@@ -16,7 +16,7 @@ use super::ids::Id;
 use super::openings::Openings;
 use super::plan::{Denial, End, Ended, Plan};
 use super::session::{Connecting, Session, Target};
-use super::table::{Path, Table};
+use super::table::{Path, Sender, Table};
 use super::{Shared, Stage};
 use crate::balance::{Cluster, Counted, Endpoint, Flow, Lease};
 use crate::forward::Transport;
@@ -245,7 +245,7 @@ impl Sessions {
             self.refused(at, moment);
         }
         self.count(Counter::NotSent, batch.amount(rest).0);
-        self.table.touch(at, false, moment.now);
+        self.table.touch(at, Sender::Client, moment.now);
     }
 
     /// Sends one datagram to the endpoint of a session.
@@ -260,7 +260,7 @@ impl Sessions {
                     session.up += octets as u64;
                     self.count(Counter::Up, 1);
                     self.count(Counter::OctetsUp, octets as u64);
-                    self.table.touch(at, false, moment.now);
+                    self.table.touch(at, Sender::Client, moment.now);
                     return;
                 }
                 Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
@@ -348,7 +348,7 @@ impl Sessions {
 
     /// Ends a session for another; whether there was one.
     fn evict(&mut self, moment: Moment<'_>) -> bool {
-        let Some(at) = self.table.oldest_unanswered() else {
+        let Some(at) = self.table.oldest_unproved() else {
             return false;
         };
         self.count(Counter::Evicted, 1);

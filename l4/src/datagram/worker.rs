@@ -19,7 +19,7 @@ use super::batch::{BATCH, Batch, Outgoing};
 use super::counts::Counter;
 use super::plan::Plan;
 use super::sessions::{Moment, Sessions};
-use super::table::Path;
+use super::table::{Path, Sender};
 use super::{Shared, Stage};
 
 /// Starts the thread of a socket. It ends after the listener was closed: with its last session, or when the time for
@@ -307,7 +307,7 @@ impl Worker {
                 self.sessions.learn(at, self.batch.datagrams(slot));
             }
         }
-        self.sessions.table.touch(at, true, moment.now);
+        self.sessions.table.touch(at, Sender::Endpoint, moment.now);
     }
 
     /// Sends what the batch has for clients, and empties it.

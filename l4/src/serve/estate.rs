@@ -212,6 +212,7 @@ mod tests {
             name: Some("example.com".into()),
             ids: vec![vec![7; 20]; 32],
             answered: true,
+            proved: true,
             socket: Some(socket.try_clone().unwrap().into()),
         };
         let mut part = Part {

@@ -190,8 +190,13 @@ fn whoever_was_answered_keeps_its_session_when_there_are_too_many() {
     let (_, session) = silent.recv_from(&mut buffer).unwrap();
     silent.send_to(b"welcome", session).unwrap();
     assert_eq!(known.receive(PATIENCE).as_deref(), Some("welcome"));
-    for _ in 0..200 {
-        site.client().0.send(b"flood").unwrap();
+    // Its address is no invention: it has got the answer.
+    known.0.send(b"thanks").unwrap();
+    silent.recv_from(&mut buffer).unwrap();
+    // All at a time: a port that is used again has a session.
+    let flood: Vec<_> = (0..200).map(|_| site.client()).collect();
+    for client in &flood {
+        client.0.send(b"flood").unwrap();
     }
     let counted = || {
         let begun = site.sum(Counter::Sessions);
@@ -212,6 +217,28 @@ fn whoever_was_answered_keeps_its_session_when_there_are_too_many() {
     assert!(site.sum(Counter::Evicted) >= 10);
     silent.send_to(b"still here", session).unwrap();
     assert_eq!(known.receive(PATIENCE).as_deref(), Some("still here"));
+}
+
+#[test]
+fn answers_to_invented_addresses_take_no_room_from_clients() {
+    let endpoint = Answering::start("one");
+    let mut wanted = Wanted::new(cluster(Scheduler::Maglev, &[endpoint.address]));
+    wanted.most = 8;
+    let site = wanted.start("127.0.0.1:0");
+    let known = site.client();
+    let session = answered_by(&known.ask("first"));
+    assert_eq!(answered_by(&known.ask("again")), session);
+    // Whoever has invented its address asks once: the answer goes to somebody else.
+    let flood: Vec<_> = (0..50).map(|_| site.client()).collect();
+    let answered = flood.iter().filter(|client| {
+        client.0.send(b"flood").unwrap();
+        client.receive(Duration::from_millis(100)).is_some()
+    });
+    assert!(answered.count() >= 7, "there is room for so many");
+    for _ in 0..10 {
+        site.client().ask("late");
+    }
+    assert_eq!(answered_by(&known.ask("last")), session);
 }
 
 #[test]
