@@ -210,3 +210,20 @@ async fn limits_and_counters_are_those_of_the_listener() {
     // There is room again.
     ask(&fourth);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_leave_an_endpoint_that_a_reload_removes() {
+    let endpoints = [endpoint("one"), endpoint("two")];
+    let balancer = Balancer::start(&configuration(&endpoints, "")).await;
+    let clients: Vec<_> = (0..20).map(|_| balancer.client()).collect();
+    let before: Vec<_> = clients.iter().map(ask).collect();
+    assert!(before.iter().any(|answer| answer.starts_with("one")));
+    // It would go on to answer: nobody looks whether it is well any more.
+    write(balancer.folder.path(), &configuration(&endpoints[1..], ""));
+    assert_eq!(balancer.admin.reload().await.status, 200);
+    for (client, before) in clients.iter().zip(&before) {
+        let after = ask(client);
+        assert!(after.starts_with("two"), "{after}");
+        assert!(before.starts_with("one") || after == *before, "{after}");
+    }
+}

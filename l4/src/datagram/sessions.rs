@@ -284,10 +284,13 @@ impl Sessions {
         self.move_on(at, moment);
     }
 
-    /// No flow stays with an endpoint that is found to be dead.
+    /// No flow stays with an endpoint that is found to be dead, or that is there no more.
     fn leave_unwell(&mut self, at: usize, moment: Moment<'_>) {
-        let unwell = |session: &Session| !session.target.endpoint.is_well();
-        if self.table.get(at).is_some_and(unwell) {
+        let is_over = |session: &Session| {
+            let endpoint = &session.target.endpoint;
+            !endpoint.is_well() || endpoint.is_left(moment.now)
+        };
+        if self.table.get(at).is_some_and(is_over) {
             self.move_on(at, moment);
         }
     }
@@ -328,7 +331,8 @@ impl Sessions {
         }
     }
 
-    /// Has a connection id lead to the endpoint of a session.
+    /// Has a connection id lead to the endpoint of a session. When it has too many, the one goes that was not asked for
+    /// for longest: its connection has ended, most likely.
     pub(super) fn pin(&mut self, at: usize, id: Id, by_endpoint: bool) {
         let Some(session) = self.table.get_mut(at) else {
             return;

@@ -242,6 +242,27 @@ fn answers_to_invented_addresses_take_no_room_from_clients() {
 }
 
 #[test]
+fn sessions_leave_an_endpoint_that_is_removed() {
+    let (one, two) = (Answering::start("one"), Answering::start("two"));
+    let cluster = cluster(Scheduler::Maglev, &[one.address, two.address]);
+    let site = Wanted::new(cluster.clone()).start("127.0.0.1:0");
+    let clients: Vec<_> = (0..20).map(|_| site.client()).collect();
+    let ask = |client: &Client| answered_by(&client.ask("?")).0;
+    let before: HashSet<_> = clients.iter().map(ask).collect();
+    assert_eq!(before.len(), 2, "both have sessions");
+    let drain = Duration::from_secs(1);
+    let removed = Instant::now();
+    cluster.endpoints()[0].leave(removed + drain);
+    let to_one = clients.iter().map(ask).any(|name| name == "one");
+    assert!(to_one || removed.elapsed() >= drain, "there is time left");
+    std::thread::sleep(drain);
+    for client in &clients {
+        assert_eq!(ask(client), "two");
+    }
+    assert_eq!(site.shared.open(), 20);
+}
+
+#[test]
 fn a_listener_that_closes_serves_the_sessions_that_it_has() {
     let endpoint = Answering::start("one");
     let mut wanted = Wanted::new(cluster(Scheduler::Maglev, &[endpoint.address]));
