@@ -23,25 +23,33 @@ use super::table::{Path, Sender};
 use super::{Shared, Stage};
 
 /// Starts the thread of a socket. It ends after the listener was closed: with its last session, or when the time for
-/// that is over.
+/// that is over. When it cannot be started, threads of the listener that were started before stay until it is closed.
 ///
 /// # Errors
 /// When there can be no thread, or no event queue.
 pub fn start(number: usize, socket: UdpSocket, shared: Arc<Shared>) -> io::Result<JoinHandle<()>> {
     // Without it the kernel only merges nothing.
     let _ = receive_merged(&socket);
-    shared.threads.fetch_add(1, Relaxed);
+    let worker = Worker::new(number, &socket, shared.clone())?;
     let thread = std::thread::Builder::new().name(format!("datagram-{number}"));
-    thread.spawn(move || {
-        let work = || match Worker::new(number, &socket, shared.clone()) {
-            Ok(worker) => worker.run(),
-            Err(error) => tracing::error!(%error, "no datagrams are taken"),
-        };
-        // A fault of ours that a datagram finds costs the sessions of its thread, and not every later one.
-        while catch_unwind(AssertUnwindSafe(&work)).is_err() {
+    let threads = shared.clone();
+    let started = thread.spawn(move || {
+        let mut next = Some(worker);
+        while let Some(worker) = next.take() {
+            // A fault of ours that a datagram finds costs the sessions of its thread, and not every later one.
+            if catch_unwind(AssertUnwindSafe(|| worker.run())).is_ok() {
+                return;
+            }
             tracing::error!("a thread that carries datagrams has panicked, and begins anew");
+            next = Worker::new(number, &socket, shared.clone())
+                .inspect_err(|error| tracing::error!(%error, "no datagrams are taken"))
+                .ok();
         }
-    })
+        // A successor is not to wait for what it has to say.
+        shared.threads.fetch_sub(1, Relaxed);
+    })?;
+    threads.threads.fetch_add(1, Relaxed);
+    Ok(started)
 }
 
 struct Worker {
@@ -96,19 +104,11 @@ impl Worker {
         epoll::add(&*epoll, socket, data, epoll::EventFlags::IN)?;
         let data = epoll::EventData::new_u64(CHANGED);
         epoll::add(&*epoll, &shared.changed, data, epoll::EventFlags::IN)?;
-        let mut sessions = Sessions::new(shared.clone(), epoll.clone());
-        let plan = shared.plan.load_full();
-        let moment = Moment {
-            plan: &plan,
-            stage: Stage::Open,
-            now: Instant::now(),
-        };
-        sessions.adopt(number, moment);
         Ok(Self {
             number,
             socket: socket.try_clone()?,
             bound,
-            sessions,
+            sessions: Sessions::new(shared.clone(), epoll.clone()),
             shared,
             epoll,
             batch: Batch::new(),
@@ -124,6 +124,12 @@ impl Worker {
 
     fn run(mut self) {
         let shared = self.shared.clone();
+        let inherited = Moment {
+            plan: &shared.plan.load_full(),
+            stage: Stage::Open,
+            now: Instant::now(),
+        };
+        self.sessions.adopt(self.number, inherited);
         let mut plan = Cache::new(&shared.plan);
         let mut events = Vec::with_capacity(EVENTS);
         loop {

@@ -116,3 +116,20 @@ fn sessions_end_as_fast_as_they_come() {
     }
     assert_eq!((shared.open(), turns), (0, 3));
 }
+
+#[test]
+fn a_thread_that_cannot_work_is_not_waited_for() {
+    let now = Instant::now();
+    let plan = plan(([127, 0, 0, 1], 9).into(), now);
+    let shared = Arc::new(Shared::new(plan, Arc::new(Counts::default())).unwrap());
+    // It has no address.
+    let file = std::fs::File::open("/dev/null").unwrap();
+    let none = UdpSocket::from(OwnedFd::from(file));
+    assert!(start(0, none, shared.clone()).is_err());
+    shared.close(Stage::Replaced);
+    assert!(
+        shared
+            .bequeath()
+            .is_some_and(|sessions| sessions.is_empty())
+    );
+}
