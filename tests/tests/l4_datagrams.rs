@@ -227,3 +227,36 @@ async fn sessions_leave_an_endpoint_that_a_reload_removes() {
         assert!(before.starts_with("one") || after == *before, "{after}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listener_with_other_sockets_takes_the_clients_at_once() {
+    let endpoints = [endpoint("one")];
+    let free = UdpSocket::bind("[::]:0").expect("there are ports");
+    let port = free.local_addr().expect("it is bound").port();
+    drop(free);
+    let wanted = |dual_stack: bool| {
+        let address = format!("\"[::]:{port}\"\ndual_stack = {dual_stack}");
+        configuration(&endpoints, "").replace("\"127.0.0.1:0\"", &address)
+    };
+    let balancer = Balancer::start(&wanted(false)).await;
+    let client = || {
+        let socket = UdpSocket::bind("[::1]:0").expect("loopback has sockets");
+        socket.connect(("::1", port)).expect("it is there");
+        socket
+    };
+    let mut clients: Vec<_> = (0..20).map(|_| client()).collect();
+    clients.iter().for_each(|client| drop(ask(client)));
+    write(balancer.folder.path(), &wanted(true));
+    assert_eq!(balancer.admin.reload().await.status, 200);
+    let ended = "tidegate_l4_ended_total{ending=\"drained\",listener=\"udp\"}";
+    eventually("the sessions have ended", SOON, async || {
+        (balancer.admin.metric(ended).await == Some(20.0)).then_some(())
+    })
+    .await;
+    // Whichever socket the kernel has for them, old and new ones are served.
+    clients.extend((0..20).map(|_| client()));
+    clients.iter().for_each(|client| drop(ask(client)));
+    let old = UdpSocket::bind("127.0.0.1:0").expect("loopback has sockets");
+    old.connect(("127.0.0.1", port)).expect("it is there");
+    ask(&old);
+}

@@ -79,6 +79,8 @@ pub enum Stage {
     Draining,
     /// None: a successor has the sockets, and gets the sessions.
     Replaced,
+    /// None, and all sessions end: others have its address.
+    Ended,
 }
 
 impl Shared {
@@ -113,7 +115,8 @@ impl Shared {
         match self.stage.load(Relaxed) {
             0 => Stage::Open,
             1 => Stage::Draining,
-            _ => Stage::Replaced,
+            2 => Stage::Replaced,
+            _ => Stage::Ended,
         }
     }
 

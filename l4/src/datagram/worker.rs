@@ -193,8 +193,10 @@ impl Worker {
 
     /// Whether the thread is to end.
     fn is_over(&mut self, moment: Moment<'_>) -> bool {
-        if moment.stage == Stage::Open {
-            return false;
+        match moment.stage {
+            Stage::Open => return false,
+            Stage::Ended => return true,
+            Stage::Draining | Stage::Replaced => {}
         }
         // It was heard. Where this was done before, it fails.
         let _ = epoll::delete(&*self.epoll, &self.shared.changed);

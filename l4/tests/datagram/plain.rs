@@ -263,6 +263,18 @@ fn sessions_leave_an_endpoint_that_is_removed() {
 }
 
 #[test]
+fn a_listener_whose_address_another_takes_ends_at_once() {
+    let endpoint = Answering::start("one");
+    let site = Wanted::new(cluster(Scheduler::Maglev, &[endpoint.address])).start("127.0.0.1:0");
+    site.client().ask("?");
+    let begun = Instant::now();
+    site.shared.close(Stage::Ended);
+    assert!(site.has_ended());
+    assert!(begun.elapsed() < PATIENCE / 2);
+    assert_eq!(*site.ended.lock().unwrap(), [End::Closed]);
+}
+
+#[test]
 fn a_listener_that_closes_serves_the_sessions_that_it_has() {
     let endpoint = Answering::start("one");
     let mut wanted = Wanted::new(cluster(Scheduler::Maglev, &[endpoint.address]));
