@@ -1,10 +1,11 @@
 //! How many connections a listener has, of whom, and how fast new ones may come.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use chassis::net::client_network;
 use rustc_hash::FxHashMap;
 
 use crate::state::Limits;
@@ -98,7 +99,7 @@ impl Permit {
         let Some(limit) = limits.per_client else {
             return Ok(());
         };
-        let client = network(client);
+        let client = client_network(client);
         let mut part = self.admission.part(client);
         let own = part.entry(client).or_default();
         if *own >= limit {
@@ -124,14 +125,6 @@ impl Drop for Permit {
                 part.remove(&client);
             }
         }
-    }
-}
-
-/// A client: whoever has one address of an IPv6 /64 has all of them.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64)).into(),
-        v4 => v4,
     }
 }
 

@@ -192,7 +192,8 @@ impl State {
         self.follow(now);
     }
 
-    /// Has the connections closed of endpoints that were in the state before, and are not in this one.
+    /// Has the connections closed of endpoints that were in the state before, and are not in this one, and flows go on
+    /// elsewhere.
     pub(crate) fn succeed(&self, before: &Self, now: Instant) {
         for (name, old) in &before.clusters {
             let new = self.clusters.get(name);
@@ -204,6 +205,7 @@ impl State {
             let mut endpoints = old.cluster.endpoints().iter();
             while let Some(gone) = endpoints.find(|endpoint| !kept(endpoint)) {
                 gone.draining.settle(drain, now);
+                gone.leave(now + drain.unwrap_or_default());
             }
         }
     }

@@ -210,3 +210,53 @@ async fn limits_and_counters_are_those_of_the_listener() {
     // There is room again.
     ask(&fourth);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_leave_an_endpoint_that_a_reload_removes() {
+    let endpoints = [endpoint("one"), endpoint("two")];
+    let balancer = Balancer::start(&configuration(&endpoints, "")).await;
+    let clients: Vec<_> = (0..20).map(|_| balancer.client()).collect();
+    let before: Vec<_> = clients.iter().map(ask).collect();
+    assert!(before.iter().any(|answer| answer.starts_with("one")));
+    // It would go on to answer: nobody looks whether it is well any more.
+    write(balancer.folder.path(), &configuration(&endpoints[1..], ""));
+    assert_eq!(balancer.admin.reload().await.status, 200);
+    for (client, before) in clients.iter().zip(&before) {
+        let after = ask(client);
+        assert!(after.starts_with("two"), "{after}");
+        assert!(before.starts_with("one") || after == *before, "{after}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listener_with_other_sockets_takes_the_clients_at_once() {
+    let endpoints = [endpoint("one")];
+    let free = UdpSocket::bind("[::]:0").expect("there are ports");
+    let port = free.local_addr().expect("it is bound").port();
+    drop(free);
+    let wanted = |dual_stack: bool| {
+        let address = format!("\"[::]:{port}\"\ndual_stack = {dual_stack}");
+        configuration(&endpoints, "").replace("\"127.0.0.1:0\"", &address)
+    };
+    let balancer = Balancer::start(&wanted(false)).await;
+    let client = || {
+        let socket = UdpSocket::bind("[::1]:0").expect("loopback has sockets");
+        socket.connect(("::1", port)).expect("it is there");
+        socket
+    };
+    let mut clients: Vec<_> = (0..20).map(|_| client()).collect();
+    clients.iter().for_each(|client| drop(ask(client)));
+    write(balancer.folder.path(), &wanted(true));
+    assert_eq!(balancer.admin.reload().await.status, 200);
+    let ended = "tidegate_l4_ended_total{ending=\"drained\",listener=\"udp\"}";
+    eventually("the sessions have ended", SOON, async || {
+        (balancer.admin.metric(ended).await == Some(20.0)).then_some(())
+    })
+    .await;
+    // Whichever socket the kernel has for them, old and new ones are served.
+    clients.extend((0..20).map(|_| client()));
+    clients.iter().for_each(|client| drop(ask(client)));
+    let old = UdpSocket::bind("127.0.0.1:0").expect("loopback has sockets");
+    old.connect(("127.0.0.1", port)).expect("it is there");
+    ask(&old);
+}

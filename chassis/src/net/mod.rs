@@ -14,6 +14,7 @@
 
 mod address;
 mod bind;
+mod client_network;
 mod datagram;
 mod datagram_options;
 mod descriptors;
@@ -28,6 +29,7 @@ mod unsent;
 
 pub use self::address::{Address, overlap, validate_socket_path};
 pub use self::bind::{Bound, Listener, bind};
+pub use self::client_network::client_network;
 pub use self::datagram::{BoundDatagram, bind_datagram};
 pub use self::datagram_options::{receive_merged, tell_asked_address, travel_whole};
 pub use self::descriptors::{is_exhaustion, raise_descriptor_limit, room_for_clients};

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use chassis::health::Forced;
@@ -30,6 +30,8 @@ pub struct Endpoint {
     /// What an operator says instead, as a [`Forced`].
     forced: AtomicU8,
     open: AtomicU32,
+    /// From when on no flow stays with it; none while it is in the configuration.
+    left: OnceLock<Instant>,
     /// Since when it takes connections; none while it takes none.
     since: Mutex<Option<Instant>>,
 }
@@ -70,6 +72,7 @@ impl Endpoint {
             well: false.into(),
             forced: (Forced::Auto as u8).into(),
             open: 0.into(),
+            left: OnceLock::new(),
             since: Mutex::new(None),
         }
     }
@@ -145,6 +148,17 @@ impl Endpoint {
         let takes = self.is_well() && self.weight() > 0;
         let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
         *since = takes.then(|| since.unwrap_or(now));
+    }
+
+    /// It is in the configuration no more, and nobody checks it: what it may have of flows ends at this time.
+    pub fn leave(&self, at: Instant) {
+        // It does not come back: another that has its address is another endpoint.
+        let _ = self.left.set(at);
+    }
+
+    /// Whether no flow is to stay with it.
+    pub fn is_left(&self, now: Instant) -> bool {
+        self.left.get().is_some_and(|at| *at <= now)
     }
 
     /// How many connections it has.

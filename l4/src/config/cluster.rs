@@ -35,7 +35,8 @@ pub struct ClusterConfig {
     #[serde(default = "default_connect_budget")]
     pub connect_budget: Located<Period>,
     /// Closes the connections of an endpoint that was drained (weight 0) or has left, spread evenly over so long after a
-    /// first tenth, in which short ones end by themselves; they go on until they end when it is not set.
+    /// first tenth, in which short ones end by themselves; they go on until they end when it is not set. Sessions of
+    /// datagrams go on elsewhere so long after their endpoint has left, and at once when it is not set.
     #[serde(default)]
     pub drain: Option<Located<Period>>,
 }

@@ -16,7 +16,7 @@ use super::ids::Id;
 use super::plan::End;
 use super::session::Target;
 use super::sessions::{Moment, Sessions, lease};
-use super::table::Path;
+use super::table::{Path, Standing};
 use crate::sniff::ServerName;
 
 /// A session, as it is told to a successor.
@@ -38,6 +38,9 @@ pub struct Bequest {
     pub ids: Vec<Vec<u8>>,
     /// Whether the endpoint has ever answered.
     pub answered: bool,
+    /// Whether the client has sent after that.
+    #[serde(default)]
+    pub proved: bool,
     /// Connected to the endpoint. It goes another way than the rest.
     #[serde(skip)]
     pub socket: Option<OwnedFd>,
@@ -74,7 +77,7 @@ impl Sessions {
     pub(super) fn bequeath(&mut self, thread: usize, moment: Moment<'_>) {
         let all: Vec<usize> = self.table.places().collect();
         let given = all.into_iter().filter_map(|at| {
-            let answered = self.table.is_answered(at);
+            let standing = self.table.standing(at);
             let path = self.table.path(at);
             let session = self.end(at, End::HandedOver, moment.plan, moment.now)?;
             let ids = session.ids.iter().rev().take(MOST_IDS).rev();
@@ -85,7 +88,8 @@ impl Sessions {
                 endpoint: session.target.endpoint.address,
                 name: session.target.name.as_ref().map(ToString::to_string),
                 ids: ids.map(|id| id.octets().to_vec()).collect(),
-                answered,
+                answered: standing >= Standing::Answered,
+                proved: standing == Standing::Proved,
                 socket: Some(session.socket.into()),
             })
         });
@@ -137,7 +141,12 @@ impl Sessions {
         for id in bequest.ids.iter().filter_map(|id| Id::read(id)) {
             self.pin(at, id, true);
         }
-        self.table.touch(at, bequest.answered, moment.now);
+        let standing = match (bequest.proved, bequest.answered) {
+            (true, _) => Standing::Proved,
+            (false, true) => Standing::Answered,
+            (false, false) => Standing::Unanswered,
+        };
+        self.table.stand(at, standing, moment.now);
         Ok(())
     }
 }

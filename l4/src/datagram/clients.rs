@@ -5,8 +5,10 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use chassis::net::client_network;
 
 /// The clients that have sessions. Shared by all threads of a listener; asked when a session begins or ends.
 #[derive(Debug)]
@@ -35,7 +37,7 @@ impl<T: Clone> Clients<T> {
 
     /// A session begins.
     pub(super) fn begin(&self, client: IpAddr, target: &T) {
-        let client = whole(client);
+        let client = client_network(client);
         let mut shard = self.shard(&client);
         let known = shard.entry(client).or_insert_with(|| Client {
             sessions: 0,
@@ -47,7 +49,7 @@ impl<T: Clone> Clients<T> {
 
     /// A session has ended.
     pub(super) fn end(&self, client: IpAddr) {
-        let client = whole(client);
+        let client = client_network(client);
         let mut shard = self.shard(&client);
         if let Some(known) = shard.get_mut(&client) {
             known.sessions -= 1;
@@ -59,7 +61,7 @@ impl<T: Clone> Clients<T> {
 
     /// Where the client's latest session went, while it has one.
     pub(super) fn latest(&self, client: IpAddr) -> Option<T> {
-        let client = whole(client);
+        let client = client_network(client);
         Some(self.shard(&client).get(&client)?.latest.clone())
     }
 
@@ -68,14 +70,6 @@ impl<T: Clone> Clients<T> {
         self.shards[hash % SHARDS]
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// What one client has: an address of IPv4, or a /64 of IPv6.
-fn whole(ip: IpAddr) -> IpAddr {
-    match ip.to_canonical() {
-        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & u128::MAX << 64).into(),
-        ip => ip,
     }
 }
 

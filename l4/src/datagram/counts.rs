@@ -23,7 +23,7 @@ pub enum Counter {
     Moved,
     /// Datagrams that endpoints refused: nobody listened (ICMP port unreachable).
     Refused,
-    /// Sessions that no endpoint had answered, ended for others when there were too many.
+    /// Sessions whose client had not sent after an answer, ended for others when there were too many.
     Evicted,
     /// Datagrams dropped: their client may have no session, or none more.
     NotAdmitted,

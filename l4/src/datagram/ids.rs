@@ -1,7 +1,8 @@
 //! Which endpoint a QUIC connection is at, by the connection ids that go over the wire unencrypted (RFC 8999).
 //!
 //! All threads of a listener share it, for the kernel hands a client that has a new address to any of them. It is
-//! asked only for datagrams that no session is known for, and for long headers.
+//! asked only for long headers, and for ids that are not among the latest of the client's session. An id that an
+//! endpoint has told under encryption is not known at all: a client that uses one costs a look for each length of ids.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
@@ -43,6 +44,8 @@ pub(super) struct Ids<T> {
     /// How many ids of each length endpoints have chosen: in a short header nothing says how long its id is.
     lengths: [AtomicU32; LONGEST_ID + 1],
     count: AtomicUsize,
+    /// Those of them that only clients have chosen.
+    of_clients: AtomicUsize,
 }
 
 type Shard<T> = HashMap<Id, Pin<T>>;
@@ -62,11 +65,13 @@ impl<T: Clone + PartialEq> Ids<T> {
             shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
             lengths: Default::default(),
             count: 0.into(),
+            of_clients: 0.into(),
         }
     }
 
-    /// Has an id lead to a target for as long as a session wants it, of at most `most` ids. Whether it does: an id
-    /// that leads elsewhere already goes on to do so.
+    /// Has an id lead to a target for as long as a session wants it, of at most `most` ids, of which clients have
+    /// chosen half at most: they are strangers, and leave room for what endpoints choose. Whether it does: an id that
+    /// leads elsewhere already goes on to do so.
     pub(super) fn pin(&self, id: Id, target: &T, by_endpoint: bool, most: usize) -> bool {
         let mut shard = self
             .shard(&id)
@@ -79,16 +84,19 @@ impl<T: Clone + PartialEq> Ids<T> {
             pin.sessions += 1;
             if by_endpoint && !pin.by_endpoint {
                 pin.by_endpoint = true;
+                self.of_clients.fetch_sub(1, Relaxed);
                 self.lengths[usize::from(id.length)].fetch_add(1, Relaxed);
             }
             return true;
         }
-        if self.count.fetch_add(1, Relaxed) >= most {
-            self.count.fetch_sub(1, Relaxed);
+        if !take_place(&self.count, most) {
             return false;
         }
         if by_endpoint {
             self.lengths[usize::from(id.length)].fetch_add(1, Relaxed);
+        } else if !take_place(&self.of_clients, most.div_ceil(2)) {
+            self.count.fetch_sub(1, Relaxed);
+            return false;
         }
         let pin = Pin {
             target: target.clone(),
@@ -114,6 +122,8 @@ impl<T: Clone + PartialEq> Ids<T> {
         }
         if pin.by_endpoint {
             self.lengths[usize::from(id.length)].fetch_sub(1, Relaxed);
+        } else {
+            self.of_clients.fetch_sub(1, Relaxed);
         }
         shard.remove(id);
         self.count.fetch_sub(1, Relaxed);
@@ -145,6 +155,15 @@ impl<T: Clone + PartialEq> Ids<T> {
         });
         &self.shards[sum % SHARDS]
     }
+}
+
+/// Counts one more; not when there are as many as there may be.
+fn take_place(count: &AtomicUsize, most: usize) -> bool {
+    let taken = count.fetch_add(1, Relaxed) < most;
+    if !taken {
+        count.fetch_sub(1, Relaxed);
+    }
+    taken
 }
 
 #[cfg(test)]
@@ -204,6 +223,19 @@ mod tests {
         assert!(ids.pin(id(b"other"), &1, true, 1), "there is room again");
     }
 
+    #[test]
+    fn what_clients_choose_leaves_room_for_endpoints() {
+        let ids = Ids::new();
+        let pinned = (1..=100).filter(|octet| ids.pin(id(&[*octet]), &1, false, 10));
+        assert_eq!(pinned.count(), 5);
+        // What the endpoint shows too is its own from then on.
+        assert!(ids.pin(id(&[1]), &1, true, 10));
+        assert!(ids.pin(id(&[6]), &1, false, 10));
+        assert!(!ids.pin(id(&[7]), &1, false, 10));
+        let pinned = (101..=200).filter(|octet| ids.pin(id(&[*octet]), &1, true, 10));
+        assert_eq!(pinned.count(), 4);
+    }
+
     proptest! {
         #[test]
         fn nothing_is_left_when_all_is_unpinned(pins in prop::collection::vec((0u8..6, 1usize..21, any::<bool>(), 0u8..3), 0..60)) {
@@ -221,6 +253,7 @@ mod tests {
             }
             prop_assert!(ids.lengths.iter().all(|length| length.load(Relaxed) == 0));
             prop_assert_eq!(ids.count.load(Relaxed), 0);
+            prop_assert_eq!(ids.of_clients.load(Relaxed), 0);
             prop_assert!(ids.shards.iter().all(|shard| shard.read().expect("nobody panics").is_empty()));
         }
     }

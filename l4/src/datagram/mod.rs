@@ -9,9 +9,10 @@
 //! ```
 //!
 //! The kernel spreads clients over the threads by their addresses: a session belongs to one thread, which takes no lock
-//! and allocates nothing for a datagram of a session that is there. A QUIC client that has got another address may come
-//! to another thread: connection ids, which all threads share, lead it to the same endpoint, by a session of its own.
-//! So the endpoint sees that the client has moved, and makes sure that it is there (RFC 9000, 8.2).
+//! and allocates nothing for a datagram of a session that is there, unless it has a connection id that is none of the
+//! latest of that session. A QUIC client that has got another address may come to another thread: connection ids, which
+//! all threads share, lead it to the same endpoint, by a session of its own. So the endpoint sees that the client has
+//! moved, and makes sure that it is there (RFC 9000, 8.2).
 
 mod batch;
 mod bequest;
@@ -78,6 +79,8 @@ pub enum Stage {
     Draining,
     /// None: a successor has the sockets, and gets the sessions.
     Replaced,
+    /// None, and all sessions end: others have its address.
+    Ended,
 }
 
 impl Shared {
@@ -112,7 +115,8 @@ impl Shared {
         match self.stage.load(Relaxed) {
             0 => Stage::Open,
             1 => Stage::Draining,
-            _ => Stage::Replaced,
+            2 => Stage::Replaced,
+            _ => Stage::Ended,
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::ids::Id;
 use super::table::Path;
-use crate::sniff::{Hello, InitialReader, LongHeader, ServerName};
+use crate::sniff::{InitialReader, LongHeader, ServerName};
 
 /// The beginnings of connections that a thread knows.
 #[derive(Default)]
@@ -14,6 +14,8 @@ pub(super) struct Openings {
     open: HashMap<(Path, Id), Opening>,
     /// In the order of their deadlines. One that is not open any more is passed over.
     deadlines: VecDeque<(Instant, Path, Id)>,
+    /// Those that were given up for others since the last look.
+    given_up: u64,
 }
 
 struct Opening {
@@ -33,6 +35,8 @@ pub(super) enum Progress {
     Whole(Option<ServerName>, Vec<Vec<u8>>),
     /// It is none: why. Nothing is kept.
     Broken(&'static str),
+    /// An Initial that its connection has not begun with: an endpoint has given the id. It is not kept.
+    Foreign,
 }
 
 /// The most that begin at a time, in a thread; the oldest is given up for one more.
@@ -52,82 +56,83 @@ impl Openings {
         now: Instant,
     ) -> Progress {
         let key = (path, id);
-        if !self.open.contains_key(&key) {
-            if self.open.len() >= MOST {
-                self.give_up_oldest();
-            }
-            let deadline = now + patience;
-            self.deadlines.push_back((deadline, path, id));
-            let opening = Opening {
-                reader: None,
-                waiting: Vec::new(),
-                octets: 0,
-                deadline,
-            };
-            self.open.insert(key, opening);
-        }
-        let Some(opening) = self.open.get_mut(&key) else {
-            return Progress::Waits;
-        };
+        let known = self.open.remove(&key);
+        let is_new = known.is_none();
+        let mut opening = known.unwrap_or_else(|| Opening {
+            reader: None,
+            waiting: Vec::new(),
+            octets: 0,
+            deadline: now + patience,
+        });
         if opening.reader.is_none() {
             opening.reader = InitialReader::new(header);
         }
-        let hello = match &mut opening.reader {
-            Some(reader) => reader.read(datagram),
-            None => Hello::Partial,
-        };
+        let reader = opening.reader.as_mut();
+        let hello = reader.map_or(Ok(None), |reader| reader.read(datagram));
         opening.octets += datagram.len();
-        let progress = match hello {
-            Hello::Partial if opening.octets > MOST_OCTETS => {
+        match hello {
+            Ok(Some(hello)) => {
+                opening.waiting.push(datagram.to_vec());
+                Progress::Whole(hello.name, opening.waiting)
+            }
+            Err(fault) => Progress::Broken(fault),
+            Ok(None) if is_new && opening.is_foreign() => Progress::Foreign,
+            Ok(None) if opening.octets > MOST_OCTETS => {
                 Progress::Broken("a ClientHello that does not end")
             }
-            Hello::Partial => {
+            Ok(None) => {
                 opening.waiting.push(datagram.to_vec());
-                return Progress::Waits;
+                if is_new {
+                    self.make_room();
+                    self.deadlines.push_back((opening.deadline, path, id));
+                }
+                self.open.insert(key, opening);
+                Progress::Waits
             }
-            Hello::Whole(hello) => {
-                let mut waiting = std::mem::take(&mut opening.waiting);
-                waiting.push(datagram.to_vec());
-                Progress::Whole(hello.name, waiting)
-            }
-            Hello::NotTls => Progress::Broken("an Initial without a ClientHello"),
-            Hello::Broken(fault) => Progress::Broken(fault),
-        };
-        self.open.remove(&key);
-        progress
+        }
     }
 
-    /// Gives up those whose time is over; how many.
+    /// Gives up those whose time is over; how many were given up since the last time, for others too.
     pub(super) fn expire(&mut self, now: Instant) -> u64 {
-        let mut expired = 0;
         while let Some(&(deadline, path, id)) = self.deadlines.front() {
-            let is_open = self
-                .open
-                .get(&(path, id))
-                .is_some_and(|opening| opening.deadline == deadline);
+            let is_open = self.is_open(deadline, path, id);
             if is_open && deadline > now {
                 break;
             }
             self.deadlines.pop_front();
             if is_open {
-                self.open.remove(&(path, id));
-                expired += 1;
+                self.give_up(path, id);
             }
         }
-        expired
+        std::mem::take(&mut self.given_up)
     }
 
-    fn give_up_oldest(&mut self) {
-        while let Some((deadline, path, id)) = self.deadlines.pop_front() {
-            let is_open = self
-                .open
-                .get(&(path, id))
-                .is_some_and(|opening| opening.deadline == deadline);
-            if is_open {
-                self.open.remove(&(path, id));
-                return;
+    /// Gives up the oldest when there are too many.
+    fn make_room(&mut self) {
+        while self.open.len() >= MOST
+            && let Some((deadline, path, id)) = self.deadlines.pop_front()
+        {
+            if self.is_open(deadline, path, id) {
+                self.give_up(path, id);
             }
         }
+    }
+
+    fn is_open(&self, deadline: Instant, path: Path, id: Id) -> bool {
+        let opening = self.open.get(&(path, id));
+        opening.is_some_and(|opening| opening.deadline == deadline)
+    }
+
+    fn give_up(&mut self, path: Path, id: Id) {
+        self.open.remove(&(path, id));
+        self.given_up += 1;
+    }
+}
+
+impl Opening {
+    fn is_foreign(&self) -> bool {
+        let reader = self.reader.as_ref();
+        reader.is_some_and(|reader| !reader.has_opened())
     }
 }
 
@@ -212,6 +217,8 @@ mod tests {
             take(&mut openings, port, &one, now);
         }
         assert_eq!(openings.open.len(), MOST);
+        assert_eq!(openings.expire(now), 1000 - MOST as u64, "it is told");
+        assert_eq!(openings.expire(now), 0);
         assert!(
             openings
                 .open
@@ -222,6 +229,40 @@ mod tests {
         let broken = (0..100).find(|_| take(&mut openings, 1, &long, now) != Progress::Waits);
         assert_eq!(broken, Some(MOST_OCTETS / long.len()));
         assert!(openings.open.is_empty());
+    }
+
+    #[test]
+    fn a_hello_in_one_datagram_leaves_nothing_behind() {
+        let [one, _, _] = datagrams();
+        let whole = initial(1, 0, &crypto(0, &hello("quic.example.com")));
+        let now = Instant::now();
+        let mut openings = Openings::default();
+        take(&mut openings, 1, &one, now);
+        for port in 2..50 {
+            let progress = take(&mut openings, port, &whole, now);
+            assert!(matches!(progress, Progress::Whole(..)), "{progress:?}");
+        }
+        assert_eq!((openings.open.len(), openings.deadlines.len()), (1, 1));
+    }
+
+    #[test]
+    fn what_other_keys_protect_is_of_a_connection_that_has_begun() {
+        let [one, two, early] = datagrams();
+        let mut foreign = one.clone();
+        // The keys come from the id that is there instead.
+        foreign[6] ^= 1;
+        let now = Instant::now();
+        let mut openings = Openings::default();
+        assert_eq!(take(&mut openings, 1, &foreign, now), Progress::Foreign);
+        assert!(openings.open.is_empty() && openings.deadlines.is_empty());
+        // What waits is not lost for a packet that anybody may have sent.
+        let mut broken = one.clone();
+        *broken.last_mut().expect("it is long") ^= 1;
+        for datagram in [&early, &broken, &one] {
+            assert_eq!(take(&mut openings, 1, datagram, now), Progress::Waits);
+        }
+        let progress = take(&mut openings, 1, &two, now);
+        assert!(matches!(progress, Progress::Whole(Some(_), waiting) if waiting.len() == 4));
     }
 
     #[test]

@@ -76,7 +76,7 @@ pub struct Ended<'a> {
 pub enum End {
     /// There was no datagram for too long.
     Idle,
-    /// There were too many sessions, and no endpoint had answered this one.
+    /// There were too many sessions, and the client of this one had not sent after an answer.
     Evicted,
     /// The listener was closed.
     Closed,

@@ -66,20 +66,17 @@ impl Sessions {
         let youngest = self.table.find(&path);
         match id {
             Some(id) if header.is_initial() || header.is_early() => {
-                self.of_first_packet(path, id, header, datagram, moment);
-                None
+                self.of_first_packet(path, id, header, datagram, moment)
             }
-            // The endpoint says which versions there are, to whoever asks for another.
-            Some(id) if !header.is_known() => {
-                let at = self.session_by_name(path, None, moment)?;
-                self.pin(at, id, false);
-                Some(at)
-            }
+            // The endpoint says which versions there are, to whoever asks for another. Nothing proves that this is an id,
+            // or QUIC at all: the client's address leads.
+            _ if !header.is_known() => youngest.or_else(|| self.begin_default(path, moment)),
             _ => youngest.or_else(|| self.of_nobody(path, moment)),
         }
     }
 
-    /// Waits for the name that a connection is for, and sends what has waited.
+    /// Waits for the name that a connection is for, and sends what has waited. The session of a packet that is not the
+    /// first of its connection, though its id is not known.
     fn of_first_packet(
         &mut self,
         path: Path,
@@ -87,7 +84,7 @@ impl Sessions {
         header: &LongHeader<'_>,
         datagram: &[u8],
         moment: Moment<'_>,
-    ) {
+    ) -> Option<usize> {
         let patience = moment.plan.opening;
         let progress = self
             .openings
@@ -98,16 +95,21 @@ impl Sessions {
                 self.count(Counter::Malformed, 1);
                 tracing::debug!(client = %path.client, fault, "a QUIC connection is dropped");
             }
+            Progress::Foreign => {
+                let youngest = self.table.find(&path);
+                let strange = youngest.is_none();
+                self.count(Counter::Malformed, strange.into());
+                return youngest;
+            }
             Progress::Whole(name, waiting) => {
-                let Some(at) = self.session_by_name(path, name, moment) else {
-                    return;
-                };
+                let at = self.session_by_name(path, name, moment)?;
                 self.pin(at, id, false);
                 for datagram in waiting {
                     self.send(at, &datagram, moment);
                 }
             }
         }
+        None
     }
 
     /// The session of a packet of a connection that is established.

@@ -34,7 +34,7 @@ pub(super) struct Session {
     pub(super) target: Arc<Target>,
     /// Of the events of its socket.
     pub(super) token: u64,
-    /// Connection ids that lead to its endpoint because of it.
+    /// Connection ids that lead to its endpoint because of it, the latest last.
     pub(super) ids: Vec<Id>,
     pub(super) begun: Instant,
     pub(super) up: u64,

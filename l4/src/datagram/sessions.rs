@@ -16,7 +16,7 @@ use super::ids::Id;
 use super::openings::Openings;
 use super::plan::{Denial, End, Ended, Plan};
 use super::session::{Connecting, Session, Target};
-use super::table::{Path, Table};
+use super::table::{Path, Sender, Table};
 use super::{Shared, Stage};
 use crate::balance::{Cluster, Counted, Endpoint, Flow, Lease};
 use crate::forward::Transport;
@@ -41,7 +41,7 @@ pub(super) struct Sessions {
 
 /// So many endpoints are tried for a datagram.
 const TRIES: usize = 3;
-/// The most connections that one session is for: a client may have them all from one port.
+/// The most connection ids of one session: a client may have all of its connections from one port.
 const MOST_IDS: usize = 256;
 /// The most connection ids of a listener.
 const MOST_IDS_IN_ALL: usize = 1 << 18;
@@ -245,7 +245,7 @@ impl Sessions {
             self.refused(at, moment);
         }
         self.count(Counter::NotSent, batch.amount(rest).0);
-        self.table.touch(at, false, moment.now);
+        self.table.touch(at, Sender::Client, moment.now);
     }
 
     /// Sends one datagram to the endpoint of a session.
@@ -260,7 +260,7 @@ impl Sessions {
                     session.up += octets as u64;
                     self.count(Counter::Up, 1);
                     self.count(Counter::OctetsUp, octets as u64);
-                    self.table.touch(at, false, moment.now);
+                    self.table.touch(at, Sender::Client, moment.now);
                     return;
                 }
                 Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
@@ -284,10 +284,13 @@ impl Sessions {
         self.move_on(at, moment);
     }
 
-    /// No flow stays with an endpoint that is found to be dead.
+    /// No flow stays with an endpoint that is found to be dead, or that is there no more.
     fn leave_unwell(&mut self, at: usize, moment: Moment<'_>) {
-        let unwell = |session: &Session| !session.target.endpoint.is_well();
-        if self.table.get(at).is_some_and(unwell) {
+        let is_over = |session: &Session| {
+            let endpoint = &session.target.endpoint;
+            !endpoint.is_well() || endpoint.is_left(moment.now)
+        };
+        if self.table.get(at).is_some_and(is_over) {
             self.move_on(at, moment);
         }
     }
@@ -328,15 +331,20 @@ impl Sessions {
         }
     }
 
-    /// Has a connection id lead to the endpoint of a session.
+    /// Has a connection id lead to the endpoint of a session. When it has too many, the one goes that was not asked for
+    /// for longest: its connection has ended, most likely.
     pub(super) fn pin(&mut self, at: usize, id: Id, by_endpoint: bool) {
         let Some(session) = self.table.get_mut(at) else {
             return;
         };
-        if session.ids.len() >= MOST_IDS || session.ids.contains(&id) {
+        let ids = &self.shared.ids;
+        if let Some(known) = session.ids.iter().rposition(|known| *known == id) {
+            session.ids[known..].rotate_left(1);
             return;
         }
-        let ids = &self.shared.ids;
+        if session.ids.len() >= MOST_IDS {
+            ids.unpin(&session.ids.remove(0));
+        }
         if ids.pin(id, &session.target, by_endpoint, MOST_IDS_IN_ALL) {
             session.ids.push(id);
         }
@@ -344,7 +352,7 @@ impl Sessions {
 
     /// Ends a session for another; whether there was one.
     fn evict(&mut self, moment: Moment<'_>) -> bool {
-        let Some(at) = self.table.oldest_unanswered() else {
+        let Some(at) = self.table.oldest_unproved() else {
             return false;
         };
         self.count(Counter::Evicted, 1);
@@ -359,8 +367,8 @@ impl Sessions {
         }
     }
 
-    /// Ends what was quiet for too long.
-    pub(super) fn sweep(&mut self, moment: Moment<'_>) {
+    /// Ends what was quiet for too long; whether that is all.
+    pub(super) fn sweep(&mut self, moment: Moment<'_>) -> bool {
         let slow = self.openings.expire(moment.now);
         self.count(Counter::Slow, slow);
         let Plan {
@@ -368,10 +376,11 @@ impl Sessions {
         } = *moment.plan;
         for _ in 0..SWEPT {
             let Some(at) = self.table.stale(unanswered, idle, moment.now) else {
-                return;
+                return true;
             };
             self.end(at, End::Idle, moment.plan, moment.now);
         }
+        false
     }
 
     /// Ends a session; what it was.

@@ -5,6 +5,7 @@
 //!
 //! unanswered: oldest <-> ... <-> youngest      until an endpoint has answered
 //! answered:   oldest <-> ... <-> youngest      from then on
+//! proved:     oldest <-> ... <-> youngest      once the client has sent after an answer: its address is no invention
 //! ```
 
 use std::collections::HashMap;
@@ -28,7 +29,26 @@ pub(super) struct Table<S> {
     sessions: Slab<Entry<S>>,
     /// The youngest session of each path. Clients choose their addresses: the map's hashes are keyed.
     youngest: HashMap<Path, usize>,
-    lists: [List; 2],
+    /// By [`Standing`].
+    lists: [List; 3],
+}
+
+/// How far a session has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Standing {
+    /// No endpoint has answered.
+    Unanswered,
+    /// One has.
+    Answered,
+    /// The client has sent after an answer, as whoever invents its address does not.
+    Proved,
+}
+
+/// Whose datagram it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sender {
+    Client,
+    Endpoint,
 }
 
 #[derive(Debug)]
@@ -36,7 +56,7 @@ struct Entry<S> {
     path: Path,
     /// An older session of the same path.
     older: Option<usize>,
-    answered: bool,
+    standing: Standing,
     last: Instant,
     before: Option<usize>,
     after: Option<usize>,
@@ -98,7 +118,7 @@ impl<S> Table<S> {
         let at = self.sessions.insert(Entry {
             path,
             older,
-            answered: false,
+            standing: Standing::Unanswered,
             last: now,
             before: None,
             after: None,
@@ -132,19 +152,32 @@ impl<S> Table<S> {
         Some(entry.session)
     }
 
-    /// A datagram was there, of the endpoint when `answered`.
-    pub(super) fn touch(&mut self, at: usize, answered: bool, now: Instant) {
+    /// A datagram was there.
+    pub(super) fn touch(&mut self, at: usize, from: Sender, now: Instant) {
+        let Some(entry) = self.sessions.get(at) else {
+            return;
+        };
+        let standing = match (entry.standing, from) {
+            (Standing::Unanswered, Sender::Endpoint) => Standing::Answered,
+            (Standing::Answered, Sender::Client) => Standing::Proved,
+            (standing, _) => standing,
+        };
+        self.stand(at, standing, now);
+    }
+
+    /// Has a session come so far at least, with its last datagram now.
+    pub(super) fn stand(&mut self, at: usize, standing: Standing, now: Instant) {
         let Some(entry) = self.sessions.get(at) else {
             return;
         };
         // A batch has one time: only its first datagram moves the session.
-        if entry.last == now && (entry.answered || !answered) {
+        if entry.last == now && entry.standing >= standing {
             return;
         }
         self.unlink(at);
         let entry = &mut self.sessions[at];
         entry.last = now;
-        entry.answered |= answered;
+        entry.standing = entry.standing.max(standing);
         self.append(at);
     }
 
@@ -155,7 +188,7 @@ impl<S> Table<S> {
         idle: Duration,
         now: Instant,
     ) -> Option<usize> {
-        let limits = [unanswered.min(idle), idle];
+        let limits = [unanswered.min(idle), idle, idle];
         let oldest = self.lists.iter().zip(limits);
         oldest
             .filter_map(|(list, limit)| Some((list.oldest?, limit)))
@@ -163,10 +196,12 @@ impl<S> Table<S> {
             .map(|(at, _)| at)
     }
 
-    /// The session that is to go when there are too many: the one that was quiet for longest among those that no
-    /// endpoint has answered.
-    pub(super) fn oldest_unanswered(&self) -> Option<usize> {
-        self.lists[0].oldest
+    /// The session that is to go when there are too many: the one that was quiet for longest among those whose client
+    /// has not sent after an answer.
+    pub(super) fn oldest_unproved(&self) -> Option<usize> {
+        let lists = self.lists[..Standing::Proved as usize].iter();
+        let oldest = lists.filter_map(|list| list.oldest);
+        oldest.min_by_key(|at| self.sessions[*at].last)
     }
 
     /// Where all sessions are; of those of one path, the youngest comes last.
@@ -177,9 +212,9 @@ impl<S> Table<S> {
         older.chain(self.youngest.values().copied())
     }
 
-    /// Whether an endpoint has ever answered.
-    pub(super) fn is_answered(&self, at: usize) -> bool {
-        self.sessions.get(at).is_some_and(|entry| entry.answered)
+    /// How far a session has come.
+    pub(super) fn standing(&self, at: usize) -> Standing {
+        self.sessions[at].standing
     }
 
     /// Any session.
@@ -188,8 +223,8 @@ impl<S> Table<S> {
     }
 
     fn append(&mut self, at: usize) {
-        let answered = self.sessions[at].answered;
-        let list = &mut self.lists[usize::from(answered)];
+        let standing = self.sessions[at].standing;
+        let list = &mut self.lists[standing as usize];
         let before = list.youngest.replace(at);
         match before {
             Some(before) => self.sessions[before].after = Some(at),
@@ -203,10 +238,10 @@ impl<S> Table<S> {
         let Entry {
             before,
             after,
-            answered,
+            standing,
             ..
         } = self.sessions[at];
-        let list = &mut self.lists[usize::from(answered)];
+        let list = &mut self.lists[standing as usize];
         match before {
             Some(before) => self.sessions[before].after = after,
             None => list.oldest = after,
@@ -243,20 +278,33 @@ mod tests {
             table.insert(path(1), 'a', start),
             table.insert(path(2), 'b', start),
         );
-        table.touch(one, true, at(1));
+        table.touch(one, Sender::Endpoint, at(1));
         assert_eq!(table.stale(UNANSWERED, IDLE, at(4)), None);
         assert_eq!(table.stale(UNANSWERED, IDLE, at(5)), Some(other));
-        assert_eq!(table.oldest_unanswered(), Some(other));
         assert_eq!(table.remove(other), Some('b'));
-        assert_eq!(
-            table.oldest_unanswered(),
-            None,
-            "whoever was answered stays"
-        );
         assert_eq!(table.stale(UNANSWERED, IDLE, at(20)), None);
-        table.touch(one, false, at(20));
+        table.touch(one, Sender::Client, at(20));
         assert_eq!(table.stale(UNANSWERED, IDLE, at(39)), None);
         assert_eq!(table.stale(UNANSWERED, IDLE, at(40)), Some(one));
+    }
+
+    #[test]
+    fn whoever_sends_after_an_answer_stays_when_there_are_too_many() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut table = Table::new();
+        let one = table.insert(path(1), 'a', start);
+        let other = table.insert(path(2), 'b', at(1));
+        assert_eq!(table.oldest_unproved(), Some(one));
+        table.touch(one, Sender::Endpoint, at(2));
+        assert_eq!(table.oldest_unproved(), Some(other), "it was quiet longer");
+        table.touch(other, Sender::Client, at(3));
+        assert_eq!(table.oldest_unproved(), Some(one), "an answer is no proof");
+        table.touch(one, Sender::Client, at(3));
+        assert_eq!(table.standing(one), Standing::Proved);
+        assert_eq!(table.oldest_unproved(), Some(other), "there was no answer");
+        table.stand(other, Standing::Proved, at(3));
+        assert_eq!(table.oldest_unproved(), None);
     }
 
     #[test]
@@ -286,7 +334,7 @@ mod tests {
     enum Step {
         Insert(u8),
         Remove(usize),
-        Touch(usize, bool),
+        Touch(usize, Sender),
         Wait(u64),
         Sweep,
     }
@@ -295,18 +343,22 @@ mod tests {
         let step = prop_oneof![
             3 => (0u8..4).prop_map(Step::Insert),
             1 => any::<usize>().prop_map(Step::Remove),
-            4 => (any::<usize>(), any::<bool>()).prop_map(|(at, answered)| Step::Touch(at, answered)),
+            4 => (any::<usize>(), prop_oneof![Just(Sender::Client), Just(Sender::Endpoint)]).prop_map(|(at, from)| Step::Touch(at, from)),
             2 => (0u64..6).prop_map(Step::Wait),
             1 => Just(Step::Sweep),
         ];
         prop::collection::vec(step, 0..80)
     }
 
-    /// A session of the model: where it is, its path, whether it was answered, its last datagram.
-    type Known = (usize, u8, bool, Instant);
+    /// A session of the model: where it is, its path, how far it has come, its last datagram.
+    type Known = (usize, u8, Standing, Instant);
 
     fn is_stale(known: &Known, now: Instant) -> bool {
-        let limit = if known.2 { IDLE } else { UNANSWERED };
+        let limit = if known.2 > Standing::Unanswered {
+            IDLE
+        } else {
+            UNANSWERED
+        };
         now - known.3 >= limit
     }
 
@@ -319,18 +371,23 @@ mod tests {
             for step in steps {
                 match step {
                     Step::Insert(number) => {
-                        model.push((table.insert(path(number), (), now), number, false, now));
+                        model.push((table.insert(path(number), (), now), number, Standing::Unanswered, now));
                     }
                     Step::Remove(at) if !model.is_empty() => {
                         let known = model.remove(at % model.len());
                         prop_assert!(table.remove(known.0).is_some());
                         prop_assert!(table.remove(known.0).is_none());
                     }
-                    Step::Touch(at, answered) if !model.is_empty() => {
+                    Step::Touch(at, from) if !model.is_empty() => {
                         let count = model.len();
                         let known = &mut model[at % count];
-                        table.touch(known.0, answered, now);
-                        (known.2, known.3) = (known.2 || answered, now);
+                        table.touch(known.0, from, now);
+                        known.3 = now;
+                        if from == Sender::Endpoint {
+                            known.2 = known.2.max(Standing::Answered);
+                        } else if known.2 == Standing::Answered {
+                            known.2 = Standing::Proved;
+                        }
                     }
                     Step::Wait(seconds) => now += Duration::from_secs(seconds),
                     Step::Sweep => {
@@ -348,8 +405,8 @@ mod tests {
                     let youngest = model.iter().rev().find(|known| known.1 == number);
                     prop_assert_eq!(table.find(&path(number)), youngest.map(|known| known.0));
                 }
-                let oldest = model.iter().filter(|known| !known.2).map(|known| known.3).min();
-                let found = table.oldest_unanswered().and_then(|at| model.iter().find(|known| known.0 == at));
+                let oldest = model.iter().filter(|known| known.2 < Standing::Proved).map(|known| known.3).min();
+                let found = table.oldest_unproved().and_then(|at| model.iter().find(|known| known.0 == at));
                 prop_assert_eq!(found.map(|known| known.3), oldest);
                 prop_assert_eq!(table.is_empty(), model.is_empty());
             }

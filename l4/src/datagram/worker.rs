@@ -17,30 +17,39 @@ use rustix::time::Timespec;
 
 use super::batch::{BATCH, Batch, Outgoing};
 use super::counts::Counter;
+use super::plan::Plan;
 use super::sessions::{Moment, Sessions};
-use super::table::Path;
+use super::table::{Path, Sender};
 use super::{Shared, Stage};
 
 /// Starts the thread of a socket. It ends after the listener was closed: with its last session, or when the time for
-/// that is over.
+/// that is over. When it cannot be started, threads of the listener that were started before stay until it is closed.
 ///
 /// # Errors
 /// When there can be no thread, or no event queue.
 pub fn start(number: usize, socket: UdpSocket, shared: Arc<Shared>) -> io::Result<JoinHandle<()>> {
     // Without it the kernel only merges nothing.
     let _ = receive_merged(&socket);
-    shared.threads.fetch_add(1, Relaxed);
+    let worker = Worker::new(number, &socket, shared.clone())?;
     let thread = std::thread::Builder::new().name(format!("datagram-{number}"));
-    thread.spawn(move || {
-        let work = || match Worker::new(number, &socket, shared.clone()) {
-            Ok(worker) => worker.run(),
-            Err(error) => tracing::error!(%error, "no datagrams are taken"),
-        };
-        // A fault of ours that a datagram finds costs the sessions of its thread, and not every later one.
-        while catch_unwind(AssertUnwindSafe(&work)).is_err() {
+    let threads = shared.clone();
+    let started = thread.spawn(move || {
+        let mut next = Some(worker);
+        while let Some(worker) = next.take() {
+            // A fault of ours that a datagram finds costs the sessions of its thread, and not every later one.
+            if catch_unwind(AssertUnwindSafe(|| worker.run())).is_ok() {
+                return;
+            }
             tracing::error!("a thread that carries datagrams has panicked, and begins anew");
+            next = Worker::new(number, &socket, shared.clone())
+                .inspect_err(|error| tracing::error!(%error, "no datagrams are taken"))
+                .ok();
         }
-    })
+        // A successor is not to wait for what it has to say.
+        shared.threads.fetch_sub(1, Relaxed);
+    })?;
+    threads.threads.fetch_add(1, Relaxed);
+    Ok(started)
 }
 
 struct Worker {
@@ -63,6 +72,8 @@ struct Worker {
     /// Whether a successor knows of the sessions.
     told: bool,
     swept: Instant,
+    /// Whether there were more than are ended at a time.
+    behind: bool,
 }
 
 /// The listener's socket among those that have events; others have numbers of sessions.
@@ -93,19 +104,11 @@ impl Worker {
         epoll::add(&*epoll, socket, data, epoll::EventFlags::IN)?;
         let data = epoll::EventData::new_u64(CHANGED);
         epoll::add(&*epoll, &shared.changed, data, epoll::EventFlags::IN)?;
-        let mut sessions = Sessions::new(shared.clone(), epoll.clone());
-        let plan = shared.plan.load_full();
-        let moment = Moment {
-            plan: &plan,
-            stage: Stage::Open,
-            now: Instant::now(),
-        };
-        sessions.adopt(number, moment);
         Ok(Self {
             number,
             socket: socket.try_clone()?,
             bound,
-            sessions,
+            sessions: Sessions::new(shared.clone(), epoll.clone()),
             shared,
             epoll,
             batch: Batch::new(),
@@ -115,17 +118,24 @@ impl Worker {
             closed: None,
             told: false,
             swept: Instant::now(),
+            behind: false,
         })
     }
 
     fn run(mut self) {
         let shared = self.shared.clone();
+        let inherited = Moment {
+            plan: &shared.plan.load_full(),
+            stage: Stage::Open,
+            now: Instant::now(),
+        };
+        self.sessions.adopt(self.number, inherited);
         let mut plan = Cache::new(&shared.plan);
         let mut events = Vec::with_capacity(EVENTS);
         loop {
             events.clear();
             let spare = rustix::buffer::spare_capacity(&mut events);
-            match epoll::wait(&*self.epoll, spare, Some(&LOOK)) {
+            match epoll::wait(&*self.epoll, spare, Some(&self.patience())) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(error) => {
                     tracing::error!(%error, "cannot wait for datagrams");
@@ -137,12 +147,7 @@ impl Worker {
                 stage: shared.stage(),
                 now: Instant::now(),
             };
-            if moment.plan.quic && !self.whole {
-                self.whole = true;
-                if let Err(error) = travel_whole(&self.socket, true) {
-                    tracing::warn!(%error, "datagrams to clients may be cut on their way");
-                }
-            }
+            self.set_for(moment.plan);
             if self.is_over(moment) {
                 return;
             }
@@ -156,17 +161,42 @@ impl Worker {
             }
             self.answer();
             self.sessions.make_room(moment);
-            if moment.now.saturating_duration_since(self.swept) >= SWEEP {
-                self.swept = moment.now;
-                self.sessions.sweep(moment);
+            self.sweep(moment);
+        }
+    }
+
+    /// How long it waits for something to happen.
+    fn patience(&self) -> Timespec {
+        match self.behind {
+            true => Timespec::default(),
+            false => LOOK,
+        }
+    }
+
+    /// Ends sessions that were quiet for too long: some of them at each turn, between datagrams, until there are none.
+    fn sweep(&mut self, moment: Moment<'_>) {
+        if self.behind || moment.now.saturating_duration_since(self.swept) >= SWEEP {
+            self.swept = moment.now;
+            self.behind = !self.sessions.sweep(moment);
+        }
+    }
+
+    /// Sets the socket for a plan.
+    fn set_for(&mut self, plan: &Plan) {
+        if plan.quic && !self.whole {
+            self.whole = true;
+            if let Err(error) = travel_whole(&self.socket, true) {
+                tracing::warn!(%error, "datagrams to clients may be cut on their way");
             }
         }
     }
 
     /// Whether the thread is to end.
     fn is_over(&mut self, moment: Moment<'_>) -> bool {
-        if moment.stage == Stage::Open {
-            return false;
+        match moment.stage {
+            Stage::Open => return false,
+            Stage::Ended => return true,
+            Stage::Draining | Stage::Replaced => {}
         }
         // It was heard. Where this was done before, it fails.
         let _ = epoll::delete(&*self.epoll, &self.shared.changed);
@@ -285,7 +315,7 @@ impl Worker {
                 self.sessions.learn(at, self.batch.datagrams(slot));
             }
         }
-        self.sessions.table.touch(at, true, moment.now);
+        self.sessions.table.touch(at, Sender::Endpoint, moment.now);
     }
 
     /// Sends what the batch has for clients, and empties it.

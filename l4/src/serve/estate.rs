@@ -75,11 +75,7 @@ impl Estate {
     }
 
     fn give_all(&self, listeners: Vec<(Arc<str>, Arc<datagram::Shared>)>) -> io::Result<()> {
-        let (stream, _) = in_time(|| match self.listener.accept() {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
-            accepted => accepted.map(Some),
-        })?;
-        let mut stream = ready(stream)?;
+        let mut stream = self.successor(is_ours)?;
         for (name, shared) in listeners {
             let mut sessions = in_time(|| Ok(shared.bequeath()))?;
             while !sessions.is_empty() {
@@ -91,6 +87,23 @@ impl Estate {
         }
         Ok(())
     }
+
+    /// Waits for whoever asks and may be told. Others are passed over: every process of this machine can read the name.
+    fn successor(
+        &self,
+        may_ask: impl Fn(&UnixStream) -> io::Result<bool>,
+    ) -> io::Result<UnixStream> {
+        let begun = Instant::now();
+        while begun.elapsed() <= PATIENCE {
+            match self.listener.accept() {
+                Ok((stream, _)) if may_ask(&stream)? => return ready(stream),
+                Ok(_) => tracing::debug!("a stranger has asked for sessions"),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => std::thread::sleep(LOOK),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(io::ErrorKind::TimedOut.into())
+    }
 }
 
 /// Asks a predecessor; what has come when it failed. It blocks.
@@ -98,7 +111,10 @@ pub(crate) fn ask(name: &str) -> Sessions {
     let mut sessions = Sessions::new();
     let asked = SocketAddr::from_abstract_name(name)
         .and_then(|address| UnixStream::connect_addr(&address))
-        .and_then(ready)
+        .and_then(|stream| match is_ours(&stream)? {
+            true => ready(stream),
+            false => Err(io::ErrorKind::PermissionDenied.into()),
+        })
         .and_then(|mut stream| {
             while let Some(part) = receive(&mut stream)? {
                 let known = sessions.entry(part.listener).or_default();
@@ -160,16 +176,18 @@ fn receive(stream: &mut UnixStream) -> io::Result<Option<Part>> {
     Ok(Some(part))
 }
 
-/// Sets times, and requires that the other side runs for our own user, or for root.
+/// Whether the other side runs for our own user, or for root.
+fn is_ours(stream: &UnixStream) -> io::Result<bool> {
+    let uid = sockopt::socket_peercred(stream)?.uid;
+    Ok(uid.is_root() || uid == rustix::process::geteuid())
+}
+
+/// Sets times.
 fn ready(stream: UnixStream) -> io::Result<UnixStream> {
     stream.set_nonblocking(false)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    let uid = sockopt::socket_peercred(&stream)?.uid;
-    match uid.is_root() || uid == rustix::process::geteuid() {
-        true => Ok(stream),
-        false => Err(io::ErrorKind::PermissionDenied.into()),
-    }
+    Ok(stream)
 }
 
 /// Waits for something.
@@ -199,6 +217,22 @@ mod tests {
     }
 
     #[test]
+    fn a_stranger_who_asks_first_is_passed_over() {
+        let estate = Estate::open().unwrap();
+        let address = SocketAddr::from_abstract_name(&estate.name).unwrap();
+        let mut streams = [(); 3].map(|()| UnixStream::connect_addr(&address).unwrap());
+        let asked = std::cell::Cell::new(0);
+        let third = |_: &UnixStream| Ok(asked.replace(asked.get() + 1) == 2);
+        let mut stream = estate.successor(third).unwrap();
+        stream.write_all(b"yours").unwrap();
+        let mut told = [0; 5];
+        streams[2].read_exact(&mut told).unwrap();
+        assert_eq!(&told, b"yours");
+        let nothing = streams[0].read(&mut told);
+        assert_eq!(nothing.unwrap(), 0, "it was closed");
+    }
+
+    #[test]
     fn sockets_come_with_what_they_are_for() {
         let (mut from, mut to) = UnixStream::pair().unwrap();
         let sockets: Vec<_> = (0..PART)
@@ -212,6 +246,7 @@ mod tests {
             name: Some("example.com".into()),
             ids: vec![vec![7; 20]; 32],
             answered: true,
+            proved: true,
             socket: Some(socket.try_clone().unwrap().into()),
         };
         let mut part = Part {

@@ -126,7 +126,10 @@ impl Listeners {
         }
         for gone in before.into_iter().flatten() {
             tracing::info!(listener = &*gone.wanted.load().name, address = %gone.sockets.address(), "closed");
-            gone.takers.close(Closing::Gone);
+            match self.open.iter().any(|open| open.covers(&gone)) {
+                true => gone.takers.give_way(),
+                false => gone.takers.close(Closing::Gone),
+            }
         }
     }
 
@@ -221,6 +224,19 @@ impl Open {
             && wanted.transparent == listener.transparent;
         let named = listener.address.port() != 0 || wanted.name == listener.name;
         same && named && self.sockets.transport() == listener.transport
+    }
+
+    /// Whether what is sent to the address of another comes here once that is gone.
+    fn covers(&self, other: &Self) -> bool {
+        let addresses = (self.sockets.address().tcp(), other.sockets.address().tcp());
+        let (Some(own), Some(others)) = addresses else {
+            return false;
+        };
+        let dual_stack = self.wanted.load().options.dual_stack;
+        let family = own.is_ipv4() == others.is_ipv4() || own.is_ipv6() && dual_stack;
+        let holds = own.ip() == others.ip() || own.ip().is_unspecified() && family;
+        let transports = (self.sockets.transport(), other.sockets.transport());
+        holds && own.port() == others.port() && transports.0 == transports.1
     }
 
     fn port(&self) -> u16 {

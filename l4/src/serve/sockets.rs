@@ -114,6 +114,15 @@ impl Takers {
         }
     }
 
+    /// Closes for another listener that has the address. The kernel hands each client to one of all sockets there, so
+    /// that the sessions of this one would hold off clients of the other.
+    pub(super) fn give_way(&self) {
+        match self {
+            Self::Tcp(_) => self.close(Closing::Gone),
+            Self::Udp(datagrams) => datagrams.close(Stage::Ended),
+        }
+    }
+
     pub(super) fn close(&self, closing: Closing) {
         match self {
             Self::Tcp(told) => {
@@ -165,9 +174,15 @@ fn open_udp(
     if !sessions.is_empty() {
         datagrams.inherit(sessions);
     }
-    for (number, socket) in bound.for_workers(workers.count())?.into_iter().enumerate() {
-        // It ends by itself, after the listener.
-        drop(datagram::start(number, socket, datagrams.clone())?);
+    let mut sockets = bound.for_workers(workers.count())?.into_iter().enumerate();
+    // A thread ends by itself, after the listener.
+    let started = sockets.try_for_each(|(number, socket)| {
+        datagram::start(number, socket, datagrams.clone()).map(drop)
+    });
+    if let Err(error) = started {
+        // Some of them are there.
+        datagrams.close(Stage::Ended);
+        return Err(error);
     }
     Ok(datagrams)
 }

@@ -26,6 +26,19 @@ pub struct ClientHello {
     pub encrypted: bool,
 }
 
+/// A handshake message that is to be a ClientHello: none while more has to come, or which of its rules it breaks.
+pub(super) type Message = Result<Option<ClientHello>, &'static str>;
+
+impl From<Message> for Hello {
+    fn from(message: Message) -> Self {
+        match message {
+            Ok(Some(hello)) => Self::Whole(hello),
+            Ok(None) => Self::Partial,
+            Err(fault) => Self::Broken(fault),
+        }
+    }
+}
+
 /// The longest ClientHello, in octets: key shares of post-quantum groups have a few thousand.
 pub const LONGEST_HELLO: usize = 32 * 1024;
 
@@ -72,7 +85,7 @@ impl HelloReader {
             };
             // Nearly always all of it is in one record.
             let outcome = match self.at {
-                0 => message(body),
+                0 => message(body).into(),
                 _ => Hello::Partial,
             };
             if outcome != Hello::Partial {
@@ -80,7 +93,7 @@ impl HelloReader {
             }
             self.message.extend_from_slice(body);
             self.at += 5 + length;
-            match message(&self.message) {
+            match message(&self.message).into() {
                 Hello::Partial => {}
                 outcome => return outcome,
             }
@@ -89,26 +102,24 @@ impl HelloReader {
 }
 
 /// Reads a handshake message that is to be a ClientHello, without the records around it.
-pub(super) fn message(bytes: &[u8]) -> Hello {
+pub(super) fn message(bytes: &[u8]) -> Message {
     match bytes.first() {
-        None => return Hello::Partial,
+        None => return Ok(None),
         Some(&CLIENT_HELLO) => {}
-        Some(_) => return Hello::Broken("a handshake that does not begin with a ClientHello"),
+        Some(_) => return Err("a handshake that does not begin with a ClientHello"),
     }
     let Some(&[_, high, middle, low]) = bytes.first_chunk() else {
-        return Hello::Partial;
+        return Ok(None);
     };
     let length = u32::from_be_bytes([0, high, middle, low]) as usize;
     if length > LONGEST_HELLO {
-        return Hello::Broken("a ClientHello that is too long");
+        return Err("a ClientHello that is too long");
     }
     let Some(body) = bytes.get(4..4 + length) else {
-        return Hello::Partial;
+        return Ok(None);
     };
-    match read(body) {
-        Some(hello) => Hello::Whole(hello),
-        None => Hello::Broken("a ClientHello whose lengths do not add up"),
-    }
+    let hello = read(body).ok_or("a ClientHello whose lengths do not add up")?;
+    Ok(Some(hello))
 }
 
 fn read(body: &[u8]) -> Option<ClientHello> {

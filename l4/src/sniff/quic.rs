@@ -5,7 +5,7 @@ use rustls::Side;
 use rustls::crypto::ring::cipher_suite::TLS13_AES_128_GCM_SHA256;
 use rustls::quic::{DirectionalKeys, Version};
 
-use super::client_hello::{Hello, LONGEST_HELLO, message};
+use super::client_hello::{LONGEST_HELLO, Message, message};
 
 /// The longest connection id of the versions that are known (RFC 9000, 17.2).
 pub const LONGEST_ID: usize = 20;
@@ -93,6 +93,7 @@ pub struct InitialReader {
     stream: Vec<u8>,
     /// Which parts of it have arrived: from, to; sorted, none touches another.
     arrived: Vec<(usize, usize)>,
+    opened: bool,
 }
 
 /// The most pieces between which something is missing. Browsers cut a hello into some ten on purpose.
@@ -108,26 +109,36 @@ impl InitialReader {
             keys,
             stream: Vec::new(),
             arrived: Vec::new(),
+            opened: false,
         })
     }
 
-    /// Reads the packets of a datagram. What cannot be decrypted is passed over, as an endpoint does.
-    pub fn read(&mut self, datagram: &[u8]) -> Hello {
+    /// Whether its keys have opened any packet. If not, the connection has not begun with that id: clients take the
+    /// server's in its place, once they know it (RFC 9000, 7.2), and keep the keys (RFC 9001, 5.2).
+    pub fn has_opened(&self) -> bool {
+        self.opened
+    }
+
+    /// Reads the packets of a datagram: the ClientHello once it is whole. What cannot be decrypted is passed over, as an
+    /// endpoint does.
+    ///
+    /// # Errors
+    /// Which rule the client breaks.
+    pub fn read(&mut self, datagram: &[u8]) -> Message {
         let mut rest = datagram;
         while let Some(header) = long_header(rest).filter(LongHeader::is_initial) {
             let Some((packet, number_at)) = first_packet(rest, &header) else {
                 break;
             };
-            if let Some(frames) = self.decrypt(packet, number_at)
-                && let Err(fault) = self.frames(&frames)
-            {
-                return Hello::Broken(fault);
+            if let Some(frames) = self.decrypt(packet, number_at) {
+                self.opened = true;
+                self.frames(&frames)?;
             }
             rest = &rest[packet.len()..];
         }
         match self.arrived.first() {
             Some(&(0, end)) => message(&self.stream[..end]),
-            _ => Hello::Partial,
+            _ => Ok(None),
         }
     }
 
@@ -344,9 +355,9 @@ pub(super) mod tests {
         InitialReader::new(&header).expect("it is an Initial")
     }
 
-    fn named(outcome: Hello) -> String {
+    fn named(outcome: Message) -> String {
         match outcome {
-            Hello::Whole(hello) => {
+            Ok(Some(hello)) => {
                 assert_eq!(hello.protocols, [b"h3".as_slice().into()]);
                 hello.name.map(|name| name.to_string()).unwrap_or_default()
             }
@@ -362,7 +373,7 @@ pub(super) mod tests {
             let first = initial(version, 0, &crypto(0, one));
             let second = initial(version, 1, &crypto(1000, two));
             let mut reader = reader(&first);
-            assert_eq!(reader.read(&first), Hello::Partial);
+            assert_eq!(reader.read(&first), Ok(None));
             assert_eq!(named(reader.read(&second)), "quic.example.com");
         }
     }
@@ -379,7 +390,7 @@ pub(super) mod tests {
         let packets: Vec<_> = packets.collect();
         let mut one_by_one = reader(&packets[0]);
         for packet in &packets[..packets.len() - 1] {
-            assert_eq!(one_by_one.read(packet), Hello::Partial);
+            assert_eq!(one_by_one.read(packet), Ok(None));
         }
         assert_eq!(
             named(one_by_one.read(&packets[packets.len() - 1])),
@@ -412,7 +423,7 @@ pub(super) mod tests {
         let mut reader = reader(&datagram);
         let last = datagram.len() - 1;
         datagram[last] ^= 1;
-        assert_eq!(reader.read(&datagram), Hello::Partial);
+        assert_eq!(reader.read(&datagram), Ok(None));
         assert!(reader.arrived.is_empty());
     }
 
@@ -420,7 +431,7 @@ pub(super) mod tests {
     fn what_breaks_the_rules_is_told() {
         let broken = |frames: &[u8]| {
             let datagram = initial(1, 0, frames);
-            matches!(reader(&datagram).read(&datagram), Hello::Broken(_))
+            reader(&datagram).read(&datagram).is_err()
         };
         assert!(broken(&[0x1C; 40]));
         assert!(broken(&[8; 40]));
@@ -449,7 +460,7 @@ pub(super) mod tests {
     #[test]
     fn names_are_only_those_that_are_sent() {
         let datagram = initial(1, 0, &crypto(0, &hello("192.0.2.1")[..900]));
-        assert_eq!(reader(&datagram).read(&datagram), Hello::Partial);
+        assert_eq!(reader(&datagram).read(&datagram), Ok(None));
         assert_eq!(
             ServerName::read(b"192.0.2.1").map(|name| name.to_string()),
             Some("192.0.2.1".into())

@@ -190,8 +190,13 @@ fn whoever_was_answered_keeps_its_session_when_there_are_too_many() {
     let (_, session) = silent.recv_from(&mut buffer).unwrap();
     silent.send_to(b"welcome", session).unwrap();
     assert_eq!(known.receive(PATIENCE).as_deref(), Some("welcome"));
-    for _ in 0..200 {
-        site.client().0.send(b"flood").unwrap();
+    // Its address is no invention: it has got the answer.
+    known.0.send(b"thanks").unwrap();
+    silent.recv_from(&mut buffer).unwrap();
+    // All at a time: a port that is used again has a session.
+    let flood: Vec<_> = (0..200).map(|_| site.client()).collect();
+    for client in &flood {
+        client.0.send(b"flood").unwrap();
     }
     let counted = || {
         let begun = site.sum(Counter::Sessions);
@@ -212,6 +217,61 @@ fn whoever_was_answered_keeps_its_session_when_there_are_too_many() {
     assert!(site.sum(Counter::Evicted) >= 10);
     silent.send_to(b"still here", session).unwrap();
     assert_eq!(known.receive(PATIENCE).as_deref(), Some("still here"));
+}
+
+#[test]
+fn answers_to_invented_addresses_take_no_room_from_clients() {
+    let endpoint = Answering::start("one");
+    let mut wanted = Wanted::new(cluster(Scheduler::Maglev, &[endpoint.address]));
+    wanted.most = 8;
+    let site = wanted.start("127.0.0.1:0");
+    let known = site.client();
+    let session = answered_by(&known.ask("first"));
+    assert_eq!(answered_by(&known.ask("again")), session);
+    // Whoever has invented its address asks once: the answer goes to somebody else.
+    let flood: Vec<_> = (0..50).map(|_| site.client()).collect();
+    let answered = flood.iter().filter(|client| {
+        client.0.send(b"flood").unwrap();
+        client.receive(Duration::from_millis(100)).is_some()
+    });
+    assert!(answered.count() >= 7, "there is room for so many");
+    for _ in 0..10 {
+        site.client().ask("late");
+    }
+    assert_eq!(answered_by(&known.ask("last")), session);
+}
+
+#[test]
+fn sessions_leave_an_endpoint_that_is_removed() {
+    let (one, two) = (Answering::start("one"), Answering::start("two"));
+    let cluster = cluster(Scheduler::Maglev, &[one.address, two.address]);
+    let site = Wanted::new(cluster.clone()).start("127.0.0.1:0");
+    let clients: Vec<_> = (0..20).map(|_| site.client()).collect();
+    let ask = |client: &Client| answered_by(&client.ask("?")).0;
+    let before: HashSet<_> = clients.iter().map(ask).collect();
+    assert_eq!(before.len(), 2, "both have sessions");
+    let drain = Duration::from_secs(1);
+    let removed = Instant::now();
+    cluster.endpoints()[0].leave(removed + drain);
+    let to_one = clients.iter().map(ask).any(|name| name == "one");
+    assert!(to_one || removed.elapsed() >= drain, "there is time left");
+    std::thread::sleep(drain);
+    for client in &clients {
+        assert_eq!(ask(client), "two");
+    }
+    assert_eq!(site.shared.open(), 20);
+}
+
+#[test]
+fn a_listener_whose_address_another_takes_ends_at_once() {
+    let endpoint = Answering::start("one");
+    let site = Wanted::new(cluster(Scheduler::Maglev, &[endpoint.address])).start("127.0.0.1:0");
+    site.client().ask("?");
+    let begun = Instant::now();
+    site.shared.close(Stage::Ended);
+    assert!(site.has_ended());
+    assert!(begun.elapsed() < PATIENCE / 2);
+    assert_eq!(*site.ended.lock().unwrap(), [End::Closed]);
 }
 
 #[test]

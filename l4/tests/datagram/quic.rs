@@ -1,6 +1,6 @@
 //! QUIC, with a client and servers that others have written.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
@@ -380,6 +380,44 @@ async fn a_successor_knows_where_connections_belong() {
     assert_eq!(site.sum(Counter::UnknownId), 0);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_may_have_any_number_of_connections_one_after_the_other() {
+    let servers = Servers::start(&NAMES, false);
+    let site = servers.site(|_| {});
+    let client = servers.client();
+    // This one is used all the time, and is not forgotten for those that come later.
+    let first = connect(&client, site.address(), NAMES[0]).await;
+    for number in 0..400 {
+        let want = NAMES[number % 2];
+        let connection = connect(&client, site.address(), want).await;
+        assert_eq!(name(&connection).await, want, "the connection {number}");
+        assert_eq!(name(&first).await, NAMES[0], "after {number}");
+        connection.close(0u8.into(), b"");
+    }
+    assert_eq!(site.shared.open(), 2);
+    assert_eq!(site.sum(Counter::UnknownId), 0);
+}
+
+#[test]
+fn what_looks_like_another_version_stays_with_one_endpoint() {
+    let (one, two) = (Answering::start("one"), Answering::start("two"));
+    let addresses = [one.address, two.address];
+    let mut wanted = Wanted::new(cluster(Scheduler::RoundRobin, &addresses));
+    wanted.quic = true;
+    let site = wanted.start("127.0.0.1:0");
+    let client = site.client();
+    let answers = (0..20u8).map(|number| {
+        // RTP (RFC 3550, 5.1): what counts up is where QUIC has a connection id.
+        let packet = [&[0x80, 96, 0, number, 0, 6][..], &[number; 60]].concat();
+        client.0.send(&packet).unwrap();
+        let answer = client.receive(PATIENCE).unwrap();
+        answer.split(' ').take(2).collect::<String>()
+    });
+    let answers: HashSet<_> = answers.collect();
+    assert_eq!(answers.len(), 1, "{answers:?}");
+    assert_eq!(site.shared.open(), 1);
+}
+
 #[test]
 fn other_versions_and_protocols_go_to_the_default() {
     let (one, default) = (Answering::start("one"), Answering::start("default"));
@@ -423,10 +461,14 @@ fn first_packets_that_lead_nowhere_cost_no_session() {
         first[6] = number;
         client.0.send(&first).unwrap();
     }
-    assert!(eventually(|| site.sum(Counter::Slow) == 20));
+    assert!(eventually(|| site.sum(Counter::Malformed) == 20));
     assert_eq!(site.shared.open(), 0);
     assert!(
         client.ask("hello").starts_with("one"),
         "the client may do better"
     );
+    // From then on it may be of a connection that its endpoint knows.
+    client.0.send(&first).unwrap();
+    let answer = client.receive(PATIENCE);
+    assert!(answer.is_some_and(|answer| answer.starts_with("one")));
 }
