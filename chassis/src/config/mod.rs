@@ -84,7 +84,7 @@ pub fn load<T: DeserializeOwned>(path: &Path) -> Result<Loaded<T>, Report> {
 
 /// The keys at the top of a file, to guess what it is for; none when it cannot be read.
 pub fn top_level_keys(path: &Path) -> Vec<String> {
-    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let text = crate::files::read_text(path).unwrap_or_default();
     let (table, _) = toml::de::DeTable::parse_recoverable(&text);
     let keys = table.get_ref().keys();
     keys.map(|key| key.get_ref().to_string()).collect()
