@@ -328,6 +328,28 @@ async fn rules_that_somebody_removes_come_again_and_go_when_they_are_to() {
 }
 
 #[tokio::test]
+async fn a_table_of_somebody_else_is_left_alone() {
+    let mut site = NatSite::new(1, "table = \"theirs\"");
+    site.lab.balancer().run("nft add table inet theirs");
+    site.lab.balancer().run("nft add table inet others");
+    site.write(&[(0, 1)]);
+    let mut process = site.process(&["l4"]);
+    assert!(!process.ended(SOON).await.success());
+    let said = process.stderr();
+    assert!(said.contains("no balancer has made it"), "{said}");
+    site.lab.balancer().run("nft delete table inet theirs");
+    site.start().await;
+    site.client().who().unwrap();
+    site.options("table = \"others\"");
+    site.write(&[(0, 1)]);
+    let answer = site.admin("-X POST", "/reload");
+    assert!(answer.contains("no balancer has made it"), "{answer}");
+    site.client().who().unwrap();
+    let tables = site.lab.balancer().run("nft list tables");
+    assert!(tables.contains("others"), "{tables}");
+}
+
+#[tokio::test]
 async fn a_reload_moves_the_rules_or_changes_nothing() {
     let mut site = NatSite::new(2, "").balanced(&[1, 0]).await;
     let tables = |site: &NatSite| site.lab.balancer().run("nft list tables");
