@@ -16,6 +16,7 @@ mod ending;
 mod estate;
 mod first_bytes;
 mod listeners;
+mod scarcity;
 mod secured;
 mod sockets;
 mod workers;
