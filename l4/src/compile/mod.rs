@@ -16,7 +16,6 @@ use chassis::config::{Diagnostic, Loaded, Report, Sources, load};
 use chassis::health::StateFile;
 use chassis::health::check::Checks;
 use chassis::net::handover::Handover;
-use chassis::net::room_for_clients;
 use chassis::telemetry::SampledLog;
 use chassis::tls::Reading;
 
@@ -89,7 +88,7 @@ pub(crate) fn compile(
     let state = State {
         clusters,
         listeners,
-        connections: connections.unwrap_or_else(room),
+        connections,
         connection_log,
         handover,
         nat: (*config.nat).clone(),
@@ -114,12 +113,6 @@ fn set(
         mistakes.push(mistake);
         None
     })
-}
-
-/// Each connection of a client needs one more, to an endpoint.
-fn room() -> u32 {
-    let descriptors = room_for_clients().unwrap_or(usize::MAX);
-    u32::try_from(descriptors / 2).unwrap_or(u32::MAX)
 }
 
 fn limits(config: &Config, mistakes: &mut Vec<Diagnostic>) {
