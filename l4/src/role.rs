@@ -436,6 +436,7 @@ impl<'a> Running<'a> {
         let limit = if replaced { drain } else { LEAVE };
         self.shared.leaving.set(Some(limit), Instant::now());
         let ended = async {
+            self.listeners.closed().await;
             while self.shared.open.count() > 0 {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
