@@ -26,7 +26,7 @@ mod socket_file;
 mod systemd;
 mod unsent;
 
-pub use self::address::{Address, overlap, validate_socket_path};
+pub use self::address::{Address, overlap, reaches, validate_socket_path};
 pub use self::bind::{Bound, Listener, bind};
 pub use self::datagram::{BoundDatagram, bind_datagram};
 pub use self::datagram_options::{receive_merged, tell_asked_address, travel_whole};

@@ -2,6 +2,7 @@
 
 mod clusters;
 mod direct_return;
+mod itself;
 mod kernel;
 mod listeners;
 mod routes;
@@ -12,7 +13,7 @@ pub(crate) use self::listeners::NOT_ALLOWED;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use chassis::config::{Diagnostic, Loaded, Report, Sources, load};
+use chassis::config::{Diagnostic, Loaded, Report, Sources, Written, load};
 use chassis::health::StateFile;
 use chassis::health::check::Checks;
 use chassis::net::handover::Handover;
@@ -79,6 +80,8 @@ pub(crate) fn compile(
         None
     });
     plan.state = set(config, &loaded.sources, &mut mistakes);
+    written(config).judge(&loaded.sources, &mut mistakes);
+    itself::judge(config, &listeners, &mut mistakes);
     let log = &config.connection_log;
     let connection_log = SampledLog::compile(log, &loaded.sources, &mut mistakes);
     if !mistakes.is_empty() {
@@ -100,6 +103,16 @@ pub(crate) fn compile(
         files,
         loaded,
     })
+}
+
+/// Where the process is to write.
+fn written(config: &Config) -> Written<'_> {
+    let log = config.connection_log.as_ref();
+    Written {
+        log: log.and_then(|log| log.file.as_ref()),
+        state: config.health.state.as_ref(),
+        door: config.handover.as_ref().map(|handover| &handover.socket),
+    }
 }
 
 /// What operators have set, as the state file keeps it.
