@@ -316,6 +316,12 @@ async fn rules_that_somebody_removes_come_again_and_go_when_they_are_to() {
     })
     .await;
     site.client().who().unwrap();
+    let flush = site.attempt("l4 flush");
+    let said = String::from_utf8_lossy(&flush.stderr);
+    assert!(
+        !flush.status.success() && said.contains("a balancer answers"),
+        "{said}"
+    );
     stop(&mut site).await;
     site.client().who().unwrap();
     site.run("l4 flush");

@@ -341,6 +341,17 @@ pub fn traffic(config: &NatConfig, services: &[Service]) -> Result<Vec<Traffic>,
     Ok(traffic)
 }
 
+/// Whether there are rules of anybody who had these options.
+///
+/// # Errors
+/// When the options are wrong, or the kernel does not tell.
+pub fn is_there(config: &NatConfig) -> Result<bool, Error> {
+    match config.fault() {
+        Some(fault) => Err(Error::Config(fault)),
+        None => Ok(is_ours(&mut Netlink::open()?, &config.table)?),
+    }
+}
+
 /// Removes the rules of whoever had these options; whether there were any.
 ///
 /// # Errors
