@@ -335,14 +335,16 @@ async fn without_descriptors_connections_wait_and_nothing_spins() {
 
 /// An endpoint that takes no connection: as many wait for it as may, and a further one gets no answer.
 async fn mute() -> (SocketAddr, (TcpListener, Vec<TcpStream>)) {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let listener = socket.listen(0).unwrap();
-    let address = listener.local_addr().unwrap();
+    let socket = TcpSocket::new_v4().expect("there is room");
+    socket
+        .bind("127.0.0.1:0".parse().expect("there is room"))
+        .expect("there is room");
+    let listener = socket.listen(0).expect("there is room");
+    let address = listener.local_addr().expect("there is room");
     let mut waiting = Vec::new();
     let patience = Duration::from_millis(300);
     while let Ok(stream) = tokio::time::timeout(patience, TcpStream::connect(address)).await {
-        waiting.push(stream.unwrap());
+        waiting.push(stream.expect("there is room"));
     }
     (address, (listener, waiting))
 }
@@ -400,8 +402,10 @@ async fn bulk_leaves_connections_their_descriptors() {
 
 /// An endpoint that sends without an end.
 async fn bulky() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("there is room");
+    let address = listener.local_addr().expect("there is room");
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             tokio::spawn(async move {
