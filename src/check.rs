@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use chassis::config::top_level_keys;
 use clap::Args;
 use gateway::Gateway;
+use serde_json::Value;
 
 use crate::schema::Role;
 
@@ -53,11 +54,19 @@ pub(crate) fn main(args: &CheckArgs) -> ExitCode {
 /// The role whose configuration has the most of the file's tables and keys.
 pub(crate) fn role_of(file: &Path) -> Role {
     let keys = top_level_keys(file);
+    // What roles have in common at the top may tell them apart by what is in it.
     let known = |role: Role| {
         let schema = role.schema();
-        keys.iter()
-            .filter(|key| schema["properties"].get(key).is_some())
-            .count()
+        let top = keys
+            .iter()
+            .filter(|(key, _)| schema["properties"].get(key).is_some());
+        let within = top.clone().flat_map(|(key, within)| {
+            let properties = properties_in(&schema, &schema["properties"][key]);
+            within
+                .iter()
+                .filter(move |key| properties.is_some_and(|known| known.get(key).is_some()))
+        });
+        (top.count(), within.count())
     };
     let named = |role: Role| {
         let name = file.file_stem().map(|stem| stem.to_string_lossy());
@@ -66,6 +75,20 @@ pub(crate) fn role_of(file: &Path) -> Role {
     // `max_by_key` takes the last of equals: the gateway.
     let roles = Role::ALL.into_iter().rev();
     roles
-        .max_by_key(|role| (known(*role), named(*role)))
+        .max_by_key(|role| {
+            let (top, within) = known(*role);
+            (top, named(*role), within)
+        })
         .unwrap_or(Role::Gateway)
+}
+
+/// The keys of the tables that a key at the top has, if it has tables with fixed keys.
+fn properties_in<'a>(schema: &'a Value, key: &'a Value) -> Option<&'a Value> {
+    let table = if key["items"].is_null() {
+        key
+    } else {
+        &key["items"]
+    };
+    let name = table["$ref"].as_str()?.strip_prefix("#/$defs/")?;
+    schema["$defs"].get(name)?.get("properties")
 }

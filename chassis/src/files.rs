@@ -1,4 +1,6 @@
-//! Files that are replaced as a whole, in folders that another user may own.
+//! Files that configurations name, and files that are replaced as a whole, in folders that another user may own.
+//!
+//! A file that is read is a regular one: to wait for whoever writes into a pipe would be to wait for ever.
 //!
 //! A new file is written beside, synced, and renamed, and the folder is synced: whoever reads sees the old one or the new
 //! one, also after a crash. Every writer has a file of its own beside. All is done within one opened folder and follows no
@@ -6,13 +8,15 @@
 
 use std::ffi::OsStr;
 use std::fs::{DirBuilder, File, Metadata};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, fchown};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use ring::rand::{SecureRandom, SystemRandom};
-use rustix::fs::{AtFlags, Dir, Mode, OFlags, openat, renameat, statat, unlinkat};
+use rustix::fs::{
+    AtFlags, Dir, Mode, OFlags, fcntl_getfl, fcntl_setfl, openat, renameat, statat, unlinkat,
+};
 use rustix::io::Errno;
 
 /// A folder that is open: it stays the same one, whatever becomes of its path.
@@ -143,6 +147,69 @@ impl Folder {
     }
 }
 
+/// Opens a regular file for reading, or one that a link leads to. It waits for nobody.
+///
+/// # Errors
+/// When there is none, it may not be read, or it is a folder, a pipe, a device or a socket.
+pub fn open(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = match rustix::fs::open(path, flags, Mode::empty()) {
+        Ok(file) => File::from(file),
+        // A socket.
+        Err(Errno::NXIO) => return Err(not_regular()),
+        Err(error) => return Err(error.into()),
+    };
+    let found = file.metadata()?;
+    if found.is_dir() {
+        return Err(Errno::ISDIR.into());
+    }
+    match found.is_file() {
+        true => Ok(file),
+        false => Err(not_regular()),
+    }
+}
+
+/// What is in a regular file.
+///
+/// # Errors
+/// As of [`open`], and when it cannot be read.
+pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open(path)?.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// The text in a regular file.
+///
+/// # Errors
+/// As of [`read`], and when it is not UTF-8.
+pub fn read_text(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    open(path)?.read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// Opens a file, a device or a pipe to be written to at its end, and makes a file, less the umask, where there is nothing.
+///
+/// # Errors
+/// When it cannot be written to, and when it is a pipe that nobody reads.
+pub fn append(path: &Path) -> io::Result<File> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND;
+    // Whoever may read a pipe one day is not waited for.
+    let flags = flags | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = match rustix::fs::open(path, flags, Mode::from_raw_mode(0o666)) {
+        Ok(file) => File::from(file),
+        Err(Errno::NXIO) => {
+            let why = "it is a pipe that nobody reads, or a socket";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    // Who writes there waits for whoever reads.
+    fcntl_setfl(&file, fcntl_getfl(&file)? - OFlags::NONBLOCK)?;
+    Ok(file)
+}
+
 /// Replaces the file at a path, as [`Folder::replace`] does, and removes what was left in its folder. Not for folders of
 /// many files: all their names are read.
 ///
@@ -179,6 +246,10 @@ fn beside() -> io::Result<String> {
     Ok(format!("{BESIDE}{:016x}", u64::from_ne_bytes(random)))
 }
 
+fn not_regular() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file")
+}
+
 fn irregular(name: &OsStr) -> io::Error {
     let name = name.display();
     let why = format!("`{name}` is a link, has several names, or is no regular file");
@@ -191,6 +262,8 @@ mod tests {
     use std::io::Write;
     use std::os::unix::fs::{PermissionsExt, symlink};
 
+    use rustix::fs::mkfifoat;
+
     use super::*;
 
     fn names(folder: &Path) -> Vec<String> {
@@ -202,6 +275,34 @@ mod tests {
             .into_iter()
             .map(|n| n.into_string().unwrap())
             .collect()
+    }
+
+    #[test]
+    fn whoever_reads_or_appends_waits_for_no_pipe() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        mkfifoat(rustix::fs::CWD, &pipe, Mode::from_raw_mode(0o600)).unwrap();
+        let refused = |path: &Path| read_text(path).unwrap_err().to_string();
+        assert_eq!(refused(&pipe), "it is no regular file");
+        assert_eq!(refused(Path::new("/dev/zero")), "it is no regular file");
+        assert_eq!(
+            read(folder.path()).unwrap_err().kind(),
+            io::ErrorKind::IsADirectory
+        );
+        let error = append(&pipe).unwrap_err().to_string();
+        assert!(error.contains("nobody reads"), "{error}");
+        let reader = rustix::fs::open(&pipe, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty());
+        let mut reader = File::from(reader.unwrap());
+        writeln!(append(&pipe).unwrap(), "a line").unwrap();
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "a line\n");
+        assert!(append(Path::new("/dev/null")).is_ok());
+        let (file, link) = (folder.path().join("file"), folder.path().join("link"));
+        writeln!(append(&file).unwrap(), "one").unwrap();
+        writeln!(append(&file).unwrap(), "two").unwrap();
+        symlink(&file, &link).unwrap();
+        assert_eq!(read_text(&link).unwrap(), "one\ntwo\n");
     }
 
     #[test]

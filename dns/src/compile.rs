@@ -1,6 +1,5 @@
 //! `Config` to `State`: where a configuration is judged.
 
-mod folders;
 mod itself;
 mod limits;
 mod listeners;
@@ -10,7 +9,7 @@ use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 
-use chassis::config::{Diagnostic, Loaded, Report, Sources, load};
+use chassis::config::{Diagnostic, Loaded, Report, Sources, Written, load};
 use chassis::net::handover::Handover;
 use chassis::telemetry::SampledLog;
 
@@ -107,7 +106,12 @@ pub(crate) fn compile(file: &Path, learned: &Learned) -> Result<Compiled, Report
 fn by_themselves(config: &Config, sources: &Sources, mistakes: &mut Vec<Diagnostic>) {
     limits::judge(config, mistakes);
     listeners::judge_addresses(config, mistakes);
-    folders::judge(config, sources, mistakes);
+    let written = Written {
+        log: config.query_log.as_ref().and_then(|log| log.file.as_ref()),
+        state: config.health.state.as_ref(),
+        door: config.handover.as_ref().map(|handover| &handover.socket),
+    };
+    written.judge(sources, mistakes);
     itself::judge(config, mistakes);
 }
 

@@ -26,7 +26,8 @@ use crate::following;
 use crate::forwarding::{self, Forwarding};
 use crate::health::{self, Health};
 use crate::metrics::L4Collector;
-use crate::serve::{Estate, Listeners, Plan, SESSIONS, Shared, Workers, ask};
+use crate::relay::limit_pipes;
+use crate::serve::{Estate, Listeners, Plan, Room, SESSIONS, Shared, Workers, ask};
 use crate::state::State;
 
 /// How long threads may take to end, and connections when nobody says more.
@@ -80,6 +81,8 @@ struct Running<'a> {
     door: Arc<Door>,
     /// None until it serves.
     admin: Option<Admin>,
+    /// What descriptors there are for connections; none without a limit, and until it serves.
+    room: Option<Room>,
     /// What only a restart changes.
     fixed: (std::net::SocketAddr, Option<u16>, DrOptions),
 }
@@ -122,6 +125,7 @@ async fn serve(args: &RoleArgs, systemd: Inherited) -> Result<(), StartError> {
     tokio::spawn(following::follow(running.shared.clone()));
     tokio::spawn(forwarding::follow(running.shared.clone()));
     running.open(plan);
+    running.settle(&life);
     inherited.close_unclaimed();
     let mut addresses = running.addresses();
     addresses.insert("admin".into(), admin.address().to_string());
@@ -174,7 +178,6 @@ impl<'a> Running<'a> {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let threads = config.threads.as_ref();
         let workers = Workers::start(threads.map_or(cores, |threads| usize::from(**threads)))?;
-        life.pressure.set_limit(Some(state.connections.into()));
         let shared = Arc::new(Shared {
             state: ArcSwap::from_pointee(state),
             health: Health::new(),
@@ -192,6 +195,7 @@ impl<'a> Running<'a> {
             workers: Some(workers),
             door: Arc::default(),
             admin: None,
+            room: None,
             fixed: fixed(config),
             shared,
         })
@@ -279,6 +283,26 @@ impl<'a> Running<'a> {
         }
     }
 
+    /// Deals out the descriptors that are left.
+    fn settle(&mut self, life: &Life) {
+        self.room = Room::find();
+        if let Some(room) = self.room {
+            self.shared.open.set_room(room.connections());
+            room.warn(self.shared.state.load().connections);
+        }
+        self.limit(life);
+    }
+
+    /// Lets as many connections in as there may be, and pipes beside them.
+    fn limit(&self, life: &Life) {
+        let limit = self.shared.state.load().connections;
+        let limit = self.shared.open.limit(limit);
+        life.pressure.set_limit(Some(limit.into()));
+        if let Some(room) = self.room {
+            limit_pipes(room.pipes(limit));
+        }
+    }
+
     fn addresses(&self) -> BTreeMap<String, String> {
         let addresses = self.listeners.addresses();
         addresses
@@ -351,8 +375,8 @@ impl<'a> Running<'a> {
                 let watched = Watched::new(&loaded.sources, files);
                 // Meanwhile the old state serves: an endpoint that is new gets nothing before it was checked.
                 following::begin(self.health(), plan, life).await;
-                life.pressure.set_limit(Some(state.connections.into()));
                 self.shared.replace(state);
+                self.limit(life);
                 self.open(sockets);
                 let _ = self.forward().await;
                 self.health().changed.notify_one();
@@ -412,6 +436,7 @@ impl<'a> Running<'a> {
         let limit = if replaced { drain } else { LEAVE };
         self.shared.leaving.set(Some(limit), Instant::now());
         let ended = async {
+            self.listeners.closed().await;
             while self.shared.open.count() > 0 {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }

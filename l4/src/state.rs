@@ -29,8 +29,8 @@ pub(crate) struct State {
     pub(crate) clusters: BTreeMap<Arc<str>, Arc<ClusterState>>,
     /// Of every mode.
     pub(crate) listeners: Vec<ListenerState>,
-    /// Connections at a time, over all.
-    pub(crate) connections: u32,
+    /// Connections at a time, over all; none for as many as there are descriptors for.
+    pub(crate) connections: Option<u32>,
     pub(crate) connection_log: Option<SampledLog>,
     pub(crate) handover: Option<Handover>,
     /// How the kernel forwards with translated addresses.

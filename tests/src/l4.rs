@@ -53,6 +53,14 @@ impl Balancer {
         Self::ready(process, folder).await
     }
 
+    /// Starts one by way of a shell, whose script ends with `exec "$@"`.
+    pub async fn start_through(script: &str, configuration: &str) -> Self {
+        let folder = TempDir::new().expect("temporary folders can be made");
+        write(folder.path(), configuration);
+        let process = Process::through(script, Stdio::null(), &args(folder.path()));
+        Self::ready(process, folder).await
+    }
+
     /// Starts one on a machine of a laboratory. Its admin listener is there, too.
     pub async fn start_on(host: &Host, configuration: &str) -> Self {
         let folder = TempDir::new().expect("temporary folders can be made");

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::fs::{self, File};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener};
-use std::process::Stdio;
+use std::process::{Output, Stdio};
 
 use rustix::net::{Shutdown, shutdown};
 use rustix::process::Signal;
@@ -104,6 +104,14 @@ impl NatSite {
         let (binary, folder) = (binary.display(), folder.display());
         let balancer = self.lab.balancer();
         balancer.run(&format!("{binary} {words} --config {folder}/l4.toml"))
+    }
+
+    /// Runs a subcommand on the balancer to an end that may be a failure, with this configuration.
+    pub fn attempt(&self, words: &str) -> Output {
+        let (binary, folder) = (binary::path(), self.folder.path());
+        let (binary, folder) = (binary.display(), folder.display());
+        let balancer = self.lab.balancer();
+        balancer.attempt(&format!("{binary} {words} --config {folder}/l4.toml"))
     }
 
     /// Has another process take the balancer's place, with the configuration that there is.

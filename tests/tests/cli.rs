@@ -162,8 +162,10 @@ fn every_configuration_in_the_documentation_is_sound() {
         let text = fs::read_to_string(&page).unwrap();
         for (role, block) in blocks(&text) {
             let name = format!("{role}.toml");
-            // The folder of an installed server's sockets.
-            let block = block.replace("/run/tidegate", &home.path().display().to_string());
+            // The folders of an installed server's sockets and states.
+            let here = home.path().display().to_string();
+            let block = block.replace("/run/tidegate", &here);
+            let block = block.replace("/var/lib/tidegate", &here);
             fs::write(file(&name), &block).unwrap();
             let output = run(home.path(), &["check", "--role", role, &name]);
             let said = String::from_utf8_lossy(&output.stderr);
@@ -226,4 +228,98 @@ fn blocks_are_found() {
         ("users", "# users.toml: y\nc = 3".to_owned()),
     ];
     assert_eq!(blocks(page), expected);
+}
+
+#[test]
+fn a_pipe_among_the_files_of_a_configuration_is_refused() {
+    let home = tempfile::tempdir().unwrap();
+    let pipe = home.path().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    let sound = "admin = { address = '127.0.0.1:0' }\n[[listener]]\nname = 'in'\naddress = '127.0.0.1:0'\ncluster = 'up'\n\
+                 [cluster.up]\nendpoints = [{ address = '127.0.0.1:9' }]\n";
+    let pair = "include = ['pipe']\n";
+    let state = "[health]\nstate = 'pipe'\n";
+    let tls = "[[listener]]\nname = 'tls'\naddress = '127.0.0.1:0'\ncluster = 'up'\n\
+               tls = { certificate = 'pipe', key = 'pipe' }\n";
+    for text in [
+        format!("{pair}{sound}"),
+        format!("{sound}{state}"),
+        format!("{sound}{tls}"),
+    ] {
+        std::fs::write(home.path().join("l4.toml"), &text).unwrap();
+        let output = run(home.path(), &["check", "l4.toml"]);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(error.contains("is no regular file"), "{text}{error}");
+    }
+    let log = "[connection_log]\nfile = 'pipe'\n";
+    std::fs::write(home.path().join("l4.toml"), format!("{sound}{log}")).unwrap();
+    let output = run(home.path(), &["l4", "-c", "l4.toml"]);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(error.contains("nobody reads"), "{error}");
+    let output = run(home.path(), &["check", "pipe"]);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(error.contains("is no regular file"), "{error}");
+}
+
+#[test]
+fn a_balancer_without_a_telling_name_is_known_and_its_mistakes_are_told() {
+    let home = tempfile::tempdir().unwrap();
+    let check = |endpoint: &str, more: &str| {
+        let text = format!(
+            "admin = {{ address = '127.0.0.1:0' }}\n{more}\n[[listener]]\nname = 'in'\naddress = '0.0.0.0:7000'\n\
+             cluster = 'up'\n[cluster.up]\nendpoints = [{{ address = '{endpoint}' }}]\n"
+        );
+        std::fs::write(home.path().join("some.toml"), text).unwrap();
+        let output = run(home.path(), &["check", "some.toml"]);
+        let said = [output.stdout, output.stderr].concat();
+        String::from_utf8_lossy(&said).into_owned()
+    };
+    let sound = check("127.0.0.1:9", "");
+    assert!(sound.contains("a sound configuration of l4"), "{sound}");
+    std::fs::create_dir(home.path().join("folder")).unwrap();
+    std::fs::write(home.path().join("file"), "").unwrap();
+    for (endpoint, more, mistake) in [
+        (
+            "127.0.0.1:7000",
+            "",
+            "this is the listener `in` of this balancer itself",
+        ),
+        (
+            "127.0.0.7:7000",
+            "",
+            "this is the listener `in` of this balancer itself",
+        ),
+        ("192.0.2.1:7000", "", "a sound configuration"),
+        ("224.0.0.1:80", "", "nobody can be connected to"),
+        ("255.255.255.255:80", "", "nobody can be connected to"),
+        (
+            "127.0.0.1:9",
+            "connection_log = { file = 'none/log' }",
+            "the folder none cannot be used",
+        ),
+        (
+            "127.0.0.1:9",
+            "connection_log = { file = 'folder' }",
+            "this is a folder",
+        ),
+        (
+            "127.0.0.1:9",
+            "health = { state = 'none/state' }",
+            "the folder none cannot be used",
+        ),
+        (
+            "127.0.0.1:9",
+            "handover = { socket = 'none/door' }",
+            "the folder none cannot be used",
+        ),
+        (
+            "127.0.0.1:9",
+            "handover = { socket = 'file' }",
+            "a file of another kind",
+        ),
+    ] {
+        let said = check(endpoint, more);
+        assert!(said.contains(mistake), "{endpoint} {more}: {said}");
+    }
 }

@@ -309,6 +309,37 @@ async fn who_leaves_closes_connections_one_by_one() {
     assert!(spread[COUNT - 1] < Duration::from_secs(5), "{spread:?}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn who_stops_listens_no_more_while_somebody_has_yet_to_say_where_to() {
+    let up = Recorder::start("up").await;
+    let route = "[[route]]\nnames = [\"up.test\"]\ncluster = \"up\"\n";
+    let text = listener("named", "")
+        + &listener("in", "cluster = \"up\"")
+        + route
+        + &cluster("up", &[(up.address, 1)], "");
+    let mut balancer = Balancer::start(&text).await;
+    let (named, to) = (balancer.listener("named"), balancer.listener("in"));
+    let _silent = TcpStream::connect(named).await.unwrap();
+    balancer.holds("named", 1.0).await;
+    send(balancer.serving(), rustix::process::Signal::TERM);
+    // Whoever comes before it is heard is served, and nobody is left without an answer.
+    let begun = Instant::now();
+    for to in [to, named] {
+        while let Ok(mut stream) = TcpStream::connect(to).await {
+            assert!(begun.elapsed() < Duration::from_millis(700), "{to}");
+            let hello = client_hello(&[sni("up.test")], 1000);
+            let _ = stream.write_all(&hello).await;
+            let said = stream.read_u8().await;
+            assert_eq!(said.expect("who is let in is served"), b'u');
+        }
+    }
+    assert!(
+        !balancer.process.has_ended(),
+        "the silent one may yet speak"
+    );
+    assert!(balancer.process.ended(SOON).await.success());
+}
+
 /// When each of them ends, in order.
 async fn ends(open: Vec<TcpStream>) -> Vec<Duration> {
     let begun = Instant::now();

@@ -8,7 +8,7 @@ use tidegate_tests::eventually::{SOON, eventually};
 use tidegate_tests::l4::{Balancer, Recorder, client_hello, cluster, introduce, listener, sni};
 use tidegate_tests::succession::{cpu_ticks, descriptors};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 /// A connection over which the endpoint has said its name.
 async fn held(to: SocketAddr) -> Option<TcpStream> {
@@ -345,4 +345,88 @@ async fn without_descriptors_connections_wait_and_nothing_spins() {
     }
     let failures = "tidegate_l4_accept_failures_total{listener=\"in\"}";
     assert!(balancer.admin.metric(failures).await > Some(0.0));
+}
+
+/// An endpoint that takes no connection: as many wait for it as may, and a further one gets no answer.
+async fn mute() -> (SocketAddr, (TcpListener, Vec<TcpStream>)) {
+    let socket = TcpSocket::new_v4().expect("there is room");
+    socket
+        .bind("127.0.0.1:0".parse().expect("there is room"))
+        .expect("there is room");
+    let listener = socket.listen(0).expect("there is room");
+    let address = listener.local_addr().expect("there is room");
+    let mut waiting = Vec::new();
+    let patience = Duration::from_millis(300);
+    while let Ok(stream) = tokio::time::timeout(patience, TcpStream::connect(address)).await {
+        waiting.push(stream.expect("there is room"));
+    }
+    (address, (listener, waiting))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn few_connections_wait_for_endpoints_that_take_none() {
+    let up = Recorder::start("up").await;
+    let (one, _one) = mute().await;
+    let (other, _other) = mute().await;
+    let keys = "connect_timeout = \"300ms\"\nconnect_budget = \"600ms\"";
+    let text = listener("two", "cluster = \"two\"")
+        + &listener("three", "cluster = \"three\"")
+        + &cluster("two", &[(one, 1), (up.address, 1)], keys)
+        + &cluster("three", &[(one, 1), (other, 1), (up.address, 1)], keys);
+    let balancer = Balancer::start(&text).await;
+    // Of three, the first that comes to both finds none.
+    for (name, refused) in [("two", 0), ("three", 1)] {
+        let to = balancer.listener(name);
+        let (mut slow, mut none) = (0, 0);
+        for _ in 0..30 {
+            let begun = Instant::now();
+            none += usize::from(held(to).await.is_none());
+            slow += usize::from(begun.elapsed() > Duration::from_millis(250));
+        }
+        println!("{name}: {slow} of 30 were slow, {none} were refused");
+        assert!(none <= refused, "{name}: {none} of 30 found none");
+        assert!((1..=5).contains(&slow), "{name}: {slow} of 30 were slow");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bulk_leaves_connections_their_descriptors() {
+    const FILES: usize = 200;
+    let bulk = bulky().await;
+    let text = "threads = 2\n".to_owned()
+        + &listener("in", "cluster = \"up\"")
+        + &cluster("up", &[(bulk, 1)], "");
+    let shell = format!("ulimit -n {FILES}; exec \"$@\"");
+    let balancer = Balancer::start_through(&shell, &text).await;
+    let to = balancer.listener("in");
+    let mut open = Vec::new();
+    // None of them reads further, so that what is under way for each stays there.
+    while let Some(stream) = held(to).await {
+        open.push(stream);
+    }
+    let used = descriptors(balancer.process.id());
+    println!("{} connections, {used} of {FILES} descriptors", open.len());
+    assert!(open.len() > 20, "{}", open.len());
+    assert!(used < FILES, "{used}");
+    assert!(balancer.ended("in", "process_full").await > 0.0);
+    let failed =
+        format!("tidegate_l4_endpoint_failures_total{{cluster=\"up\",endpoint=\"{bulk}\"}}");
+    assert_eq!(balancer.admin.metric(&failed).await, Some(0.0));
+}
+
+/// An endpoint that sends without an end.
+async fn bulky() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("there is room");
+    let address = listener.local_addr().expect("there is room");
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let chunk = vec![7; 1 << 20];
+                while stream.write_all(&chunk).await.is_ok() {}
+            });
+        }
+    });
+    address
 }

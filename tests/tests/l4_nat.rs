@@ -316,6 +316,12 @@ async fn rules_that_somebody_removes_come_again_and_go_when_they_are_to() {
     })
     .await;
     site.client().who().unwrap();
+    let flush = site.attempt("l4 flush");
+    let said = String::from_utf8_lossy(&flush.stderr);
+    assert!(
+        !flush.status.success() && said.contains("a balancer answers"),
+        "{said}"
+    );
     stop(&mut site).await;
     site.client().who().unwrap();
     site.run("l4 flush");
@@ -325,6 +331,28 @@ async fn rules_that_somebody_removes_come_again_and_go_when_they_are_to() {
     site.client().who().unwrap();
     stop(&mut site).await;
     assert_eq!(table(&site), "");
+}
+
+#[tokio::test]
+async fn a_table_of_somebody_else_is_left_alone() {
+    let mut site = NatSite::new(1, "table = \"theirs\"");
+    site.lab.balancer().run("nft add table inet theirs");
+    site.lab.balancer().run("nft add table inet others");
+    site.write(&[(0, 1)]);
+    let mut process = site.process(&["l4"]);
+    assert!(!process.ended(SOON).await.success());
+    let said = process.stderr();
+    assert!(said.contains("no balancer has made it"), "{said}");
+    site.lab.balancer().run("nft delete table inet theirs");
+    site.start().await;
+    site.client().who().unwrap();
+    site.options("table = \"others\"");
+    site.write(&[(0, 1)]);
+    let answer = site.admin("-X POST", "/reload");
+    assert!(answer.contains("no balancer has made it"), "{answer}");
+    site.client().who().unwrap();
+    let tables = site.lab.balancer().run("nft list tables");
+    assert!(tables.contains("others"), "{tables}");
 }
 
 #[tokio::test]

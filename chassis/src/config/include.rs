@@ -10,6 +10,7 @@ use toml::de::DeTable;
 use super::diagnostic::Diagnostic;
 use super::node::{Node, Value};
 use super::source::{Place, Sources};
+use crate::files;
 
 /// Reads the first file and everything that it includes.
 pub(super) fn read_root(path: &Path, sources: &mut Sources) -> Result<Node, Diagnostic> {
@@ -17,7 +18,7 @@ pub(super) fn read_root(path: &Path, sources: &mut Sources) -> Result<Node, Diag
 }
 
 fn read(path: &Path, named_at: Place, sources: &mut Sources) -> Result<Node, Diagnostic> {
-    let text = std::fs::read_to_string(path);
+    let text = files::read_text(path);
     // Also a file that is missing is one to watch: it may come back.
     let file = sources.add(path.to_owned(), text.as_deref().unwrap_or_default());
     let text = text.map_err(|error| {

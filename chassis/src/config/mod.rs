@@ -18,15 +18,18 @@ mod redact;
 mod secret;
 mod source;
 mod substitute;
+mod written;
 
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
+use toml::de::{DeTable, DeValue};
 
 pub use self::diagnostic::{Diagnostic, Report, nearest};
 pub use self::located::{Located, Raw};
 pub use self::secret::Secret;
 pub use self::source::{Place, Sources};
+pub use self::written::Written;
 
 /// A configuration that was read, with the files that it was read from.
 #[derive(Debug)]
@@ -82,12 +85,25 @@ pub fn load<T: DeserializeOwned>(path: &Path) -> Result<Loaded<T>, Report> {
     }
 }
 
-/// The keys at the top of a file, to guess what it is for; none when it cannot be read.
-pub fn top_level_keys(path: &Path) -> Vec<String> {
-    let text = std::fs::read_to_string(path).unwrap_or_default();
-    let (table, _) = toml::de::DeTable::parse_recoverable(&text);
-    let keys = table.get_ref().keys();
-    keys.map(|key| key.get_ref().to_string()).collect()
+/// The keys at the top of a file, each with those in its tables, to guess what it is for; none when it cannot be read.
+pub fn top_level_keys(path: &Path) -> Vec<(String, Vec<String>)> {
+    let text = crate::files::read_text(path).unwrap_or_default();
+    let (table, _) = DeTable::parse_recoverable(&text);
+    let names = |table: &DeTable<'_>| -> Vec<String> {
+        let keys = table.keys();
+        keys.map(|key| key.get_ref().to_string()).collect()
+    };
+    let within = |value: &DeValue<'_>| match value {
+        DeValue::Table(table) => names(table),
+        DeValue::Array(items) => {
+            let tables = items.iter().filter_map(|item| item.get_ref().as_table());
+            tables.flat_map(names).collect()
+        }
+        _ => Vec::new(),
+    };
+    let keys = table.get_ref().iter();
+    keys.map(|(key, value)| (key.get_ref().to_string(), within(value.get_ref())))
+        .collect()
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::diagnostic::Diagnostic;
 use super::source::{Place, Sources};
+use crate::files;
 
 /// The text with its variables filled in, or none when it has none.
 pub(super) fn substitute(
@@ -42,7 +43,7 @@ pub(super) fn substitute(
 fn value_of(expression: &str, place: Place, sources: &mut Sources) -> Result<String, Diagnostic> {
     if let Some(path) = expression.strip_prefix("file:") {
         let path = sources.resolve(Path::new(path), place);
-        let text = std::fs::read_to_string(&path);
+        let text = files::read_text(&path);
         let text = text.map(|text| text.trim_end_matches(['\r', '\n']).to_owned());
         let wrong = |error| format!("cannot read `{}`: {error}", path.display());
         let text = text.map_err(|error| Diagnostic::new(place, wrong(error)));

@@ -7,6 +7,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value};
 
 use super::state_file::{Kept, StateFile, StateFileError};
 use crate::problem::{CONTENT_TYPE, Problem};
@@ -111,7 +112,10 @@ impl NotSet {
     /// # Errors
     /// [`Self::Wrong`] when it is not what is expected.
     pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Self> {
-        serde_json::from_slice(body).map_err(|error| Self::Wrong(error.to_string()))
+        let wrong = |error: serde_json::Error| Self::Wrong(error.to_string());
+        // Serde takes a list for the values of a struct in their order, and an empty one for none.
+        let body: Map<String, Value> = serde_json::from_slice(body).map_err(wrong)?;
+        serde_json::from_value(Value::Object(body)).map_err(wrong)
     }
 }
 
@@ -188,5 +192,20 @@ impl<T: Kept + Send + 'static> Settings<T> {
     fn lock(&self) -> MutexGuard<'_, Held<T>> {
         // Whatever panicked with it has changed single values only.
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_object_sets_nothing() {
+        for body in ["[]", "[\"down\"]", "null", "3"] {
+            let change = NotSet::parse::<EndpointChange>(body.as_bytes());
+            assert!(matches!(change, Err(NotSet::Wrong(_))), "{body}");
+        }
+        let change: EndpointChange = NotSet::parse(b"{\"weight\": null}").unwrap();
+        assert_eq!((change.state, change.weight), (None, Some(None)));
     }
 }

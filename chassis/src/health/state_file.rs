@@ -112,7 +112,7 @@ impl<T: Kept> StateFile<T> {
             }
             _ => {}
         }
-        let text = fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+        let text = files::read_text(path).map_err(|error| wrong(error.to_string()))?;
         let kept: T = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
         match kept.judge() {
             Ok(()) => Ok(file(kept)),

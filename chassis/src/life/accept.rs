@@ -3,16 +3,18 @@
 //! `axum`'s own graceful shutdown ends a connection that was accepted and has sent nothing yet,
 //! although its request may be on the way.
 
-use std::future::pending;
-use std::io;
+use std::future::{Future, pending};
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio::time::{Sleep, sleep};
 
 /// Accepts until it is closed.
 pub(super) struct Accept {
@@ -26,9 +28,16 @@ pub(super) struct Accept {
 /// So many connections are served at a time; another is closed at once.
 const MOST: usize = 256;
 
+/// So long the head of the first request may take: whoever is silent takes the place of another.
+const HEAD: Duration = Duration::from_secs(2);
+
 /// A connection; whoever holds `open` can count them.
 pub(super) struct Counted {
     stream: TcpStream,
+    /// When the first head is to have come; none once it has.
+    due: Option<Pin<Box<Sleep>>>,
+    /// Ends of lines in a row, while it has not: two end a head.
+    ends: u8,
     _open: Arc<()>,
 }
 
@@ -77,7 +86,14 @@ impl axum::serve::Listener for Accept {
         match accepted {
             Some((stream, peer)) => {
                 let _open = self.open.clone();
-                (Counted { stream, _open }, peer)
+                let due = Some(Box::pin(sleep(HEAD)));
+                let counted = Counted {
+                    stream,
+                    due,
+                    ends: 0,
+                    _open,
+                };
+                (counted, peer)
             }
             None => {
                 self.listener = None;
@@ -93,11 +109,32 @@ impl axum::serve::Listener for Accept {
 
 impl AsyncRead for Counted {
     fn poll_read(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+        let this = self.get_mut();
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut this.stream).poll_read(cx, buffer);
+        let Some(due) = &mut this.due else {
+            return read;
+        };
+        if read.is_pending() {
+            let late = due.as_mut().poll(cx);
+            return late.map(|()| Err(ErrorKind::TimedOut.into()));
+        }
+        for byte in &buffer.filled()[before..] {
+            this.ends = match byte {
+                b'\n' => this.ends + 1,
+                b'\r' => this.ends,
+                _ => 0,
+            };
+            if this.ends == 2 {
+                this.due = None;
+                break;
+            }
+        }
+        read
     }
 }
 

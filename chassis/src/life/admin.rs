@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
@@ -147,7 +148,8 @@ impl AdminConfig {
                     .route("/reload", post(reload))
                     .with_state(reloads),
             )
-            .merge(routes);
+            .merge(routes)
+            .layer(middleware::map_response(explain));
         if let Some(token) = &self.token {
             router = router.layer(middleware::from_fn_with_state(token.clone(), authorize));
         }
@@ -198,6 +200,27 @@ async fn end_if_closed(
         answer.headers_mut().insert(header::CONNECTION, close);
     }
     answer
+}
+
+/// Says as everything else does why there is no answer.
+async fn explain(answer: Response) -> Response {
+    let problem = match answer.status() {
+        StatusCode::NOT_FOUND => Problem::new(404, "unknown-path", "There is nothing at this path"),
+        StatusCode::METHOD_NOT_ALLOWED => {
+            Problem::new(405, "wrong-method", "This path has no such method")
+        }
+        StatusCode::PAYLOAD_TOO_LARGE => Problem::new(413, "too-large", "The body is too large"),
+        _ => return answer,
+    };
+    let (mut parts, body) = answer.into_parts();
+    let said = parts.headers.get(header::CONTENT_TYPE);
+    if said.is_some_and(|said| said.as_bytes().ends_with(b"json")) {
+        return Response::from_parts(parts, body);
+    }
+    parts.headers.remove(header::CONTENT_LENGTH);
+    let kind = HeaderValue::from_static(problem::CONTENT_TYPE);
+    parts.headers.insert(header::CONTENT_TYPE, kind);
+    Response::from_parts(parts, Body::from(problem.to_json()))
 }
 
 async fn readyz(State(life): State<Life>) -> Response {
@@ -300,5 +323,37 @@ mod tests {
         );
         assert_eq!(status(address, "/healthz", right).await, "200");
         assert_eq!(status(address, "/elsewhere", right).await, "404");
+    }
+
+    #[tokio::test]
+    async fn a_client_that_is_silent_is_closed_and_every_answer_says_why() {
+        let life = Life::start("test").unwrap();
+        let config = serde_json::json!({ "address": "127.0.0.1:0" });
+        let config: AdminConfig = serde_json::from_value(config).unwrap();
+        let (reloads, _receiver) = ReloadRequests::channel();
+        let address = config.serve(&life, reloads).await.unwrap();
+        let connect = async || tokio::net::TcpStream::connect(address).await.unwrap();
+        let (mut silent, mut slow, mut kept) = (connect().await, connect().await, connect().await);
+        slow.write_all(b"GET /healthz HTTP/1.1\r\n").await.unwrap();
+        kept.write_all(b"GET /none HTTP/1.1\r\nhost: a\r\n\r\n")
+            .await
+            .unwrap();
+        let begun = Instant::now();
+        let _ = silent.read(&mut [0]).await;
+        let _ = slow.read(&mut [0]).await;
+        assert!(begun.elapsed() < Duration::from_secs(5));
+        kept.write_all(b"DELETE /healthz HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+            .await
+            .unwrap();
+        let mut answers = String::new();
+        kept.read_to_string(&mut answers).await.unwrap();
+        assert!(
+            answers.contains("urn:tidegate:problem:unknown-path"),
+            "{answers}"
+        );
+        assert!(
+            answers.contains("urn:tidegate:problem:wrong-method"),
+            "{answers}"
+        );
     }
 }

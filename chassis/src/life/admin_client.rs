@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
-use axum::http::{Request, header};
+use axum::http::{Request, StatusCode, header};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use serde::de::DeserializeOwned;
@@ -24,6 +24,11 @@ pub struct AdminClient {
     given: bool,
     token: Option<Secret>,
 }
+
+/// That somebody answers there, and not for this token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("answered 401: `admin.token` is another one there")]
+struct OtherToken;
 
 /// Why nothing was learned.
 pub type NotAnswered = Box<dyn std::error::Error + Send + Sync>;
@@ -49,7 +54,7 @@ impl AdminClient {
     /// Asks, and waits for the answers; none when nobody answers where the configuration says.
     ///
     /// # Errors
-    /// When nobody answers at a URL that was given.
+    /// When nobody answers at a URL that was given, or somebody who wants another token.
     pub fn ask<T>(
         &self,
         ask: impl AsyncFnOnce(&Self) -> Result<T, NotAnswered>,
@@ -62,7 +67,9 @@ impl AdminClient {
         };
         match asked() {
             Ok(answer) => Ok(Some(answer)),
-            Err(error) if self.given => Err(format!("{}: {error}", self.url)),
+            Err(error) if self.given || error.is::<OtherToken>() => {
+                Err(format!("{}: {error}", self.url))
+            }
             Err(_) => Ok(None),
         }
     }
@@ -79,6 +86,9 @@ impl AdminClient {
         let client = Client::builder(TokioExecutor::new()).build_http();
         let answer = client.request(request.body(Body::empty())?).await?;
         let status = answer.status();
+        if status == StatusCode::UNAUTHORIZED {
+            return Err(OtherToken.into());
+        }
         if !status.is_success() {
             return Err(format!("answered {status}").into());
         }

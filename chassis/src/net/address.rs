@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -187,6 +187,22 @@ pub fn overlap(one: (SocketAddr, bool), other: (SocketAddr, bool)) -> bool {
     };
     let same = one.0.ip() == other.0.ip() || covers(one, other.0) || covers(other, one.0);
     one.0.port() == other.0.port() && one.0.port() != 0 && same
+}
+
+/// Whether what is sent to an address comes to a listener, as far as that follows from the configuration: other addresses of
+/// this machine are not known. The listener with whether it takes IPv4 clients on IPv6 too.
+pub fn reaches(to: SocketAddr, listener: (SocketAddr, bool)) -> bool {
+    let (at, dual_stack) = listener;
+    let same_port = at.port() == to.port() && to.port() != 0;
+    let (at, to) = (at.ip(), to.ip().to_canonical());
+    // Who sends to no address in particular sends to this machine.
+    let to = match to.is_unspecified() {
+        true if to.is_ipv4() => IpAddr::from([127, 0, 0, 1]),
+        true => IpAddr::from(Ipv6Addr::LOCALHOST),
+        false => to,
+    };
+    let every = at.is_unspecified() && (at.is_ipv4() == to.is_ipv4() || dual_stack);
+    same_port && (at == to || every && to.is_loopback())
 }
 
 #[cfg(test)]

@@ -23,10 +23,22 @@ pub fn raise_descriptor_limit() -> Option<u64> {
     }
 }
 
+/// How many descriptors this process has open; none when /proc does not tell.
+pub fn open_descriptors() -> Option<usize> {
+    // One of them is that of the folder itself.
+    let open = std::fs::read_dir("/proc/self/fd").ok()?.count();
+    Some(open.saturating_sub(1))
+}
+
+/// How many descriptors this process may have open; none when there is no limit.
+pub fn descriptor_limit() -> Option<usize> {
+    usize::try_from(getrlimit(Resource::Nofile).current?).ok()
+}
+
 /// How many connections of clients fit into the limit of open files, so that enough is left for
 /// health checks, the admin listener and files: an eighth, at least 32; none when there is no limit.
 pub fn room_for_clients() -> Option<usize> {
-    let limit = usize::try_from(getrlimit(Resource::Nofile).current?).ok()?;
+    let limit = descriptor_limit()?;
     Some(limit - (limit / 8).max(32).min(limit / 2))
 }
 

@@ -27,12 +27,14 @@ mod socket_file;
 mod systemd;
 mod unsent;
 
-pub use self::address::{Address, overlap, validate_socket_path};
+pub use self::address::{Address, overlap, reaches, validate_socket_path};
 pub use self::bind::{Bound, Listener, bind};
 pub use self::client_network::client_network;
 pub use self::datagram::{BoundDatagram, bind_datagram};
 pub use self::datagram_options::{receive_merged, tell_asked_address, travel_whole};
-pub use self::descriptors::{is_exhaustion, raise_descriptor_limit, room_for_clients};
+pub use self::descriptors::{
+    descriptor_limit, is_exhaustion, open_descriptors, raise_descriptor_limit, room_for_clients,
+};
 pub use self::inherited::{Inherited, InheritedSocket, Source};
 pub use self::networks::Networks;
 pub use self::options::{FileMode, ListenOptions, TcpConfig, may_be_transparent};

@@ -7,15 +7,16 @@
 //! When the queue is full the buffer is thrown away and counted: a slow disk
 //! must never hold up a request.
 
-use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use thread_local::ThreadLocal;
+
+use crate::files;
 
 /// Where lines go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -192,12 +193,8 @@ impl Writer {
 fn open(target: &LineTarget) -> io::Result<Box<dyn Write + Send>> {
     Ok(match target {
         LineTarget::Stdout => Box::new(io::stdout()),
-        LineTarget::File(path) => Box::new(append(path)?),
+        LineTarget::File(path) => Box::new(files::append(path)?),
     })
-}
-
-fn append(path: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).open(path)
 }
 
 #[cfg(test)]

@@ -57,7 +57,7 @@ impl<'a> Reader<'a> {
     pub fn content(&mut self, what: &str, file: &Located<PathBuf>) -> Result<Vec<u8>, Diagnostic> {
         let path = self.path(file);
         self.files.push(path.clone());
-        std::fs::read(&path).map_err(|error| {
+        crate::files::read(&path).map_err(|error| {
             let what = format!("cannot read {what} {}: {error}", path.display());
             file.wrong(what)
         })

@@ -1,8 +1,9 @@
 //! Servers that are to be asked, and are this one: it would ask itself what it does not know.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use chassis::config::{Diagnostic, Located};
+use chassis::net::reaches;
 
 use crate::alias;
 use crate::config::{Config, ListenerConfig};
@@ -37,20 +38,5 @@ fn wrong<T>(written: &Located<T>, listener: &ListenerConfig) -> Diagnostic {
 
 fn own(config: &Config, address: SocketAddr) -> Option<&ListenerConfig> {
     let mut listeners = config.listener.iter();
-    listeners.find(|listener| hears(listener, address))
-}
-
-/// Whether what is sent to an address comes to a listener, as far as that follows from the configuration: other addresses
-/// of this machine are not known.
-fn hears(listener: &ListenerConfig, address: SocketAddr) -> bool {
-    let (at, to) = (listener.address.ip(), address.ip().to_canonical());
-    let same_port = listener.address.port() == address.port() && address.port() != 0;
-    // Who sends to no address in particular sends to this machine.
-    let to = match to.is_unspecified() {
-        true if to.is_ipv4() => IpAddr::from([127, 0, 0, 1]),
-        true => IpAddr::from(std::net::Ipv6Addr::LOCALHOST),
-        false => to,
-    };
-    let every = at.is_unspecified() && (at.is_ipv4() == to.is_ipv4() || listener.dual_stack);
-    same_port && (at == to || every && to.is_loopback())
+    listeners.find(|listener| reaches(address, (*listener.address, listener.dual_stack)))
 }

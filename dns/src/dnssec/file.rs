@@ -131,7 +131,7 @@ impl Folder {
     /// When the file cannot be read, others may read it, or it is not what was written.
     pub(crate) fn read(&self, zone: &Name) -> Result<Option<Ring>, FileError> {
         let path = self.path(zone);
-        read(File::open(&path), zone).map_err(|error| wrong(&path, &error))
+        read(files::open(&path), zone).map_err(|error| wrong(&path, &error))
     }
 
     /// The same, of somebody who writes them again. They are in this folder: root does not take them from elsewhere for

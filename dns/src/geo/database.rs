@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
 
 use chassis::config::{Diagnostic, Located, Sources};
+use chassis::files;
 use ipnet::{Ipv4Net, Ipv6Net};
 use maxminddb::{LookupResult, MaxMindDbError, Reader, WithinOptions};
 use rustc_hash::FxHashMap;
@@ -190,7 +191,8 @@ impl Database {
             let limit = format!("{} is larger than 1 GiB", self.path.display());
             return Err(self.file.wrong(limit));
         }
-        Reader::open_readfile(&self.path).map_err(|error| self.broken(&error))
+        let bytes = files::read(&self.path).map_err(|error| self.broken(&error.into()))?;
+        Reader::from_source(bytes).map_err(|error| self.broken(&error))
     }
 
     fn broken(&self, error: &MaxMindDbError) -> Diagnostic {

@@ -68,7 +68,7 @@ impl Networks {
         if size.len() > LARGEST_FILE {
             return Err(failed(format!("more than {} MiB", LARGEST_FILE >> 20)));
         }
-        let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+        let text = chassis::files::read_text(path).map_err(|error| failed(error.to_string()))?;
         let file = sources.add(path.to_owned(), &text);
         let mut mistakes = Vec::new();
         let mut start = 0;

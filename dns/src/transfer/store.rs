@@ -29,7 +29,7 @@ pub(super) fn path(folder: &Path, apex: &Name) -> PathBuf {
 /// # Errors
 /// When it cannot be read, or is not what was written.
 pub(super) fn read(path: &Path, apex: &Name) -> io::Result<Option<(Version, SystemTime)>> {
-    let file = match File::open(path) {
+    let file = match files::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),

@@ -19,7 +19,7 @@ pub(super) fn read(path: &Path, named_at: Place, zone: &mut Collector<'_>) {
 }
 
 fn read_at(path: &Path, named_at: Place, origin: &Name, depth: usize, zone: &mut Collector<'_>) {
-    let bytes = std::fs::read(path);
+    let bytes = chassis::files::read(path);
     let binary = bytes.as_deref().ok().and_then(Binary::find);
     // Also a file that is missing is one to watch: it may come back.
     let text = match &binary {

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
+use chassis::files;
+
 /// A folder of one authority, or of several.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Storage(PathBuf);
@@ -45,7 +47,7 @@ impl Storage {
 
     /// What a file holds; none when it is not there.
     pub(super) fn read(&self, entry: &str) -> io::Result<Option<Vec<u8>>> {
-        let file = match File::open(self.path(entry)) {
+        let file = match files::open(&self.path(entry)) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),

@@ -1,7 +1,7 @@
 //! An endpoint as the balancer sees it: what changes while connections come and go. It outlives reloads.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -34,6 +34,9 @@ pub struct Endpoint {
     left: OnceLock<Instant>,
     /// Since when it takes connections; none while it takes none.
     since: Mutex<Option<Instant>>,
+    known: Instant,
+    /// Until when others are preferred, in milliseconds since it is known; 0 while it has not just failed.
+    doubted: AtomicU64,
 }
 
 /// What an endpoint was given, since it is known.
@@ -74,6 +77,8 @@ impl Endpoint {
             open: 0.into(),
             left: OnceLock::new(),
             since: Mutex::new(None),
+            known: Instant::now(),
+            doubted: 0.into(),
         }
     }
 
@@ -161,6 +166,39 @@ impl Endpoint {
         self.left.get().is_some_and(|at| *at <= now)
     }
 
+    /// Whether a connection is to be tried with it: it has not just failed to take one. With some `patience`, which is how
+    /// long a connection waits for it, one may find out after a pause.
+    pub fn is_believed(&self, patience: Option<Duration>, now: Instant) -> bool {
+        let until = self.doubted.load(Relaxed);
+        if until == 0 {
+            return true;
+        }
+        let Some(patience) = patience else {
+            return false;
+        };
+        let next = self.since_known(now + patience + DOUBT);
+        let claim = || self.doubted.compare_exchange(until, next, Relaxed, Relaxed);
+        // One alone: others would but wait for what it finds out.
+        self.since_known(now) >= until && claim().is_ok()
+    }
+
+    /// Prefers others for a moment: it did not take a connection.
+    pub fn doubt(&self, now: Instant) {
+        self.doubted.store(self.since_known(now + DOUBT), Relaxed);
+    }
+
+    /// It has taken a connection.
+    pub fn believe(&self) {
+        // It is read by every thread and seldom another one.
+        if self.doubted.load(Relaxed) != 0 {
+            self.doubted.store(0, Relaxed);
+        }
+    }
+
+    fn since_known(&self, now: Instant) -> u64 {
+        now.saturating_duration_since(self.known).as_millis() as u64
+    }
+
     /// How many connections it has.
     pub fn open(&self) -> u32 {
         self.open.load(Relaxed)
@@ -201,6 +239,9 @@ impl Endpoint {
 
 /// The greatest weight: a Maglev table has some slots for each part of it.
 pub const HEAVIEST: u32 = 1000;
+
+/// So long others are preferred to an endpoint that has not taken a connection.
+const DOUBT: Duration = Duration::from_secs(1);
 
 /// The weight of an endpoint that nobody has set.
 const UNSET: u32 = u32::MAX;
@@ -268,6 +309,27 @@ mod tests {
         assert!(!endpoint.is_well() && endpoint.share(Duration::ZERO, now) == 0);
         endpoint.force(Forced::Auto, now);
         assert!(endpoint.is_well() && endpoint.share(Duration::ZERO, now) > 0);
+    }
+
+    #[test]
+    fn one_connection_at_a_time_finds_out_whether_an_endpoint_is_well_again() {
+        let endpoint = Endpoint::new("192.0.2.1:80".parse().expect("it is one"), 1);
+        let start = Instant::now();
+        let after = |millis| start + Duration::from_millis(millis);
+        let patience = Some(Duration::from_secs(2));
+        assert!(endpoint.is_believed(patience, start));
+        endpoint.doubt(start);
+        assert!(!endpoint.is_believed(patience, after(900)));
+        assert!(!endpoint.is_believed(None, after(1100)), "it has waited");
+        assert!(endpoint.is_believed(patience, after(1100)));
+        assert!(!endpoint.is_believed(patience, after(1200)), "one does");
+        assert!(!endpoint.is_believed(patience, after(4000)));
+        assert!(
+            endpoint.is_believed(patience, after(4200)),
+            "it never came back"
+        );
+        endpoint.believe();
+        assert!(endpoint.is_believed(None, after(4300)));
     }
 
     #[test]

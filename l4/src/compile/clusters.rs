@@ -85,7 +85,9 @@ fn judge(config: &ClusterConfig, mistakes: &mut Vec<Diagnostic>) {
         if address.port() == 0 {
             mistakes.push(address.wrong("a port is from 1 to 65535"));
         }
-        if address.ip().is_unspecified() {
+        let ip = address.ip().to_canonical();
+        let broadcast = ip == std::net::IpAddr::from([255; 4]);
+        if ip.is_unspecified() || ip.is_multicast() || broadcast {
             mistakes.push(address.wrong("nobody can be connected to at this address"));
         }
         if *endpoint.weight > HEAVIEST {
@@ -121,11 +123,18 @@ pub(super) fn plan(
     mistakes: &mut Vec<Diagnostic>,
 ) -> Plan {
     let mut plan = Plan::default();
+    let broken = |name: &Located<String>| {
+        let written = config.check.contains_key(name.as_str());
+        written && !checks.all.contains_key(name.as_str())
+    };
     for (name, config) in &config.cluster {
         let Some(state) = clusters.get(name.as_str()) else {
             continue;
         };
-        let check = config.check.as_ref().map(|check| checks.named(check));
+        // What is wrong with a check is told where it is.
+        let judged = |check: &&Located<String>| !broken(check);
+        let check = config.check.as_ref().filter(judged);
+        let check = check.map(|check| checks.named(check));
         let check = match check.transpose() {
             Ok(check) => check,
             Err(mistake) => {

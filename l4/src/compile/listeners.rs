@@ -173,6 +173,10 @@ fn twice(
         let what = format!("the listener `admin` is on {admin} already");
         mistakes.push(config.address.wrong(what));
     }
+    if config.name.is_empty() || config.name.contains(char::is_control) {
+        let what = "a name is not empty and has no control characters";
+        mistakes.push(config.name.wrong(what));
+    }
     if *config.name == "admin" {
         mistakes.push(
             config

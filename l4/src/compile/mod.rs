@@ -2,6 +2,7 @@
 
 mod clusters;
 mod direct_return;
+mod itself;
 mod kernel;
 mod listeners;
 mod routes;
@@ -12,11 +13,10 @@ pub(crate) use self::listeners::NOT_ALLOWED;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use chassis::config::{Diagnostic, Loaded, Report, Sources, load};
+use chassis::config::{Diagnostic, Loaded, Report, Sources, Written, load};
 use chassis::health::StateFile;
 use chassis::health::check::Checks;
 use chassis::net::handover::Handover;
-use chassis::net::room_for_clients;
 use chassis::telemetry::SampledLog;
 use chassis::tls::Reading;
 
@@ -80,6 +80,8 @@ pub(crate) fn compile(
         None
     });
     plan.state = set(config, &loaded.sources, &mut mistakes);
+    written(config).judge(&loaded.sources, &mut mistakes);
+    itself::judge(config, &listeners, &mut mistakes);
     let log = &config.connection_log;
     let connection_log = SampledLog::compile(log, &loaded.sources, &mut mistakes);
     if !mistakes.is_empty() {
@@ -89,7 +91,7 @@ pub(crate) fn compile(
     let state = State {
         clusters,
         listeners,
-        connections: connections.unwrap_or_else(room),
+        connections,
         connection_log,
         handover,
         nat: (*config.nat).clone(),
@@ -103,6 +105,16 @@ pub(crate) fn compile(
     })
 }
 
+/// Where the process is to write.
+fn written(config: &Config) -> Written<'_> {
+    let log = config.connection_log.as_ref();
+    Written {
+        log: log.and_then(|log| log.file.as_ref()),
+        state: config.health.state.as_ref(),
+        door: config.handover.as_ref().map(|handover| &handover.socket),
+    }
+}
+
 /// What operators have set, as the state file keeps it.
 fn set(
     config: &Config,
@@ -114,12 +126,6 @@ fn set(
         mistakes.push(mistake);
         None
     })
-}
-
-/// Each connection of a client needs one more, to an endpoint.
-fn room() -> u32 {
-    let descriptors = room_for_clients().unwrap_or(usize::MAX);
-    u32::try_from(descriptors / 2).unwrap_or(u32::MAX)
 }
 
 fn limits(config: &Config, mistakes: &mut Vec<Diagnostic>) {

@@ -38,7 +38,7 @@ pub struct Config {
     #[serde(default)]
     pub threads: Option<Located<u16>>,
     /// Connections of clients at a time over all listeners; one over it is closed at once. When it is not set, half as
-    /// many as the process may have open files, less an eighth: a connection needs two, and splicing pipes.
+    /// many as the process may have open files beyond those of its start, less an eighth of all: a connection needs two.
     #[serde(default)]
     pub connections: Option<Located<u32>>,
     /// How a newer process can take this one's place without a refused connection, with `tidegate handover`.

@@ -93,7 +93,7 @@ impl Shared {
         let findings = self.health.findings();
         StateReport {
             open: self.open.count(),
-            limit: state.connections,
+            limit: self.open.limit(state.connections),
             listeners: state.listeners.iter().map(listener).collect(),
             clusters: state
                 .clusters

@@ -33,6 +33,21 @@ pub(super) fn read(netlink: &mut Netlink, table: &str) -> io::Result<BTreeMap<St
     }
 }
 
+/// Whether there is a table of this name.
+pub(super) fn is_there(netlink: &mut Netlink, table: &str) -> io::Result<bool> {
+    let list = Request {
+        subsystem: NFTABLES,
+        what: GET_TABLES,
+        family: INET,
+    };
+    let mut found = false;
+    let named = |bytes: &[u8]| bytes.strip_suffix(b"\0") == Some(table.as_bytes());
+    netlink.dump(list, &[], |one| {
+        found |= find(one, TABLE).is_some_and(named);
+    })?;
+    Ok(found)
+}
+
 fn parse(object: &[u8], table: &str) -> Option<(String, Count)> {
     let text = |kind| {
         let bytes = find(object, kind)?;
@@ -52,6 +67,7 @@ fn parse(object: &[u8], table: &str) -> Option<(String, Count)> {
 
 // linux/netfilter/nf_tables.h
 const NFTABLES: u8 = 10;
+const GET_TABLES: u8 = 1;
 const GET_OBJECTS: u8 = 19;
 const INET: u8 = 1;
 const TABLE: u16 = 1;

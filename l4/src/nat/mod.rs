@@ -77,6 +77,9 @@ pub enum Error {
     /// The configuration's fault: the table or its options.
     #[error("{0}")]
     Config(String),
+    /// The configuration's fault: a table that is not ours.
+    #[error("the table {0} is there already, and no balancer has made it: it would be removed")]
+    Strange(String),
     /// The configuration's fault: two listeners.
     #[error("listeners {0:?} and {1:?} have the same address")]
     Twice(Arc<str>, Arc<str>),
@@ -120,6 +123,9 @@ impl Error {
     pub fn help(&self) -> Option<String> {
         match self {
             Self::Sysctl { name, want, .. } => Some(format!("run `sysctl -w {name}={want}`")),
+            Self::Strange(table) => Some(format!(
+                "name another one in `nat.table`, or remove that one: `nft delete table inet {table}`"
+            )),
             Self::NoNft => Some("install the package nftables".to_owned()),
             _ => None,
         }
@@ -268,12 +274,28 @@ impl Nat {
         for table in others.iter().copied().chain([table]) {
             counts.extend(counters::read(&mut netlink, table)?);
         }
+        if !self.tables.contains(table) {
+            leave_alone(&mut netlink, table)?;
+        }
         kernel::run(&self.place.whole(&next, &counts, others))?;
         self.tables = BTreeSet::from([table.clone()]);
         self.loads.whole += 1;
         self.applied = Some(next);
         Ok(true)
     }
+}
+
+/// Refuses a table that somebody else has made.
+fn leave_alone(netlink: &mut Netlink, table: &str) -> Result<(), Error> {
+    if is_ours(netlink, table)? || !counters::is_there(netlink, table)? {
+        return Ok(());
+    }
+    Err(Error::Strange(table.to_owned()))
+}
+
+fn is_ours(netlink: &mut Netlink, table: &str) -> io::Result<bool> {
+    let counts = counters::read(netlink, table)?;
+    Ok(counts.keys().any(|name| script::is_mark(name)))
 }
 
 fn forget(gone: &Gone) -> Result<(), Error> {
@@ -291,6 +313,7 @@ pub fn check(config: &NatConfig, services: &[Service]) -> Result<(), Error> {
     let nat = Nat::new(config.clone())?;
     let ruleset = Ruleset::new(config, services)?;
     kernel::check(config, services)?;
+    leave_alone(&mut Netlink::open()?, &config.table)?;
     kernel::judge(&nat.place.whole(&ruleset, &BTreeMap::new(), []))
 }
 
@@ -318,6 +341,17 @@ pub fn traffic(config: &NatConfig, services: &[Service]) -> Result<Vec<Traffic>,
     Ok(traffic)
 }
 
+/// Whether there are rules of anybody who had these options.
+///
+/// # Errors
+/// When the options are wrong, or the kernel does not tell.
+pub fn is_there(config: &NatConfig) -> Result<bool, Error> {
+    match config.fault() {
+        Some(fault) => Err(Error::Config(fault)),
+        None => Ok(is_ours(&mut Netlink::open()?, &config.table)?),
+    }
+}
+
 /// Removes the rules of whoever had these options; whether there were any.
 ///
 /// # Errors
@@ -326,8 +360,7 @@ pub fn flush(config: &NatConfig) -> Result<bool, Error> {
     if let Some(fault) = config.fault() {
         return Err(Error::Config(fault));
     }
-    let counts = counters::read(&mut Netlink::open()?, &config.table)?;
-    let ours = counts.keys().any(|name| script::is_mark(name));
+    let ours = is_ours(&mut Netlink::open()?, &config.table)?;
     if ours {
         kernel::run(&script::nothing([&config.table]))?;
     }

@@ -19,6 +19,7 @@ use self::flow::{Break, Flow};
 use self::pace::{Pace, State, timer};
 use crate::draining::Member;
 
+pub(crate) use self::pipe::limit_pipes;
 pub use self::sealed::relay_sealed;
 
 /// How long a pair of connections may be there.

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
 
@@ -10,6 +11,11 @@ use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice
 const SIZE: usize = 1 << 20;
 /// Empty pipes that a thread keeps.
 const KEPT: usize = 16;
+
+/// How many there may be: connections are not to lack descriptors for them.
+static MOST: AtomicUsize = AtomicUsize::new(usize::MAX);
+/// How many there are.
+static COUNT: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
     static EMPTY: RefCell<Vec<Pipe>> = const { RefCell::new(Vec::new()) };
@@ -21,6 +27,32 @@ pub(super) struct Pipe {
     into: OwnedFd,
     /// Octets in it.
     held: usize,
+    /// Last: it counts until its descriptors are closed.
+    _place: Place,
+}
+
+/// A place among the pipes that there may be, until it is dropped.
+struct Place(());
+
+/// Has no more pipes be made than these; each needs two descriptors.
+pub(crate) fn limit_pipes(most: usize) {
+    MOST.store(most, Relaxed);
+}
+
+impl Place {
+    fn take() -> io::Result<Self> {
+        let place = Self(());
+        match COUNT.fetch_add(1, Relaxed) < MOST.load(Relaxed) {
+            true => Ok(place),
+            false => Err(io::ErrorKind::QuotaExceeded.into()),
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        COUNT.fetch_sub(1, Relaxed);
+    }
 }
 
 impl Pipe {
@@ -29,10 +61,16 @@ impl Pipe {
         if let Some(pipe) = EMPTY.with_borrow_mut(Vec::pop) {
             return Ok(pipe);
         }
+        let place = Place::take()?;
         let (out, into) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
         // A user has so much of them, and then gets smaller ones: those do as well.
         let _ = fcntl_setpipe_size(&into, SIZE);
-        Ok(Self { out, into, held: 0 })
+        Ok(Self {
+            out,
+            into,
+            held: 0,
+            _place: place,
+        })
     }
 
     /// Gives it back for others, when it is empty.

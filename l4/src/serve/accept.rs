@@ -4,21 +4,19 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::spawn_local;
 
-use super::Shared;
 use super::connection::Connection;
+use super::{Shared, scarcity};
 use crate::state::ListenerState;
 
 /// After a failure to accept, above all for want of descriptors: nothing is gained by trying at once.
 const PAUSE: Duration = Duration::from_millis(100);
-/// So long nobody is told again.
-const SAID_FOR: Duration = Duration::from_secs(60);
 
 /// Accepts connections until the listener is closed; what waits then is served too, unless somebody else has the socket.
 pub(super) async fn accept(
@@ -38,24 +36,22 @@ pub(super) async fn accept(
         };
         drop(spawn_local(connection.serve()));
     };
-    let mut said: Option<Instant> = None;
     loop {
         let accepted = tokio::select! {
-            accepted = socket.accept() => accepted,
+            accepted = next(&socket) => accepted,
             _ = &mut closing => break,
         };
         match accepted {
-            Ok(accepted) => serve(accepted),
+            Ok(accepted) => {
+                scarcity::is_over();
+                serve(accepted);
+            }
             // The client has left before.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
                 let listener = listener.load();
                 listener.counts.not_accepted();
-                // Once: it may be long until there are enough descriptors again, and a single one comes and goes.
-                if said.is_none_or(|said| said.elapsed() > SAID_FOR) {
-                    said = Some(Instant::now());
-                    tracing::error!(listener = &*listener.name, %error, "cannot accept: connections wait");
-                }
+                scarcity::tell(&listener.name, &error);
                 tokio::time::sleep(PAUSE).await;
             }
         }
@@ -63,12 +59,32 @@ pub(super) async fn accept(
     if *closed.borrow_and_update() == Closing::Gone
         && let Ok(socket) = socket.into_std()
     {
-        // Clients that have connected meanwhile know of nothing.
-        while let Ok((stream, peer)) = socket.accept() {
-            let adopted = stream
-                .set_nonblocking(true)
-                .and_then(|()| TcpStream::from_std(stream));
-            let _ = adopted.map(|stream| serve((stream, peer)));
+        take_rest(&socket, serve);
+    }
+    // Those that were taken last have begun when this has: they were there before.
+    let _ = spawn_local(async {}).await;
+}
+
+/// The next connection, as soon as those that are there have what they need.
+async fn next(socket: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    while scarcity::is_waited_for() {
+        tokio::time::sleep(PAUSE).await;
+    }
+    socket.accept().await
+}
+
+/// Serves clients that have connected meanwhile and know of nothing.
+fn take_rest(socket: &std::net::TcpListener, serve: impl Fn((TcpStream, SocketAddr))) {
+    loop {
+        match socket.accept() {
+            Ok((stream, peer)) => {
+                let adopted = stream
+                    .set_nonblocking(true)
+                    .and_then(|()| TcpStream::from_std(stream));
+                let _ = adopted.map(|stream| serve((stream, peer)));
+            }
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(_) => return,
         }
     }
 }

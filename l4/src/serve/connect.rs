@@ -1,5 +1,6 @@
 //! From a cluster to a connection with one of its endpoints.
 
+use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,7 +12,8 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::Ending;
-use crate::balance::{Counted, Endpoint, Lease};
+use super::scarcity::{self, Wait};
+use crate::balance::{Cluster, Counted, Endpoint, Lease};
 use crate::state::{ClusterState, ListenerState};
 
 /// Who a connection is for.
@@ -37,28 +39,33 @@ pub(super) async fn connect(wanted: Wanted<'_>) -> Result<(TcpStream, Lease), En
         ..
     } = wanted.cluster;
     let deadline = Instant::now() + *connect_budget;
-    let mut tried = Vec::new();
+    let mut tries = Tries::default();
     let mut failed = false;
-    while let Some(at) = cluster.pick(wanted.hash, &tried) {
-        tried.push(at);
+    while let Some(at) = tries.next(cluster, wanted.hash, *connect_timeout) {
         let endpoint: &Arc<Endpoint> = &cluster.endpoints()[at];
         let Some(lease) = endpoint.lease() else {
             endpoint.counts.add(Counted::Full, 1);
             continue;
         };
         let limit = deadline.min(Instant::now() + *connect_timeout);
-        let connecting = timeout_at(limit, open_patiently(wanted, endpoint.address));
+        let lacks = Cell::new(false);
+        let connecting = timeout_at(limit, open(wanted, endpoint.address, &lacks));
         match connecting
             .await
             .unwrap_or(Err(io::ErrorKind::TimedOut.into()))
         {
             Ok(stream) => {
                 endpoint.counts.add(Counted::Connected, 1);
+                endpoint.believe();
                 return Ok((stream, lease));
             }
             Err(error) => {
                 failed = true;
-                endpoint.counts.add(Counted::Failed, 1);
+                tries.failed = true;
+                if !lacks.get() {
+                    endpoint.counts.add(Counted::Failed, 1);
+                    endpoint.doubt(std::time::Instant::now());
+                }
                 let cluster = &*wanted.cluster.name;
                 tracing::debug!(cluster, endpoint = %endpoint.address, %error, "not connected");
             }
@@ -73,27 +80,52 @@ pub(super) async fn connect(wanted: Wanted<'_>) -> Result<(TcpStream, Lease), En
     })
 }
 
-/// Connects as soon as there is a descriptor for it: that there is none is not the endpoint's fault.
-async fn open_patiently(wanted: Wanted<'_>, endpoint: SocketAddr) -> io::Result<TcpStream> {
-    loop {
-        match open(wanted, endpoint).await {
-            Err(error) if is_exhaustion(&error) => sleep(PAUSE).await,
-            outcome => return outcome,
+/// The endpoints that a connection has come to.
+#[derive(Default)]
+struct Tries {
+    /// Those that it need not come to again.
+    seen: Vec<usize>,
+    /// Those of them that were passed over: they have just failed others.
+    doubted: Vec<usize>,
+    /// Whether it has waited in vain for one.
+    failed: bool,
+}
+
+impl Tries {
+    /// The next: of those that have just failed others, one when there is nobody else.
+    fn next(&mut self, cluster: &Cluster, hash: u64, patience: Duration) -> Option<usize> {
+        while let Some(at) = cluster.pick(hash, &self.seen) {
+            self.seen.push(at);
+            // Who has waited once does not find out whether another is well again.
+            let patience = (!self.failed).then_some(patience);
+            let now = std::time::Instant::now();
+            if cluster.endpoints()[at].is_believed(patience, now) {
+                return Some(at);
+            }
+            self.doubted.push(at);
         }
+        self.doubted.pop()
     }
 }
 
 /// After a failure for want of descriptors.
 const PAUSE: Duration = Duration::from_millis(20);
 
-async fn open(wanted: Wanted<'_>, endpoint: SocketAddr) -> io::Result<TcpStream> {
-    if !wanted.listener.transparent {
-        return socket(wanted.listener, endpoint)?.connect(endpoint).await;
+/// Connects. `lacks` says whether it waits for a descriptor, which is not the endpoint's fault.
+async fn open(
+    wanted: Wanted<'_>,
+    endpoint: SocketAddr,
+    lacks: &Cell<bool>,
+) -> io::Result<TcpStream> {
+    let listener = wanted.listener;
+    if !listener.transparent {
+        let socket = socket_in_time(listener, endpoint, lacks).await?;
+        return socket.connect(endpoint).await;
     }
     let mut client = wanted.client;
     // As the client of an IPv6 listener that takes IPv4 clients too.
     client.set_ip(client.ip().to_canonical());
-    let socket = socket(wanted.listener, endpoint)?;
+    let socket = socket_in_time(listener, endpoint, lacks).await?;
     let spoken = speak_for(&socket, client);
     match connected(spoken, socket, endpoint).await {
         Err(error) if is_taken(&error) => {}
@@ -101,9 +133,32 @@ async fn open(wanted: Wanted<'_>, endpoint: SocketAddr) -> io::Result<TcpStream>
     }
     // The client has a connection from this port that leads to this endpoint already, by way of another address.
     client.set_port(0);
-    let socket = self::socket(wanted.listener, endpoint)?;
+    let socket = socket_in_time(listener, endpoint, lacks).await?;
     let spoken = speak_for(&socket, client);
     connected(spoken, socket, endpoint).await
+}
+
+/// A socket, as soon as there is a descriptor for it.
+async fn socket_in_time(
+    listener: &ListenerState,
+    endpoint: SocketAddr,
+    lacks: &Cell<bool>,
+) -> io::Result<TcpSocket> {
+    let mut wait = None;
+    loop {
+        match socket(listener, endpoint) {
+            Err(error) if is_exhaustion(&error) => {
+                lacks.set(true);
+                wait.get_or_insert_with(Wait::begin);
+                scarcity::tell(&listener.name, &error);
+                sleep(PAUSE).await;
+            }
+            outcome => {
+                lacks.set(false);
+                return outcome;
+            }
+        }
+    }
 }
 
 async fn connected(

@@ -22,6 +22,8 @@ use crate::state::ListenerState;
 #[derive(Default)]
 pub(crate) struct Listeners {
     open: Vec<Open>,
+    /// Whoever took what came to those that are closed.
+    closing: Vec<Takers>,
 }
 
 /// A listener with its sockets.
@@ -172,12 +174,25 @@ impl Listeners {
 
     /// Takes nothing more. What waits in the sockets is served by a successor where there is one, and by this process
     /// otherwise.
-    pub(crate) fn close(&self, handed_over: bool) {
-        for open in &self.open {
-            open.takers.close(match handed_over {
+    pub(crate) fn close(&mut self, handed_over: bool) {
+        for Open {
+            sockets, takers, ..
+        } in self.open.drain(..)
+        {
+            // Before whoever takes has looked for the last time: nobody is to connect to what nobody serves.
+            drop(sockets);
+            takers.close(match handed_over {
                 true => Closing::HandedOver,
                 false => Closing::Gone,
             });
+            self.closing.push(takers);
+        }
+    }
+
+    /// Waits until what has waited in the sockets that are closed is being served.
+    pub(crate) async fn closed(&self) {
+        for takers in &self.closing {
+            takers.closed().await;
         }
     }
 }

@@ -16,6 +16,8 @@ mod ending;
 mod estate;
 mod first_bytes;
 mod listeners;
+mod room;
+mod scarcity;
 mod secured;
 mod served;
 mod sockets;
@@ -31,6 +33,7 @@ use chassis::telemetry::Pressure;
 pub(crate) use self::ending::Ending;
 pub(crate) use self::estate::{Estate, SESSIONS, ask};
 pub(crate) use self::listeners::{Listeners, Plan};
+pub(crate) use self::room::Room;
 pub(crate) use self::workers::Workers;
 
 use crate::direct_return::DirectReturn;
@@ -80,29 +83,52 @@ impl Shared {
 }
 
 /// How many connections the process has.
-#[derive(Debug, Default)]
-pub(crate) struct Open(AtomicU32);
+#[derive(Debug)]
+pub(crate) struct Open {
+    count: AtomicU32,
+    /// How many there may be when nobody says.
+    room: AtomicU32,
+}
 
 /// A connection that counts until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Seat(Arc<Open>);
 
+impl Default for Open {
+    fn default() -> Self {
+        Self {
+            count: 0.into(),
+            room: u32::MAX.into(),
+        }
+    }
+}
+
 impl Open {
-    /// Counts a connection; none when there are as many as there may be.
-    pub(crate) fn take(self: &Arc<Self>, limit: u32) -> Option<Seat> {
+    /// Counts a connection; none when there are as many as there may be, by this limit or else by the room that there is.
+    pub(crate) fn take(self: &Arc<Self>, limit: Option<u32>) -> Option<Seat> {
         let seat = Seat(self.clone());
-        let open = self.0.fetch_add(1, Relaxed);
-        (open < limit).then_some(seat)
+        let open = self.count.fetch_add(1, Relaxed);
+        (open < self.limit(limit)).then_some(seat)
+    }
+
+    /// How many there may be.
+    pub(crate) fn limit(&self, limit: Option<u32>) -> u32 {
+        limit.unwrap_or_else(|| self.room.load(Relaxed))
+    }
+
+    /// Says how much room there is.
+    pub(crate) fn set_room(&self, room: u32) {
+        self.room.store(room, Relaxed);
     }
 
     /// How many there are.
     pub(crate) fn count(&self) -> u32 {
-        self.0.load(Relaxed)
+        self.count.load(Relaxed)
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Relaxed);
+        self.0.count.fetch_sub(1, Relaxed);
     }
 }

@@ -123,6 +123,13 @@ impl Takers {
         }
     }
 
+    /// Waits until nothing comes from there any more; datagrams have an end of their own.
+    pub(super) async fn closed(&self) {
+        if let Self::Tcp(told) = self {
+            told.closed().await;
+        }
+    }
+
     pub(super) fn close(&self, closing: Closing) {
         match self {
             Self::Tcp(told) => {
