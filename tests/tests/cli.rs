@@ -262,19 +262,41 @@ fn a_pipe_among_the_files_of_a_configuration_is_refused() {
     assert!(error.contains("is no regular file"), "{error}");
 }
 
+/// What is said of a balancer that leads to this endpoint.
+fn judged(home: &Path, endpoint: &str, more: &str) -> String {
+    let text = format!(
+        "admin = {{ address = '127.0.0.1:0' }}\n{more}\n[[listener]]\nname = 'in'\naddress = '0.0.0.0:7000'\n\
+         cluster = 'up'\n[cluster.up]\nendpoints = [{{ address = '{endpoint}' }}]\n"
+    );
+    std::fs::write(home.join("some.toml"), text).expect("the folder is ours");
+    let output = run(home, &["check", "some.toml"]);
+    let said = [output.stdout, output.stderr].concat();
+    String::from_utf8_lossy(&said).into_owned()
+}
+
+#[test]
+fn listeners_may_lead_to_each_other_but_not_in_a_circle() {
+    let home = tempfile::tempdir().unwrap();
+    for (last, said) in [
+        ("127.0.0.1:9", "a sound configuration of l4"),
+        (
+            "127.0.0.1:7000",
+            "this is the listener `next` of this balancer itself",
+        ),
+    ] {
+        let more = format!(
+            "cluster.last = {{ endpoints = [{{ address = '{last}' }}] }}\n\
+             [[listener]]\nname = 'next'\naddress = '127.0.0.1:7001'\ncluster = 'last'"
+        );
+        let text = judged(home.path(), "127.0.0.1:7001", &more);
+        assert!(text.contains(said), "{text}");
+    }
+}
+
 #[test]
 fn a_balancer_without_a_telling_name_is_known_and_its_mistakes_are_told() {
     let home = tempfile::tempdir().unwrap();
-    let check = |endpoint: &str, more: &str| {
-        let text = format!(
-            "admin = {{ address = '127.0.0.1:0' }}\n{more}\n[[listener]]\nname = 'in'\naddress = '0.0.0.0:7000'\n\
-             cluster = 'up'\n[cluster.up]\nendpoints = [{{ address = '{endpoint}' }}]\n"
-        );
-        std::fs::write(home.path().join("some.toml"), text).unwrap();
-        let output = run(home.path(), &["check", "some.toml"]);
-        let said = [output.stdout, output.stderr].concat();
-        String::from_utf8_lossy(&said).into_owned()
-    };
+    let check = |endpoint: &str, more: &str| judged(home.path(), endpoint, more);
     let sound = check("127.0.0.1:9", "");
     assert!(sound.contains("a sound configuration of l4"), "{sound}");
     std::fs::create_dir(home.path().join("folder")).unwrap();

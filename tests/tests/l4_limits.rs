@@ -90,8 +90,9 @@ async fn new_connections_come_no_faster_than_they_may() {
 
 /// Whether a client from this address reaches the endpoint.
 async fn reaches(to: SocketAddr, from: &str) -> bool {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.bind(format!("{from}:0").parse().unwrap()).unwrap();
+    let socket = TcpSocket::new_v4().expect("sockets are free");
+    let own = format!("{from}:0").parse().expect("an address");
+    socket.bind(own).expect("ports are free");
     match socket.connect(to).await {
         Ok(mut stream) => stream.read_u8().await.is_ok(),
         Err(_) => false,
