@@ -220,7 +220,7 @@ async fn who_takes_an_answer_for_longer_than_connections_are_kept_gets_all_of_it
     let mut stream = stream.into_std().unwrap();
     stream.set_nonblocking(false).unwrap();
     let read = tokio::task::spawn_blocking(move || {
-        let (begin, mut buffer, mut all) = (Instant::now(), vec![0; 4 << 20], 0);
+        let (begin, mut buffer, mut all) = (Instant::now(), vec![0; 2 << 20], 0);
         while all < 64 << 20 {
             match stream.read(&mut buffer) {
                 Ok(read) if read > 0 => all += read,
