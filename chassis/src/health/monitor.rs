@@ -158,13 +158,19 @@ impl Monitor {
         if let Some(up) = changed {
             tell(target, up, running.finding.why.as_deref());
         }
-        let first = !std::mem::replace(&mut running.heard, true);
+        let first = !running.heard;
         drop(findings);
         if changed.is_some() {
             (self.changed)(target);
         }
         if first {
-            self.count_waiting(&self.lock());
+            // Not before: another check that is heard meanwhile counts this one too.
+            let mut findings = self.lock();
+            let running = findings.running.get_mut(target);
+            if let Some(running) = running.filter(|running| running.number == number) {
+                running.heard = true;
+            }
+            self.count_waiting(&findings);
         }
     }
 
@@ -211,5 +217,55 @@ fn tell((address, check): &Target, up: bool, why: Option<&str>) {
     match up {
         true => tracing::info!(%address, check, up, "health"),
         false => tracing::warn!(%address, check, up, why = why.unwrap_or_default(), "health"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::health::Thresholds;
+    use crate::health::check::{Check, Start};
+    use crate::health::probe::Probe;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+    async fn a_check_has_its_outcome_once_everybody_knows_it() {
+        let check = Check {
+            probe: Probe::Tcp,
+            port: None,
+            usual: None,
+            interval: Duration::from_secs(60),
+            timeout: Duration::from_secs(5),
+            thresholds: Thresholds {
+                rise: 1,
+                fall: 1,
+                damping: None,
+            },
+            start: Start::Unknown,
+        };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let target = |name: &str| (address, name.to_owned());
+        let (told, hears) = mpsc::channel();
+        let (release, wait) = mpsc::channel::<()>();
+        let wait = Mutex::new(wait);
+        let monitor = Monitor::new(move |target: &Target| {
+            told.send(target.1.clone()).unwrap();
+            if target.1 == "slow" {
+                wait.lock().unwrap().recv().unwrap();
+            }
+        });
+        let mut targets = BTreeMap::from([(target("slow"), check.clone())]);
+        monitor.apply(&targets);
+        let heard = tokio::task::spawn_blocking(move || (hears.recv().unwrap(), hears));
+        let (first, hears) = heard.await.unwrap();
+        targets.insert(target("fast"), check);
+        monitor.apply(&targets);
+        let second = tokio::task::spawn_blocking(move || hears.recv().unwrap());
+        assert_eq!((&*first, &*second.await.unwrap()), ("slow", "fast"));
+        assert!(!monitor.settled(Duration::from_millis(200)).await);
+        release.send(()).unwrap();
+        assert!(monitor.settled(Duration::from_secs(5)).await);
     }
 }
