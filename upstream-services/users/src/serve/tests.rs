@@ -235,7 +235,7 @@ async fn who_takes_an_answer_for_longer_than_connections_are_kept_gets_all_of_it
     assert!(time > SHORT.idle, "{time:?}");
     // It is kept from then on, as after any answer.
     let mut stream = TcpStream::from_std(stream).unwrap();
-    tokio::time::sleep(SHORT.idle / 2).await;
+    tokio::time::sleep(SHORT.idle / 4).await;
     stream.write_all(GET.as_bytes()).await.unwrap();
     assert!(rest(&mut stream).await.0.ends_with("here"));
 }
