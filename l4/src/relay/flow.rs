@@ -14,7 +14,7 @@ use super::pipe::Pipe;
 
 /// So much is copied at a time, in octets.
 const CHUNK: usize = 64 * 1024;
-/// After so many chunks in a row that were full, the kernel moves the bytes.
+/// After so many chunks in a row that were full, the kernel moves the bytes; where it has done so before, after one.
 const FULL_CHUNKS: u8 = 4;
 
 thread_local! {
@@ -38,6 +38,8 @@ pub(super) struct Flow<'a> {
     written: usize,
     /// How many chunks in a row were full.
     full: u8,
+    /// How many of them are enough.
+    enough: u8,
     pipe: Option<Pipe>,
     stage: Stage,
     moved: &'a Cell<u64>,
@@ -65,6 +67,7 @@ impl<'a> Flow<'a> {
             rest: early,
             written: 0,
             full: 0,
+            enough: FULL_CHUNKS,
             pipe: None,
             stage: Stage::Moving,
             moved,
@@ -158,8 +161,9 @@ impl<'a> Flow<'a> {
             } else {
                 0
             };
-            if self.full >= FULL_CHUNKS {
+            if self.full >= self.enough {
                 self.full = 0;
+                self.enough = 1;
                 // Without one it is copied on.
                 self.pipe = Pipe::take().ok();
             }
