@@ -1,9 +1,10 @@
 //! How many connections clients have.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use chassis::net::client_network;
 use tokio::sync::Notify;
 
 use super::TcpLimits;
@@ -66,7 +67,7 @@ impl Clients {
         limits: &TcpLimits,
     ) -> Result<Permit, Refusal> {
         let mut open = self.lock();
-        let client = address.map(network);
+        let client = address.map(client_network);
         if client.is_some_and(|client| open.has_enough(client, limits)) {
             return Err(Refusal::Client);
         }
@@ -138,7 +139,7 @@ impl Open {
 impl Permit {
     /// Counts it as this client's, once that is known.
     pub(crate) fn claim(&mut self, address: IpAddr, limits: &TcpLimits) -> Result<(), Refusal> {
-        let client = network(address);
+        let client = client_network(address);
         if self.client.is_none() {
             let mut open = self.clients.lock();
             if open.has_enough(client, limits) {
@@ -184,14 +185,6 @@ impl Drop for Permit {
                 open.by_client.remove(&client);
             }
         }
-    }
-}
-
-/// A client: whoever has one address of an IPv6 /64 has all of them.
-pub(crate) fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64)).into(),
-        v4 => v4,
     }
 }
 

@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-pub(crate) use self::client::{Clients, Refusal, network};
+pub(crate) use self::client::{Clients, Refusal};
 pub(crate) use self::listener::{Listeners, Plan};
 pub(crate) use self::tcp::TcpLimits;
 

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use chassis::net::client_network;
+
 use super::rules::OutgoingLimits;
-use crate::serve::network;
 
 /// Counts the transfers that run.
 #[derive(Clone, Debug, Default)]
@@ -27,7 +28,7 @@ pub(super) struct Slot {
 impl Slots {
     /// Lets a transfer begin, if there are not too many, neither over all nor for this client.
     pub(super) fn begin(&self, client: IpAddr, limits: &OutgoingLimits) -> Option<Slot> {
-        let client = network(client);
+        let client = client_network(client);
         let mut running = self.lock();
         let own = running.by_client.get(&client).copied().unwrap_or_default();
         if running.all >= limits.concurrent || own >= limits.concurrent_per_client {

@@ -95,14 +95,12 @@ pub async fn relay(
     let timer = pin!(timer());
     let mut pace = Pace::new(limits, drains, timer, &moved.last);
     both.end = poll_fn(|context| {
-        match (
+        let outcomes = (
             up.poll(context, down.ended()),
             down.poll(context, up.ended()),
-        ) {
-            (Poll::Ready(Err(broke)), _) => return Poll::Ready(broken(broke, true)),
-            (_, Poll::Ready(Err(broke))) => return Poll::Ready(broken(broke, false)),
-            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(End::Done),
-            (Poll::Pending, _) | (_, Poll::Pending) => {}
+        );
+        if let Some(end) = ended(outcomes) {
+            return Poll::Ready(end);
         }
         let state = State {
             moved: moved.up.get() + moved.down.get(),
@@ -147,6 +145,19 @@ impl End {
             Self::Expired | Self::Drained => holds || lately,
             _ => self == broke,
         }
+    }
+}
+
+/// What came of one direction.
+type Outcome = Poll<Result<(), Break>>;
+
+/// How both directions have ended, once they have, or one has broken.
+fn ended((up, down): (Outcome, Outcome)) -> Option<End> {
+    match (up, down) {
+        (Poll::Ready(Err(broke)), _) => Some(broken(broke, true)),
+        (_, Poll::Ready(Err(broke))) => Some(broken(broke, false)),
+        (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Some(End::Done),
+        (Poll::Pending, _) | (_, Poll::Pending) => None,
     }
 }
 

@@ -12,7 +12,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::flow::{Break, SCRATCH, Stage};
 use super::pace::{Pace, State, timer};
-use super::{End, Limits, Moved, broken, reset};
+use super::{End, Limits, Moved, Outcome, ended, reset};
 use crate::draining::Member;
 
 /// As [`super::relay`] for a client over TLS. `early` goes to the endpoint first. The end of one side is passed on, to
@@ -40,11 +40,8 @@ where
     let timer = pin!(timer());
     let mut pace = Pace::new(limits, drains, timer, &moved.last);
     both.end = poll_fn(|context| {
-        match both.poll(context) {
-            (Poll::Ready(Err(broke)), _) => return Poll::Ready(broken(broke, true)),
-            (_, Poll::Ready(Err(broke))) => return Poll::Ready(broken(broke, false)),
-            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(End::Done),
-            (Poll::Pending, _) | (_, Poll::Pending) => {}
+        if let Some(end) = ended(both.poll(context)) {
+            return Poll::Ready(end);
         }
         let state = State {
             moved: moved.up.get() + moved.down.get(),
@@ -65,8 +62,6 @@ struct Both<'a, S: AsRef<TcpStream>> {
     moved: &'a Moved,
     end: End,
 }
-
-type Outcome = Poll<Result<(), Break>>;
 
 impl<S: AsyncRead + AsyncWrite + AsRef<TcpStream> + Unpin> Both<'_, S> {
     fn poll(&mut self, context: &mut Context<'_>) -> (Outcome, Outcome) {
