@@ -9,7 +9,7 @@ use std::time::Duration;
 use chassis::config::{Loaded, load};
 use chassis::life::{
     Admin, Changes, Life, ReloadReceiver, ReloadRequests, Reloaded, RoleArgs, Stage, StartError,
-    Watched, succession,
+    Watched, run_on, succession,
 };
 use chassis::net::handover::{Candidate, Door};
 use chassis::net::{Bound, Inherited, raise_descriptor_limit, room_for_clients};
@@ -32,22 +32,9 @@ const FIRST_VERDICTS: Duration = Duration::from_secs(2);
 pub(crate) fn run(gateway: Gateway, args: &RoleArgs) -> ExitCode {
     // Before there is a second thread.
     let systemd = Inherited::from_systemd();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .thread_name("control")
-        .enable_all()
-        .build();
-    let outcome = match runtime {
-        Ok(runtime) => runtime.block_on(serve(gateway, args, systemd)),
-        Err(error) => Err(error.into()),
-    };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
-    }
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    runtime.worker_threads(1).thread_name("control");
+    run_on(&mut runtime, serve(gateway, args, systemd))
 }
 
 /// The running gateway, as its control thread sees it.

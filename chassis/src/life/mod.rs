@@ -34,7 +34,7 @@ pub use self::admin::{Admin, AdminConfig};
 pub use self::admin_client::{AdminClient, NotAnswered};
 pub use self::parent::{SUPERVISOR, die_with_parent};
 pub use self::reload::{NotReloaded, ReloadReceiver, ReloadRequests, Reloaded};
-pub use self::run::run;
+pub use self::run::{run, run_on};
 pub use self::start_error::StartError;
 pub use self::watch::{Changes, Watched};
 

@@ -1,6 +1,10 @@
 //! From `main` to a role's own code.
 
+use std::fmt::Display;
+use std::io;
 use std::process::ExitCode;
+
+use tokio::runtime::Builder;
 
 use super::StartError;
 use crate::net::Inherited;
@@ -9,12 +13,17 @@ use crate::net::Inherited;
 /// start. To be called before there is a second thread.
 pub fn run(role: impl AsyncFnOnce(Inherited) -> Result<(), StartError>) -> ExitCode {
     let systemd = Inherited::from_systemd();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .thread_name("control")
-        .enable_all()
-        .build();
-    let outcome = match runtime {
-        Ok(runtime) => runtime.block_on(role(systemd)),
+    let mut runtime = Builder::new_multi_thread();
+    run_on(runtime.thread_name("control"), role(systemd))
+}
+
+/// Runs a role on a runtime of this kind, and prints why it could not start.
+pub fn run_on<E: Display + From<io::Error>>(
+    runtime: &mut Builder,
+    role: impl Future<Output = Result<(), E>>,
+) -> ExitCode {
+    let outcome = match runtime.enable_all().build() {
+        Ok(runtime) => runtime.block_on(role),
         Err(error) => Err(error.into()),
     };
     match outcome {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use chassis::config::{Diagnostic, Located, Place, Report, load};
-use chassis::life::{AdminConfig, Life, ReloadRequests, Reloaded, RoleArgs, Watched};
+use chassis::life::{AdminConfig, Life, ReloadRequests, Reloaded, RoleArgs, Watched, run_on};
 use chassis::telemetry::LogConfig;
 use chassis::units::Period;
 use schemars::JsonSchema;
@@ -116,20 +116,10 @@ enum StartError {
 
 /// Runs the role until it is told to stop.
 pub fn main(args: &UsersArgs) -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build();
-    let outcome = match runtime {
-        Ok(runtime) => runtime.block_on(serve(args)),
-        Err(error) => Err(error.into()),
-    };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
-    }
+    run_on(
+        &mut tokio::runtime::Builder::new_multi_thread(),
+        serve(args),
+    )
 }
 
 /// Judges a configuration file without starting anything.
