@@ -84,7 +84,8 @@ impl Process {
         let title = self.title.clone();
         eventually(&format!("{title} is ready"), SOON, async || {
             if let Ok(Some(status)) = self.child.try_wait() {
-                panic!("{title} ended with {status} before it was ready");
+                let said = read(&self.folder.path().join(STDERR));
+                panic!("{title} ended with {status} before it was ready: {said}");
             }
             serde_json::from_str(&fs::read_to_string(&path).ok()?).ok()
         })

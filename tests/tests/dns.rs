@@ -123,11 +123,8 @@ async fn a_mistake_in_a_zone_file_is_told_with_its_place() {
 #[tokio::test]
 async fn answers_leave_from_the_address_that_was_asked() {
     let any = "[[listener]]\nname = \"any\"\naddress = \"0.0.0.0:PORT\"\n[[listener]]\nname = \"six\"\naddress = \"[::]:PORT\"\n";
-    let free = std::net::UdpSocket::bind("0.0.0.0:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
+    // One that the kernel gives to no client meanwhile, be it over TCP or UDP.
+    let free = servers::free_port().unwrap();
     let any = any.replace("PORT", &free.to_string());
     let server = NameServer::start(&format!("{ZONE}{any}"), |_| {}).await;
     for address in ["127.0.0.1", "127.0.0.2", "127.1.2.3", "::1"] {

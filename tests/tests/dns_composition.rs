@@ -128,8 +128,10 @@ fn assert_shares(answers: &[String], expected: &[(&str, f64)]) {
 async fn left(server: SocketAddr, address: &str) -> Vec<String> {
     let what = format!("nobody is sent to {address}");
     eventually(&what, SOON, async || {
-        let answers = answers(server, 172, 16);
-        (!answers.iter().any(|answer| answer == address)).then_some(answers)
+        let now = answers(server, 172, 16);
+        let gone = !now.iter().any(|answer| answer == address);
+        // Not in the middle of the change.
+        (gone && now == answers(server, 172, 16)).then_some(now)
     })
     .await
 }
@@ -207,7 +209,8 @@ async fn assert_spill_and_drain_move_their_share(server: &NameServer, all: &[Str
     assert_eq!(patched.status, 204);
     let spilt = eventually("spill follows", SOON, async || {
         let now = answers(at, 172, 16);
-        (now != all).then_some(now)
+        // Not in the middle of the change.
+        (now != all && now == answers(at, 172, 16)).then_some(now)
     })
     .await;
     assert_shares(
